@@ -1,0 +1,1 @@
+"""Training configurations; `train.py --config=configs/NAME.py[:ARGUMENT]` reads one."""

@@ -1,0 +1,1 @@
+"""What defines data sets: layouts on disk, the check of one, and the synthetic portraits."""

@@ -1,0 +1,135 @@
+"""Reading and writing pictures and mattes, the same way everywhere.
+
+Whatever a file holds, a picture arrives as 8-bit RGB the right way up and a matte as one 8-bit
+channel; what cannot be read raises `ImageError` with one sentence that names the file.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+# A picture of 20,000 x 10,000 pixels is a decompression bomb rather than a portrait.
+MAX_PIXELS = 200_000_000
+
+
+class ImageError(ValueError):
+    """A picture that cannot be used; the message names the file and the remedy."""
+
+
+def _open(path) -> Image.Image:
+    path = Path(path)
+    try:
+        image = Image.open(path)
+    except FileNotFoundError:
+        raise ImageError(f"{path}: there is no such file.") from None
+    except IsADirectoryError:
+        raise ImageError(f"{path}: is a folder, not a picture.") from None
+    except PermissionError:
+        raise ImageError(f"{path}: may not be read; check its permissions.") from None
+    except Image.DecompressionBombError:
+        raise ImageError(
+            f"{path}: claims more than {MAX_PIXELS:,} pixels; shrink it first."
+        ) from None
+    except (OSError, SyntaxError, ValueError):
+        raise ImageError(
+            f"{path}: is not a picture that can be read; convert it to JPEG or PNG."
+        ) from None
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(f"{path}: has more than {MAX_PIXELS:,} pixels; shrink it first.")
+    return image
+
+
+def _decode(image: Image.Image, path) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ImageError(
+            f"{path}: is damaged or cut off ({error}); replace it with an intact copy."
+        ) from None
+
+
+def picture_size(path) -> tuple[int, int]:
+    """(height, width) of a picture the right way up, from its header alone."""
+    with _open(path) as image:
+        rotated = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 swap the axes
+        width, height = image.size
+    return (width, height) if rotated else (height, width)
+
+
+def read_picture(path) -> np.ndarray:
+    """An 8-bit RGB picture (H, W, 3), EXIF orientation applied.
+
+    Grey, palette, CMYK and 16-bit files are converted; an alpha channel is dropped.
+    """
+    with _open(path) as image:
+        image = _decode(image, path)
+        if image.mode.startswith("I") or image.mode == "F":
+            grey = _to_8_bit(np.asarray(image))
+            return np.repeat(grey[..., None], 3, axis=-1)
+        return np.asarray(image.convert("RGB"))
+
+
+def read_matte(path) -> np.ndarray:
+    """An 8-bit single-channel map (H, W): alpha matte, trimap or face mask.
+
+    Of several channels the first counts (P3M-10k's have equal ones, and face masks carry their
+    information there); 16-bit files are scaled to 8 bits.
+    """
+    with _open(path) as image:
+        image = _decode(image, path)
+        if image.mode == "P":
+            image = image.convert("RGB")
+        if image.mode == "1":
+            image = image.convert("L")
+        values = np.asarray(image)
+    return _to_8_bit(values if values.ndim == 2 else values[..., 0])
+
+
+def _to_8_bit(values: np.ndarray) -> np.ndarray:
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype.kind == "f":
+        scale = 255.0 if values.max(initial=0.0) <= 1.0 else 1.0
+        return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
+    # Pillow hands out 16-bit grey as uint16 or int32.
+    return np.clip(np.rint(values.astype(np.float64) / 257.0), 0, 255).astype(np.uint8)
+
+
+def write_image(path, values: np.ndarray, *, quality: int = 95) -> None:
+    """Writes an 8-bit array (H, W), (H, W, 3) or (H, W, 4) whole or not at all.
+
+    The format follows the ending of `path`; `quality` counts for JPEG. The file appears under its
+    name only when it is complete, so that a killed run leaves no half picture behind.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+    options = {"quality": quality, "subsampling": 0} if jpeg else {}
+    handle, temporary = tempfile.mkstemp(
+        dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix
+    )
+    try:
+        with os.fdopen(handle, "wb") as file:
+            Image.fromarray(values).save(file, format=_format(path), **options)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _format(path: Path) -> str:
+    formats = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+    try:
+        return formats[path.suffix.lower()]
+    except KeyError:
+        raise ImageError(f"{path}: write pictures as .png, .jpg or .webp.") from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
