@@ -1,1 +1,1 @@
-"""What defines data sets: layouts on disk, the check of one, and the synthetic portraits."""
+"""What defines data sets: their layout on disk, synthetic portraits, and the check before a run."""

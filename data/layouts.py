@@ -1,0 +1,335 @@
+"""What a data set on disk is: which folders hold its pictures, mattes and what belongs to them.
+
+P3M-10k comes in two forms, told apart by what is there: the older archive has
+`train/{blurred_image,mask}`, the one of 2024 adds `fg_blurred`, `bg` and `facemask`. Test sets are
+`validation/P3M-500-P`, `validation/P3M-500-NP` and the separate RealWorldPortrait-636. In every
+folder the files are matched by stem. A folder is first scanned (`Scan`: what is there, what is
+wrong), and only a complete scan becomes a `DataSet`; the check before a run reads the same scans.
+"""
+
+import contextlib
+import hashlib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+# Pictures that nothing here reads. Skipping them would silently make a set smaller.
+OTHER_ENDINGS = (".avif", ".bmp", ".gif", ".heic", ".jp2", ".tif", ".tiff")
+
+SYNTHETIC_MARK = "SYNTHETIC.json"
+UNFINISHED_MARK = "SYNTHETIC.unfinished.json"  # stands while a synthetic set is being written
+
+TRAINING_FOLDERS = {
+    "picture": "blurred_image",
+    "matte": "mask",
+    "foreground": "fg_blurred",
+    "background": "bg",
+    "facemask": "facemask",
+}
+TEST_FOLDERS = {
+    "P3M-500-P": {
+        "picture": "blurred_image",
+        "matte": "mask",
+        "trimap": "trimap",
+        "facemask": "facemask",
+    },
+    "P3M-500-NP": {"picture": "original_image", "matte": "mask", "trimap": "trimap"},
+    "RealWorldPortrait-636": {"picture": "image", "matte": "alpha"},
+}
+CACHE_FOLDERS = {"foreground": "fg", "background": "bg"}
+# Without these a picture is of no use; the others may be absent, picture by picture.
+REQUIRED = ("picture", "matte", "trimap")
+
+
+class DataSetError(ValueError):
+    """A data set that cannot be used; the message is one sentence with the path and the remedy."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One picture and the files that belong to it, all of its size."""
+
+    stem: str
+    picture: Path
+    matte: Path
+    trimap: Path | None = None
+    foreground: Path | None = None
+    background: Path | None = None
+    facemask: Path | None = None
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A complete set of examples, sorted by stem; `synthetic` if no camera ever saw them."""
+
+    name: str
+    root: Path
+    examples: tuple[Example, ...]
+    synthetic: bool
+
+
+ROLES = tuple(part.name for part in fields(Example) if part.name != "stem")
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What the folders of one set hold, complete or not.
+
+    `folders` and `files` go by role (the field names of `Example`); `files[role]` maps stems to
+    files. `unusable` holds sentences about files that cannot be assigned.
+    """
+
+    name: str
+    root: Path
+    folders: dict[str, Path]
+    files: dict[str, dict[str, Path]]
+    unusable: tuple[str, ...] = ()
+    synthetic: bool = False
+    cache: dict[str, dict[str, Path]] = field(default_factory=dict)
+
+    def problems(self) -> list[str]:
+        """One sentence for everything that makes the set unusable; empty if it is complete."""
+        pictures, found = self.files["picture"], list(self.unusable)
+        if not pictures:
+            found.append(
+                f"{self.folders['picture']}: holds no pictures; name the folder that holds the "
+                f"data set ({', '.join(ENDINGS)} are read)."
+            )
+        for role in REQUIRED[1:]:
+            if role in self.folders:
+                missing = pictures.keys() - self.files[role].keys()
+                if missing:
+                    found.append(
+                        f"{self.folders[role]}: {_list(missing)} of {self.folders['picture']} "
+                        f"without {role}; add what is missing or take these pictures out."
+                    )
+        extra = self.files["matte"].keys() - pictures.keys()
+        if extra:
+            found.append(
+                f"{self.folders['picture']}: {_list(extra)} of {self.folders['matte']} without "
+                "picture; unpack the pictures again or take these mattes out."
+            )
+        return found
+
+    def examples(self) -> tuple[Example, ...]:
+        """The examples with all required files, sorted by stem."""
+        required = [self.files[role] for role in REQUIRED if role in self.folders]
+        stems = set.intersection(*(set(files) for files in required))
+        return tuple(self._example(stem) for stem in sorted(stems))
+
+    def _example(self, stem: str) -> Example:
+        parts = {role: files.get(stem) for role, files in self.files.items()}
+        pair = ("foreground", "background")
+        # Foreground and background are estimated together: half a pair must not meet another half.
+        if not all(parts.get(role) for role in pair):
+            cached = {role: self.cache.get(role, {}).get(stem) for role in pair}
+            parts |= cached if all(cached.values()) else dict.fromkeys(pair)
+        return Example(stem=stem, **parts)
+
+    def dataset(self) -> DataSet:
+        """The complete set; raises `DataSetError` with the first problem if it is not complete."""
+        problems = self.problems()
+        if problems:
+            more = f" ({len(problems) - 1} more: run `p3m check`.)" if len(problems) > 1 else ""
+            raise DataSetError(problems[0] + more)
+        return DataSet(self.name, self.root, self.examples(), self.synthetic)
+
+
+def training_set(root, *, foreground_cache=None, facemasks=None) -> DataSet:
+    """The training set of P3M-10k at `root`, the folder that holds `train/`.
+
+    Foreground and background come from the archive where both are there, else from
+    `foreground_cache`/{fg,bg} where both are there, else they are None. `facemasks` names a folder
+    of face masks that stands apart from the archive. Raises `DataSetError`.
+    """
+    return scan_training(root, foreground_cache=foreground_cache, facemasks=facemasks).dataset()
+
+
+def test_set(root, name: str, *, facemasks=None) -> DataSet:  # noqa: PT028
+    """The test set `name`: "P3M-500-P", "P3M-500-NP" or "RealWorldPortrait-636".
+
+    `root` is P3M-10k (the folder that holds `validation/`), for RealWorldPortrait-636 that set's
+    own folder (it holds `image/` and `alpha/`, and has no trimaps). Raises `DataSetError`.
+    """
+    return scan_test(root, name, facemasks=facemasks).dataset()
+
+
+test_set.__test__ = False  # not a test, whatever pytest concludes from the name
+
+
+def folder_pair(
+    pictures, mattes, *, trimaps=None, facemasks=None, name: str | None = None
+) -> DataSet:
+    """A user's pictures and mattes of the same stems, optionally trimaps and face masks.
+
+    The name defaults to that of the folder of pictures. Raises `DataSetError`.
+    """
+    return scan_pair(pictures, mattes, trimaps=trimaps, facemasks=facemasks, name=name).dataset()
+
+
+def scan_training(root, *, foreground_cache=None, facemasks=None) -> Scan:
+    """What `train/` under `root` holds; raises `DataSetError` where there is no such folder."""
+    root = _root(root, Path("train") / TRAINING_FOLDERS["picture"])
+    folders = _present(root / "train", TRAINING_FOLDERS)
+    if facemasks is not None:
+        folders["facemask"] = _folder(facemasks)
+    cache = {}
+    if foreground_cache is not None:
+        for role, folder in CACHE_FOLDERS.items():
+            path = Path(foreground_cache) / folder  # may come into being later
+            cache[role] = _list_folder(path)[0] if path.is_dir() else {}
+    return _scan("P3M-10k train", root, folders, cache)
+
+
+def scan_test(root, name: str, *, facemasks=None) -> Scan:
+    """What the folder of a test set holds; raises `DataSetError` where there is no such folder."""
+    if name not in TEST_FOLDERS:
+        raise DataSetError(f"{name}: is no test set; choose {', '.join(TEST_FOLDERS)}.")
+    inside = Path() if name == "RealWorldPortrait-636" else Path("validation") / name
+    root = _root(root, inside / TEST_FOLDERS[name]["picture"])
+    folders = _present(root / inside, TEST_FOLDERS[name])
+    if facemasks is not None:
+        folders["facemask"] = _folder(facemasks)
+    return _scan(name, root, folders)
+
+
+def scan_pair(pictures, mattes, *, trimaps=None, facemasks=None, name: str | None = None) -> Scan:
+    """What a user's folders hold; raises `DataSetError` where one of them is no folder."""
+    named = {"picture": pictures, "matte": mattes, "trimap": trimaps, "facemask": facemasks}
+    folders = {role: _folder(path) for role, path in named.items() if path is not None}
+    root = folders["picture"]
+    return _scan(name or root.resolve().name, root, folders)
+
+
+def test_sets(root) -> tuple[str, ...]:
+    """The names of the test sets that stand under `root`."""
+    root = Path(root)
+    places = {
+        name: (root if name == "RealWorldPortrait-636" else root / "validation" / name) / picture
+        for name, picture in ((name, parts["picture"]) for name, parts in TEST_FOLDERS.items())
+    }
+    return tuple(name for name, folder in places.items() if folder.is_dir())
+
+
+test_sets.__test__ = False
+
+
+def split_validation(dataset: DataSet, count: int) -> tuple[DataSet, DataSet]:
+    """Splits a training set into (train, validation), the latter for model selection.
+
+    The pictures whose stems have the smallest SHA-256 are held out: the same ones on every machine,
+    unrelated to their order, and hardly any others when pictures come or go. `count` of them, at
+    most an eighth of the set and at least one.
+    """
+    if len(dataset.examples) < 2:
+        raise DataSetError(
+            f"{dataset.root}: {dataset.name} has {len(dataset.examples)} picture(s), too few to "
+            "hold one out for validation; add pictures."
+        )
+    count = max(1, min(count, len(dataset.examples) // 8))
+    ranked = sorted(
+        dataset.examples, key=lambda example: hashlib.sha256(example.stem.encode()).digest()
+    )
+    held_out = {example.stem for example in ranked[:count]}
+
+    def part(name: str, held: bool) -> DataSet:
+        chosen = tuple(e for e in dataset.examples if (e.stem in held_out) is held)
+        return DataSet(name, dataset.root, chosen, dataset.synthetic)
+
+    return part(dataset.name, False), part(f"{dataset.name}, held out", True)
+
+
+def _scan(name: str, root: Path, folders: dict[str, Path], cache=None) -> Scan:
+    files, unusable = {}, []
+    for role, folder in folders.items():
+        files[role], complaints = _list_folder(folder)
+        unusable += complaints
+    synthetic = any((place / SYNTHETIC_MARK).is_file() for place in _upwards(root))
+    unfinished = [place for place in _upwards(root) if (place / UNFINISHED_MARK).is_file()]
+    if unfinished:
+        unusable.insert(
+            0,
+            f"{unfinished[0]}: is a synthetic set that was not written to its end; finish it with "
+            "`p3m synthesize`, with the same settings.",
+        )
+    return Scan(
+        name, root, folders, files, tuple(unusable), synthetic or bool(unfinished), cache or {}
+    )
+
+
+def _list_folder(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """The pictures of a folder by stem, and a sentence for each kind of file that has no place."""
+    files, twins, others = {}, set(), set()
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        ending = path.suffix.lower()
+        if ending in ENDINGS:
+            if path.stem in files:
+                twins.add(path.stem)
+            files.setdefault(path.stem, path)
+        elif ending in OTHER_ENDINGS:
+            others.add(path.name)
+    complaints = []
+    if twins:
+        complaints.append(
+            f"{folder}: {_list(twins)} there with two endings; keep one file of each stem."
+        )
+    if others:
+        complaints.append(
+            f"{folder}: {_list(others)} in a format that is not read; convert to "
+            f"{', '.join(ENDINGS)}."
+        )
+    return files, complaints
+
+
+def _present(base: Path, names: dict[str, str]) -> dict[str, Path]:
+    folders = {role: base / name for role, name in names.items()}
+    for role in REQUIRED:
+        if role in folders and not folders[role].is_dir():
+            raise DataSetError(
+                f"{folders[role]}: there is no such folder, though {base} has others of the data "
+                "set; unpack the archive again."
+            )
+    return {role: folder for role, folder in folders.items() if folder.is_dir()}
+
+
+def _folder(path) -> Path:
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        state = "is a file" if path.exists() else "there is no such folder"
+        raise DataSetError(f"{path}: {state}; name a folder of pictures.")
+    return path
+
+
+def _root(root, needed: Path) -> Path:
+    """`root` if it holds the folder `needed`; else an error that looks for it nearby."""
+    root = Path(root).expanduser()
+    wanted = f"name the folder that holds {needed}"
+    if not root.is_dir():
+        state = "is a file" if root.exists() else "there is no such folder"
+        raise DataSetError(f"{root}: {state}; {wanted}.")
+    if (root / needed).is_dir():
+        return root
+    for place in [*_upwards(root), *_children(root)]:
+        with contextlib.suppress(PermissionError):
+            if (place / needed).is_dir():
+                raise DataSetError(f"{root}: holds no {needed}; did you mean {place}?")
+    raise DataSetError(f"{root}: holds no {needed}; {wanted}.")
+
+
+def _children(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _upwards(folder: Path) -> list[Path]:
+    """A folder and the three above it: a set's picture folder lies at most that deep."""
+    folder = folder.resolve()
+    return [folder, *list(folder.parents)[:3]]
+
+
+def _list(stems) -> str:
+    """'3 (a, b, c)', with at most five names."""
+    stems = sorted(stems)
+    names = ", ".join(stems[:5]) + (", ..." if len(stems) > 5 else "")
+    return f"{len(stems)} ({names})"
