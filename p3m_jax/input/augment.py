@@ -1,0 +1,109 @@
+"""The random crop, flip and resize of a training sample: pure functions of (seed, index).
+
+The recipe is that of the authors' program of 2024: a square of random side, centred on a random
+transition pixel or on any pixel, shifted back inside the picture, flipped or not, resized with
+plain bilinear interpolation.
+"""
+
+from typing import NamedTuple
+
+from p3m_jax.input import host_tensorflow
+from p3m_jax.input.trimap import KERNELS, count_transition, transition_pixel
+
+tf = host_tensorflow()
+
+
+class Draws(NamedTuple):
+    """What chance decides about one sample; scalars."""
+
+    kernel: object  # side of the trimap's structuring element, pixels, int32
+    side: object  # side of the square to crop, pixels, int32, before the picture's size is known
+    on_transition: object  # bool: centred on a transition pixel?
+    pixel: object  # int64, uniform over all its values: which pixel to centre on
+    flip: object  # bool: mirrored left to right?
+
+
+class Window(NamedTuple):
+    """A square part of a picture, pixels."""
+
+    top: object
+    left: object
+    side: object
+
+
+def draw(seed, index, crop_sizes) -> Draws:
+    """The draws of the sample of global `index`, from 64 random bits each; `seed` is an int."""
+    seeds = tf.stack([tf.cast(seed, tf.int64), tf.cast(index, tf.int64)])
+    bits = tf.random.stateless_uniform([5], seeds, minval=None, maxval=None, dtype=tf.int64)
+    kernel, side, on_transition, pixel, flip = tf.unstack(bits)
+    return Draws(
+        kernel=KERNELS[0] + tf.cast(kernel % len(KERNELS), tf.int32),
+        side=tf.gather(list(crop_sizes), side % len(crop_sizes)),
+        on_transition=on_transition % 2 == 0,
+        pixel=pixel,
+        flip=flip % 2 == 0,
+    )
+
+
+def crop_side(drawn, size, crop_sizes):
+    """The drawn side, or the smallest of `crop_sizes` if the shorter of `size` is not larger."""
+    return tf.where(tf.reduce_min(size) > drawn, drawn, min(crop_sizes))
+
+
+def enlarged(size, side):
+    """`size` (H, W), scaled so that the shorter side is `side` if it is below that.
+
+    The recipe says nothing about pictures smaller than the crop. Our rule: such a picture, and all
+    that belongs to it, is first resized up until its shorter side is that of the crop; its trimap
+    is made after that, so that the transition's width does not depend on the picture's size.
+    """
+    shorter = tf.reduce_min(size)
+    return tf.where(shorter < side, (size * side + shorter // 2) // shorter, size)
+
+
+def crop_window(draws: Draws, side, size, dilated) -> Window:
+    """The square of `side` in a picture of `size` (H, W) whose packed trimap is `dilated`.
+
+    Its centre is a transition pixel if `draws` say so and there is one, else any pixel.
+    """
+    count = count_transition(dilated)
+    pixels = tf.cast(tf.reduce_prod(size), tf.int64)
+    width = tf.cast(size[1], tf.int64)
+    any_pixel = draws.pixel % pixels
+    row, column = tf.cond(
+        draws.on_transition & (count > 0),
+        lambda: transition_pixel(dilated, draws.pixel % count),
+        lambda: (tf.cast(any_pixel // width, tf.int32), tf.cast(any_pixel % width, tf.int32)),
+    )
+    centre = tf.stack([row, column])
+    top, left = tf.unstack(tf.clip_by_value(centre - side // 2, 0, size - side))
+    return Window(top, left, side)
+
+
+def resize(image, size):
+    """An image (H, W, C), uint8, at `size` (h, w): bilinear without anti-aliasing, rounded.
+
+    Equals OpenCV's INTER_LINEAR to one grey level.
+    """
+    return tf.cond(
+        tf.reduce_all(tf.shape(image)[:2] == size),
+        lambda: image,
+        lambda: tf.cast(tf.image.resize(image, size, antialias=False) + 0.5, tf.uint8),
+    )
+
+
+def finish(image, output_size: int, flip):
+    """A cropped square (S, S, C), uint8, resized to the side `output_size` and flipped if asked."""
+    image = resize(image, [output_size, output_size])
+    return tf.cond(flip, lambda: image[:, ::-1], lambda: image)
+
+
+def three_valued(trimap):
+    """A resized trimap made {0, 128, 255} again: below 50 -> 0, above 180 -> 255, else 128."""
+    not_empty, opaque = tf.cast(trimap >= 50, tf.uint8), tf.cast(trimap > 180, tf.uint8)
+    return 128 * not_empty + 127 * opaque
+
+
+def two_valued(facemask):
+    """A resized face mask made {0, 255} again: above 100 -> 255."""
+    return 255 * tf.cast(facemask > 100, tf.uint8)

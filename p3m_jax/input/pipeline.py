@@ -1,0 +1,191 @@
+"""Batches of training samples, a pure function of (seed, step).
+
+The samples of all epochs are numbered through: sample i of step s has the global index
+s * batch_size + i. From it follow the epoch, the example (by a permutation per epoch) and the seed
+of its augmentation. Nothing else is kept, so a run resumes at any step without replaying anything,
+and neither the number of workers nor that of hosts changes what a step sees.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from p3m_jax.data.layouts import DataSet, DataSetError, Example
+from p3m_jax.images import read_matte, read_picture
+from p3m_jax.input import augment, host_tensorflow
+from p3m_jax.input.decode import assert_size, decode_matte, decode_picture, decode_window
+from p3m_jax.input.trimap import dilations, unpack
+
+tf = host_tensorflow()
+
+CROP_SIZES = (512, 768, 1024)  # of the published recipe, as is the output size of 512
+_PICTURES = ("picture", "foreground", "background")
+
+
+def training_batches(
+    dataset: DataSet,
+    *,
+    batch_size: int,
+    crop_sizes=CROP_SIZES,
+    output_size: int = 512,
+    seed: int,
+    start_step: int = 0,
+    composition: bool = True,
+    facemasks: bool = False,
+    shard: tuple[int, int] = (0, 1),
+    workers: int | None = None,
+) -> Iterator[dict[str, np.ndarray]]:
+    """An endless iterator over the batches of the steps `start_step`, `start_step` + 1, ...
+
+    A batch holds uint8 arrays with S = `output_size`: picture (B, S, S, 3) RGB, matte (B, S, S, 1)
+    in 0..255, trimap (B, S, S, 1) in {0, 128, 255}; foreground and background (B, S, S, 3) if
+    `composition`; facemask (B, S, S, 1) in {0, 255} if `facemasks`, 0 where an example has none.
+    `shard` (index, count) makes B = `batch_size` / count: one process's slice of the batch of all.
+    `workers` is the number of threads, as many as are useful if None.
+
+    Raises `DataSetError` if foregrounds or backgrounds are missing, and while iterating for a file
+    that cannot be read (or `ImageError`) or whose size is not its picture's.
+    """
+    _validate(dataset, batch_size, crop_sizes, start_step, composition, shard)
+    index, count = shard
+    local = batch_size // count
+    roles = ["picture"] + ["foreground", "background"] * composition
+    files = {
+        role: tf.constant([str(getattr(e, role) or "") for e in dataset.examples])
+        for role in [*roles, "matte"] + ["facemask"] * facemasks
+    }
+
+    @tf.autograph.experimental.do_not_convert
+    def sample(position):  # counts this process's samples
+        step, place = position // local, position % local
+        number = step * batch_size + index * local + place
+        example = example_at(number, len(dataset.examples), seed)
+        return load_sample(
+            {role: names[example] for role, names in files.items()},
+            augment.draw(seed, number, crop_sizes),
+            crop_sizes=crop_sizes,
+            output_size=output_size,
+        )
+
+    parallel = tf.data.AUTOTUNE if workers is None else workers
+    batches = (
+        tf.data.Dataset.counter(start_step * local)
+        .map(sample, num_parallel_calls=parallel, deterministic=True)
+        .batch(local, drop_remainder=True)
+        .prefetch(2)
+        .with_options(_options(workers))
+    )
+    return _iterate(batches, dataset, start_step, batch_size, seed)
+
+
+def example_at(number, count: int, seed: int):
+    """Which of `count` examples the sample of global index `number` shows, an int64 scalar.
+
+    Within an epoch every example comes once; the order is drawn from (seed, epoch).
+    """
+    number, last = tf.cast(number, tf.int64), tf.constant(count - 1, tf.int64)
+    seeds = tf.stack([tf.cast(seed, tf.int64), number // count])
+    return tf.random.experimental.index_shuffle(number % count, seeds, last)
+
+
+def load_sample(files, draws: augment.Draws, *, crop_sizes, output_size: int):
+    """One sample, a dict of uint8 tensors as in `training_batches` without the batch.
+
+    `files` maps picture, matte and perhaps foreground, background and facemask to file names
+    (scalar strings); they all get the same crop and flip.
+    """
+    matte = decode_matte(tf.io.read_file(files["matte"]))
+    original = tf.shape(matte)[:2]
+    side = augment.crop_side(draws.side, original, crop_sizes)
+    size = augment.enlarged(original, side)
+    matte = augment.resize(matte, size)
+    dilated = dilations(matte, draws.kernel)
+    window = augment.crop_window(draws, side, size, dilated)
+
+    def cut(image):
+        return tf.image.crop_to_bounding_box(image, window.top, window.left, side, side)
+
+    def cut_picture(file):
+        contents = tf.io.read_file(file)
+        with tf.control_dependencies([assert_size(contents, original, [file, files["matte"]])]):
+            return tf.cond(
+                tf.reduce_all(size == original),
+                lambda: decode_window(contents, window.top, window.left, side, side),
+                lambda: cut(augment.resize(decode_picture(contents), size)),
+            )
+
+    def cut_mask(file):
+        contents = tf.io.read_file(file)
+        with tf.control_dependencies([assert_size(contents, original, [file, files["matte"]])]):
+            return cut(augment.resize(decode_matte(contents), size))
+
+    cuts = {role: cut_picture(files[role]) for role in _PICTURES if role in files}
+    cuts["matte"] = cut(matte)
+    cuts["trimap"] = unpack(dilated, window.top, window.left, side, side)
+    if "facemask" in files:
+        cuts["facemask"] = tf.cond(
+            files["facemask"] == "",
+            lambda: tf.zeros([side, side, 1], tf.uint8),
+            lambda: cut_mask(files["facemask"]),
+        )
+    sample = {role: augment.finish(image, output_size, draws.flip) for role, image in cuts.items()}
+    sample["trimap"] = augment.three_valued(sample["trimap"])
+    if "facemask" in sample:
+        sample["facemask"] = augment.two_valued(sample["facemask"])
+    return sample
+
+
+def _validate(dataset, batch_size, crop_sizes, start_step, composition, shard) -> None:
+    index, count = shard
+    if not dataset.examples:
+        raise DataSetError(f"{dataset.root}: holds no examples.")
+    if batch_size < 1 or batch_size % count or not 0 <= index < count:
+        raise ValueError(f"a batch of {batch_size} has no part {index} of {count} equal ones.")
+    if start_step < 0 or not crop_sizes or min(crop_sizes) < 1:
+        raise ValueError("steps count from 0, and crop sizes are positive numbers of pixels.")
+    if composition:
+        missing = sum(not (e.foreground and e.background) for e in dataset.examples)
+        if missing:
+            raise DataSetError(
+                f"{dataset.root}: {missing} of {len(dataset.examples)} pictures lack foreground "
+                "and background, which the composition loss needs; estimate them with "
+                "`p3m estimate`, or set config.loss.composition=False."
+            )
+
+
+def _options(workers):
+    options = tf.data.Options()
+    options.deterministic = True
+    # Parallel over samples: threads inside one operation only get in their way.
+    options.threading.max_intra_op_parallelism = 1
+    if workers is not None:
+        options.threading.private_threadpool_size = workers
+    return options
+
+
+def _iterate(batches, dataset, step, batch_size, seed):
+    iterator = batches.as_numpy_iterator()
+    while True:
+        try:
+            batch = next(iterator)
+        except tf.errors.OpError as error:
+            for i in range(batch_size):
+                number = step * batch_size + i
+                _diagnose(dataset.examples[int(example_at(number, len(dataset.examples), seed))])
+            raise DataSetError(f"{dataset.root}: step {step} failed: {error.message}") from error
+        yield batch
+        step += 1
+
+
+def _diagnose(example: Example) -> None:
+    """Raises a readable error for what is wrong with an example that TensorFlow stumbled over."""
+    size = read_matte(example.matte).shape
+    for file in (example.picture, example.foreground, example.background, example.facemask):
+        if file is None:
+            continue
+        found = read_picture(file).shape[:2]
+        if found != size:
+            raise DataSetError(
+                f"{file}: is {found[1]} x {found[0]} pixels, its matte {size[1]} x {size[0]}; "
+                f"all files of {example.stem} must have one size."
+            )
