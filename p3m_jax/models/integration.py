@@ -1,0 +1,67 @@
+"""The integration modules of P3M-Net: TFI, sBFI and dBFI (Section 4.3 of the ACM MM paper).
+
+They tie the two decoders and the encoder together. C is a block's number of channels, and p a 1x1
+convolution without bias to half the channels.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from p3m_jax.models.layers import Convolution, ConvolutionBlock
+from p3m_jax.models.pooling import subsampled_max_pool
+from p3m_jax.models.upsampling import upsample
+
+
+def _projection(inputs: int, outputs: int) -> Convolution:
+    return Convolution(inputs, outputs, 1, bias=False)
+
+
+class TripartiteFeatureIntegration(nnx.Module):
+    """TFI: joins the semantic decoder, the matting decoder and the encoder at one resolution.
+
+    One projection serves all three inputs, as in the published program.
+    """
+
+    def __init__(self, channels: int):
+        self.project = _projection(channels, channels // 2)
+        self.fuse = ConvolutionBlock(3 * (channels // 2), channels, bias=False)
+
+    def __call__(self, semantic, matting, encoder, *, train: bool) -> jax.Array:
+        """(B, h, w, C) three times -> (B, h, w, C)."""
+        projected = [self.project(x) for x in (semantic, matting, encoder)]
+        return self.fuse(jnp.concatenate(projected, axis=-1), train=train)
+
+
+class ShallowBipartiteFeatureIntegration(nnx.Module):
+    """sBFI: gives the matting decoder the encoder's full-resolution map E0, max-pooled."""
+
+    def __init__(self, channels: int, shallow_channels: int):
+        self.project_matting = _projection(channels, channels // 2)
+        self.project_shallow = _projection(shallow_channels, channels // 2)
+        self.fuse = ConvolutionBlock(channels, channels, bias=False)
+
+    def __call__(self, matting, shallow, *, train: bool) -> jax.Array:
+        """(B, h, w, C), E0 (B, rh, rw, C0) -> (B, h, w, C)."""
+        pooled = subsampled_max_pool(shallow, shallow.shape[1] // matting.shape[1])
+        projected = [self.project_matting(matting), self.project_shallow(pooled)]
+        return self.fuse(jnp.concatenate(projected, axis=-1), train=train) + matting
+
+
+class DeepBipartiteFeatureIntegration(nnx.Module):
+    """dBFI: gives the semantic decoder the encoder's deepest map E4, and reads off side logits."""
+
+    def __init__(self, channels: int, deep_channels: int):
+        self.project_semantic = _projection(channels, channels // 2)
+        self.project_deep = _projection(deep_channels, channels // 2)
+        self.fuse = ConvolutionBlock(channels, channels, bias=False)
+        self.side = Convolution(channels, 3, 3, bias=False)
+
+    def __call__(self, semantic, deep, *, train: bool) -> tuple[jax.Array, jax.Array]:
+        """(B, h, w, C), E4 (B, h/r, w/r, C4) -> the same map enriched, and side logits (B, H, W, 3)
+        at the network's input resolution, which is 32 times that of E4.
+        """
+        factor = semantic.shape[1] // deep.shape[1]
+        projected = [self.project_semantic(semantic), upsample(self.project_deep(deep), factor)]
+        enriched = self.fuse(jnp.concatenate(projected, axis=-1), train=train) + semantic
+        return enriched, upsample(self.side(enriched), 32 // factor)

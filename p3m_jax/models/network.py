@@ -1,0 +1,110 @@
+"""The networks by name, as pure functions over flat dictionaries of arrays.
+
+Modules are Flax NNX; what leaves this file is not. Parameters and statistics are plain
+dictionaries from dotted names ("encoder.stages.0.1.norm1.scale") to arrays, which is what the
+optimiser, checkpoints, imports and tests see.
+"""
+
+import functools
+import zlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from flax import nnx
+
+from p3m_jax.models.p3m_net import Outputs, P3MNet, normalize
+from p3m_jax.models.resnet import ResNet34
+from p3m_jax.models.swin import SwinT
+
+ENCODERS = {"resnet34": ResNet34, "swin": SwinT}
+
+Arrays = Mapping[str, jax.Array]
+
+
+class Variables(NamedTuple):
+    """A network's numbers: `parameters` are learned, `statistics` are everything else it keeps."""
+
+    parameters: Arrays
+    statistics: Arrays
+
+
+class Network:
+    """One of the P3M-Nets, without its numbers.
+
+    Args:
+      name: "resnet34" or "swin".
+
+    Raises:
+      ValueError: there is no such network.
+    """
+
+    def __init__(self, name: str):
+        if name not in ENCODERS:
+            raise ValueError(f"There is no network {name!r}; choose from {', '.join(ENCODERS)}.")
+        self.name = name
+        self._definition, parameters, statistics = nnx.eval_shape(
+            lambda: nnx.split(P3MNet(ENCODERS[name]()), nnx.Param, ...)
+        )
+        self._variables = {
+            ".".join(map(str, path)): (path, variable)
+            for state in (parameters, statistics)
+            for path, variable in state.flat_state()
+        }
+        self.shapes = Variables(_flatten(parameters), _flatten(statistics))
+
+    def initialize(self, seed: int) -> Variables:
+        """Fresh parameters and statistics, as NumPy arrays.
+
+        Each array is drawn from a stream of its own, named by (seed, its name): the same seed
+        gives the same numbers, and a network that gains a layer keeps the others'.
+        """
+
+        def draw(name, shape):
+            stream = np.random.SeedSequence([seed, zlib.crc32(name.encode())])
+            initializer = self._variables[name][1].get_metadata()["initializer"]
+            return initializer(np.random.default_rng(stream), shape.shape)
+
+        return Variables(
+            *({name: draw(name, shape) for name, shape in arrays.items()} for arrays in self.shapes)
+        )
+
+    def apply(
+        self,
+        variables: Variables,
+        pictures: jax.Array,
+        *,
+        train: bool = False,
+        key: jax.Array | None = None,
+    ) -> tuple[Outputs, Arrays]:
+        """Runs the network on pictures (B, H, W, 3) of RGB in [0, 255], sides multiples of 32.
+
+        Returns its outputs and the statistics, which move only while training. `key` draws the
+        stochastic depth; without it every branch is kept.
+        """
+        model = nnx.merge(
+            self._definition,
+            self._unflatten(variables.parameters),
+            self._unflatten(variables.statistics),
+        )
+        outputs = model(normalize(pictures), train=train, key=key)
+        _, _, statistics = nnx.split(model, nnx.Param, ...)
+        return outputs, _flatten(statistics)
+
+    def _unflatten(self, arrays: Arrays) -> nnx.State:
+        return nnx.State.from_flat_path({self._variables[name][0]: arrays[name] for name in arrays})
+
+
+def _flatten(state: nnx.State) -> dict[str, jax.Array]:
+    flat = {}
+    for path, variable in state.flat_state():
+        value = variable.get_value() if isinstance(variable, nnx.Variable) else variable
+        flat[".".join(map(str, path))] = value
+    return flat
+
+
+@functools.cache
+def network(name: str) -> Network:
+    """The network of that name; see `Network`."""
+    return Network(name)

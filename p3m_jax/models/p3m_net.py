@@ -1,0 +1,72 @@
+"""P3M-Net: one encoder, two decoders, and the fusion of what they say (both papers, Section 4)."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from p3m_jax.models.decoders import MattingDecoder, SemanticDecoder
+
+MEAN = (0.485, 0.456, 0.406)
+STANDARD_DEVIATION = (0.229, 0.224, 0.225)
+BACKGROUND, TRANSITION, FOREGROUND = 0, 1, 2
+
+
+class Outputs(NamedTuple):
+    """What P3M-Net returns for pictures of (B, H, W, 3).
+
+    `semantic` and the sides are logits (B, H, W, 3) over background, transition and foreground;
+    `detail` and `fusion` are alpha (B, H, W, 1) in [0, 1].
+    """
+
+    semantic: jax.Array
+    detail: jax.Array
+    fusion: jax.Array
+    side2: jax.Array
+    side1: jax.Array
+    side0: jax.Array
+
+
+def normalize(pictures: jax.Array) -> jax.Array:
+    """RGB in [0, 255], any numeric type, to the network's input: ImageNet mean 0, deviation 1."""
+    pictures = jnp.asarray(pictures, jnp.float32) / 255.0
+    return (pictures - jnp.asarray(MEAN)) / jnp.asarray(STANDARD_DEVIATION)
+
+
+def fuse(semantic: jax.Array, detail: jax.Array) -> jax.Array:
+    """0 where the semantic class is background, 1 where foreground, `detail` in the transition.
+
+    No gradient passes through the choice; ties go to the lower class.
+    """
+    background, transition, foreground = (semantic[..., i : i + 1] for i in range(3))
+    is_foreground = (foreground > background) & (foreground > transition)
+    is_transition = (transition > background) & ~is_foreground
+    return jnp.where(is_transition, detail, is_foreground.astype(detail.dtype))
+
+
+class P3MNet(nnx.Module):
+    """P3M-Net around any encoder that has a `shape` and returns `Features`."""
+
+    def __init__(self, encoder):
+        self.encoder = encoder
+        self.semantic_decoder = SemanticDecoder(encoder.shape)
+        self.matting_decoder = MattingDecoder(encoder.shape)
+
+    def __call__(self, x: jax.Array, *, train: bool, key: jax.Array | None = None) -> Outputs:
+        """Runs the network.
+
+        Args:
+          x: normalised pictures (B, H, W, 3), H and W multiples of 32.
+          train: use and update batch statistics.
+          key: draws stochastic depth while training; None leaves it off.
+
+        Raises:
+          ValueError: a side is not a multiple of 32.
+        """
+        if x.shape[1] % 32 or x.shape[2] % 32:
+            raise ValueError(f"P3M-Net takes sides that are multiples of 32, not {x.shape[1:3]}.")
+        features = self.encoder(x, train=train, key=key)
+        semantic_maps, semantic, sides = self.semantic_decoder(features, train=train)
+        detail = self.matting_decoder(features, semantic_maps, train=train)
+        return Outputs(semantic, detail, fuse(semantic, detail), *sides)

@@ -1,0 +1,72 @@
+"""ResNet-34 with max pooling in place of strides, the "MP" variant of the ACM MM paper."""
+
+import jax
+from flax import nnx
+
+from p3m_jax.models.decoders import EncoderShape, Features
+from p3m_jax.models.layers import BatchNorm, Convolution, kaiming_fan_out
+from p3m_jax.models.pooling import max_pool
+
+SHAPE = EncoderShape(
+    channels=(64, 64, 128, 256, 512),
+    shallow=64,
+    pooling_window=3,
+    widths_change_last=True,
+    logits_before_upsampling=True,
+)
+DEPTHS = (3, 4, 6, 3)
+
+
+def _convolution(inputs: int, outputs: int, kernel: int) -> Convolution:
+    return Convolution(inputs, outputs, kernel, bias=False, initializer=kaiming_fan_out)
+
+
+class BasicBlock(nnx.Module):
+    """Two 3x3 convolutions around a skip; a change of channels puts a 1x1 convolution on it."""
+
+    def __init__(self, inputs: int, outputs: int):
+        self.convolution1 = _convolution(inputs, outputs, 3)
+        self.norm1 = BatchNorm(outputs)
+        self.convolution2 = _convolution(outputs, outputs, 3)
+        self.norm2 = BatchNorm(outputs)
+        widens = inputs != outputs
+        self.skip = _convolution(inputs, outputs, 1) if widens else None
+        self.skip_norm = BatchNorm(outputs) if widens else None
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        y = nnx.relu(self.norm1(self.convolution1(x), train=train))
+        y = self.norm2(self.convolution2(y), train=train)
+        if self.skip is not None:
+            x = self.skip_norm(self.skip(x), train=train)
+        return nnx.relu(x + y)
+
+
+class ResNet34(nnx.Module):
+    """Five poolings 3x3, one before each of: nothing, stages 1, 2, 3 and 4. All strides are 1."""
+
+    shape = SHAPE
+
+    def __init__(self):
+        self.stem = _convolution(3, SHAPE.shallow, 7)
+        self.stem_norm = BatchNorm(SHAPE.shallow)
+        self.stages = nnx.List(
+            nnx.List(
+                BasicBlock(inputs if block == 0 else outputs, outputs) for block in range(depth)
+            )
+            for depth, inputs, outputs in zip(
+                DEPTHS, SHAPE.channels[:-1], SHAPE.channels[1:], strict=True
+            )
+        )
+
+    def __call__(self, x: jax.Array, *, train: bool, key: jax.Array | None = None) -> Features:
+        """(B, H, W, 3) normalised, H and W multiples of 32; `key` is not used."""
+        shallow = nnx.relu(self.stem_norm(self.stem(x), train=train))
+        x, positions = max_pool(shallow, SHAPE.pooling_window)
+        levels, offsets = [x], [positions]
+        for stage in self.stages:
+            x, positions = max_pool(x, SHAPE.pooling_window)
+            for block in stage:
+                x = block(x, train=train)
+            levels.append(x)
+            offsets.append(positions)
+        return Features(shallow, levels, offsets)

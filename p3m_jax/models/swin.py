@@ -1,0 +1,199 @@
+"""Swin-T (Liu et al. 2021) with a convolutional, max-pooling stem, as in the IJCV paper."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from p3m_jax.models.decoders import EncoderShape, Features
+from p3m_jax.models.layers import Convolution, LayerNorm, Linear, normal_002, parameter
+from p3m_jax.models.pooling import max_pool
+
+SHAPE = EncoderShape(
+    channels=(96, 96, 192, 384, 768),
+    shallow=48,
+    pooling_window=2,
+    widths_change_last=False,
+    logits_before_upsampling=False,
+)
+DEPTHS = (2, 2, 6, 2)
+HEADS = (3, 6, 12, 24)
+WINDOW = 7
+SHIFT = 3
+STOCHASTIC_DEPTH = 0.2
+
+
+def _relative_position_index() -> np.ndarray:
+    """(49, 49) rows of the bias table for each (query, key) of a window."""
+    y, x = np.divmod(np.arange(WINDOW * WINDOW), WINDOW)
+    rows = y[:, None] - y[None, :] + WINDOW - 1
+    columns = x[:, None] - x[None, :] + WINDOW - 1
+    return rows * (2 * WINDOW - 1) + columns
+
+
+def _regions(size: int, shift: int) -> np.ndarray:
+    """What each row (or column) of the padded and rolled map is, cut into windows: (n, 7).
+
+    Rows attend to each other only where both are padding or neither is, and where both or neither
+    have come round the edge by the roll. (The published cuts say the same on maps of 3 rows or
+    more; on smaller ones they mix padded and real rows, which this rule does not.)
+    """
+    padded = -(-size // WINDOW) * WINDOW
+    origin = np.roll(np.arange(padded), -shift)
+    wrapped = np.arange(padded) >= padded - shift
+    return ((origin >= size) + 2 * wrapped).reshape(-1, WINDOW)
+
+
+def _attention_mask(height: int, width: int, shift: int) -> jax.Array:
+    """-100 between tokens of different regions, else 0: (windows, 1, 49, 49)."""
+    rows, columns = _regions(height, shift), _regions(width, shift)
+    regions = rows[:, None, :, None] * 4 + columns[None, :, None, :]
+    regions = jnp.asarray(regions.reshape(-1, WINDOW * WINDOW), jnp.int32)
+    # Compared at run time: as a constant the mask of a large picture would take megabytes.
+    regions = jax.lax.optimization_barrier(regions)
+    return jnp.where(regions[:, None, :, None] != regions[:, None, None, :], -100.0, 0.0)
+
+
+class WindowAttention(nnx.Module):
+    """Multi-head attention inside windows of 7 x 7, with a learned relative position bias."""
+
+    def __init__(self, channels: int, heads: int):
+        self.heads = heads
+        self.qkv = Linear(channels, 3 * channels)
+        self.position_bias = parameter(((2 * WINDOW - 1) ** 2, heads), normal_002)
+        self.projection = Linear(channels, channels)
+
+    def __call__(self, x: jax.Array, shift: int) -> jax.Array:
+        """(B, h, w, C) -> the same; any h and w: padded to whole windows, rolled by `shift`."""
+        batch, height, width, channels = x.shape
+        rows, columns = -(-height // WINDOW), -(-width // WINDOW)
+        bottom, right = rows * WINDOW - height, columns * WINDOW - width
+        # Zeros go in before the linear layer, so padded keys and values equal its biases.
+        x = jnp.pad(x, [(0, 0), (0, bottom), (0, right), (0, 0)])
+        x = jnp.roll(x, (-shift, -shift), axis=(1, 2))
+        x = x.reshape(batch, rows, WINDOW, columns, WINDOW, channels).swapaxes(2, 3)
+        x = x.reshape(batch, rows * columns, WINDOW * WINDOW, channels)
+
+        x = self._attend(x, _attention_mask(height, width, shift))
+
+        x = x.reshape(batch, rows, columns, WINDOW, WINDOW, channels).swapaxes(2, 3)
+        x = x.reshape(batch, rows * WINDOW, columns * WINDOW, channels)
+        return jnp.roll(x, (shift, shift), axis=(1, 2))[:, :height, :width]
+
+    def _attend(self, x: jax.Array, mask: jax.Array) -> jax.Array:
+        """(B, windows, 49, C) and a mask (windows, 1, 49, 49)."""
+        *leading, tokens, channels = x.shape
+        qkv = self.qkv(x).reshape(*leading, tokens, 3, self.heads, channels // self.heads)
+        q, k, v = (qkv[..., i, :, :] for i in range(3))
+        # A one-hot product instead of a gather: exact, and its gradient is not a scatter.
+        index = jax.nn.one_hot(_relative_position_index(), (2 * WINDOW - 1) ** 2)
+        bias = jnp.einsum(
+            "qkp,ph->hqk", index, self.position_bias[...], precision=jax.lax.Precision.HIGHEST
+        )
+        scores = jnp.einsum("bwqhd,bwkhd->bwhqk", q * (channels // self.heads) ** -0.5, k)
+        weights = jax.nn.softmax(scores + bias + mask, axis=-1)
+        y = jnp.einsum("bwhqk,bwkhd->bwqhd", weights, v)
+        return self.projection(y.reshape(x.shape))
+
+
+class SwinBlock(nnx.Module):
+    """x + attention(norm(x)), then x + MLP(norm(x)); while training a branch may be skipped."""
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        shift: int,
+        drop_probability: float,
+    ):
+        self.shift = shift
+        self.drop_probability = drop_probability
+        self.norm1 = LayerNorm(channels)
+        self.attention = WindowAttention(channels, heads)
+        self.norm2 = LayerNorm(channels)
+        self.expand = Linear(channels, 4 * channels)
+        self.contract = Linear(4 * channels, channels)
+
+    def __call__(self, x: jax.Array, *, key: jax.Array | None) -> jax.Array:
+        """`key` draws which examples skip a branch (stochastic depth); None keeps all."""
+        keys = (None, None) if key is None else jax.random.split(key)
+        x = x + self._maybe_drop(self.attention(self.norm1(x), self.shift), keys[0])
+        hidden = jax.nn.gelu(self.expand(self.norm2(x)), approximate=False)
+        return x + self._maybe_drop(self.contract(hidden), keys[1])
+
+    def _maybe_drop(self, branch: jax.Array, key: jax.Array | None) -> jax.Array:
+        if key is None or self.drop_probability == 0:
+            return branch
+        keep = 1 - self.drop_probability
+        kept = jax.random.bernoulli(key, keep, (branch.shape[0], 1, 1, 1))
+        return jnp.where(kept, branch / keep, 0)
+
+
+class SwinStage(nnx.Module):
+    """A row of Swin blocks, every second one shifted."""
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        drop_probabilities: list[float],
+    ):
+        self.blocks = nnx.List(
+            SwinBlock(channels, heads, SHIFT * (i % 2), probability)
+            for i, probability in enumerate(drop_probabilities)
+        )
+
+    def __call__(self, x: jax.Array, *, key: jax.Array | None) -> jax.Array:
+        keys = [None] * len(self.blocks)
+        if key is not None:
+            keys = jax.random.split(key, len(self.blocks))
+        for block, block_key in zip(self.blocks, keys, strict=True):
+            x = block(x, key=block_key)
+        return x
+
+
+class SwinT(nnx.Module):
+    """Swin-T for maps of any multiple of 32 pixels, down to 32 x 32."""
+
+    shape = SHAPE
+
+    def __init__(self):
+        stem, first = SHAPE.shallow, SHAPE.channels[0]
+        self.stem0 = Convolution(3, stem, 3)
+        self.stem1 = Convolution(stem, first, 3)
+        self.stem2 = Convolution(first, first, 3)
+        self.stem_norm = LayerNorm(first)
+        rates = np.split(np.linspace(0, STOCHASTIC_DEPTH, sum(DEPTHS)), np.cumsum(DEPTHS)[:-1])
+        widths = SHAPE.channels[1:]
+        self.stages = nnx.List(
+            SwinStage(width, heads, [float(rate) for rate in stage_rates])
+            for width, heads, stage_rates in zip(widths, HEADS, rates, strict=True)
+        )
+        # Each stage's closing norm makes the map that the decoders get: e1, e2, e3 and E4.
+        self.norms = nnx.List(LayerNorm(width) for width in widths)
+        self.widen = nnx.List(
+            Linear(inputs, outputs, bias=False) for inputs, outputs in itertools.pairwise(widths)
+        )
+
+    def __call__(self, x: jax.Array, *, train: bool, key: jax.Array | None = None) -> Features:
+        """(B, H, W, 3) normalised, H and W multiples of 32; `key` draws the stochastic depth."""
+        keys = [None] * len(self.stages)
+        if train and key is not None:
+            keys = jax.random.split(key, len(self.stages))
+        shallow = nnx.relu(self.stem0(x))
+        x, positions = max_pool(shallow, SHAPE.pooling_window)
+        x = nnx.relu(self.stem1(x))
+        levels, offsets = [x], [positions]
+        x, positions = max_pool(x, SHAPE.pooling_window)
+        offsets.append(positions)
+        x = self.stem_norm(nnx.relu(self.stem2(x)))
+        for i, (stage, norm) in enumerate(zip(self.stages, self.norms, strict=True)):
+            x = norm(stage(x, key=keys[i]))
+            levels.append(x)
+            if i < len(self.widen):
+                x, positions = max_pool(x, SHAPE.pooling_window)
+                offsets.append(positions)
+                x = self.widen[i](x)
+        return Features(shallow, levels, offsets)
