@@ -1,0 +1,109 @@
+"""The connectivity error CONN: how much of a matte hangs together with the portrait.
+
+The definition asks for the largest 4-connected component above each of ten thresholds. Those areas
+are nested, so the picture is labelled once and not ten times: it is cut into horizontal runs of
+equal level (a portrait of 1.7 megapixels has some 30,000), and going down from the highest
+threshold every run and every contact between runs joins the components exactly once.
+"""
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+LEVELS = 10  # thresholds 0.1, 0.2 .. 1.0
+# Being less connected than one's alpha by less than this much is no error.
+TOLERANCE = np.float32(0.15)
+
+
+def connectivity_error(prediction: np.ndarray, matte: np.ndarray) -> float:
+    """CONN of two maps float32 (H, W) in [0, 1]: sum |phi_p - phi_a| / 1000.
+
+    At each threshold t the largest 4-connected component of (prediction >= t and matte >= t) is
+    kept, of several largest ones that whose first pixel comes first. A pixel's l is the last
+    threshold before it leaves (0 if it never belonged, 1 if it never leaves); phi(v) is
+    1 - (v - l) where v - l >= 0.15, else 1.
+    """
+    differs = prediction != matte
+    if not differs.any():
+        return 0.0
+    last = last_connected_level(threshold_levels(np.minimum(prediction, matte)))[differs]
+    last = (np.arange(LEVELS + 1) / LEVELS).astype(np.float32)[last]
+    phi = []
+    for values in (prediction[differs], matte[differs]):
+        excess = values - last
+        phi.append(np.where(excess >= TOLERANCE, 1 - excess, np.float32(1)))
+    return float(np.abs(phi[0] - phi[1]).sum(dtype=np.float64) / 1000)
+
+
+def threshold_levels(values: np.ndarray) -> np.ndarray:
+    """How many of the thresholds each value in [0, 1] reaches: uint8, 0 .. 10.
+
+    Reaching one exactly counts, as 153 / 255 reaches 0.6. In float32 the product of a threshold's
+    nearest value and ten is exactly its number.
+    """
+    return np.minimum(values * np.float32(LEVELS), np.float32(LEVELS)).astype(np.uint8)
+
+
+def last_connected_level(levels: np.ndarray) -> np.ndarray:
+    """For every pixel of `levels` uint8 (H, W), 0 .. 10: ten times its l, uint8 (H, W).
+
+    Where a threshold is reached by no pixel at all there is no largest component to leave, and
+    pixels stay as they are.
+    """
+    start, length = _runs(levels)
+    level = levels.ravel()[start]
+    upper, lower = _contacts(start, length, levels.shape)
+    contact = np.minimum(level[upper], level[lower])  # the threshold up to which they touch
+    order = np.argsort(contact, kind="stable")
+    bounds = np.searchsorted(contact[order], np.arange(LEVELS + 2))
+
+    component = np.arange(len(start))  # of every run, among the runs of the thresholds done so far
+    last = np.full(len(start), LEVELS, np.uint8)
+    for threshold in range(LEVELS, 0, -1):
+        touching = order[bounds[threshold] : bounds[threshold + 1]]
+        component = _join(component, upper[touching], lower[touching])
+        inside = np.flatnonzero(level >= threshold)
+        if inside.size == 0:
+            continue
+        sizes = np.bincount(component[inside], weights=length[inside])[component[inside]]
+        largest = component[inside[np.argmax(sizes)]]  # the first in reading order
+        # A lower threshold overrules: a pixel leaves at the first one, going up.
+        last[(component != largest) | (level < threshold)] = threshold - 1
+    return np.repeat(last, length).reshape(levels.shape)
+
+
+def _runs(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First pixel (in reading order) and length of every horizontal run of equal level."""
+    begins = np.ones(levels.shape, bool)
+    np.not_equal(levels[:, 1:], levels[:, :-1], out=begins[:, 1:])
+    start = np.flatnonzero(begins)
+    return start, np.diff(start, append=levels.size)
+
+
+def _contacts(start, length, shape) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of runs that are neighbours, beside or above one another (4-connected).
+
+    Overlapping runs of two adjacent rows first meet in the column where one of them begins, so
+    looking up and down from every run's first pixel finds all of them.
+    """
+    height, width = shape
+    run = np.arange(len(start))
+    below = start + width
+    has_below = below < height * width
+    above = start - width
+    has_above = above >= 0
+    beside = np.flatnonzero(start % width)  # runs that continue a row
+    # The run that holds a pixel is the last one that begins at or before it.
+    upper = [run[has_below], np.searchsorted(start, above[has_above], "right") - 1, beside - 1]
+    lower = [np.searchsorted(start, below[has_below], "right") - 1, run[has_above], beside]
+    return np.concatenate(upper), np.concatenate(lower)
+
+
+def _join(component: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The components after joining those of the runs `first` with those of the runs `second`."""
+    if first.size == 0:
+        return component
+    count = int(component.max()) + 1
+    edges = (np.ones(first.size, bool), (component[first], component[second]))
+    _, joined = connected_components(coo_array(edges, shape=(count, count)), directed=False)
+    return joined[component]

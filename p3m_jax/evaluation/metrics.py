@@ -1,0 +1,127 @@
+"""The ten error measures of portrait matting, and three more inside the face.
+
+Definitions as in the papers' evaluation; lower is better throughout. Maps are compared in float32,
+as they are published, and summed in float64.
+"""
+
+import cv2
+import numpy as np
+
+from p3m_jax.evaluation.connectivity import connectivity_error
+from p3m_jax.trimap import BACKGROUND, FOREGROUND, TRANSITION
+
+METRICS = ("SAD", "MSE", "MAD", "SAD-T", "MSE-T", "MAD-T", "SAD-FG", "SAD-BG", "GRAD", "CONN")
+PRIVACY_METRICS = ("SAD-PRIVACY", "MSE-PRIVACY", "MAD-PRIVACY")
+
+GRADIENT_SIGMA = 1.4
+_RADIUS = int(4 * GRADIENT_SIGMA + 0.5)  # where the Gaussian is cut off, in pixels
+_FACE_ABOVE = 100  # a face mask's value from which on a pixel belongs to the face
+
+
+def all_metrics(
+    prediction: np.ndarray,
+    matte: np.ndarray,
+    trimap: np.ndarray,
+    facemask: np.ndarray | None = None,
+) -> dict[str, float]:
+    """All measures of one picture, by the names in `METRICS` (and `PRIVACY_METRICS`).
+
+    `prediction` and `matte` are (H, W), floats in [0, 1] or uint8 in 0..255; `trimap` is uint8
+    (H, W) with 0, 128, 255. SAD and CONN are in thousands of pixels; the privacy measures are SAD,
+    MSE and MAD over the pixels of `facemask` (uint8 (H, W), above 100 means face). MSE-T and MAD-T
+    are NaN where the trimap has no transition, and so are all privacy measures where no face shows.
+    Raises ValueError for sizes that do not fit and values outside their range.
+    """
+    prediction, matte = _unit(prediction, "prediction"), _unit(matte, "matte")
+    for name, other in (("matte", matte), ("trimap", trimap), ("face mask", facemask)):
+        if other is not None and other.shape != prediction.shape:
+            raise ValueError(
+                f"the prediction is {prediction.shape}, but the {name} is {other.shape}."
+            )
+    regions = {value: (trimap == value).view(np.uint8) for value in (FOREGROUND, BACKGROUND)}
+    known = prediction.copy()
+    known[regions[FOREGROUND].view(bool)] = 1
+    known[regions[BACKGROUND].view(bool)] = 0
+    transition = int(np.count_nonzero(trimap == TRANSITION))
+
+    values = _sad_mse_mad(prediction, matte, prediction.size)
+    values |= _sad_mse_mad(known, matte, transition, suffix="-T")
+    values["SAD-FG"] = _sum_abs(prediction, matte, regions[FOREGROUND]) / 1000
+    values["SAD-BG"] = _sum_abs(prediction, matte, regions[BACKGROUND]) / 1000
+    values["GRAD"] = gradient_error(prediction, matte)
+    values["CONN"] = connectivity_error(prediction, matte)
+    if facemask is not None:
+        face = (facemask > _FACE_ABOVE).view(np.uint8)
+        pixels = int(np.count_nonzero(face))
+        privacy = _sad_mse_mad(prediction, matte, pixels, suffix="-PRIVACY", mask=face)
+        values |= privacy if pixels else dict.fromkeys(PRIVACY_METRICS, float("nan"))
+    return values
+
+
+def gradient_error(prediction: np.ndarray, matte: np.ndarray) -> float:
+    """GRAD of two maps float32 (H, W): summed squared difference of gradient magnitudes / 10."""
+    box = _reach_of_differences(prediction, matte)
+    difference = _gradient_magnitude(prediction[box]) - _gradient_magnitude(matte[box])
+    return float(cv2.norm(difference, cv2.NORM_L2SQR)) / 10 if difference.size else 0.0
+
+
+def _reach_of_differences(prediction, matte) -> tuple[slice, slice]:
+    """The part of the maps that decides on GRAD; outside it both gradients are the same.
+
+    A gradient sees `_RADIUS` pixels far, and those within the radius of a difference must see the
+    true values up to their own radius; beyond, both maps agree, whatever the cut's border makes of
+    them.
+    """
+    differs = prediction != matte
+
+    def span(hits):
+        hits = np.flatnonzero(hits)
+        if hits.size == 0:
+            return slice(0, 0)
+        return slice(max(0, hits[0] - 2 * _RADIUS), hits[-1] + 2 * _RADIUS + 1)
+
+    return span(differs.any(axis=1)), span(differs.any(axis=0))
+
+
+def _gradient_magnitude(values: np.ndarray) -> np.ndarray:
+    """Magnitude of the Gaussian first derivatives, mirrored at the edges (the edge pixel twice)."""
+    if values.size == 0:
+        return values
+    x = np.arange(-_RADIUS, _RADIUS + 1)
+    smooth = np.exp(-0.5 * (x / GRADIENT_SIGMA) ** 2)
+    smooth /= smooth.sum()
+    slope = x / GRADIENT_SIGMA**2 * smooth
+    options = {"ddepth": -1, "borderType": cv2.BORDER_REFLECT}
+    across = cv2.sepFilter2D(values, kernelX=slope, kernelY=smooth, **options)
+    down = cv2.sepFilter2D(values, kernelX=smooth, kernelY=slope, **options)
+    return cv2.magnitude(across, down)
+
+
+def _sad_mse_mad(prediction, matte, pixels, *, suffix="", mask=None) -> dict[str, float]:
+    absolute = _sum_abs(prediction, matte, mask)
+    squared = cv2.norm(prediction, matte, cv2.NORM_L2SQR, mask)
+    mean = (lambda total: total / pixels) if pixels else (lambda total: float("nan"))
+    return {
+        f"SAD{suffix}": absolute / 1000,
+        f"MSE{suffix}": mean(squared),
+        f"MAD{suffix}": mean(absolute),
+    }
+
+
+def _sum_abs(prediction, matte, mask=None) -> float:
+    return cv2.norm(prediction, matte, cv2.NORM_L1, mask)
+
+
+def _unit(values: np.ndarray, name: str) -> np.ndarray:
+    """`values` as float32 (H, W) in [0, 1]; a float's rounding beyond the ends is cut off."""
+    values = np.asarray(values)
+    if values.ndim != 2 or values.size == 0:
+        raise ValueError(f"a {name} is (H, W) with at least one pixel, not {values.shape}.")
+    if values.dtype == np.uint8:
+        return values / np.float32(255)
+    if values.dtype.kind != "f":
+        raise ValueError(f"a {name} is uint8 or a float, not {values.dtype}.")
+    lowest, highest = float(values.min()), float(values.max())
+    if not (lowest >= -1e-3 and highest <= 1 + 1e-3):  # also where one of them is NaN
+        raise ValueError(f"the {name} has values from {lowest:g} to {highest:g}, not in [0, 1].")
+    return np.clip(values, 0, 1, dtype=np.float32, casting="same_kind")
