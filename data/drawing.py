@@ -1,0 +1,170 @@
+"""Drawing for the synthetic portraits: frames, finely drawn sheets, layers, light and noise.
+
+Shapes are drawn several times finer than the picture and averaged down, so that a strand of hair a
+fraction of a pixel wide becomes a fractional alpha. Points are (..., 2) arrays of (x, y).
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+_SUBPIXEL = 4  # bits after the point in OpenCV's fixed-point coordinates
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A coordinate frame: points in head heights to picture pixels."""
+
+    origin: tuple[float, float]
+    scale: float
+    angle: float = 0.0  # radians, clockwise on the picture
+
+    def __call__(self, points) -> np.ndarray:
+        """The points (..., 2) in picture pixels."""
+        points = np.asarray(points, np.float64)
+        cos, sin = np.cos(self.angle), np.sin(self.angle)
+        turned = points @ np.array([[cos, sin], [-sin, cos]])
+        return turned * self.scale + np.asarray(self.origin)
+
+
+class Sheet:
+    """One layer, drawn `fine` times as finely as the picture: a colour and a coverage."""
+
+    def __init__(self, size: tuple[int, int], fine: int, color):
+        self.size, self.fine = size, fine
+        shape = (size[0] * fine, size[1] * fine)
+        self.color = np.empty((*shape, 3), np.uint8)
+        self.color[:] = to_8_bit(color)
+        self.cover = np.zeros(shape, np.uint8)
+
+    def polygon(self, points, color=None) -> None:
+        """Fills a polygon of picture pixels; without a colour only the coverage grows."""
+        points = [self._fixed(points)]
+        if color is not None:
+            cv2.fillPoly(self.color, points, _scalar(color), cv2.LINE_AA, _SUBPIXEL)
+        cv2.fillPoly(self.cover, points, 255, cv2.LINE_AA, _SUBPIXEL)
+
+    def detail(self, points, color) -> None:
+        """Fills a polygon in colour alone, inside what is covered already."""
+        points = [self._fixed(points)]
+        cv2.fillPoly(self.color, points, _scalar(color), cv2.LINE_AA, _SUBPIXEL)
+
+    def stroke(self, curves, color, width: float) -> None:
+        """Draws curves (N, K, 2) in colour alone; the width is in picture pixels."""
+        self._lines(self.color, curves, _scalar(color), width)
+
+    def stroke_cover(self, curves, cover: int, width: float) -> None:
+        """Draws curves (N, K, 2) into the coverage (0..255) alone."""
+        self._lines(self.cover, curves, cover, width)
+
+    def reduce(self) -> tuple[np.ndarray, np.ndarray]:
+        """At the picture's size: colour (H, W, 3) in 0..255 and coverage (H, W, 1) in 0..1."""
+        height, width = self.size
+        color = cv2.resize(self.color, (width, height), interpolation=cv2.INTER_AREA)
+        cover = cv2.resize(self.cover, (width, height), interpolation=cv2.INTER_AREA)
+        return color.astype(np.float32), cover[..., None].astype(np.float32) / 255
+
+    def _lines(self, canvas, curves, value, width: float) -> None:
+        curves = self._fixed(curves)
+        thickness = max(1, round(width * self.fine))
+        cv2.polylines(canvas, list(curves), False, value, thickness, cv2.LINE_AA, _SUBPIXEL)
+
+    def _fixed(self, points) -> np.ndarray:
+        points = (np.asarray(points) * self.fine - 0.5) * (1 << _SUBPIXEL)
+        return np.rint(np.clip(points, -1e6, 1e6)).astype(np.int32)
+
+
+class Figure:
+    """Layers put over one another: premultiplied colour and coverage."""
+
+    def __init__(self, size: tuple[int, int]):
+        self.color = np.zeros((*size, 3), np.float32)
+        self.cover = np.zeros((*size, 1), np.float32)
+
+    def add(self, color: np.ndarray, cover: np.ndarray) -> None:
+        """Puts a layer on top."""
+        self.color = color * cover + self.color * (1 - cover)
+        self.cover = cover + self.cover * (1 - cover)
+
+    def foreground(self) -> np.ndarray:
+        """The colour (H, W, 3) without the coverage, continued outwards where nothing is drawn."""
+        color = self.color / np.maximum(self.cover, 1e-4)
+        spread = spread_colors(self.color, self.cover)
+        trust = np.clip(self.cover * 20, 0, 1)  # dividing by a tiny coverage magnifies rounding
+        return color * trust + spread * (1 - trust)
+
+
+def spread_colors(color: np.ndarray, cover: np.ndarray) -> np.ndarray:
+    """Continues premultiplied colours into what they do not cover: ever coarser averages."""
+    height, width = cover.shape[:2]
+    joined = np.concatenate([color, cover], axis=-1)
+    levels = [joined]
+    while min(levels[-1].shape[:2]) > 2:
+        h, w = levels[-1].shape[:2]
+        levels.append(
+            cv2.resize(levels[-1], ((w + 1) // 2, (h + 1) // 2), interpolation=cv2.INTER_AREA)
+        )
+    filled = levels[-1][..., :3] / np.maximum(levels[-1][..., 3:], 1e-6)
+    for level in reversed(levels[:-1]):
+        h, w = level.shape[:2]
+        filled = cv2.resize(filled, (w, h), interpolation=cv2.INTER_LINEAR)
+        weight = level[..., 3:]
+        filled = level[..., :3] + (1 - weight) * filled
+    return filled.reshape(height, width, 3)
+
+
+def smooth_polygon(points, rounds: int = 3) -> np.ndarray:
+    """A closed polygon with its corners cut (Chaikin), towards a quadratic B-spline."""
+    points = np.asarray(points, np.float64)
+    for _ in range(rounds):
+        following = np.roll(points, -1, axis=0)
+        cut = np.stack([0.75 * points + 0.25 * following, 0.25 * points + 0.75 * following], 1)
+        points = cut.reshape(-1, 2)
+    return points
+
+
+def ellipse(center, radii, start: float = 0.0, end: float = 2 * np.pi, count: int = 48):
+    """Points of an elliptic arc; angles from the top, clockwise."""
+    angle = np.linspace(start, end, count)
+    return np.asarray(center) + np.stack([np.sin(angle), -np.cos(angle)], -1) * np.asarray(radii)
+
+
+def relief(cover: np.ndarray, light: np.ndarray, radius: float) -> np.ndarray:
+    """How much a rounded body of this coverage faces the light, about -1..1, (H, W, 1)."""
+    height, width = cover.shape[:2]
+    step = max(1, int(radius / 4))
+    small = (max(2, width // step), max(2, height // step))
+    # The border is continued: a body cut off by the frame does not turn away there.
+    bump = cv2.resize(cover[..., 0], small, interpolation=cv2.INTER_AREA)
+    bump = cv2.GaussianBlur(bump, (0, 0), radius / step, borderType=cv2.BORDER_REPLICATE)
+    down, right = np.gradient(bump)
+    facing = -(right * light[0] + down * light[1]) * 2 * radius / step
+    return cv2.resize(facing, (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
+
+
+def noise(rng: np.random.Generator, size: tuple[int, int], cell: float, octaves: int = 3):
+    """Smooth fractal noise (H, W), about -1..1; `cell` is its coarsest period in pixels."""
+    height, width = size
+    total, weight = np.zeros(size, np.float32), 1.0
+    for _ in range(octaves):
+        grid = (max(2, int(height / cell) + 2), max(2, int(width / cell) + 2))
+        values = rng.uniform(-1, 1, grid).astype(np.float32)
+        total += weight * cv2.resize(values, (width, height), interpolation=cv2.INTER_CUBIC)
+        weight, cell = weight / 2, cell / 2
+    return total
+
+
+def hsv(hue: float, saturation: float, value: float) -> np.ndarray:
+    """RGB in 0..255 from hue, saturation and value in 0..1."""
+    channel = np.abs(((hue + np.array([0, 2 / 3, 1 / 3])) % 1) * 6 - 3) - 1
+    return 255 * value * (1 - saturation * (1 - np.clip(channel, 0, 1)))
+
+
+def to_8_bit(values) -> np.ndarray:
+    """Rounded and clipped to uint8."""
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def _scalar(color) -> tuple[int, ...]:
+    return tuple(int(value) for value in to_8_bit(color))

@@ -1,0 +1,153 @@
+"""Synthetic portraits written in P3M-10k's layout, so that everything runs without its data.
+
+The folder has the form of the archive of 2024: faces are obfuscated in the training set and in
+P3M-500-P, P3M-500-NP shows faces or people from behind. The pictures show that a program works; a
+number measured on them says nothing about portraits.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from p3m_jax.data.layouts import (
+    SYNTHETIC_MARK,
+    TEST_FOLDERS,
+    TRAINING_FOLDERS,
+    UNFINISHED_MARK,
+    DataSetError,
+)
+from p3m_jax.data.portrait import Portrait, draw_portrait, obfuscate
+from p3m_jax.images import write_image
+from p3m_jax.trimap import trimap_from_matte
+
+# Counts up whenever the same settings give other pixels than before.
+GENERATOR = 1
+
+# The parts of the set: a number that goes into the seed, and the folder.
+_PARTS = {
+    "train": (0, Path("train")),
+    "P3M-500-P": (1, Path("validation/P3M-500-P")),
+    "P3M-500-NP": (2, Path("validation/P3M-500-NP")),
+}
+_FOLDERS = {"train": TRAINING_FOLDERS} | {name: TEST_FOLDERS[name] for name in list(_PARTS)[1:]}
+_JPEG = ("picture", "background")
+_BEHIND = 4  # every fourth person of P3M-500-NP is seen from behind
+
+
+def write_synthetic_set(
+    root, *, train: int = 64, test: int = 8, size=(384, 288), seed: int = 0, progress: bool = True
+) -> Path:
+    """Writes `train` training pictures and `test` of each test set under `root`; returns `root`.
+
+    `size` is (height, width) in pixels. A picture depends on the seed, its set and its number, not
+    on the counts. Every file is written whole or not at all, and a killed run is resumed by calling
+    again; SYNTHETIC.json with the settings comes last. A finished set with the same settings
+    is left as it is. Raises `DataSetError` where `root` holds a set with other settings, or
+    anything else.
+    """
+    root = Path(root).expanduser()
+    height, width = (int(side) for side in size)
+    if min(height, width) < 32:
+        raise DataSetError(f"{root}: pictures of {height} x {width} are too small; 32 at least.")
+    if train < 1 or test < 0 or seed < 0:
+        raise DataSetError(f"{root}: cannot write {train} + {test} pictures with seed {seed}.")
+    settings = {
+        "generator": GENERATOR,
+        "seed": int(seed),
+        "train": int(train),
+        "test": int(test),
+        "size": [height, width],
+    }
+    mark, unfinished = root / SYNTHETIC_MARK, root / UNFINISHED_MARK
+    if _claim(root, settings):
+        return root
+    jobs = [("train", number) for number in range(train)]
+    jobs += [(part, number) for part in list(_PARTS)[1:] for number in range(test)]
+    for part, number in tqdm(
+        jobs, desc="Drawing synthetic portraits", unit="picture", disable=not progress
+    ):
+        _write_example(root, part, number, (height, width), seed)
+    unfinished.replace(mark)
+    return root
+
+
+def example_files(
+    part: str, number: int, size: tuple[int, int], seed: int
+) -> dict[str, np.ndarray]:
+    """The files of one example by role (see `layouts`), as uint8 arrays of `size`."""
+    code, _ = _PARTS[part]
+    behind = part == "P3M-500-NP" and number % _BEHIND == _BEHIND - 1
+    portrait = draw_portrait((seed, code, number), size, behind=behind)
+    if part != "P3M-500-NP":
+        portrait = obfuscate(portrait)
+    values = _by_role(portrait)
+    return {role: values[role]() for role in _FOLDERS[part]}
+
+
+def _by_role(portrait: Portrait) -> dict:
+    return {
+        "picture": portrait.picture,
+        "matte": lambda: portrait.matte,
+        "foreground": lambda: portrait.foreground,
+        "background": lambda: portrait.background,
+        "facemask": lambda: portrait.facemask,
+        "trimap": lambda: trimap_from_matte(portrait.matte),
+    }
+
+
+def _write_example(root: Path, part: str, number: int, size, seed: int) -> None:
+    stem = f"synthetic_{number:05d}"
+    base = root / _PARTS[part][1]
+    paths = {
+        role: base / folder / f"{stem}.{'jpg' if role in _JPEG else 'png'}"
+        for role, folder in _FOLDERS[part].items()
+    }
+    # Files appear whole under their names, so what is there need not be drawn again.
+    if all(path.is_file() for path in paths.values()):
+        return
+    for role, values in example_files(part, number, size, seed).items():
+        if not paths[role].is_file():
+            write_image(paths[role], values)
+
+
+def _claim(root: Path, settings: dict) -> bool:
+    """True if the set is finished; else marks `root` as being written with these settings."""
+    mark, unfinished = root / SYNTHETIC_MARK, root / UNFINISHED_MARK
+    if root.exists() and not root.is_dir():
+        raise DataSetError(f"{root}: is a file; name a new folder for the synthetic set.")
+    for path in (mark, unfinished):
+        if path.is_file():
+            found = _read_settings(path)
+            if found != settings:
+                raise DataSetError(
+                    f"{root}: holds a synthetic set with {_differences(found, settings)}; name "
+                    "another folder, or delete this one."
+                )
+            return path == mark
+    if root.is_dir() and any(root.iterdir()):
+        raise DataSetError(
+            f"{root}: is not empty and not a synthetic set; name a new folder, so that nothing of "
+            "yours is overwritten."
+        )
+    root.mkdir(parents=True, exist_ok=True)
+    temporary = unfinished.with_suffix(".tmp")
+    temporary.write_text(json.dumps(settings, indent=2) + "\n")
+    temporary.replace(unfinished)
+    return False
+
+
+def _read_settings(path: Path) -> dict:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise DataSetError(f"{path}: cannot be read; delete the folder and write the set again.")
+    return found
+
+
+def _differences(found: dict, wanted: dict) -> str:
+    keys = [key for key in wanted if found.get(key) != wanted[key]]
+    return ", ".join(f"{key} {found.get(key)} instead of {wanted[key]}" for key in keys)
