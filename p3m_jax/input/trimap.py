@@ -26,6 +26,7 @@ tf = host_tensorflow()
 
 KERNELS = range(15, 31)  # sizes of the published recipe, in pixels
 _WORD = 64  # pixels per word
+_ABOVE, _BELOW = KERNELS[-1] // 2, (KERNELS[-1] - 1) // 2  # rows around the largest one's anchor
 
 
 def trimap(matte, kernel):
@@ -43,11 +44,9 @@ def dilations(matte, kernel):
 
     First that of the pixels that are not empty, then that of those that are not opaque; see `pack`.
     """
-    matte, kernel = matte[..., 0], tf.convert_to_tensor(kernel)
+    matte = matte[..., 0]
     words = pack(tf.stack([matte != 0, matte != 255]))
-    by_kernel = {k - KERNELS[0]: functools.partial(_dilate, words, k) for k in KERNELS}
-    dilated = tf.switch_case(kernel - KERNELS[0], by_kernel)
-    return dilated & pack(tf.ones_like(matte[:1], tf.bool))  # nothing beyond the row's end
+    return _dilate(words, kernel) & pack(tf.ones_like(matte[:1], tf.bool))  # nothing beyond the row's end
 
 
 def unpack(dilated, top, left, height, width):
@@ -91,7 +90,6 @@ def _find(counts, index):
     return place, index - (ends[place] - counts[place])
 
 
-@functools.cache
 def kernel_widths(kernel: int) -> tuple[int, ...]:
     """Widths of the rows of OpenCV's `kernel` x `kernel` ellipse, from top to bottom."""
     ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (kernel, kernel))
@@ -121,24 +119,41 @@ def _as_uint64(octets):
     return tf.bitcast(tf.reshape(octets, rows), tf.uint64)
 
 
-def _dilate(words, kernel: int):
-    """Dilation of packed rows (..., H, words) by the `kernel` x `kernel` ellipse."""
-    widths, anchor = kernel_widths(kernel), kernel // 2
-    height = tf.shape(words)[-2]
-    lead = [[0, 0]] * (words.shape.rank - 2)
-    words = tf.pad(words, lead + [[anchor, kernel - 1 - anchor], [0, 0]])
+def _dilate(words, kernel):
+    """Dilation of packed rows (2, H, words) by the ellipse of side `kernel`, a scalar tensor."""
+    height = tf.shape(words)[1]
+    words = tf.pad(words, [[0, 0], [_ABOVE, _BELOW], [0, 0]])
+    by_run = tf.stack([tf.zeros_like(words), *_dilations_by_runs(words)])
+    width = tf.gather(_width_table(), kernel - KERNELS[0])
+    # One slice per row of the largest kernel; rows that a kernel lacks have width 0, all unset.
+    begins = [tf.stack([width[row], 0, row, 0]) for row in range(_ABOVE + 1 + _BELOW)]
+    shape = tf.stack([1, 2, height, -1])
+    return functools.reduce(operator.or_, (tf.slice(by_run, at, shape) for at in begins))[0]
+
+
+def _dilations_by_runs(words):
+    """Dilations of packed rows by runs of 1, 2, ... pixels, up to the largest kernel's width."""
+    left, right = tf.bitwise.left_shift, tf.bitwise.right_shift
     end = tf.zeros_like(words[..., :1])
     after = tf.concat([words[..., 1:], end], -1)
     before = tf.concat([end, words[..., :-1]], -1)
-    by_run = {1: words}
-    for width in range(2, max(widths) + 1):
+    dilated = words
+    yield dilated
+    for width in range(2, KERNELS[-1] + 1):
         reach = tf.constant(width // 2, tf.uint64)
         carry = tf.constant(_WORD - width // 2, tf.uint64)
-        left, right = tf.bitwise.left_shift, tf.bitwise.right_shift
         if width % 2:  # the run now also reaches the pixel at + width // 2
-            shifted = right(words, reach) | left(after, carry)
+            dilated |= right(words, reach) | left(after, carry)
         else:  # the pixel at - width // 2
-            shifted = left(words, reach) | right(before, carry)
-        by_run[width] = by_run[width - 1] | shifted
-    rows = [by_run[width][..., y : y + height, :] for y, width in enumerate(widths)]
-    return functools.reduce(operator.or_, rows)
+            dilated |= left(words, reach) | right(before, carry)
+        yield dilated
+
+
+@functools.cache
+def _width_table() -> np.ndarray:
+    """Widths of the kernels' rows, a row of the table per kernel, centred on the anchors."""
+    table = np.zeros([len(KERNELS), _ABOVE + 1 + _BELOW], np.int32)
+    for row, kernel in zip(table, KERNELS, strict=True):
+        first = _ABOVE - kernel // 2
+        row[first : first + kernel] = kernel_widths(kernel)
+    return table
