@@ -41,7 +41,7 @@ def threshold_levels(values: np.ndarray) -> np.ndarray:
     Reaching one exactly counts, as 153 / 255 reaches 0.6. In float32 the product of a threshold's
     nearest value and ten is exactly its number.
     """
-    return np.minimum(values * np.float32(LEVELS), np.float32(LEVELS)).astype(np.uint8)
+    return (values * np.float32(LEVELS)).astype(np.uint8)
 
 
 def last_connected_level(levels: np.ndarray) -> np.ndarray:
@@ -100,10 +100,23 @@ def _contacts(start, length, shape) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _join(component: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The components after joining those of the runs `first` with those of the runs `second`."""
-    if first.size == 0:
+    """The components after joining those of the runs `first` with those of the runs `second`.
+
+    A component goes by the number of one of its runs. Only the components that touch are handed to
+    the graph search, whose cost is that of its nodes.
+    """
+    first, second = component[first], component[second]
+    touched = np.zeros(len(component), bool)
+    touched[first] = touched[second] = True
+    nodes = np.flatnonzero(touched)
+    if nodes.size == 0:
         return component
-    count = int(component.max()) + 1
-    edges = (np.ones(first.size, bool), (component[first], component[second]))
-    _, joined = connected_components(coo_array(edges, shape=(count, count)), directed=False)
-    return joined[component]
+    number = np.cumsum(touched) - 1
+    edges = (np.ones(first.size, bool), (number[first], number[second]))
+    graph = coo_array(edges, shape=(nodes.size, nodes.size))
+    _, joined = connected_components(graph, directed=False)
+    member = np.empty_like(nodes)
+    member[joined] = nodes  # one of each, whichever
+    successor = np.arange(len(component))
+    successor[nodes] = member[joined]
+    return successor[component]

@@ -124,4 +124,6 @@ def _unit(values: np.ndarray, name: str) -> np.ndarray:
     lowest, highest = float(values.min()), float(values.max())
     if not (lowest >= -1e-3 and highest <= 1 + 1e-3):  # also where one of them is NaN
         raise ValueError(f"the {name} has values from {lowest:g} to {highest:g}, not in [0, 1].")
-    return np.clip(values, 0, 1, dtype=np.float32, casting="same_kind")
+    if lowest < 0 or highest > 1:
+        values = np.clip(values, 0, 1)
+    return values.astype(np.float32, copy=False)
