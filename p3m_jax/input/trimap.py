@@ -46,7 +46,8 @@ def dilations(matte, kernel):
     """
     matte = matte[..., 0]
     words = pack(tf.stack([matte != 0, matte != 255]))
-    return _dilate(words, kernel) & pack(tf.ones_like(matte[:1], tf.bool))  # nothing beyond the row's end
+    inside = pack(tf.ones_like(matte[:1], tf.bool))
+    return _dilate(words, kernel) & inside  # nothing beyond a row's end
 
 
 def unpack(dilated, top, left, height, width):
