@@ -162,7 +162,8 @@ def _combed(rng, hair: Hair, count, fall, wide, high) -> np.ndarray:
     radius = rng.uniform(0, 1, (count, 1))
     out_x = wide[0] + (wide[1] - wide[0]) * radius
     out_y = high[0] + (high[1] - high[0]) * rng.uniform(0, 1, (count, 1))
-    x = _SKULL[0] + rx * out_x * np.sin(angle) + side * below * rng.uniform(-0.05, 0.15)
+    flare = rng.uniform(-0.05, 0.12) + rng.normal(0, 0.05, (count, 1))
+    x = _SKULL[0] + rx * out_x * np.sin(angle) + side * below * flare
     y = _SKULL[1] - ry * out_y * np.cos(angle) + below
     x = x + _waves(rng, hair, count, travel / 3) * np.minimum(1, 3 * below + 0.15)
     return np.stack([x, y], -1)
@@ -224,7 +225,7 @@ def _waves(rng, hair: Hair, count, along) -> np.ndarray:
 
 def _draw(rng, hair: Hair, frame: Frame, sheet: Sheet, outline, curves) -> None:
     """Body and strands; first the faint stray ones, which everything else may cover."""
-    width = 0.003 * frame.scale
+    width = 0.0024 * frame.scale
     stray = curves[rng.random(len(curves)) < 0.25]
     t = np.linspace(0, 1, _POINTS)[None, :, None]
     away = stray - np.asarray(_SKULL)

@@ -329,7 +329,7 @@ def _upwards(folder: Path) -> list[Path]:
 
 
 def _list(stems) -> str:
-    """'3 (a, b, c)', with at most five names."""
+    """'3 (a, b, c)', with at most ten names."""
     stems = sorted(stems)
-    names = ", ".join(stems[:5]) + (", ..." if len(stems) > 5 else "")
+    names = ", ".join(stems[:10]) + (", ..." if len(stems) > 10 else "")
     return f"{len(stems)} ({names})"

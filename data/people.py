@@ -13,7 +13,7 @@ from p3m_jax.data import hair as hairs
 from p3m_jax.data.drawing import Figure, Sheet, ellipse, hsv, noise, relief, smooth_polygon
 
 BROWS = -0.17  # the top of the brows and of the face mask
-_SKINS = [[255, 224, 200], [240, 200, 170], [222, 172, 134], [190, 136, 98], [142, 94, 64],
+_SKINS = [[244, 212, 188], [234, 194, 164], [222, 172, 134], [190, 136, 98], [142, 94, 64],
           [98, 64, 46]]  # fmt: skip
 _IRISES = [[70, 45, 25], [95, 65, 35], [70, 100, 130], [80, 110, 70]]
 
@@ -227,10 +227,11 @@ def _head(rng, person, head, sheet, behind) -> None:
     a, unit = person.half_width, head.scale
     for side in (-1, 1):
         if person.yaw * side < 0.5:  # the ear on the far side hides
-            ear = ellipse((side * (a + 0.02), 0.03), (0.06, 0.11), count=24)
+            ear = ellipse((side * (a - 0.005), 0.02), (0.08, 0.13), count=24)
             sheet.polygon(head(ear), person.skin * 0.94)
             sheet.stroke(head([ear[2:12]]), person.skin * 0.75, 0.008 * unit)
     sheet.polygon(head(face_outline(person, 0, 2 * np.pi)), person.skin)
+    sheet.polygon(head(ellipse((0, -0.07), (a * 1.02, 0.44))), person.skin)  # the temples
     if behind:
         return
     shift = 0.09 * person.yaw

@@ -1,0 +1,277 @@
+"""Checks a data set before a run, and says everything that is wrong with it in one report.
+
+Without `full` only the headers and the last bytes of the files are read, which finds wrong sizes,
+wrong formats and files that were cut off; with it every file is decoded.
+"""
+
+import os
+from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from p3m_jax.data.layouts import ROLES, TEST_FOLDERS, DataSet, Example, Scan
+from p3m_jax.images import ImageError, read_matte, read_picture
+
+PUBLISHED_COUNTS = {
+    "P3M-10k train": 9421,
+    "P3M-500-P": 500,
+    "P3M-500-NP": 500,
+    "RealWorldPortrait-636": 636,
+}
+
+_CASES = 10  # of each kind that the report lists
+_COLOR = ("picture", "foreground", "background")
+_ORIENTATION = 0x0112  # the EXIF tag
+_ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
+_TAIL = 4096  # a JPEG may carry some bytes behind its end
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found. `errors` and `warnings` hold one entry per kind, with its first cases."""
+
+    text: str
+    errors: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass
+class _Findings:
+    """Cases by kind; a kind is a sentence that says what is wrong and what to do."""
+
+    errors: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    warnings: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, error: bool, kind: str, case: str) -> None:
+        (self.errors if error else self.warnings)[kind].append(case)
+
+    def merge(self, other: "_Findings") -> None:
+        for mine, theirs in ((self.errors, other.errors), (self.warnings, other.warnings)):
+            for kind, cases in theirs.items():
+                mine[kind] += cases
+
+
+@dataclass(frozen=True)
+class _Header:
+    size: tuple[int, int]  # (height, width) as stored
+    format: str
+    mode: str
+    bits: int  # per channel
+    orientation: int  # EXIF; 1 is upright
+    complete: bool  # the file's end mark is where it belongs
+
+
+def check(
+    dataset: DataSet | Scan,
+    *,
+    published_count: int | None = None,
+    workers: int | None = None,
+    full: bool = False,
+    training: bool | None = None,
+    progress: bool = True,
+) -> Report:
+    """Checks all files of a data set, or of a scan that may be incomplete.
+
+    `training` holds the files to what training reads: 8-bit JPEG and PNG that are stored upright
+    (by default for all but the test sets); elsewhere such files are converted, and only a warning.
+    `published_count` defaults to the number of pictures that the set of this name was published
+    with. A file that cannot be read is a finding and not an exception.
+    """
+    if training is None:
+        training = dataset.name not in TEST_FOLDERS
+    if published_count is None and not dataset.synthetic:
+        published_count = PUBLISHED_COUNTS.get(dataset.name)
+    scan = dataset if isinstance(dataset, Scan) else None
+    examples = scan.examples() if scan else dataset.examples
+    findings = _Findings()
+    if scan:
+        _check_folders(scan, findings)
+    _check_counts(dataset, examples, published_count, findings)
+
+    sizes, formats = [], Counter()
+    workers = workers or min(16, 4 * (os.cpu_count() or 1))
+    with ThreadPoolExecutor(workers) as pool:
+        results = pool.map(lambda example: _check_example(example, training, full), examples)
+        bar = tqdm(
+            results,
+            total=len(examples),
+            desc=f"Checking {dataset.name}",
+            unit="picture",
+            disable=not progress,
+        )
+        for found, header in bar:
+            findings.merge(found)
+            if header:
+                sizes.append(header.size)
+                formats[header.format] += 1
+    return _report(dataset, examples, findings, sizes, formats, full)
+
+
+def _check_folders(scan: Scan, findings: _Findings) -> None:
+    for problem in scan.problems():
+        findings.errors[problem] = []
+    pictures = scan.files["picture"].keys()
+    for role, files in scan.files.items():
+        extra = files.keys() - pictures
+        if role not in ("picture", "matte") and extra:
+            kind = f"{role} files in {scan.folders[role]} belong to no picture"
+            findings.warnings[kind] += sorted(files[stem].name for stem in extra)
+
+
+def _check_counts(dataset, examples, published, findings: _Findings) -> None:
+    if not examples:
+        findings.errors[f"{dataset.root}: holds no picture with its matte."] = []
+    if published is not None and len(examples) != published:
+        kind = f"{len(examples):,} pictures; {dataset.name} was published with {published:,}."
+        findings.warnings[kind] = []
+    for role in ROLES[2:]:
+        without = [example.stem for example in examples if getattr(example, role) is None]
+        if 0 < len(without) < len(examples):
+            findings.warnings[f"no {role} for some pictures, though others have one"] += without
+
+
+def _check_example(example: Example, training: bool, full: bool):
+    """The findings about one picture and its files, and the picture's header if it has one."""
+    findings = _Findings()
+    headers = {}
+    for role in ROLES:
+        path = getattr(example, role)
+        if path is not None:
+            headers[role] = _check_file(path, role, training, full, findings)
+    picture = headers["picture"]
+    if picture is None:
+        return findings, None
+    # Where EXIF is honoured, the stored sides of a picture on its side are swapped.
+    size = picture.size if training or picture.orientation < 5 else picture.size[::-1]
+    for role, header in headers.items():
+        if role != "picture" and header and header.size != size:
+            kind = f"{role} files have another size than their picture"
+            case = f"{getattr(example, role)}: {_by(header.size)}, the picture {_by(size)}"
+            findings.add(True, kind, case)
+    return findings, picture
+
+
+def _check_file(path: Path, role: str, training: bool, full: bool, findings: _Findings):
+    """The file's header, or None where it cannot be read."""
+    try:
+        header = _read_header(path)
+        values = None
+        # A missing end mark may be a harmless appendix: decoding tells.
+        if full or not header.complete:
+            values = (read_picture if role in _COLOR else read_matte)(path)
+    except ImageError as error:
+        findings.add(True, f"{role} files cannot be read; replace them", str(error))
+        return None
+    if header.format not in ("JPEG", "MPO", "PNG"):
+        kind = "files are neither JPEG nor PNG, which is what training reads; convert them"
+        findings.add(training, kind, f"{path}: {header.format}")
+    elif header.mode not in ("1", "L", "LA", "P", "RGB", "RGBA") and header.bits == 8:
+        kind = "files have a colour mode that training does not read; convert them to RGB"
+        findings.add(training, kind, f"{path}: {header.mode}")
+    if header.bits > 8:
+        kind = "files have more than 8 bits per channel, which training does not read; convert them"
+        findings.add(training, kind, f"{path}: {header.bits} bits")
+    if role == "picture" and header.orientation != 1:
+        kind = (
+            "pictures are stored rotated or mirrored (EXIF), which training does not see; "
+            "store them upright, for instance with `exiftran -ai` or `mogrify -auto-orient`"
+        )
+        findings.add(training, kind, f"{path}: orientation {header.orientation}")
+    if role not in _COLOR and header.format in ("JPEG", "MPO"):
+        findings.add(False, f"{role} files are JPEG, which changes their values", str(path))
+    if full:
+        _check_values(path, role, values, findings)
+    return header
+
+
+def _check_values(path: Path, role: str, values: np.ndarray, findings: _Findings) -> None:
+    if role == "matte" and values.min() == values.max():
+        kind = "mattes have the same value everywhere: nobody is in the picture, or nothing else"
+        findings.add(False, kind, f"{path}: {values.flat[0]}")
+    if role == "trimap":
+        others = np.setdiff1d(values, (0, 128, 255))
+        if others.size:
+            kind = "trimaps have other values than 0, 128 and 255"
+            findings.add(False, kind, f"{path}: {', '.join(map(str, others[:5]))}")
+
+
+def _read_header(path: Path) -> _Header:
+    """Reads what stands before the pixels, and the file's last bytes; raises `ImageError`."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(32)
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - _TAIL))
+            end = file.read()
+            file.seek(0)
+            with Image.open(file) as image:
+                # Asked for the EXIF of a PNG that has none, Pillow would decode the whole picture.
+                exif = image.format != "PNG" or "exif" in image.info
+                orientation = image.getexif().get(_ORIENTATION, 1) if exif else 1
+                orientation = orientation if orientation in range(2, 9) else 1
+                # Pillow opens 16-bit RGB with its 8-bit mode; the PNG's header tells.
+                bits = start[24] if image.format == "PNG" else 8
+                if image.mode.startswith(("I", "F")):
+                    bits = max(bits, 16)
+                return _Header(
+                    size=(image.height, image.width),
+                    format=str(image.format),
+                    mode=image.mode,
+                    bits=max(bits, 8),
+                    orientation=orientation,
+                    complete=_ENDS.get(image.format, b"") in end,
+                )
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = "is no picture" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+        raise ImageError(f"{path}: {reason}") from None
+
+
+def _report(dataset, examples, findings: _Findings, sizes, formats, full: bool) -> Report:
+    errors = tuple(_entry(kind, cases) for kind, cases in findings.errors.items())
+    warnings = tuple(_entry(kind, cases) for kind, cases in findings.warnings.items())
+    lines = [f"{dataset.name}: {dataset.root}"]
+    if dataset.synthetic:
+        lines.append("  SYNTHETIC portraits drawn by this program")
+    files = 0
+    for role in ROLES:
+        count = sum(getattr(example, role) is not None for example in examples)
+        files += count
+        note = ""
+        if role == "picture" and sizes:
+            kinds = ", ".join(f"{count:,} {name}" for name, count in formats.most_common())
+            middle = tuple(int(side) for side in np.median(sizes, axis=0))
+            note = f"   {kinds}; median size {_by(middle)} (height x width)"
+        lines.append(f"  {role:<12}{count:>7,}{note}")
+    done = "decoded all of" if full else "read the headers and last bytes of"
+    hint = "" if full else " (--full decodes them all)"
+    lines.append(f"  Checked: {done} {files:,} files{hint}.")
+    for title, entries in (("Errors", errors), ("Warnings", warnings)):
+        if entries:
+            lines.append(f"{title}:")
+            lines += [f"  {line}" for entry in entries for line in entry.splitlines()]
+    if errors:
+        verdict = "NOT usable as it is"
+    elif warnings:
+        verdict = "usable; mind the warnings"
+    else:
+        verdict = "complete and usable"
+    lines.append(f"Verdict: {dataset.name} is {verdict}.")
+    return Report("\n".join(lines), errors, warnings)
+
+
+def _entry(kind: str, cases: list[str]) -> str:
+    """One kind of finding: a line of its own, then its first cases."""
+    if not cases:
+        return kind
+    more = [f"  ... and {len(cases) - _CASES:,} more"] if len(cases) > _CASES else []
+    listed = [f"  {case}" for case in cases[:_CASES]]
+    return "\n".join([f"{kind} ({len(cases):,}):", *listed, *more])
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"

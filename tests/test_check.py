@@ -1,0 +1,232 @@
+import argparse
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from p3m_jax.commands import check as command
+from p3m_jax.data import layouts
+from p3m_jax.data.check import check
+from p3m_jax.data.synthetic import write_synthetic_set
+from p3m_jax.images import write_image
+
+SAMPLES = Path(__file__).parents[1].parent / "shared" / "p3m_samples"
+needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample portraits are absent")
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("check") / "set"
+    return write_synthetic_set(folder, train=12, test=2, size=(96, 64), progress=False)
+
+
+@pytest.fixture
+def root(synthetic, tmp_path):
+    """A set of its own for each test, taken for a real one."""
+    shutil.copytree(synthetic, tmp_path / "P3M-10k")
+    (tmp_path / "P3M-10k" / layouts.SYNTHETIC_MARK).unlink()
+    return tmp_path / "P3M-10k"
+
+
+def file(root, folder, number, ending=".png"):
+    return root / "train" / folder / f"synthetic_{number:05d}{ending}"
+
+
+def report(root, **options):
+    return check(layouts.scan_training(root), progress=False, **options)
+
+
+def test_a_good_set_has_no_findings(synthetic):
+    for full in (False, True):
+        found = check(layouts.training_set(synthetic), full=full, progress=False)
+        assert (found.errors, found.warnings) == ((), ())
+        assert "SYNTHETIC" in found.text
+        assert "complete and usable" in found.text.splitlines()[-1]
+        assert "60 files" in found.text
+        assert ("decoded all" in found.text) == full
+
+
+def test_counts_are_compared_with_the_published_ones(root):
+    found = report(root)
+    assert found.errors == ()
+    assert found.warnings == ("12 pictures; P3M-10k train was published with 9,421.",)
+    assert report(root, published_count=12).warnings == ()
+    dataset = layouts.training_set(root)
+    assert "published with 13" in check(dataset, published_count=13, progress=False).text
+
+
+def test_everything_wrong_is_in_one_report(root):
+    file(root, "mask", 0).unlink()
+    file(root, "blurred_image", 1, ".jpg").unlink()
+    write_image(file(root, "mask", 2), np.zeros((96, 60), np.uint8))
+    write_image(file(root, "bg", 3, ".jpg"), np.zeros((90, 64, 3), np.uint8))
+    file(root, "blurred_image", 4, ".jpg").write_text("not a picture")
+    file(root, "facemask", 5).write_bytes(file(root, "facemask", 5).read_bytes()[:-40])
+    picture = file(root, "blurred_image", 6, ".jpg")
+    picture.write_bytes(picture.read_bytes()[:-200])
+    file(root, "mask", 7).write_bytes(b"")
+    file(root, "fg_blurred", 8).unlink()
+    found = report(root)
+    text = "\n".join(found.errors)
+    assert "1 (synthetic_00000)" in text
+    assert "without matte" in text
+    assert "1 (synthetic_00001)" in text
+    assert "without picture" in text
+    assert f"{file(root, 'mask', 2)}: 96 x 60, the picture 96 x 64" in text
+    assert f"{file(root, 'bg', 3, '.jpg')}: 90 x 64, the picture 96 x 64" in text
+    for path in (
+        file(root, "blurred_image", 4, ".jpg"),
+        file(root, "facemask", 5),
+        file(root, "blurred_image", 6, ".jpg"),
+        file(root, "mask", 7),
+    ):
+        assert str(path) in text
+    warnings = "\n".join(found.warnings)
+    assert "no foreground for some pictures" in warnings
+    assert "synthetic_00008" in warnings
+    for number in (9, 10, 11):
+        assert f"synthetic_{number:05d}" not in text + warnings
+    assert "NOT usable" in found.text.splitlines()[-1]
+    for entry in found.errors + found.warnings:
+        assert all(line in found.text for line in entry.splitlines())
+
+
+def test_extra_files_are_warnings(root):
+    shutil.copy(file(root, "facemask", 0), root / "train/facemask/other.png")
+    found = report(root, published_count=12)
+    assert found.errors == ()
+    assert "other.png" in found.warnings[0]
+
+
+def test_only_the_first_ten_cases_are_listed(root):
+    for number in range(12):
+        write_image(file(root, "mask", number), np.zeros((96, 60), np.uint8))
+    (entry,) = report(root).errors
+    lines = entry.splitlines()
+    assert lines[0] == "matte files have another size than their picture (12):"
+    assert len(lines) == 12
+    assert lines[-1].strip() == "... and 2 more"
+
+
+def test_rotated_pictures_are_errors_for_training_alone(root):
+    path = file(root, "blurred_image", 0, ".jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(path) as image:
+        upright = image.copy()
+    upright.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
+    found = report(root)
+    assert any("EXIF" in entry and str(path) in entry for entry in found.errors)
+    folders = (root / "train/blurred_image", root / "train/mask")
+    pair = check(layouts.folder_pair(*folders), training=False, progress=False)
+    assert pair.errors == ()  # EXIF is honoured there, and the sizes agree
+    assert any("EXIF" in entry for entry in pair.warnings)
+
+
+def test_files_that_training_cannot_read(root):
+    values = np.zeros((96, 64), np.uint16)
+    Image.fromarray(values).save(file(root, "mask", 0))
+    write_image(file(root, "blurred_image", 1, ".webp"), np.zeros((96, 64, 3), np.uint8))
+    file(root, "blurred_image", 1, ".jpg").unlink()
+    Image.new("CMYK", (64, 96)).save(file(root, "blurred_image", 2, ".jpg"))
+    text = "\n".join(report(root).errors)
+    assert f"{file(root, 'mask', 0)}: 16 bits" in text
+    assert f"{file(root, 'blurred_image', 1, '.webp')}: WEBP" in text
+    assert f"{file(root, 'blurred_image', 2, '.jpg')}: CMYK" in text
+    assert check(layouts.training_set(root), training=False, progress=False).errors == ()
+
+
+def test_16_bit_colour_is_seen_although_pillow_hides_it(root):
+    import cv2
+
+    path = file(root, "fg_blurred", 0)
+    assert cv2.imwrite(str(path), np.full((96, 64, 3), 40000, np.uint16))
+    with Image.open(path) as image:
+        assert image.mode == "RGB"
+    assert any("16 bits" in entry for entry in report(root).errors)
+
+
+def test_damage_inside_a_file_needs_full(root):
+    path = file(root, "mask", 0)
+    contents = bytearray(path.read_bytes())
+    middle = len(contents) // 2
+    contents[middle : middle + 20] = bytes(20)
+    path.write_bytes(contents)
+    assert report(root).errors == ()
+    (entry,) = report(root, full=True).errors
+    assert str(path) in entry
+
+
+def test_bytes_behind_the_end_of_a_picture_are_harmless(root):
+    path = file(root, "blurred_image", 0, ".jpg")
+    path.write_bytes(path.read_bytes() + bytes(10_000))
+    assert report(root).errors == ()
+
+
+def test_values_are_looked_at_when_decoded(root):
+    write_image(file(root, "mask", 0), np.zeros((96, 64), np.uint8))
+    trimap = root / "validation/P3M-500-P/trimap/synthetic_00000.png"
+    write_image(trimap, np.full((96, 64), 77, np.uint8))
+    assert any("same value" in entry for entry in report(root, full=True).warnings)
+    assert not any("same value" in entry for entry in report(root).warnings)
+    test = check(layouts.test_set(root, "P3M-500-P"), full=True, progress=False)
+    assert any("other values" in entry and "77" in entry for entry in test.warnings)
+
+
+def test_headers_are_fast(root):
+    """9,421 pictures with five files each must not take minutes, however large they are."""
+    for number in range(12):
+        values = np.random.default_rng(number).integers(0, 256, (900, 600), np.uint8)
+        write_image(file(root, "mask", number), values)
+    start = time.perf_counter()
+    report(root, workers=1)
+    headers = time.perf_counter() - start
+    start = time.perf_counter()
+    report(root, workers=1, full=True)
+    assert headers < 0.5 * (time.perf_counter() - start)
+    assert headers / 60 < 0.005  # seconds per file
+
+
+def run(*options):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return command.run(parser.parse_args([str(option) for option in options]))
+
+
+def test_command(root, synthetic, capsys):
+    assert run(synthetic, "--full") == 0
+    text = capsys.readouterr().out
+    for name in ("P3M-10k train", "P3M-500-P", "P3M-500-NP"):
+        assert f"Verdict: {name} is complete and usable." in text
+    file(root, "mask", 0).unlink()
+    assert run(root) == 1
+    assert run(root, "--set", "P3M-500-P", "--set", "P3M-500-NP") == 0
+    capsys.readouterr()
+    assert run(root / "train") == 1
+    assert f"did you mean {root}?" in capsys.readouterr().err
+    folders = ("--pictures", root / "train/blurred_image", "--mattes", root / "train/mask")
+    assert run(*folders) == 1
+    assert run("--pictures", root / "train/fg_blurred", "--mattes", root / "train/facemask") == 0
+    assert run("--pictures", root / "train/blurred_image") == 2
+    assert run(root, *folders) == 2
+    assert run() == 2
+
+
+def test_command_knows_the_foreground_cache(root, tmp_path, capsys):
+    for folder in ("fg_blurred", "bg"):
+        (root / "train" / folder).rename(tmp_path / {"fg_blurred": "fg", "bg": "bg"}[folder])
+    write_image(tmp_path / "bg/synthetic_00003.jpg", np.zeros((9, 9, 3), np.uint8))
+    assert run(root, "--set", "train") == 0
+    assert run(root, "--set", "train", "--foreground-cache", tmp_path) == 1
+    assert "9 x 9" in capsys.readouterr().out
+
+
+@needs_samples
+def test_sample_portraits_are_usable(capsys):
+    assert run(SAMPLES) == 0
+    text = capsys.readouterr().out
+    assert "P3M-500-NP was published with 500" in text
+    assert "P3M-500-NP is usable" in text

@@ -1,0 +1,226 @@
+import argparse
+import json
+import os
+
+import cv2
+import numpy as np
+import pytest
+
+from p3m_jax.commands import synthesize
+from p3m_jax.data import layouts
+from p3m_jax.data.layouts import DataSetError
+from p3m_jax.data.portrait import draw_portrait, obfuscate, private_area
+from p3m_jax.data.synthetic import example_files, write_synthetic_set
+from p3m_jax.images import read_matte, read_picture
+from p3m_jax.trimap import trimap_from_matte
+
+SIZE = (192, 144)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("synthetic") / "set"
+    return write_synthetic_set(folder, train=6, test=4, size=SIZE, seed=3, progress=False)
+
+
+@pytest.fixture(scope="module")
+def portraits():
+    return [draw_portrait((0, 0, number), (288, 216)) for number in range(12)]
+
+
+def decoded(folder):
+    return {
+        path.relative_to(folder): read_picture(path)
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in (".jpg", ".png")
+    }
+
+
+def test_layout_is_the_newer_archive(root):
+    train = layouts.training_set(root)
+    assert train.synthetic
+    assert len(train.examples) == 6
+    for example in train.examples:
+        assert example.foreground.parent == root / "train/fg_blurred"
+        assert example.background.suffix == example.picture.suffix == ".jpg"
+        assert example.facemask.is_file()
+    for name in ("P3M-500-P", "P3M-500-NP"):
+        test = layouts.test_set(root, name)
+        assert len(test.examples) == 4
+        assert test.synthetic
+        for example in test.examples:
+            matte = read_matte(example.matte)
+            np.testing.assert_array_equal(read_matte(example.trimap), trimap_from_matte(matte, 25))
+    settings = json.loads((root / "SYNTHETIC.json").read_text())
+    assert settings == {"generator": 1, "seed": 3, "train": 6, "test": 4, "size": [192, 144]}
+    assert not [path for path in root.rglob("*") if path.name.startswith(".")]
+
+
+def test_files_on_disk_compose_to_the_picture(root):
+    for example in layouts.training_set(root).examples:
+        alpha = read_matte(example.matte)[..., None] / 255
+        foreground, background = read_picture(example.foreground), read_picture(example.background)
+        composed = alpha * foreground + (1 - alpha) * background
+        # Both the picture and the background are JPEG.
+        difference = np.abs(composed - read_picture(example.picture))
+        assert difference.mean() < 2.0
+        assert np.percentile(difference, 99.9) < 16
+
+
+def test_arrays_compose_exactly():
+    files = example_files("train", 1, SIZE, 0)
+    alpha = files["matte"][..., None] / 255
+    composed = alpha * files["foreground"] + (1 - alpha) * files["background"]
+    assert np.abs(composed - files["picture"]).max() <= 0.501
+    for role, values in files.items():
+        assert values.dtype == np.uint8
+        assert values.shape == (SIZE if role in ("matte", "facemask") else (*SIZE, 3))
+
+
+def test_mattes_have_hair_like_edges(portraits):
+    for portrait in portraits:
+        matte = portrait.matte
+        assert 0.15 < (matte > 127).mean() < 0.8
+        assert (matte == 0).mean() > 0.15
+        assert (matte == 255).mean() > 0.15
+    fractional = [((p.matte > 25) & (p.matte < 230)).mean() for p in portraits]
+    assert np.median(fractional) > 0.01
+    # Hair ends in strands: near the head the edge of the matte is much longer than its hull's.
+    longer = []
+    for portrait in portraits:
+        above = portrait.matte.copy()
+        above[np.nonzero(portrait.facemask.any(1))[0][-1] :] = 0
+        contours, _ = cv2.findContours(above // 128, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        head = max(contours, key=cv2.contourArea)
+        longer.append(cv2.arcLength(head, True) / cv2.arcLength(cv2.convexHull(head), True))
+    assert np.mean(np.array(longer) > 1.3) >= 0.4
+    # All levels of alpha occur, not a few that blurring an outline would give.
+    levels = np.unique(np.concatenate([p.matte.ravel() for p in portraits]))
+    assert len(levels) > 200
+
+
+def test_face_mask_is_a_u_with_a_flat_top_on_the_person(portraits):
+    for portrait in portraits:
+        mask = portrait.facemask > 0
+        assert set(np.unique(portrait.facemask)) == {0, 255}
+        assert 0.005 < mask.mean() < 0.2
+        assert (portrait.matte[mask] > 127).mean() > 0.98
+        corners = cv2.minAreaRect(np.argwhere(mask)[:, ::-1].astype(np.float32))
+        assert 0.6 < mask.sum() / np.prod(corners[1]) < 0.95  # an ellipse's is 0.785, a box's 1
+        widths = mask.sum(1)[mask.any(1)]
+        third = len(widths) // 3
+        assert widths[:third].mean() > 1.2 * widths[-third:].mean()
+
+
+def test_obfuscation_removes_the_face_and_nothing_else(portraits):
+    for portrait in portraits:
+        hidden = obfuscate(portrait)
+        area = private_area(portrait)
+        assert area.sum() > 0.5 * (portrait.facemask > 0).sum()
+        assert (portrait.matte[area] == 255).all()  # the edge of the person stays sharp
+        changed = (hidden.foreground != portrait.foreground).any(-1)
+        assert not (changed & ~area).any()
+        assert (hidden.picture()[~area] == portrait.picture()[~area]).all()
+        for other in ("background", "matte", "facemask"):
+            assert (getattr(hidden, other) == getattr(portrait, other)).all()
+        # No feature survives: inside, neighbouring pixels hardly differ any more.
+        inner = cv2.erode(area.astype(np.uint8), np.ones((3, 3))) > 0
+        steps = [
+            np.abs(cv2.Laplacian(p.foreground.astype(np.float32), cv2.CV_32F))[inner].max()
+            for p in (hidden, portrait)
+        ]
+        assert steps[0] < 12 < 40 < steps[1]
+
+
+def test_faces_are_clear_only_without_privacy():
+    """The very same portraits would be drawn; what differs is the part's seed and the blur."""
+    for part, blurred in (("train", True), ("P3M-500-P", True), ("P3M-500-NP", False)):
+        code = {"train": 0, "P3M-500-P": 1, "P3M-500-NP": 2}[part]
+        clear = draw_portrait((5, code, 0), SIZE)
+        files = example_files(part, 0, SIZE, 5)
+        assert (files["picture"] != clear.picture()).any() == blurred
+        assert (files["matte"] == clear.matte).all()
+    behind = draw_portrait((5, 2, 3), SIZE, behind=True)
+    assert not behind.facemask.any()
+    assert (example_files("P3M-500-NP", 3, SIZE, 5)["picture"] == behind.picture()).all()
+
+
+def test_examples_depend_on_seed_and_number_alone(root, tmp_path):
+    other = write_synthetic_set(tmp_path / "b", train=2, test=1, size=SIZE, seed=3, progress=False)
+    before, after = decoded(root), decoded(other)
+    assert set(after) < set(before)
+    for name, pixels in after.items():
+        np.testing.assert_array_equal(pixels, before[name])
+    different = example_files("train", 0, SIZE, 4)["matte"]
+    assert (different != example_files("train", 0, SIZE, 3)["matte"]).any()
+    assert (example_files("P3M-500-P", 0, SIZE, 3)["matte"] != before[
+        next(name for name in before if "train" in name.parts and "mask" in name.parts)
+    ][..., 0]).any()  # fmt: skip
+
+
+def test_resumes_without_touching_what_is_complete(tmp_path):
+    settings = {"train": 3, "test": 1, "size": SIZE, "progress": False}
+    folder = write_synthetic_set(tmp_path / "set", **settings)
+    expected = decoded(folder)
+    # As after a kill: two files missing and the mark not yet in place.
+    (folder / layouts.SYNTHETIC_MARK).rename(folder / layouts.UNFINISHED_MARK)
+    missing = [folder / "train/bg/synthetic_00001.jpg", folder / "train/mask/synthetic_00002.png"]
+    for path in missing:
+        path.unlink()
+    kept = folder / "train/mask/synthetic_00001.png"
+    os.utime(kept, (1, 1))
+    with pytest.raises(DataSetError, match="not written to its end"):
+        layouts.training_set(folder)
+    write_synthetic_set(folder, **settings)
+    assert kept.stat().st_mtime == 1
+    assert (folder / layouts.SYNTHETIC_MARK).is_file()
+    assert not (folder / layouts.UNFINISHED_MARK).exists()
+    again = decoded(folder)
+    assert again.keys() == expected.keys()
+    for name, pixels in again.items():
+        np.testing.assert_array_equal(pixels, expected[name])
+
+
+def test_a_finished_set_is_left_alone_and_others_are_refused(root, tmp_path):
+    path = next((root / "train/mask").iterdir())
+    before = path.stat().st_mtime_ns
+    again = write_synthetic_set(root, train=6, test=4, size=SIZE, seed=3, progress=False)
+    assert again == root
+    assert path.stat().st_mtime_ns == before
+    with pytest.raises(DataSetError, match="seed 3 instead of 4"):
+        write_synthetic_set(root, train=6, test=4, size=SIZE, seed=4)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("precious")
+    with pytest.raises(DataSetError, match="not empty"):
+        write_synthetic_set(mine, train=1, test=1, size=SIZE)
+    assert [p.name for p in mine.iterdir()] == ["thesis.txt"]
+    with pytest.raises(DataSetError, match="is a file"):
+        write_synthetic_set(mine / "thesis.txt", train=1, test=1, size=SIZE)
+    with pytest.raises(DataSetError, match="too small"):
+        write_synthetic_set(tmp_path / "new", train=1, test=1, size=(16, 16))
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("size", [(32, 32), (97, 201), (720, 540)])
+def test_other_sizes_and_shapes(size):
+    portrait = draw_portrait((1, 2, 3), size)
+    assert portrait.picture().shape == (*size, 3)
+    assert 0 < (portrait.matte == 255).mean() < 0.9
+
+
+def test_command(tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    synthesize.add_arguments(parser)
+    options = ["-o", str(tmp_path / "set"), "--train", "2", "--test", "1", "--size", "96x64"]
+    assert synthesize.run(parser.parse_args(options)) == 0
+    assert len(layouts.training_set(tmp_path / "set").examples) == 2
+    assert read_picture(layouts.training_set(tmp_path / "set").examples[0].picture).shape == (
+        96,
+        64,
+        3,
+    )
+    assert synthesize.run(parser.parse_args([*options, "--seed", "9"])) == 1
+    assert "name another folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parser.parse_args(["-o", "x", "--size", "96"])
