@@ -14,6 +14,7 @@ STYLES = ("short", "combed", "bob", "long", "curly", "afro", "bun", "bald")
 _POINTS = 16  # per strand
 _TEMPLE = 1.65  # radians from the top: where the skull's side turns vertical
 _SKULL = (0.0, -0.07)  # centre
+_WIDER = 1.07  # the skull than the face
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,10 @@ def sample_hair(rng: np.random.Generator, half_width: float, strands: int) -> Ha
     return Hair(
         style=style,
         color=color * rng.uniform(0.85, 1.15),
-        skull=(half_width * 1.07, 0.47),
+        skull=(half_width * _WIDER, 0.47),
         parting=rng.uniform(-0.5, 0.5),
         length=rng.uniform(*lengths),
-        wave=float(rng.choice([0.004, 0.012, 0.03])),
+        wave=float(rng.choice([0.006, 0.015, 0.035])),
         wild=rng.uniform(0.025, 0.08),
         fringe=style in ("short", "bob", "long") and rng.random() < 0.4,
         strands=strands,
@@ -58,9 +59,11 @@ def draw_back_hair(rng, hair: Hair, frame: Frame, sheet: Sheet) -> None:
     rx, ry = hair.skull
     if hair.style in ("bob", "long"):
         bottom = _SKULL[1] + hair.length
-        sides = [(rx * 1.12, bottom - 0.12), (-rx * 1.12, bottom - 0.12)]
-        outline = np.concatenate([ellipse(_SKULL, (rx * 1.1, ry * 1.06), -_TEMPLE, _TEMPLE), sides])
-        body = _combed(rng, hair, hair.strands, hair.length, (1.0, 1.22), (1.0, 1.12))
+        sides = [(rx * 0.98, bottom - 0.15), (-rx * 0.98, bottom - 0.15)]
+        outline = np.concatenate(
+            [ellipse(_SKULL, (rx * 1.04, ry * 1.04), -_TEMPLE, _TEMPLE), sides]
+        )
+        body = _combed(rng, hair, hair.strands, hair.length, (0.95, 1.2), (1.0, 1.1))
         _draw(rng, hair, frame, sheet, outline, body)
     elif hair.style in ("curly", "afro"):
         wide = 1.5 if hair.style == "afro" else 1.22
@@ -110,13 +113,13 @@ def draw_hair_from_behind(rng, hair: Hair, frame: Frame, sheet: Sheet) -> None:
     if hair.style == "bald":
         return
     bottom = max(0.36, _SKULL[1] + hair.length)
-    sides = [(rx * 0.98, bottom - 0.15), (rx * 0.6, bottom), (-rx * 0.6, bottom)]
-    arc = ellipse(_SKULL, (rx * 1.03, ry * 1.03), -_TEMPLE, _TEMPLE)
-    outline = np.concatenate([arc, sides, [(-rx * 0.98, bottom - 0.15)]])
+    sides = [(rx * 0.9, bottom - 0.15), (rx * 0.6, bottom), (-rx * 0.6, bottom)]
+    arc = ellipse(_SKULL, (rx * 1.01, ry * 1.02), -_TEMPLE, _TEMPLE)
+    outline = np.concatenate([arc, sides, [(-rx * 0.9, bottom - 0.15)]])
     # Falling from the crown: sideways along the skull first, then down.
     count = 2 * hair.strands
     t = np.linspace(0, 1, _POINTS)[None]
-    reach = rng.uniform(-1.08, 1.08, (count, 1))
+    reach = rng.uniform(-1.08, 1.08, (count, 1)) * (1 + rng.normal(0.02, 0.09, (count, 1)) * t)
     end = rng.normal(bottom + 0.03, 0.06, (count, 1))
     top = _SKULL[1] - ry * rng.uniform(0.7, 1.05, (count, 1))
     y = top + (end - top) * t
@@ -128,8 +131,9 @@ def draw_hair_from_behind(rng, hair: Hair, frame: Frame, sheet: Sheet) -> None:
         _draw(rng, hair, frame, sheet, ellipse(center, (0.17, 0.15)), _rings(rng, center, 300))
 
 
-def draw_beard(rng, hair: Hair, frame: Frame, sheet: Sheet, half_width: float) -> None:
+def draw_beard(rng, hair: Hair, frame: Frame, sheet: Sheet) -> None:
     """A beard along the jaw, with a ragged edge below it."""
+    half_width = hair.skull[0] / _WIDER
     angles = np.linspace(np.pi * 0.58, np.pi * 1.42, 40)
     outer = ellipse((0, 0), (half_width * 0.97, 0.53), angles[0], angles[-1], 40)
     inner = ellipse((0, 0.2), (half_width * 0.7, 0.14), angles[-1], angles[0], 40)
@@ -162,7 +166,7 @@ def _combed(rng, hair: Hair, count, fall, wide, high) -> np.ndarray:
     radius = rng.uniform(0, 1, (count, 1))
     out_x = wide[0] + (wide[1] - wide[0]) * radius
     out_y = high[0] + (high[1] - high[0]) * rng.uniform(0, 1, (count, 1))
-    flare = rng.uniform(-0.05, 0.12) + rng.normal(0, 0.05, (count, 1))
+    flare = rng.uniform(0.0, 0.15) + rng.normal(0, 0.1, (count, 1))
     x = _SKULL[0] + rx * out_x * np.sin(angle) + side * below * flare
     y = _SKULL[1] - ry * out_y * np.cos(angle) + below
     x = x + _waves(rng, hair, count, travel / 3) * np.minimum(1, 3 * below + 0.15)

@@ -7,14 +7,19 @@ folder the files are matched by stem. A folder is first scanned (`Scan`: what is
 wrong), and only a complete scan becomes a `DataSet`; the check before a run reads the same scans.
 """
 
-import contextlib
 import hashlib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
-# Pictures that nothing here reads. Skipping them would silently make a set smaller.
-OTHER_ENDINGS = (".avif", ".bmp", ".gif", ".heic", ".jp2", ".tif", ".tiff")
+from p3m_jax.data.folders import (
+    ENDINGS,
+    DataSetError,
+    find_root,
+    list_folder,
+    name_some,
+    picture_folder,
+    upwards,
+)
 
 SYNTHETIC_MARK = "SYNTHETIC.json"
 UNFINISHED_MARK = "SYNTHETIC.unfinished.json"  # stands while a synthetic set is being written
@@ -39,10 +44,6 @@ TEST_FOLDERS = {
 CACHE_FOLDERS = {"foreground": "fg", "background": "bg"}
 # Without these a picture is of no use; the others may be absent, picture by picture.
 REQUIRED = ("picture", "matte", "trimap")
-
-
-class DataSetError(ValueError):
-    """A data set that cannot be used; the message is one sentence with the path and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +101,13 @@ class Scan:
                 missing = pictures.keys() - self.files[role].keys()
                 if missing:
                     found.append(
-                        f"{self.folders[role]}: {_list(missing)} of {self.folders['picture']} "
+                        f"{self.folders[role]}: {name_some(missing)} of {self.folders['picture']} "
                         f"without {role}; add what is missing or take these pictures out."
                     )
         extra = self.files["matte"].keys() - pictures.keys()
         if extra:
             found.append(
-                f"{self.folders['picture']}: {_list(extra)} of {self.folders['matte']} without "
+                f"{self.folders['picture']}: {name_some(extra)} of {self.folders['matte']} without "
                 "picture; unpack the pictures again or take these mattes out."
             )
         return found
@@ -169,15 +170,15 @@ def folder_pair(
 
 def scan_training(root, *, foreground_cache=None, facemasks=None) -> Scan:
     """What `train/` under `root` holds; raises `DataSetError` where there is no such folder."""
-    root = _root(root, Path("train") / TRAINING_FOLDERS["picture"])
+    root = find_root(root, Path("train") / TRAINING_FOLDERS["picture"])
     folders = _present(root / "train", TRAINING_FOLDERS)
     if facemasks is not None:
-        folders["facemask"] = _folder(facemasks)
+        folders["facemask"] = picture_folder(facemasks)
     cache = {}
     if foreground_cache is not None:
         for role, folder in CACHE_FOLDERS.items():
             path = Path(foreground_cache) / folder  # may come into being later
-            cache[role] = _list_folder(path)[0] if path.is_dir() else {}
+            cache[role] = list_folder(path)[0] if path.is_dir() else {}
     return _scan("P3M-10k train", root, folders, cache)
 
 
@@ -186,24 +187,24 @@ def scan_test(root, name: str, *, facemasks=None) -> Scan:
     if name not in TEST_FOLDERS:
         raise DataSetError(f"{name}: is no test set; choose {', '.join(TEST_FOLDERS)}.")
     inside = Path() if name == "RealWorldPortrait-636" else Path("validation") / name
-    root = _root(root, inside / TEST_FOLDERS[name]["picture"])
+    root = find_root(root, inside / TEST_FOLDERS[name]["picture"])
     folders = _present(root / inside, TEST_FOLDERS[name])
     if facemasks is not None:
-        folders["facemask"] = _folder(facemasks)
+        folders["facemask"] = picture_folder(facemasks)
     return _scan(name, root, folders)
 
 
 def scan_pair(pictures, mattes, *, trimaps=None, facemasks=None, name: str | None = None) -> Scan:
     """What a user's folders hold; raises `DataSetError` where one of them is no folder."""
     named = {"picture": pictures, "matte": mattes, "trimap": trimaps, "facemask": facemasks}
-    folders = {role: _folder(path) for role, path in named.items() if path is not None}
+    folders = {role: picture_folder(path) for role, path in named.items() if path is not None}
     root = folders["picture"]
     return _scan(name or root.resolve().name, root, folders)
 
 
 def test_sets(root) -> tuple[str, ...]:
     """The names of the test sets that stand under `root`."""
-    root = Path(root)
+    root = Path(root).expanduser()
     places = {
         name: (root if name == "RealWorldPortrait-636" else root / "validation" / name) / picture
         for name, picture in ((name, parts["picture"]) for name, parts in TEST_FOLDERS.items())
@@ -242,10 +243,10 @@ def split_validation(dataset: DataSet, count: int) -> tuple[DataSet, DataSet]:
 def _scan(name: str, root: Path, folders: dict[str, Path], cache=None) -> Scan:
     files, unusable = {}, []
     for role, folder in folders.items():
-        files[role], complaints = _list_folder(folder)
+        files[role], complaints = list_folder(folder)
         unusable += complaints
-    synthetic = any((place / SYNTHETIC_MARK).is_file() for place in _upwards(root))
-    unfinished = [place for place in _upwards(root) if (place / UNFINISHED_MARK).is_file()]
+    synthetic = any((place / SYNTHETIC_MARK).is_file() for place in upwards(root))
+    unfinished = [place for place in upwards(root) if (place / UNFINISHED_MARK).is_file()]
     if unfinished:
         unusable.insert(
             0,
@@ -257,32 +258,6 @@ def _scan(name: str, root: Path, folders: dict[str, Path], cache=None) -> Scan:
     )
 
 
-def _list_folder(folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """The pictures of a folder by stem, and a sentence for each kind of file that has no place."""
-    files, twins, others = {}, set(), set()
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        ending = path.suffix.lower()
-        if ending in ENDINGS:
-            if path.stem in files:
-                twins.add(path.stem)
-            files.setdefault(path.stem, path)
-        elif ending in OTHER_ENDINGS:
-            others.add(path.name)
-    complaints = []
-    if twins:
-        complaints.append(
-            f"{folder}: {_list(twins)} there with two endings; keep one file of each stem."
-        )
-    if others:
-        complaints.append(
-            f"{folder}: {_list(others)} in a format that is not read; convert to "
-            f"{', '.join(ENDINGS)}."
-        )
-    return files, complaints
-
-
 def _present(base: Path, names: dict[str, str]) -> dict[str, Path]:
     folders = {role: base / name for role, name in names.items()}
     for role in REQUIRED:
@@ -292,44 +267,3 @@ def _present(base: Path, names: dict[str, str]) -> dict[str, Path]:
                 "set; unpack the archive again."
             )
     return {role: folder for role, folder in folders.items() if folder.is_dir()}
-
-
-def _folder(path) -> Path:
-    path = Path(path).expanduser()
-    if not path.is_dir():
-        state = "is a file" if path.exists() else "there is no such folder"
-        raise DataSetError(f"{path}: {state}; name a folder of pictures.")
-    return path
-
-
-def _root(root, needed: Path) -> Path:
-    """`root` if it holds the folder `needed`; else an error that looks for it nearby."""
-    root = Path(root).expanduser()
-    wanted = f"name the folder that holds {needed}"
-    if not root.is_dir():
-        state = "is a file" if root.exists() else "there is no such folder"
-        raise DataSetError(f"{root}: {state}; {wanted}.")
-    if (root / needed).is_dir():
-        return root
-    for place in [*_upwards(root), *_children(root)]:
-        with contextlib.suppress(PermissionError):
-            if (place / needed).is_dir():
-                raise DataSetError(f"{root}: holds no {needed}; did you mean {place}?")
-    raise DataSetError(f"{root}: holds no {needed}; {wanted}.")
-
-
-def _children(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-
-
-def _upwards(folder: Path) -> list[Path]:
-    """A folder and the three above it: a set's picture folder lies at most that deep."""
-    folder = folder.resolve()
-    return [folder, *list(folder.parents)[:3]]
-
-
-def _list(stems) -> str:
-    """'3 (a, b, c)', with at most ten names."""
-    stems = sorted(stems)
-    names = ", ".join(stems[:10]) + (", ..." if len(stems) > 10 else "")
-    return f"{len(stems)} ({names})"

@@ -81,12 +81,11 @@ def draw_person(rng, person, head, body, light, size, behind) -> Figure:
         sheet = Sheet(size, fine, color)
         draw(sheet)
         if not sheet.cover.any():
-            return None
+            return
         color, cover = sheet.reduce()
         lit = 1 + strength * np.clip(relief(cover, light, rounding * head.scale), -1.2, 1.2)
         grainy = 1 + texture * noise(rng, size, max(4.0, 0.1 * head.scale), 3)[..., None]
         figure.add(color * lit * grainy, cover)
-        return cover
 
     def shadow(cover, offset, sigma, strength):
         """Darkens what lies below a layer that is about to be added."""
@@ -112,8 +111,7 @@ def draw_person(rng, person, head, body, light, size, behind) -> Figure:
         draw_hair(hairs.draw_hair_from_behind)
         return figure
     if person.beard:
-        beard = lambda s: hairs.draw_beard(rng, person.hair, head, s, person.half_width)  # noqa: E731
-        layer(person.hair.color * 0.9, beard, strength=0.2)
+        draw_hair(hairs.draw_beard, 0.2)
     draw_hair(hairs.draw_front_hair)
     return figure
 

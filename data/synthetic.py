@@ -126,13 +126,13 @@ def _claim(root: Path, settings: dict) -> bool:
                     "another folder, or delete this one."
                 )
             return path == mark
-    if root.is_dir() and any(root.iterdir()):
+    temporary = unfinished.with_suffix(".tmp")
+    if root.is_dir() and any(path != temporary for path in root.iterdir()):
         raise DataSetError(
             f"{root}: is not empty and not a synthetic set; name a new folder, so that nothing of "
             "yours is overwritten."
         )
     root.mkdir(parents=True, exist_ok=True)
-    temporary = unfinished.with_suffix(".tmp")
     temporary.write_text(json.dumps(settings, indent=2) + "\n")
     temporary.replace(unfinished)
     return False

@@ -1,0 +1,80 @@
+"""Folders of pictures: what they hold, and where a wrongly named one was meant to be."""
+
+import contextlib
+from pathlib import Path
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+# Pictures that nothing here reads. Skipping them would silently make a set smaller.
+OTHER_ENDINGS = (".avif", ".bmp", ".gif", ".heic", ".jp2", ".tif", ".tiff")
+
+
+class DataSetError(ValueError):
+    """A data set that cannot be used; the message is one sentence with the path and the remedy."""
+
+
+def list_folder(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """The pictures of a folder by stem, and a sentence for each kind of file that has no place."""
+    files, twins, others = {}, set(), set()
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        ending = path.suffix.lower()
+        if ending in ENDINGS:
+            if path.stem in files:
+                twins.add(path.stem)
+            files.setdefault(path.stem, path)
+        elif ending in OTHER_ENDINGS:
+            others.add(path.name)
+    complaints = []
+    if twins:
+        complaints.append(
+            f"{folder}: {name_some(twins)} there with two endings; keep one file of each stem."
+        )
+    if others:
+        complaints.append(
+            f"{folder}: {name_some(others)} in a format that is not read; convert to "
+            f"{', '.join(ENDINGS)}."
+        )
+    return files, complaints
+
+
+def picture_folder(path) -> Path:
+    """The folder `path`; raises `DataSetError` if there is none."""
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        state = "is a file" if path.exists() else "there is no such folder"
+        raise DataSetError(f"{path}: {state}; name a folder of pictures.")
+    return path
+
+
+def find_root(root, needed: Path) -> Path:
+    """`root` if it holds the folder `needed`; else an error that looks for it nearby."""
+    root = Path(root).expanduser()
+    wanted = f"name the folder that holds {needed}"
+    if not root.is_dir():
+        state = "is a file" if root.exists() else "there is no such folder"
+        raise DataSetError(f"{root}: {state}; {wanted}.")
+    if (root / needed).is_dir():
+        return root
+    for place in [*upwards(root), *_children(root)]:
+        with contextlib.suppress(PermissionError):
+            if (place / needed).is_dir():
+                raise DataSetError(f"{root}: holds no {needed}; did you mean {place}?")
+    raise DataSetError(f"{root}: holds no {needed}; {wanted}.")
+
+
+def _children(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def upwards(folder: Path) -> list[Path]:
+    """A folder and the three above it: a set's picture folder lies at most that deep."""
+    folder = folder.resolve()
+    return [folder, *list(folder.parents)[:3]]
+
+
+def name_some(stems) -> str:
+    """'3 (a, b, c)', with at most ten names."""
+    stems = sorted(stems)
+    names = ", ".join(stems[:10]) + (", ..." if len(stems) > 10 else "")
+    return f"{len(stems)} ({names})"
