@@ -84,7 +84,7 @@ def test_mattes_have_hair_like_edges(portraits):
         assert (matte == 0).mean() > 0.15
         assert (matte == 255).mean() > 0.15
     fractional = [((p.matte > 25) & (p.matte < 230)).mean() for p in portraits]
-    assert np.median(fractional) > 0.01
+    assert np.median(fractional) > 0.015
     # Hair ends in strands: near the head the edge of the matte is much longer than its hull's.
     longer = []
     for portrait in portraits:
@@ -93,7 +93,7 @@ def test_mattes_have_hair_like_edges(portraits):
         contours, _ = cv2.findContours(above // 128, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         head = max(contours, key=cv2.contourArea)
         longer.append(cv2.arcLength(head, True) / cv2.arcLength(cv2.convexHull(head), True))
-    assert np.mean(np.array(longer) > 1.3) >= 0.4
+    assert np.median(longer) > 1.4  # without strands 1.06
     # All levels of alpha occur, not a few that blurring an outline would give.
     levels = np.unique(np.concatenate([p.matte.ravel() for p in portraits]))
     assert len(levels) > 200
