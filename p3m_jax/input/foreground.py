@@ -1,0 +1,190 @@
+"""Foregrounds and backgrounds for the composition loss, estimated once and kept in a cache.
+
+The loss composes prediction, foreground F and background B to the picture I = a F + (1 - a) B. The
+newer archive of P3M-10k ships F and B; where they are missing they are estimated here by the
+multi-level method (Germer et al., "Fast Multi-Level Foreground Estimation", 2020) of PyMatting.
+
+The cache holds `fg/STEM.png`, `bg/STEM.jpg`, and `sources.jsonl` with one line per finished pair:
+the sizes in bytes of the picture and matte it was made from. They survive copying the data set,
+and give away a cache that was made for other pictures of equal names.
+"""
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import numpy as np
+
+from p3m_jax.data.layouts import DataSet, DataSetError, Example
+from p3m_jax.images import ImageError, read_matte, read_picture, write_image
+
+SOURCES = "sources.jsonl"
+_NAMED = 10  # broken pictures that an error names
+
+
+def estimate_foreground(picture: np.ndarray, matte: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Foreground and background (H, W, 3) of a picture (H, W, 3) and its matte (H, W), all uint8.
+
+    The first call in an environment compiles PyMatting, which takes half a minute or more.
+    """
+    from pymatting import estimate_foreground_ml
+
+    # Single precision is what the method computes in.
+    picture, alpha = (values.astype(np.float32) / 255 for values in (picture, matte))
+    estimates = estimate_foreground_ml(picture, alpha, return_background=True)
+    foreground, background = (
+        np.rint(255 * np.clip(estimate, 0, 1)).astype(np.uint8) for estimate in estimates
+    )
+    return foreground, background
+
+
+def estimate_missing(
+    dataset: DataSet, cache, *, workers: int | None = None, progress: bool = True
+) -> int:
+    """Fills `cache` with the foregrounds and backgrounds that `dataset` lacks; returns how many.
+
+    What a former, perhaps killed, call finished is not done again; `training_set(root,
+    foreground_cache=cache)` then finds everything. `workers` is the number of threads (default: one
+    per core), `progress` shows a bar. Cheap if there is nothing to do.
+
+    Raises `DataSetError` at once if the cache cannot be written or was made from other pictures,
+    and at the end, after all others are done, if some pictures cannot be used.
+    """
+    cache = Path(cache).expanduser()
+    missing = _missing(dataset, cache)
+    if not missing:
+        return 0
+    _make_folders(cache)
+    broken = []
+    with (
+        _bar(len(missing), progress) as bar,
+        ThreadPoolExecutor(_threads(workers)) as pool,
+        (cache / SOURCES).open("a", encoding="utf-8") as sources,
+    ):
+        futures = {pool.submit(_estimate, example, cache): example for example in missing}
+        try:
+            for future in as_completed(futures):
+                try:
+                    future.result()
+                except (ImageError, DataSetError) as error:
+                    broken.append(str(error))
+                else:
+                    sources.write(json.dumps(_source(futures[future])) + "\n")
+                    sources.flush()
+                bar.update()
+        except OSError as error:
+            raise _unwritable(cache, error) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+    if broken:
+        more = f" (and {len(broken) - _NAMED} more)" if len(broken) > _NAMED else ""
+        raise DataSetError(
+            f"{len(broken)} of {len(missing)} foregrounds could not be estimated, the others are "
+            f"done: {' '.join(sorted(broken)[:_NAMED])}{more}"
+        )
+    return len(missing)
+
+
+def _paths(cache: Path, stem: str) -> tuple[Path, Path]:
+    return cache / "fg" / f"{stem}.png", cache / "bg" / f"{stem}.jpg"
+
+
+def _missing(dataset: DataSet, cache: Path) -> list[Example]:
+    """The examples without a pair of their own or a finished one in the cache."""
+    known, cached = _read_sources(cache), (cache / "fg").resolve()
+    missing = []
+    for example in dataset.examples:
+        paths = _paths(cache, example.stem)
+        # A pair in the cache may or may not have been assigned to the example already.
+        pair = example.foreground and example.background
+        if pair and example.foreground.parent.resolve() != cached:
+            continue
+        if example.stem in known and known[example.stem] != _source(example):
+            raise DataSetError(
+                f"{paths[0]}: was estimated from another picture or matte than "
+                f"{example.picture}; name another folder for the cache, or empty this one."
+            )
+        if example.stem not in known or not all(path.is_file() for path in paths):
+            missing.append(example)
+    return missing
+
+
+def _source(example: Example) -> dict:
+    """What identifies the picture and matte that a pair was estimated from."""
+    try:
+        sizes = [path.stat().st_size for path in (example.picture, example.matte)]
+    except OSError as error:
+        raise DataSetError(f"{error.filename}: cannot be read ({error.strerror}).") from None
+    return {"stem": example.stem, "picture_bytes": sizes[0], "matte_bytes": sizes[1]}
+
+
+def _read_sources(cache: Path) -> dict[str, dict]:
+    sources = {}
+    try:
+        lines = (cache / SOURCES).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise _unwritable(cache, error) from error
+    for line in lines:
+        try:
+            source = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # cut off when a run was killed: that pair is estimated again
+        sources[source["stem"]] = source
+    return sources
+
+
+def _estimate(example: Example, cache: Path) -> None:
+    picture, matte = read_picture(example.picture), read_matte(example.matte)
+    if picture.shape[:2] != matte.shape:
+        (height, width), (rows, columns) = picture.shape[:2], matte.shape
+        raise DataSetError(
+            f"{example.picture}: is {width} x {height} pixels, its matte {columns} x {rows}."
+        )
+    for path, estimate in zip(
+        _paths(cache, example.stem), estimate_foreground(picture, matte), strict=True
+    ):
+        write_image(path, estimate)
+
+
+def _make_folders(cache: Path) -> None:
+    try:
+        for folder in ("fg", "bg"):
+            (cache / folder).mkdir(parents=True, exist_ok=True)
+        with (cache / SOURCES).open("a+b") as sources:
+            # A line that a killed run left unfinished must not swallow the next one.
+            sources.seek(max(sources.tell() - 1, 0))
+            if sources.read(1) not in (b"", b"\n"):
+                sources.write(b"\n")
+    except OSError as error:
+        raise _unwritable(cache, error) from error
+
+
+def _unwritable(cache: Path, error: OSError) -> DataSetError:
+    return DataSetError(
+        f"{cache}: the cache of foregrounds cannot be written ({error.strerror or error}); make "
+        "room, or name a folder that you may write to. What is finished is kept."
+    )
+
+
+def _threads(workers: int | None) -> int:
+    """Threads that may estimate at once: PyMatting lets go of the interpreter's lock.
+
+    But it uses Numba's own threads inside, and Numba's plainest kind of them aborts the process
+    when two threads start them at a time. Which kind it is shows only after the first use.
+    """
+    wanted = workers or os.cpu_count() or 1
+    if wanted == 1:
+        return 1
+    estimate_foreground(np.zeros([8, 8, 3], np.uint8), np.zeros([8, 8], np.uint8))
+    import numba
+
+    return 1 if numba.threading_layer() == "workqueue" else wanted
+
+
+def _bar(total: int, progress: bool):
+    from tqdm import tqdm
+
+    return tqdm(total=total, desc="foregrounds", unit="picture", disable=not progress)
