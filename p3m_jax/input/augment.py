@@ -95,7 +95,7 @@ def resize(image, size):
 def finish(image, output_size: int, flip):
     """A cropped square (S, S, C), uint8, resized to the side `output_size` and flipped if asked."""
     image = resize(image, [output_size, output_size])
-    return tf.cond(flip, lambda: image[:, ::-1], lambda: image)
+    return tf.cond(flip, lambda: tf.reverse(image, [1]), lambda: image)
 
 
 def three_valued(trimap):
