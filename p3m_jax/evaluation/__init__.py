@@ -1,0 +1,1 @@
+"""From a network to scores: test-time strategies, protocols, error measures, reports."""

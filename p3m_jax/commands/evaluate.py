@@ -1,0 +1,214 @@
+"""`p3m evaluate`: scores a checkpoint, or any program's mattes, on a test set."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+HELP = "score a checkpoint, or any program's mattes, on a test set or a folder pair"
+
+EXAMPLES = """\
+A checkpoint on a test set of P3M-10k (the folder that holds train/ and validation/):
+  evaluate.py --checkpoint runs/swin --set P3M-500-P --data P3M-10k -o results/swin-p
+Both strategies, by the protocol of the authors' program of 2024:
+  evaluate.py --checkpoint runs/swin --set P3M-500-NP --data P3M-10k \\
+      --strategy resize hybrid --protocol p3m-2024 -o results/swin-np
+Your own pictures and mattes, matched by name:
+  evaluate.py --checkpoint runs/swin --pictures photos --mattes mattes -o results/mine
+Mattes that another program has written as STEM.png:
+  evaluate.py --predictions theirs --set P3M-500-P --data P3M-10k -o results/theirs
+
+The output folder gets pictures.csv, results.json, summary.md (also printed, beside the published
+scores) and a sheet of the worst pictures for each strategy.
+
+Protocols: p3m-2021 and p3m-2024 resize as the authors' programs do, without anti-aliasing, and
+score floats (2021) or alpha cut down to 8 bits (2024); ours resizes with anti-aliasing and scores
+alpha rounded to 8 bits, so that saved mattes score the same.
+
+Exit code: 0 done, 1 it could not be done (one message says why), 2 wrong options.
+"""
+
+SETS = ("P3M-500-P", "P3M-500-NP", "RealWorldPortrait-636")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's options."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLES
+    scored = parser.add_argument_group("what is scored (one of)")
+    scored.add_argument(
+        "--checkpoint", metavar="PATH", help="an inference or training checkpoint, or a run"
+    )
+    scored.add_argument("--predictions", metavar="DIR", help="mattes written by any program")
+    against = parser.add_argument_group("against what")
+    against.add_argument("--set", choices=SETS, help="a test set, with --data")
+    against.add_argument("--data", metavar="DIR", help="P3M-10k, or RealWorldPortrait-636 itself")
+    against.add_argument("--pictures", metavar="DIR", help="your own pictures, with --mattes")
+    against.add_argument("--mattes", metavar="DIR", help="mattes of the same names")
+    against.add_argument("--trimaps", metavar="DIR", help="default: made from the mattes")
+    against.add_argument("--facemasks", metavar="DIR", help="adds the measures inside the face")
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "--strategy",
+        nargs="+",
+        choices=("resize", "hybrid", "native"),
+        default=["resize"],
+        help="resize: half size (published tables); hybrid: classes from half, details from full "
+        "size; native: full size (default: resize)",
+    )
+    how.add_argument(
+        "--protocol",
+        choices=("p3m-2021", "p3m-2024", "ours"),
+        default="ours",
+        help="how pictures are resized and alpha is scored (default: ours)",
+    )
+    how.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="scoring threads")
+    out = parser.add_argument_group("output")
+    out.add_argument("-o", "--output", required=True, metavar="DIR", help="a new or empty folder")
+    out.add_argument(
+        "--overwrite", action="store_true", help="replace the files of an earlier evaluation there"
+    )
+    out.add_argument("--save-mattes", action="store_true", help="also write the predicted mattes")
+    out.add_argument("--worst", type=int, default=8, metavar="N", help="pictures on the sheet")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluates; returns the exit code."""
+    problem = _misuse(args)
+    if problem:
+        print(problem, file=sys.stderr)
+        return 2
+    try:
+        output = _free_folder(args.output, overwrite=args.overwrite)
+        dataset = _dataset(args)
+        if args.predictions:
+            evaluation = _evaluate_predictions(args, dataset)
+        else:
+            evaluation = _evaluate_checkpoint(args, dataset, output)
+        from p3m_jax.evaluation.report import SYNTHETIC, write_report
+
+        print(write_report(evaluation, output))
+    except (ValueError, OSError) as error:  # ours all derive from ValueError
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted; nothing was concluded.", file=sys.stderr)
+        return 130
+    print(f"Written to {output}")
+    if evaluation.synthetic:
+        print(SYNTHETIC.format(evaluation.synthetic), file=sys.stderr)
+    return 0
+
+
+def _misuse(args: argparse.Namespace) -> str | None:
+    if bool(args.checkpoint) == bool(args.predictions):
+        return "Name one of --checkpoint and --predictions."
+    pair = args.pictures is not None or args.mattes is not None
+    named = args.set is not None or args.data is not None
+    if pair == named or (pair and not (args.pictures and args.mattes)):
+        return "Name either --set and --data, or --pictures and --mattes."
+    if named and not (args.set and args.data):
+        return "--set and --data go together."
+    if named and args.trimaps:
+        return "--trimaps goes with --pictures and --mattes; the test sets have their own."
+    if args.predictions and args.save_mattes:
+        return "--save-mattes: the mattes of --predictions are there already."
+    if args.workers < 1 or args.worst < 0:
+        return "--workers is at least 1, --worst at least 0."
+    return None
+
+
+def _free_folder(path, *, overwrite: bool) -> Path:
+    path = Path(path).expanduser()
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path}: is a file; name a folder for the results.")
+    if path.is_dir() and not overwrite and any(path.iterdir()):
+        raise ValueError(
+            f"{path}: is not empty; name another folder, or say --overwrite to replace the "
+            "results in it."
+        )
+    return path
+
+
+def _dataset(args: argparse.Namespace):
+    from p3m_jax.data import layouts
+
+    if args.set:
+        return layouts.test_set(args.data, args.set, facemasks=args.facemasks)
+    return layouts.folder_pair(
+        args.pictures, args.mattes, trimaps=args.trimaps, facemasks=args.facemasks
+    )
+
+
+def _evaluate_predictions(args: argparse.Namespace, dataset):
+    from p3m_jax.evaluation.evaluator import Worst, evaluate_predictions, trimap_source
+    from p3m_jax.evaluation.report import Evaluation
+
+    worst = Worst(args.worst)
+    rows = evaluate_predictions(args.predictions, dataset, workers=args.workers, observe=worst)
+    return Evaluation(
+        dataset_name=dataset.name,
+        subject=f"mattes in {args.predictions}",
+        protocol="files",
+        protocol_says="8-bit files, as another program wrote them",
+        trimaps=trimap_source(dataset),
+        synthetic="the data set is synthetic" if dataset.synthetic else "",
+        rows={"predictions": rows},
+        worst={"predictions": worst},
+    )
+
+
+def _evaluate_checkpoint(args: argparse.Namespace, dataset, output: Path):
+    from p3m_jax.checkpoint import load_for_inference
+    from p3m_jax.evaluation.evaluator import (
+        Worst,
+        check_sizes,
+        evaluate_examples,
+        trimap_source,
+    )
+    from p3m_jax.evaluation.protocols import PROTOCOLS, to_8_bit
+    from p3m_jax.evaluation.report import MATTES, Evaluation
+    from p3m_jax.images import write_image
+
+    check_sizes(dataset)  # before the network is loaded
+    checkpoint = load_for_inference(args.checkpoint)
+    protocol = PROTOCOLS[args.protocol]
+    marks = {
+        "the checkpoint was trained on synthetic portraits": checkpoint.synthetic,
+        "the data set is synthetic": dataset.synthetic,
+    }
+    evaluation = Evaluation(
+        dataset_name=dataset.name,
+        subject=f"{checkpoint.model_name}, {args.checkpoint}",
+        protocol=protocol.name,
+        protocol_says=protocol.says,
+        trimaps=trimap_source(dataset),
+        synthetic=" and ".join(sentence for sentence, holds in marks.items() if holds),
+        provenance=checkpoint.provenance,
+    )
+    for strategy in dict.fromkeys(args.strategy):
+        worst = evaluation.worst[strategy] = Worst(args.worst)
+
+        def observe(example, prediction, row, strategy=strategy, worst=worst):
+            worst(example, prediction, row)
+            if args.save_mattes:
+                matte = prediction if prediction.dtype == "uint8" else to_8_bit(prediction)
+                write_image(output / MATTES / strategy / f"{example.stem}.png", matte)
+
+        evaluation.rows[strategy] = evaluate_examples(
+            checkpoint.predict,
+            dataset,
+            strategy=strategy,
+            protocol=protocol,
+            model_name=checkpoint.model_name,
+            workers=args.workers,
+            observe=observe,
+        )
+    return evaluation
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command by itself, as `evaluate.py` runs it."""
+    parser = argparse.ArgumentParser(prog="evaluate.py", description=f"evaluate.py: {HELP}.")
+    add_arguments(parser)
+    return run(parser.parse_args(arguments))

@@ -1,0 +1,211 @@
+"""Evaluating a set: a matte predicted (or read) for every picture, and its errors.
+
+While the network runs on one picture, threads score the ones before it.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from p3m_jax.evaluation.inference import Predict, matte_picture
+from p3m_jax.evaluation.metrics import all_metrics
+from p3m_jax.evaluation.protocols import PROTOCOLS, Protocol
+from p3m_jax.images import ImageError, picture_size, read_matte, read_picture
+from p3m_jax.trimap import trimap_from_matte
+
+Row = dict[str, str | int | float]  # stem, height, width, and the measures by name
+# Called in the set's order with the example, what was scored of it, and its row.
+Observe = Callable[[object, np.ndarray, Row], None]
+
+
+class EvaluationError(ValueError):
+    """An evaluation that cannot be done; the message names every file that is in the way."""
+
+
+def evaluate_examples(
+    predict: Predict,
+    dataset,
+    *,
+    strategy: str = "resize",
+    protocol: Protocol | str = "ours",
+    model_name: str | None = None,
+    workers: int = 2,
+    progress: bool = True,
+    observe: Observe | None = None,
+) -> list[Row]:
+    """The errors of a network on every example of a `DataSet`, one row each, in its order.
+
+    `predict` as in `p3m_jax.evaluation.inference`. Trimaps and face masks are the set's where it
+    has them; else the trimap is made from the matte, and the privacy measures are left out.
+    `model_name` ("swin") makes the protocol's rule for small pictures apply. Raises
+    `EvaluationError` before anything is computed if sizes do not fit.
+    """
+    if isinstance(protocol, str):
+        protocol = PROTOCOLS[protocol]
+    check_sizes(dataset)
+    smallest_side = None
+    if model_name == "swin" and dataset.name == "RealWorldPortrait-636":
+        smallest_side = protocol.smallest_swin_side
+
+    def source(example):
+        picture = read_picture(example.picture)
+        try:
+            alpha = matte_picture(
+                predict,
+                picture,
+                strategy=strategy,
+                protocol=protocol,
+                smallest_side=smallest_side,
+            )
+        except ValueError as error:
+            raise EvaluationError(f"{example.picture}: {error}") from None
+        return protocol.scored(alpha)
+
+    return _score_all(source, dataset, strategy, workers, progress, observe)
+
+
+def evaluate_predictions(
+    folder,
+    dataset,
+    *,
+    workers: int = 2,
+    progress: bool = True,
+    observe: Observe | None = None,
+) -> list[Row]:
+    """The errors of mattes that any program has written into `folder`, as `evaluate_examples`.
+
+    Files belong to the examples of the same stem; others are left alone. Raises `EvaluationError`
+    before anything is computed, naming every prediction that is missing or of the wrong size.
+    """
+    files = find_predictions(folder, dataset)
+    check_sizes(dataset, files)
+    return _score_all(
+        lambda example: read_matte(files[example.stem]),
+        dataset,
+        "predictions",
+        workers,
+        progress,
+        observe,
+    )
+
+
+def find_predictions(folder, dataset) -> dict[str, Path]:
+    """The prediction file of every stem in the set; `EvaluationError` lists those missing."""
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise EvaluationError(f"{folder}: there is no such folder; name the folder of predictions.")
+    files = {}
+    for ending in (".webp", ".jpeg", ".jpg", ".png"):  # of several the last one counts
+        files |= {path.stem: path for path in folder.iterdir() if path.suffix.lower() == ending}
+    missing = [example.stem for example in dataset.examples if example.stem not in files]
+    if missing:
+        _refuse(
+            f"{folder}: {len(missing)} of {len(dataset.examples)} predictions are missing; they "
+            "are looked for as STEM.png:",
+            [f"{stem}.png" for stem in missing],
+        )
+    return {example.stem: files[example.stem] for example in dataset.examples}
+
+
+def check_sizes(dataset, predictions: dict[str, Path] | None = None) -> None:
+    """Compares the sizes of all files with their mattes', from the headers.
+
+    Raises `EvaluationError` that lists every file of another size, and every unreadable one.
+    """
+    if not dataset.examples:
+        raise EvaluationError(f"{dataset.name}: the set is empty.")
+    problems = []
+    for example in dataset.examples:
+        try:
+            expected = picture_size(example.matte)
+            for path in _files(example, predictions):
+                size = picture_size(path)
+                if size != expected:
+                    problems.append("{}: {} x {}, its matte {} x {}".format(path, *size, *expected))
+        except ImageError as error:
+            problems.append(str(error))
+    if problems:
+        _refuse(f"{dataset.name}: {len(problems)} files cannot be compared with mattes:", problems)
+
+
+def _files(example, predictions) -> Iterator[Path]:
+    """What must have the matte's size; pictures do not matter where predictions are there."""
+    if predictions is None:
+        yield example.picture
+    else:
+        yield predictions[example.stem]
+    yield from (path for path in (example.trimap, example.facemask) if path is not None)
+
+
+def _refuse(sentence: str, files: list[str]):
+    raise EvaluationError("\n  ".join([sentence, *files]))
+
+
+def _score_all(source, dataset, title, workers, progress, observe) -> list[Row]:
+    from tqdm import tqdm
+
+    rows, pending = [], deque()
+
+    def finish():
+        example, prediction, future = pending.popleft()
+        rows.append(future.result())
+        if observe is not None:
+            observe(example, prediction, rows[-1])
+        bar.update()
+
+    description = f"{dataset.name} {title}"
+    with (
+        tqdm(
+            total=len(dataset.examples), desc=description, unit="pic", disable=not progress
+        ) as bar,
+        ThreadPoolExecutor(max(1, workers)) as pool,
+    ):
+        for example in dataset.examples:
+            prediction = source(example)
+            pending.append((example, prediction, pool.submit(score, example, prediction)))
+            # Not more in memory than the threads have to do.
+            while len(pending) > max(1, workers):
+                finish()
+        while pending:
+            finish()
+    return rows
+
+
+def score(example, prediction: np.ndarray) -> Row:
+    """The row of one prediction, (H, W) in [0, 1] or uint8, against the example's files."""
+    matte = read_matte(example.matte)
+    trimap = trimap_from_matte(matte) if example.trimap is None else read_matte(example.trimap)
+    facemask = None if example.facemask is None else read_matte(example.facemask)
+    try:
+        values = all_metrics(prediction, matte, trimap, facemask)
+    except ValueError as error:
+        raise EvaluationError(f"{example.stem}: {error}") from None
+    height, width = matte.shape
+    return {"stem": example.stem, "height": height, "width": width, **values}
+
+
+def trimap_source(dataset) -> str:
+    """Where the trimaps of an evaluation come from, for reports."""
+    given = sum(example.trimap is not None for example in dataset.examples)
+    if given == len(dataset.examples):
+        return "of the data set"
+    made = "made from the mattes, kernel 25"
+    return made if given == 0 else f"of the data set for {given} pictures, else {made}"
+
+
+class Worst:
+    """Keeps the examples with the largest SAD and their predictions, to be looked at."""
+
+    def __init__(self, count: int):
+        self._count = count
+        self.entries: list[tuple[float, object, np.ndarray]] = []  # the worst first
+
+    def __call__(self, example, prediction: np.ndarray, row: Row) -> None:
+        """Takes note of one picture; an `Observe`."""
+        kept = prediction if prediction.dtype == np.uint8 else prediction.astype(np.float32)
+        self.entries.append((row["SAD"], example, kept))
+        self.entries.sort(key=lambda entry: (-entry[0], entry[1].stem))
+        del self.entries[self._count :]

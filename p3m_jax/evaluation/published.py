@@ -1,0 +1,49 @@
+"""Published scores on the two P3M-500 test sets, to stand beside one's own.
+
+From the papers "Privacy-Preserving Portrait Matting" (2021) and "Rethinking Portrait Matting with
+Privacy Preserving" (2023) and a preprint of 2026. SAD and CONN in thousands of pixels.
+"""
+
+from typing import NamedTuple
+
+
+class Published(NamedTuple):
+    """One line of a published table; None where the paper gives no number. MSE is times 1000."""
+
+    method: str
+    sad: float | None
+    mse: float | None
+    conn: float | None
+
+
+PUBLISHED = {
+    "P3M-500-P": (
+        Published("LF", 42.95, 19.1, None),
+        Published("HATT", 25.99, 5.4, 25.29),
+        Published("SHM", 21.56, 10.0, 17.53),
+        Published("P3M-Net without TFI, sBFI, dBFI", 15.13, 5.8, None),
+        Published("MODNet", 13.31, 3.8, 10.88),
+        Published("GFM", 13.20, 5.0, None),
+        Published("P3M-Net (ResNet-34)", 8.73, 2.6, 13.88),
+        Published("P3M-Net (ViTAE-S)", 6.24, 1.5, 5.86),
+        Published("9-billion-parameter generative model, linear read-out (2026)", 5.69, 1.2, 5.42),
+    ),
+    "P3M-500-NP": (
+        Published("HATT", 30.53, 7.2, 27.42),
+        Published("SHM", 20.77, 9.3, 17.09),
+        Published("MODNet", 16.70, 5.1, 13.81),
+        Published("P3M-Net (ResNet-34)", 11.23, 3.5, 12.51),
+        Published("P3M-Net (ViTAE-S)", 7.59, 1.9, 6.96),
+        Published("9-billion-parameter generative model, linear read-out (2026)", 6.67, 1.4, 6.23),
+    ),
+}
+
+# What a reader must know before comparing.
+WARNINGS = (
+    "The published P3M-Net scores come from checkpoints that were selected on these very test "
+    "sets, evaluated after every epoch.",
+    "They were computed with RESIZE, by programs that resize without anti-aliasing and score "
+    "floats (2021) or truncated 8-bit files (2024): only the same protocol compares exactly.",
+    "A retraining with the public program by somebody else (batch 8) got SAD 9.61 on P3M-500-P "
+    "and 15.94 on P3M-500-NP, against 8.73 and 11.23 published.",
+)

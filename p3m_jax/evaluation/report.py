@@ -1,0 +1,212 @@
+"""What an evaluation leaves behind: numbers per picture, a summary, and a sheet of the worst."""
+
+import csv
+import io
+import json
+import math
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from p3m_jax.evaluation.evaluator import Worst
+from p3m_jax.evaluation.published import PUBLISHED, WARNINGS
+from p3m_jax.evaluation.sheet import make_sheet
+from p3m_jax.evaluation.summary import SMALLEST_SAMPLE, Estimate, summarise
+from p3m_jax.images import read_matte, read_picture, write_image
+
+CSV, JSON, MARKDOWN = "pictures.csv", "results.json", "summary.md"
+MATTES = "mattes"
+SYNTHETIC = (
+    "SYNTHETIC: {}. These numbers show that the program works; they say nothing about portraits."
+)
+
+
+@dataclass
+class Evaluation:
+    """One evaluation: what was scored, how, and the rows of each strategy."""
+
+    dataset_name: str
+    subject: str  # the checkpoint or the folder of predictions
+    protocol: str  # its name, "files" for predictions
+    protocol_says: str
+    trimaps: str
+    synthetic: str = ""  # what is synthetic about it, if anything
+    provenance: dict = field(default_factory=dict)
+    rows: dict[str, list[dict]] = field(default_factory=dict)
+    worst: dict[str, Worst] = field(default_factory=dict)
+
+
+def write_report(evaluation: Evaluation, folder: Path) -> str:
+    """Writes CSV, JSON, Markdown and sheets into `folder`; returns the Markdown."""
+    folder.mkdir(parents=True, exist_ok=True)
+    estimates = {name: summarise(rows) for name, rows in evaluation.rows.items()}
+    text = markdown(evaluation, estimates)
+    _write(folder / CSV, _csv(evaluation))
+    _write(folder / JSON, _json(evaluation, estimates))
+    for strategy, worst in evaluation.worst.items():
+        if worst.entries:
+            write_image(folder / sheet_name(strategy), worst_sheet(worst))
+    _write(folder / MARKDOWN, text)
+    return text
+
+
+def sheet_name(strategy: str) -> str:
+    """The file name of a strategy's sheet of worst pictures."""
+    return f"worst_{strategy}.jpg"
+
+
+def markdown(evaluation: Evaluation, estimates: dict[str, dict[str, Estimate]]) -> str:
+    """The summary: own numbers, how they came about, published ones, and what to beware of."""
+    count = len(next(iter(evaluation.rows.values())))
+    loud = f"**{SYNTHETIC.format(evaluation.synthetic)}**" if evaluation.synthetic else ""
+    lines = [f"# {evaluation.dataset_name}: {count} pictures", ""]
+    lines += [loud, ""] if loud else []
+    lines += [
+        f"- Scored: {evaluation.subject}",
+        *(f"- {key}: {value}" for key, value in evaluation.provenance.items()),
+        f"- Protocol: {evaluation.protocol}: {evaluation.protocol_says}",
+        f"- Strategy: {', '.join(name.upper() for name in evaluation.rows)}"
+        if evaluation.protocol != "files"
+        else "- Strategy: whatever the other program did",
+        f"- Trimaps: {evaluation.trimaps}",
+        "",
+        *_own_table(estimates),
+        "",
+        _about_intervals(estimates),
+        "",
+    ]
+    published = PUBLISHED.get(evaluation.dataset_name)
+    if published:
+        lines += ["## Beside published scores", "", *_comparison(evaluation, estimates), ""]
+        lines += [f"- {warning}" for warning in WARNINGS] + [""]
+        lines += [loud, ""] if loud else []
+    return "\n".join(lines)
+
+
+def _own_table(estimates) -> list[str]:
+    header = "| measure | " + " | ".join(name.upper() for name in estimates) + " |"
+    lines = [header, "|---" * (len(estimates) + 1) + "|"]
+    for name in next(iter(estimates.values())):
+        cells = [_cell(name, strategy.get(name)) for strategy in estimates.values()]
+        lines.append(f"| {_title(name)} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _scale(name: str) -> int:
+    """Means over pixels are given in thousandths, as the papers do."""
+    return 1000 if name.startswith(("MSE", "MAD")) else 1
+
+
+def _title(name: str) -> str:
+    return f"{name} x 1000" if _scale(name) == 1000 else name
+
+
+def _cell(name: str, estimate: Estimate | None) -> str:
+    if estimate is None:
+        return ""
+    scale = _scale(name)
+    text = f"{estimate.mean * scale:.2f}"
+    if estimate.low is not None:
+        text += f" [{estimate.low * scale:.2f}, {estimate.high * scale:.2f}]"
+    return text
+
+
+def _about_intervals(estimates) -> str:
+    every = [estimate for strategy in estimates.values() for estimate in strategy.values()]
+    text = "Lower is better; means over pictures."
+    if any(estimate.low is not None for estimate in every):
+        text += " In brackets: 95 % bootstrap intervals over pictures (percentile, 10,000 draws)."
+    if any(estimate.low is None for estimate in every):
+        text += (
+            f" Fewer than {SMALLEST_SAMPLE} pictures give values without intervals: no "
+            "significance is claimed."
+        )
+    return text
+
+
+def _comparison(evaluation: Evaluation, estimates) -> list[str]:
+    lines = ["| method | SAD | MSE x 1000 | CONN |", "|---|---|---|---|"]
+    for line in PUBLISHED[evaluation.dataset_name]:
+        cells = ("" if value is None else f"{value:.2f}" for value in line[1:])
+        lines.append(f"| {line.method} | " + " | ".join(cells) + " |")
+    own = "SYNTHETIC, not comparable" if evaluation.synthetic else "this evaluation"
+    for strategy, values in estimates.items():
+        cells = (_cell(name, values.get(name)) for name in ("SAD", "MSE", "CONN"))
+        lines.append(f"| **{own}, {strategy.upper()}** | " + " | ".join(cells) + " |")
+    return lines
+
+
+def worst_sheet(worst: Worst) -> np.ndarray:
+    """The sheet uint8 (H, W, 3) of the worst pictures, the worst first."""
+    rows = []
+    for number, (sad, example, prediction) in enumerate(worst.entries, 1):
+        if prediction.dtype == np.uint8:
+            prediction = prediction / np.float32(255)
+        matte = read_matte(example.matte) / np.float32(255)
+        caption = f"{number}. {example.stem}   SAD {sad:.2f}"
+        rows.append((_picture_for(example, matte.shape), matte, prediction, caption))
+    return make_sheet(rows)
+
+
+def _picture_for(example, shape) -> np.ndarray:
+    """The picture at its matte's size; with foreign predictions nothing else holds them together."""
+    picture = read_picture(example.picture)
+    if picture.shape[:2] == shape:
+        return picture
+    import cv2
+
+    return cv2.resize(picture, shape[::-1], interpolation=cv2.INTER_AREA)
+
+
+def _csv(evaluation: Evaluation) -> str:
+    names = []
+    for rows in evaluation.rows.values():
+        for row in rows:
+            names += [name for name in row if name not in names]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["strategy", *names], lineterminator="\n")
+    writer.writeheader()
+    for strategy, rows in evaluation.rows.items():
+        for row in rows:
+            writer.writerow({"strategy": strategy, **{k: _known(v) for k, v in row.items()}})
+    return text.getvalue()
+
+
+def _json(evaluation: Evaluation, estimates) -> str:
+    document = {
+        "set": evaluation.dataset_name,
+        "synthetic": evaluation.synthetic or False,
+        "scored": evaluation.subject,
+        "provenance": evaluation.provenance,
+        "protocol": {"name": evaluation.protocol, "says": evaluation.protocol_says},
+        "trimaps": evaluation.trimaps,
+        "results": {
+            strategy: {
+                "means": {name: e._asdict() for name, e in estimates[strategy].items()},
+                "pictures": [{k: _known(v) for k, v in row.items()} for row in rows],
+            }
+            for strategy, rows in evaluation.rows.items()
+        },
+    }
+    return json.dumps(document, indent=1, allow_nan=False, default=str) + "\n"
+
+
+def _known(value):
+    """None instead of NaN: JSON has no word for it."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes a text file whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

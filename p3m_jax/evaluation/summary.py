@@ -1,0 +1,63 @@
+"""From rows per picture to means and what they are worth."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from p3m_jax.evaluation.metrics import METRICS, PRIVACY_METRICS
+
+RESAMPLES = 10_000
+SMALLEST_SAMPLE = 30  # pictures; an interval from fewer would pretend to know its own width
+_CHUNK = 1000
+
+
+class Estimate(NamedTuple):
+    """The mean of one measure over the pictures that have it, and its 95 % interval.
+
+    `low` and `high` are None below 30 such pictures.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    pictures: int
+
+
+def summarise(rows: Sequence[dict], *, seed: int = 0) -> dict[str, Estimate]:
+    """The mean of every measure in `rows`, with a percentile bootstrap over pictures.
+
+    10,000 resamples with replacement, the same ones for all measures, so the outcome is a pure
+    function of rows and seed. A measure that a picture does not have (NaN or absent) does not count
+    for that picture, and is left out if none has it.
+    """
+    names = [n for n in METRICS + PRIVACY_METRICS if any(n in row for row in rows)]
+    values = np.array([[row.get(name, np.nan) for name in names] for row in rows], np.float64)
+    known = np.isfinite(values)
+    totals, counts = np.where(known, values, 0), known.astype(np.float64)
+    enough = known.sum(axis=0) >= SMALLEST_SAMPLE
+    low = high = np.full(len(names), np.nan)
+    if enough.any():
+        means = _resampled_means(totals, counts, np.random.default_rng(seed))
+        low, high = np.nanpercentile(means, [2.5, 97.5], axis=0)
+    return {
+        name: Estimate(
+            mean=float(totals[:, i].sum() / counts[:, i].sum()),
+            low=float(low[i]) if enough[i] else None,
+            high=float(high[i]) if enough[i] else None,
+            pictures=int(known[:, i].sum()),
+        )
+        for i, name in enumerate(names)
+        if known[:, i].any()
+    }
+
+
+def _resampled_means(totals, counts, rng) -> np.ndarray:
+    """(RESAMPLES, measures): means over pictures drawn with replacement, by how often each is."""
+    size = len(totals)
+    means = []
+    for _ in range(RESAMPLES // _CHUNK):
+        drawn = rng.multinomial(size, np.full(size, 1 / size), size=_CHUNK).astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            means.append((drawn @ totals) / (drawn @ counts))
+    return np.concatenate(means)
