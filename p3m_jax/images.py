@@ -54,7 +54,9 @@ def _decode(image: Image.Image, path) -> Image.Image:
 def picture_size(path) -> tuple[int, int]:
     """(height, width) of a picture the right way up, from its header alone."""
     with _open(path) as image:
-        rotated = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 swap the axes
+        # EXIF orientations 5 to 8 swap the axes. To look for it, a PNG without would be decoded.
+        has_exif = image.format != "PNG" or "exif" in image.info
+        rotated = has_exif and image.getexif().get(0x0112, 1) >= 5
         width, height = image.size
     return (width, height) if rotated else (height, width)
 
@@ -111,13 +113,14 @@ def write_image(path, values: np.ndarray, *, quality: int = 95) -> None:
     handle, temporary = tempfile.mkstemp(
         dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix
     )
+    temporary = Path(temporary)
     try:
         with os.fdopen(handle, "wb") as file:
             Image.fromarray(values).save(file, format=_format(path), **options)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

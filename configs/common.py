@@ -1,0 +1,96 @@
+"""What all configurations share: the published recipe, and two small variants of it.
+
+A configuration file calls `recipe`; `train.py` adds `demonstration` where no data set is named.
+"""
+
+from ml_collections import ConfigDict
+
+
+def recipe(network: str) -> ConfigDict:
+    """The published training recipe (both papers), for a data set in P3M-10k's layout."""
+    config = ConfigDict()
+    config.network = network
+    config.variant = ""
+    config.seed = 0
+    # A checkpoint of this project to take the weights from; empty: fresh weights. The published
+    # numbers start from a backbone pretrained on ImageNet: from scratch a learning rate of 1e-5
+    # hardly moves.
+    config.init_from = ""
+
+    config.batch_size = 8
+    config.epochs = 150
+    config.steps = 0  # counts instead of epochs where it is not 0
+    config.learning_rate = 1e-5
+    config.stochastic_depth = True  # Swin-T's; the ResNet has none
+
+    config.data = ConfigDict()
+    config.data.directory = ""  # the folder P3M-10k, which holds train/ and validation/
+    config.data.foreground_cache = ""  # where `p3m estimate` has put foregrounds and backgrounds
+    config.data.crop_sizes = (512, 768, 1024)
+    config.data.output_size = 512
+    config.data.validation_pictures = 100  # held out of the training set for model selection
+    config.data.synthetic = ConfigDict({"train": 64, "test": 8, "height": 384, "width": 384})
+
+    config.loss = ConfigDict()
+    config.loss.composition = True  # needs a foreground and a background for every picture
+
+    # In steps.
+    config.log_every = 20
+    config.checkpoint_every = 1000
+    config.validate_every = 2000
+    config.keep_checkpoints = 2  # the latest ones; the best by validation is kept besides
+    config.validation_size = 512  # validation pictures are resized to this square
+    config.validation_rows = 6  # pictures on a validation sheet
+    # Test sets scored when the training has ended, with RESIZE; `evaluate.py` does it any time.
+    config.final_test_sets = ()
+    return config
+
+
+def demonstration(network: str) -> ConfigDict:
+    """Small crops of the synthetic portraits: a run of minutes on two cores, from scratch."""
+    config = recipe(network)
+    config.variant = "demonstration"
+    config.batch_size = 4
+    config.steps = 240
+    config.learning_rate = 1e-3
+    config.stochastic_depth = False  # too short a run to need regularising
+    config.data.crop_sizes = (160, 224, 288)
+    config.data.output_size = 128
+    config.log_every = 5
+    config.checkpoint_every = 60
+    config.validate_every = 60
+    config.validation_size = 192
+    config.final_test_sets = ("P3M-500-P", "P3M-500-NP")
+    return config
+
+
+def smoke(network: str) -> ConfigDict:
+    """Everything once, as small as it goes: proves that the program works, not the network."""
+    config = demonstration(network)
+    config.variant = "smoke"
+    config.batch_size = 2
+    config.steps = 12
+    config.data.crop_sizes = (96, 128)
+    config.data.output_size = 64
+    config.data.synthetic = ConfigDict({"train": 12, "test": 2, "height": 192, "width": 192})
+    config.log_every = 1
+    config.checkpoint_every = 4
+    config.validate_every = 6
+    config.validation_size = 96
+    config.validation_rows = 2
+    return config
+
+
+VARIANTS = {"": recipe, "demonstration": demonstration, "smoke": smoke}
+
+
+def variant(network: str, name: str | None) -> ConfigDict:
+    """The configuration of `network` that `--config=FILE:NAME` asks for.
+
+    Raises:
+      ValueError: there is no such variant.
+    """
+    if (name or "") not in VARIANTS:
+        known = ", ".join(repr(key) for key in VARIANTS if key)
+        raise ValueError(f"Unknown variant {name!r} of the configuration; there are {known}.")
+    return VARIANTS[name or ""](network)

@@ -1,0 +1,197 @@
+"""Inference checkpoints: weights, statistics, which network, and where they come from.
+
+A folder written by Orbax, holding {"parameters": ..., "statistics": ...} under dotted names, with
+the description in its metadata. Evaluation and prediction load one of these, or what a training run
+has left, by path alone; neither needs the optimiser or TensorFlow.
+"""
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from p3m_jax import __version__
+from p3m_jax.models.network import ENCODERS, Network, Variables, network
+
+INFERENCE_FORMAT = "p3m-jax inference"
+TRAINING_FORMAT = "p3m-jax training"
+
+# Where a run keeps what; `p3m_jax.training` writes them.
+RUN_INFERENCE = "inference"
+RUN_CHECKPOINTS = "checkpoints"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message names the path and the remedy."""
+
+
+@dataclass(frozen=True)
+class InferenceCheckpoint:
+    """A network ready to run.
+
+    Attributes:
+      network: which one.
+      variables: its numbers.
+      description: {"network", "synthetic", "provenance": {...}}, JSON values.
+      path: the folder it was read from.
+    """
+
+    network: Network
+    variables: Variables
+    description: dict[str, Any]
+    path: Path
+
+    @property
+    def model_name(self) -> str:
+        """The network's name, as `p3m_jax.models.network` knows it."""
+        return self.network.name
+
+    @property
+    def synthetic(self) -> bool:
+        """True where the weights come from synthetic portraits: a demonstration, not a model."""
+        return bool(self.description["synthetic"])
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the weights come from: run, step, data set, version of the program."""
+        return self.description["provenance"]
+
+    def predict(self, pictures: np.ndarray) -> dict[str, np.ndarray]:
+        """The network's maps for `pictures`, see `predict`."""
+        return predict(self.network, self.variables, pictures)
+
+
+def predict(network: Network, variables: Variables, pictures: np.ndarray) -> dict[str, np.ndarray]:
+    """Runs a network on pictures (B, H, W, 3), RGB in [0, 255], sides multiples of 32.
+
+    Returns float32 maps: `semantic` logits (B, H, W, 3), `detail` and `fusion` alpha (B, H, W, 1)
+    in [0, 1]. Each size of picture is compiled once in a process.
+    """
+    maps = _forward(network, variables, np.asarray(pictures, np.float32))
+    return {name: np.asarray(value) for name, value in maps.items()}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _forward(network, variables, pictures):
+    outputs, _ = network.apply(variables, pictures)
+    return {name: getattr(outputs, name) for name in ("semantic", "detail", "fusion")}
+
+
+def describe(network_name: str, *, synthetic: bool, provenance: dict[str, Any]) -> dict[str, Any]:
+    """The description that goes into a checkpoint's metadata, JSON values only."""
+    return {
+        "network": network_name,
+        "synthetic": synthetic,
+        "provenance": {"program": f"p3m-jax {__version__}", **provenance},
+    }
+
+
+def save_for_inference(
+    path, variables: Variables, description: dict[str, Any], *, overwrite: bool = False
+) -> None:
+    """Writes an inference checkpoint, whole or not at all.
+
+    Raises:
+      CheckpointError: there is something at `path` already, and `overwrite` is off.
+    """
+    path = Path(path).absolute()
+    if path.exists() and not overwrite:
+        raise CheckpointError(f"{path} exists already; name another folder or remove it first.")
+    ocp.save(
+        path,
+        {"parameters": dict(variables.parameters), "statistics": dict(variables.statistics)},
+        overwrite=overwrite,
+        custom_metadata={**description, "format": INFERENCE_FORMAT},
+    )
+
+
+def load_for_inference(path) -> InferenceCheckpoint:
+    """Loads weights from an inference checkpoint, a training checkpoint, or a run's folder.
+
+    Of a run's folder its exported weights are taken, or, where it has not ended, its best training
+    checkpoint by validation, or its latest.
+
+    Raises:
+      CheckpointError: there is none, or it is not ours; one sentence with the path.
+    """
+    path = find_checkpoint(Path(path).absolute())
+    description = read_description(path)
+    net = network(description["network"])
+    wanted = {"parameters": net.shapes.parameters, "statistics": net.shapes.statistics}
+    try:
+        # A training checkpoint holds the optimiser too: it stays on disk.
+        context = ocp.Context()
+        context.pytree.loading.partial_load = True
+        with context:
+            arrays = ocp.load(path, jax.tree.map(_abstract, wanted))
+    except (ValueError, KeyError, OSError, TypeError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"{path}: the weights of {net.name} cannot be read from it ({first[:200]}); "
+            "it is damaged or was written by another version."
+        ) from error
+    variables = Variables(arrays["parameters"], arrays["statistics"])
+    return InferenceCheckpoint(net, variables, description, path)
+
+
+def _abstract(value):
+    # Loaded onto this process's first device, whatever machine wrote it.
+    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=sharding)
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint folder that `path` means: itself, or the one to take of a run's folder."""
+    if not path.exists():
+        raise CheckpointError(f"{path}: there is no such checkpoint.")
+    if path.is_file():
+        raise CheckpointError(
+            f"{path}: is a file, not a checkpoint of this program, which is a folder."
+        )
+    if _is_checkpoint(path):
+        return path
+    exported = path / RUN_INFERENCE
+    if _is_checkpoint(exported):
+        return exported
+    for folder in (path / RUN_CHECKPOINTS, path):
+        steps = [p for p in folder.glob("*") if p.name.isdigit() and _is_checkpoint(p)]
+        if steps:
+            return min(steps, key=_rank)
+    raise CheckpointError(
+        f"{path}: holds no checkpoint; name the folder of a run or of an exported checkpoint."
+    )
+
+
+def _is_checkpoint(path: Path) -> bool:
+    # Orbax writes it last; its own test takes any folder for a checkpoint.
+    return (path / "_CHECKPOINT_METADATA").is_file()
+
+
+def _rank(step: Path):
+    """Sorts the best by validation first, then the latest."""
+    error = (_metadata(step).get("validation") or {}).get("SAD", float("inf"))
+    return error, -int(step.name)
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    try:
+        return ocp.metadata(path).custom_metadata or {}
+    except (ValueError, OSError, KeyError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path}: its description cannot be read ({error}).") from error
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """The description of a checkpoint folder; `CheckpointError` if it is not one of ours."""
+    metadata = _metadata(path)
+    if metadata.get("format") not in (INFERENCE_FORMAT, TRAINING_FORMAT):
+        raise CheckpointError(f"{path}: is an Orbax checkpoint, but not one of this program.")
+    if metadata["network"] not in ENCODERS:
+        raise CheckpointError(
+            f"{path}: holds the network {metadata['network']!r}, which this version lacks."
+        )
+    return metadata

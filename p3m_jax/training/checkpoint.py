@@ -1,0 +1,81 @@
+"""A run's own checkpoints: everything that going on exactly takes, saved whole or not at all."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+from orbax.checkpoint import v1 as ocp
+
+from p3m_jax.checkpoint import RUN_CHECKPOINTS, TRAINING_FORMAT
+from p3m_jax.training.state import TrainState
+
+_policies = ocp.training.preservation_policies
+
+
+class RunCheckpoints:
+    """The checkpoints under a run's folder, one per saved step.
+
+    Orbax writes a step beside its final name and renames it when it is complete, in the
+    background; a killed save leaves nothing that looks like a checkpoint. Kept are the latest
+    `keep` and the best by validation.
+
+    Args:
+      workdir: the run's folder.
+      description: goes into every checkpoint, see `p3m_jax.checkpoint.describe`.
+      keep: how many of the latest stay.
+    """
+
+    def __init__(self, workdir: Path, description: dict[str, Any], *, keep: int):
+        self._description = {"format": TRAINING_FORMAT, **description}
+        best = _policies.BestN(
+            get_metric_fn=lambda validation: validation["SAD"],
+            reverse=True,
+            n=1,
+            keep_checkpoints_without_metrics=False,
+        )
+        self._checkpointer = ocp.training.Checkpointer(
+            Path(workdir).absolute() / RUN_CHECKPOINTS,
+            preservation_policy=_policies.AnyPreservationPolicy([_policies.LatestN(keep), best]),
+            cleanup_tmp_directories=True,
+        )
+
+    @property
+    def latest_step(self) -> int | None:
+        """The step of the newest complete checkpoint; None where there is none."""
+        latest = self._checkpointer.latest
+        return None if latest is None else latest.step
+
+    def save(self, state: TrainState, validation: dict[str, float] | None = None) -> None:
+        """Saves `state` under its step in the background; a step already saved stays as it is.
+
+        `validation` holds the mean errors on the validation split, if it was scored at this step.
+        """
+        step = int(state.step)
+        if step == self.latest_step:
+            return
+        self._checkpointer.save_async(
+            step,
+            state._asdict(),
+            force=True,  # when to save is the loop's decision
+            metrics=validation,
+            custom_metadata={
+                **self._description,
+                "provenance": {**self._description["provenance"], "step": step},
+                "validation": validation,
+            },
+        )
+
+    def restore(self, like: TrainState) -> TrainState:
+        """The latest state, with the structure, types and sharding of `like`."""
+        abstract = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like._asdict()
+        )
+        return TrainState(**self._checkpointer.load(abstract_state=abstract))
+
+    def wait(self) -> None:
+        """Returns when everything is on disk."""
+        self._checkpointer.wait()
+
+    def close(self) -> None:
+        """Waits, and lets go of the folder."""
+        self._checkpointer.close()

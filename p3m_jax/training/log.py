@@ -1,0 +1,68 @@
+"""What a run writes down while it goes: one JSON line per logged step, and TensorBoard events."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+LOG_FILE = "log.jsonl"
+
+
+class RunLog:
+    """Appends to a run's log; a resumed run appends to the same one.
+
+    Every line is a JSON object with `event` ("start", "step", "validation", "stop" or "end"),
+    `time` in seconds since 1970, and `synthetic`. A run that was killed repeats the steps after
+    its last checkpoint, so the last line of a step counts.
+    """
+
+    def __init__(self, workdir: Path, *, synthetic: bool):
+        # Imported here, so that reading a log needs no TensorFlow.
+        from p3m_jax.input import host_tensorflow
+
+        self._summary = host_tensorflow().summary
+        self._file = (Path(workdir) / LOG_FILE).open("a", encoding="utf-8")
+        self._synthetic = synthetic
+        self._events = self._summary.create_file_writer(str(Path(workdir) / "tensorboard"))
+
+    def write(self, event: str, values: dict[str, Any]) -> None:
+        """Writes one line at once, so that a killed run loses none."""
+        line = {"event": event, "time": round(time.time(), 3), "synthetic": self._synthetic}
+        self._file.write(json.dumps({**line, **values}) + "\n")
+        self._file.flush()
+
+    def scalars(self, event: str, step: int, values: dict[str, float]) -> None:
+        """Writes a line and the same numbers as TensorBoard scalars "event/name"."""
+        self.write(event, {"step": step, **values})
+        with self._events.as_default(step=step):
+            for name, value in values.items():
+                self._summary.scalar(f"{event}/{name}", value)
+        self._events.flush()
+
+    def picture(self, name: str, step: int, values) -> None:
+        """Shows an 8-bit picture (H, W, 3) in TensorBoard."""
+        with self._events.as_default(step=step):
+            self._summary.image(name, values[None])
+        self._events.flush()
+
+    def close(self) -> None:
+        """Closes both files."""
+        self._file.close()
+        self._events.close()
+
+
+def read_log(workdir: Path, event: str) -> list[dict[str, Any]]:
+    """The lines of one kind that carry a step, the last of each step, in the order of steps.
+
+    A line that a kill has cut off is passed over.
+    """
+    lines = {}
+    with (Path(workdir) / LOG_FILE).open(encoding="utf-8") as file:
+        for text in file:
+            try:
+                line = json.loads(text)
+            except json.JSONDecodeError:
+                continue
+            if line["event"] == event and "step" in line:
+                lines[line["step"]] = line
+    return [lines[step] for step in sorted(lines)]

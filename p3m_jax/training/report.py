@@ -1,0 +1,109 @@
+"""The short report that a finished run leaves: curves, scores, and a sheet to look at."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from p3m_jax.checkpoint import InferenceCheckpoint
+from p3m_jax.data.layouts import test_set
+from p3m_jax.evaluation.evaluator import Worst, evaluate_examples
+from p3m_jax.evaluation.report import worst_sheet
+from p3m_jax.evaluation.summary import summarise
+from p3m_jax.images import write_image
+from p3m_jax.training.data import SYNTHETIC_NOTICE, TrainingData
+from p3m_jax.training.log import read_log
+
+_SHOWN = ("SAD", "MSE", "MAD", "SAD-T", "GRAD", "CONN")
+
+
+def write_report(
+    config: ConfigDict, workdir: Path, data: TrainingData, best: InferenceCheckpoint
+) -> None:
+    """Writes `report.md`, `curves.png` and a sheet per scored test set into `workdir`."""
+    steps, validations = read_log(workdir, "step"), read_log(workdir, "validation")
+    write_image(workdir / "curves.png", _curves(steps, validations))
+    first, last = _ends([line["total"] for line in steps])
+    chosen = best.provenance.get("step")
+    lines = [
+        f"# Training of {config.network}: {workdir.name}",
+        "",
+        *(["```", SYNTHETIC_NOTICE, "```", ""] if data.synthetic else []),
+        f"{len(data.train.examples):,} pictures of {data.train.name}, "
+        f"{steps[-1]['step']:,} steps of {config.batch_size}, learning rate "
+        f"{config.learning_rate:g}, seed {config.seed}. The loss went from {first:.3f} to "
+        f"{last:.3f} (medians of the first and the last tenth of the logged steps).",
+        "",
+        "![curves](curves.png)",
+        "",
+        f"## Validation split ({len(data.validation.examples)} pictures held out)",
+        "",
+        f"Pictures resized to {config.validation_size} x {config.validation_size} for the network. "
+        f"The weights exported are those of step {chosen}, with the least SAD.",
+        "",
+        *_table("step", [(line["step"], line) for line in validations]),
+        "",
+        f"![validation](sheets/step_{validations[-1]['step']:06d}.jpg)",
+        "",
+    ]
+    for name in config.final_test_sets:
+        lines += _score_test_set(name, workdir, data.root, best)
+    (workdir / "report.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _score_test_set(name, workdir: Path, root: Path, best: InferenceCheckpoint) -> list[str]:
+    dataset = test_set(root, name)
+    worst = Worst(4)
+    rows = evaluate_examples(best.predict, dataset, model_name=best.model_name, observe=worst)
+    sheet = f"{name}.jpg"
+    write_image(workdir / "sheets" / sheet, worst_sheet(worst))
+    means = {measure: estimate.mean for measure, estimate in summarise(rows).items()}
+    return [
+        f"## {name} ({len(rows)} pictures, RESIZE, protocol ours)",
+        "",
+        "Scored once, after the weights were chosen.",
+        "",
+        *_table("", [(name, means)]),
+        "",
+        f"![{name}](sheets/{sheet})",
+        "",
+    ]
+
+
+def _table(title: str, rows: list[tuple[object, dict[str, float]]]) -> list[str]:
+    names = [name for name in _SHOWN if name in rows[0][1]]
+    lines = [f"| {title} | {' | '.join(names)} |", "|" + "---|" * (len(names) + 1)]
+    for label, values in rows:
+        lines.append(f"| {label} | " + " | ".join(f"{values[name]:.4g}" for name in names) + " |")
+    return lines
+
+
+def _ends(values: list[float]) -> tuple[float, float]:
+    tenth = max(1, len(values) // 10)
+    return float(np.median(values[:tenth])), float(np.median(values[-tenth:]))
+
+
+def _curves(steps: list[dict], validations: list[dict]) -> np.ndarray:
+    """The loss terms and the validation SAD over the steps, uint8 (H, W, 3)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    losses, errors = figure.subplots(1, 2)
+    names = [key for key in steps[0] if key not in ("event", "time", "synthetic", "step")]
+    for name in names:
+        if name != "pictures_per_second":
+            losses.plot(
+                [line["step"] for line in steps],
+                [line[name] for line in steps],
+                label=name,
+                linewidth=2 if name == "total" else 0.8,
+            )
+    losses.set(title="training loss", xlabel="step", yscale="log")
+    losses.legend(fontsize=6)
+    errors.plot([line["step"] for line in validations], [line["SAD"] for line in validations], "o-")
+    errors.set(title="SAD on the validation split", xlabel="step", ylim=(0, None))
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    return np.asarray(Image.open(buffer).convert("RGB"))

@@ -1,0 +1,61 @@
+"""One training step, as a pure function."""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from p3m_jax.losses import TRANSITION_VALUE, Targets, total_loss
+from p3m_jax.models.network import Network, Variables
+from p3m_jax.models.p3m_net import BACKGROUND, FOREGROUND, TRANSITION, normalize
+from p3m_jax.training.state import TrainState
+
+Batch = Mapping[str, jax.Array]
+
+
+def targets_of(batch: Batch) -> Targets:
+    """What a batch of 8-bit maps is held against; see `p3m_jax.input` for the batch."""
+    trimap = batch["trimap"]
+    transition = trimap == TRANSITION_VALUE
+    classes = jnp.where(trimap > TRANSITION_VALUE, FOREGROUND, BACKGROUND)
+    classes = jnp.where(transition, TRANSITION, classes)
+    colours = {
+        name: normalize(batch[name])
+        for name in ("picture", "foreground", "background")
+        if name in batch
+    }
+    return Targets(
+        alpha=batch["matte"].astype(jnp.float32) / 255,
+        classes=classes[..., 0],
+        transition=transition.astype(jnp.float32),
+        **colours,
+    )
+
+
+def make_train_step(
+    network: Network, optimizer: optax.GradientTransformation, *, seed: int | None = None
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    """The step `(state, batch) -> (state, loss terms)`, to be compiled by the caller.
+
+    With a `seed` stochastic depth is on, drawn from (seed, step). The loss terms are float32
+    scalars, as `p3m_jax.losses.total_loss` names them.
+    """
+
+    def train_step(state, batch):
+        targets = targets_of(batch)
+        key = None if seed is None else jax.random.fold_in(jax.random.key(seed), state.step)
+
+        def loss_of(parameters):
+            outputs, statistics = network.apply(
+                Variables(parameters, state.statistics), batch["picture"], train=True, key=key
+            )
+            loss, terms = total_loss(outputs, targets)
+            return loss, (terms, statistics)
+
+        gradients, (terms, statistics) = jax.grad(loss_of, has_aux=True)(state.parameters)
+        updates, moments = optimizer.update(gradients, state.optimizer, state.parameters)
+        parameters = optax.apply_updates(state.parameters, updates)
+        return TrainState(state.step + 1, parameters, statistics, moments), terms
+
+    return train_step

@@ -1,0 +1,66 @@
+"""Trains P3M-Net.
+
+python train.py --config=configs/swin.py --config.data.directory=P3M-10k
+python train.py --config=configs/swin.py:smoke
+
+Without a data set it trains a demonstration on synthetic portraits, and says so. Any setting of
+the configuration can be given as --config.NAME=VALUE; the names stand in configs/common.py. The
+same command goes on where a stopped run ended. Exit code: 0 trained, or stopped as asked after
+saving; 1 it could not be done (one message says why); 2 wrong options.
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Configuration: a file, and after a colon a variant of it (smoke)."
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "The run's folder (default: runs/ and a name after the configuration)."
+)
+flags.mark_flag_as_required("config")
+
+
+def _configuration():
+    """The configuration as flags give it; the demonstration where no data set is named."""
+    config = _CONFIG.value
+    if config.data.directory or config.variant:
+        return config
+    flag = flags.FLAGS["config"]
+    file = Path(config_flags.get_config_filename(flag))
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config("demonstration")
+    config.update_from_flattened_dict(config_flags.get_override_values(flag))
+    return config
+
+
+def _default_workdir(config) -> Path:
+    name = Path(config_flags.get_config_filename(flags.FLAGS["config"]).split(":")[0]).stem
+    parts = [name, config.variant, "" if config.data.directory else "synthetic"]
+    return Path("runs") / "-".join(part for part in parts if part)
+
+
+def main(argv) -> int:
+    """Reads the flags and trains; returns the exit code."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Unknown argument {argv[1]!r}; see --help.")
+    logging.set_verbosity(logging.ERROR)
+    # Imported once the flags are read, so that --help is quick.
+    from p3m_jax.commands import one_sentence_errors
+    from p3m_jax.training.loop import train
+
+    config = _configuration()
+    workdir = Path(_WORKDIR.value) if _WORKDIR.value else _default_workdir(config)
+    with one_sentence_errors():
+        train(config, workdir)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(app.run(main))
