@@ -1,0 +1,35 @@
+"""`p3m`: everything but training, which `train.py` starts."""
+
+import argparse
+import importlib
+import sys
+
+from p3m_jax import __version__
+
+COMMANDS = ("check", "estimate", "synthesize", "evaluate", "export")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="p3m",
+        description="Privacy-preserving portrait matting in JAX. Training starts with train.py.",
+    )
+    parser.add_argument("--version", action="version", version=f"p3m-jax {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    modules = {}
+    for name in COMMANDS:
+        modules[name] = importlib.import_module(f"p3m_jax.commands.{name}")
+        command = commands.add_parser(
+            name, help=modules[name].HELP, description=modules[name].HELP.capitalize() + "."
+        )
+        modules[name].add_arguments(command)
+    args = parser.parse_args(argv)
+    from p3m_jax.commands import one_sentence_errors
+
+    with one_sentence_errors():
+        return modules[args.command].run(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
