@@ -91,6 +91,10 @@ def run(args: argparse.Namespace) -> int:
     except (ValueError, OSError) as error:  # ours all derive from ValueError
         print(error, file=sys.stderr)
         return 1
+    except RuntimeError as error:  # JAX's, such as being out of memory, followed by pages
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        print(f"The network could not run: {reason}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("Interrupted; nothing was concluded.", file=sys.stderr)
         return 130
@@ -166,13 +170,13 @@ def _evaluate_checkpoint(args: argparse.Namespace, dataset, output: Path):
         evaluate_examples,
         trimap_source,
     )
-    from p3m_jax.evaluation.protocols import PROTOCOLS, to_8_bit
+    from p3m_jax.evaluation.protocols import find_protocol
     from p3m_jax.evaluation.report import MATTES, Evaluation
     from p3m_jax.images import write_image
 
     check_sizes(dataset)  # before the network is loaded
     checkpoint = load_for_inference(args.checkpoint)
-    protocol = PROTOCOLS[args.protocol]
+    protocol = find_protocol(args.protocol)
     marks = {
         "the checkpoint was trained on synthetic portraits": checkpoint.synthetic,
         "the data set is synthetic": dataset.synthetic,
@@ -192,7 +196,7 @@ def _evaluate_checkpoint(args: argparse.Namespace, dataset, output: Path):
         def observe(example, prediction, row, strategy=strategy, worst=worst):
             worst(example, prediction, row)
             if args.save_mattes:
-                matte = prediction if prediction.dtype == "uint8" else to_8_bit(prediction)
+                matte = prediction if prediction.dtype == "uint8" else protocol.saved(prediction)
                 write_image(output / MATTES / strategy / f"{example.stem}.png", matte)
 
         evaluation.rows[strategy] = evaluate_examples(

@@ -12,7 +12,7 @@ import numpy as np
 
 from p3m_jax.evaluation.inference import Predict, matte_picture
 from p3m_jax.evaluation.metrics import all_metrics
-from p3m_jax.evaluation.protocols import PROTOCOLS, Protocol
+from p3m_jax.evaluation.protocols import Protocol, find_protocol
 from p3m_jax.images import ImageError, picture_size, read_matte, read_picture
 from p3m_jax.trimap import trimap_from_matte
 
@@ -43,8 +43,7 @@ def evaluate_examples(
     `model_name` ("swin") makes the protocol's rule for small pictures apply. Raises
     `EvaluationError` before anything is computed if sizes do not fit.
     """
-    if isinstance(protocol, str):
-        protocol = PROTOCOLS[protocol]
+    protocol = find_protocol(protocol)
     check_sizes(dataset)
     smallest_side = None
     if model_name == "swin" and dataset.name == "RealWorldPortrait-636":
@@ -156,11 +155,9 @@ def _score_all(source, dataset, title, workers, progress, observe) -> list[Row]:
             observe(example, prediction, rows[-1])
         bar.update()
 
-    description = f"{dataset.name} {title}"
+    shown = {"desc": f"{dataset.name} {title}", "unit": "picture", "disable": not progress}
     with (
-        tqdm(
-            total=len(dataset.examples), desc=description, unit="pic", disable=not progress
-        ) as bar,
+        tqdm(total=len(dataset.examples), **shown) as bar,
         ThreadPoolExecutor(max(1, workers)) as pool,
     ):
         for example in dataset.examples:

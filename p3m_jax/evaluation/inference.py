@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from p3m_jax.evaluation.protocols import PROTOCOLS, Protocol
+from p3m_jax.evaluation.protocols import Protocol, find_protocol
 
 STRATEGIES = ("resize", "hybrid", "native")
 STRIDE = 32  # the network halves its input five times
@@ -39,11 +39,7 @@ def matte_picture(
         raise ValueError(f"a picture is uint8 (H, W, 3), not {picture.dtype} {picture.shape}.")
     if strategy not in STRATEGIES:
         raise ValueError(f"{strategy}: is no strategy; choose {', '.join(STRATEGIES)}.")
-    if isinstance(protocol, str):
-        if protocol not in PROTOCOLS:
-            raise ValueError(f"{protocol}: is no protocol; choose {', '.join(PROTOCOLS)}.")
-        protocol = PROTOCOLS[protocol]
-
+    protocol = find_protocol(protocol)
     size = picture.shape[:2]
     if smallest_side is not None and min(size) < smallest_side:
         ratio = max(smallest_side / side for side in size)

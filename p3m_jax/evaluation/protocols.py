@@ -62,9 +62,11 @@ class Protocol:
 
     def scored(self, alpha: np.ndarray) -> np.ndarray:
         """What is scored of an alpha in [0, 1]: the floats themselves, or uint8 of a file."""
-        return (
-            alpha if self.score == "float" else to_8_bit(alpha, truncate=self.score == "truncate")
-        )
+        return alpha if self.score == "float" else self.saved(alpha)
+
+    def saved(self, alpha: np.ndarray) -> np.ndarray:
+        """The uint8 matte to write of an alpha; the published programs write by truncation."""
+        return to_8_bit(alpha, truncate=self.score != "round")
 
 
 PROTOCOLS = {
@@ -97,6 +99,15 @@ PROTOCOLS = {
         ),
     )
 }
+
+
+def find_protocol(protocol: Protocol | str) -> Protocol:
+    """The protocol of that name, or the one given; ValueError for an unknown name."""
+    if isinstance(protocol, Protocol):
+        return protocol
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"{protocol}: is no protocol; choose {', '.join(PROTOCOLS)}.")
+    return PROTOCOLS[protocol]
 
 
 def to_8_bit(alpha: np.ndarray, *, truncate: bool = False) -> np.ndarray:

@@ -38,6 +38,8 @@ PUBLISHED = {
     ),
 }
 
+PICTURES = 500  # in each of the two sets
+
 # What a reader must know before comparing.
 WARNINGS = (
     "The published P3M-Net scores come from checkpoints that were selected on these very test "

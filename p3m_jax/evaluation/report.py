@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from p3m_jax.evaluation.evaluator import Worst
-from p3m_jax.evaluation.published import PUBLISHED, WARNINGS
+from p3m_jax.evaluation.published import PICTURES, PUBLISHED, WARNINGS
 from p3m_jax.evaluation.sheet import make_sheet
 from p3m_jax.evaluation.summary import SMALLEST_SAMPLE, Estimate, summarise
 from p3m_jax.images import read_matte, read_picture, write_image
@@ -46,6 +46,8 @@ def write_report(evaluation: Evaluation, folder: Path) -> str:
     text = markdown(evaluation, estimates)
     _write(folder / CSV, _csv(evaluation))
     _write(folder / JSON, _json(evaluation, estimates))
+    for stale in folder.glob(sheet_name("*")):
+        stale.unlink()
     for strategy, worst in evaluation.worst.items():
         if worst.entries:
             write_image(folder / sheet_name(strategy), worst_sheet(worst))
@@ -81,6 +83,10 @@ def markdown(evaluation: Evaluation, estimates: dict[str, dict[str, Estimate]]) 
     published = PUBLISHED.get(evaluation.dataset_name)
     if published:
         lines += ["## Beside published scores", "", *_comparison(evaluation, estimates), ""]
+        if count != PICTURES:
+            lines.append(
+                f"- NOT COMPARABLE: {count} pictures here, {PICTURES} in the published set."
+            )
         lines += [f"- {warning}" for warning in WARNINGS] + [""]
         lines += [loud, ""] if loud else []
     return "\n".join(lines)
@@ -152,7 +158,7 @@ def worst_sheet(worst: Worst) -> np.ndarray:
 
 
 def _picture_for(example, shape) -> np.ndarray:
-    """The picture at its matte's size; with foreign predictions nothing else holds them together."""
+    """The picture at its matte's size, which foreign predictions alone do not ensure."""
     picture = read_picture(example.picture)
     if picture.shape[:2] == shape:
         return picture
