@@ -166,6 +166,7 @@ def main() -> None:
     parser.add_argument("--steps-per-second", type=float, nargs="+", default=[1.0, 2.0, 5.0])
     parser.add_argument("--json", type=Path, help="also write the figures here")
     args = parser.parse_args()
+    tf.config.threading.set_intra_op_parallelism_threads(1)  # as in the pipeline
     with tempfile.TemporaryDirectory() as folder:
         if args.synthetic:
             from p3m_jax.data.synthetic import write_synthetic_set
