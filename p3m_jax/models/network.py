@@ -50,7 +50,7 @@ class Network:
         self._variables = {
             ".".join(map(str, path)): (path, variable)
             for state in (parameters, statistics)
-            for path, variable in state.flat_state()
+            for path, variable in nnx.to_flat_state(state)
         }
         self.shapes = Variables(_flatten(parameters), _flatten(statistics))
 
@@ -93,12 +93,14 @@ class Network:
         return outputs, _flatten(statistics)
 
     def _unflatten(self, arrays: Arrays) -> nnx.State:
-        return nnx.State.from_flat_path({self._variables[name][0]: arrays[name] for name in arrays})
+        return nnx.from_flat_state(
+            [(self._variables[name][0], array) for name, array in arrays.items()]
+        )
 
 
 def _flatten(state: nnx.State) -> dict[str, jax.Array]:
     flat = {}
-    for path, variable in state.flat_state():
+    for path, variable in nnx.to_flat_state(state):
         value = variable.get_value() if isinstance(variable, nnx.Variable) else variable
         flat[".".join(map(str, path))] = value
     return flat

@@ -132,7 +132,7 @@ def variables_from_state_dict(network: Network, arrays: Mapping[str, np.ndarray]
       StateDictError: listing every key that is unknown, missing, or of another shape.
     """
     wanted = {**network.shapes.parameters, **network.shapes.statistics}
-    found, problems = {}, []
+    found, misshapen, problems = {}, set(), []
     for key, array in arrays.items():
         try:
             name = our_name(network.name, key)
@@ -148,9 +148,10 @@ def variables_from_state_dict(network: Network, arrays: Mapping[str, np.ndarray]
             problems.append(f"{key}: {name} is already taken by another key")
         elif array.shape != wanted[name].shape:
             problems.append(f"{key}: shape {array.shape} for {name}, not {wanted[name].shape}")
+            misshapen.add(name)
         else:
             found[name] = array
-    problems += [f"{name}: missing" for name in wanted if name not in found]
+    problems += [f"{name}: missing" for name in sorted(wanted.keys() - found.keys() - misshapen)]
     if problems:
         raise StateDictError(
             f"This is not a state dict of {network.name}; {len(problems)} things do not fit:\n  "

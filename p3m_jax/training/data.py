@@ -75,16 +75,17 @@ def prepare_data(config: ConfigDict, workdir: Path) -> TrainingData:
 
 def _with_foregrounds(dataset: DataSet, root: Path, cache: str | None) -> DataSet:
     missing = sum(e.foreground is None or e.background is None for e in dataset.examples)
-    if not missing:
-        return dataset
     if cache is None:
-        raise DataSetError(
-            f"{root}: {missing} of {len(dataset.examples)} pictures have no foreground or no "
-            "background, which the composition loss needs; name a folder to estimate them into "
-            "with --config.data.foreground_cache=..., or leave the loss out with "
-            "--config.loss.composition=False."
-        )
+        if missing:
+            raise DataSetError(
+                f"{root}: {missing} of {len(dataset.examples)} pictures have no foreground or no "
+                "background, which the composition loss needs; name a folder to estimate them "
+                "into with --config.data.foreground_cache=..., or leave the loss out with "
+                "--config.loss.composition=False."
+            )
+        return dataset
     from p3m_jax.input.foreground import estimate_missing
 
+    # Also where nothing is missing: it notices a cache that was made from other pictures.
     estimate_missing(dataset, cache)
     return training_set(root, foreground_cache=cache)

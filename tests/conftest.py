@@ -1,0 +1,56 @@
+"""What several test files need: the recorded numbers, and networks with the weights behind them."""
+
+import functools
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+GOLDENS = Path(__file__).parent / "goldens"
+SHORT = {"resnet34": "r34", "swin": "swin"}
+
+
+@functools.cache
+def golden_weights():
+    """The module that makes the recorded weights and pictures from their names."""
+    spec = importlib.util.spec_from_file_location("golden_weights", GOLDENS / "weights.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@functools.cache
+def golden(name: str) -> dict[str, np.ndarray]:
+    with np.load(GOLDENS / f"{name}.npz") as file:
+        return dict(file)
+
+
+@functools.cache
+def golden_state_dict(network_name: str) -> dict[str, np.ndarray]:
+    """The state dict with which the recorded numbers were made."""
+    short = SHORT[network_name]
+    shapes = json.loads((GOLDENS / f"state_dict_{short}.json").read_text())
+    arrays = golden_weights().state_dict(shapes)
+    prefix = "batch_stats/"
+    recorded = golden(f"forward_{short}")
+    arrays |= {k.removeprefix(prefix): v for k, v in recorded.items() if k.startswith(prefix)}
+    return arrays
+
+
+@functools.cache
+def golden_variables(network_name: str):
+    from p3m_jax.models.network import network
+    from p3m_jax.models.state_dict import variables_from_state_dict
+
+    return variables_from_state_dict(network(network_name), golden_state_dict(network_name))
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """Real portraits in P3M-10k's layout, which stand beside the project where there are any."""
+    folder = Path(__file__).parents[2] / "shared" / "p3m_samples"
+    if not folder.is_dir():
+        pytest.skip("the sample portraits are not beside the project")
+    return folder

@@ -1,0 +1,176 @@
+"""Forward passes against recorded outputs of the published program, and what a network must be.
+
+The bounds are four times the recorded noise floor: the published program in float32 against
+itself in float64, as (mean, maximum) of semantic and of detail.
+"""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import SHORT, golden, golden_state_dict, golden_variables, golden_weights
+
+from p3m_jax.models.network import Network, Variables, network
+from p3m_jax.models.p3m_net import fuse
+from p3m_jax.models.state_dict import StateDictError, variables_from_state_dict
+
+NETWORKS = sorted(SHORT)
+FLOOR = {
+    "resnet34": {"semantic": (4.7e-5, 5.1e-4), "detail": (5.1e-6, 8.5e-5)},
+    "swin": {"semantic": (2.5e-5, 3.2e-4), "detail": (1.5e-6, 1.9e-5)},
+}
+SIZES = {"resnet34": ("192x320", "256x256"), "swin": ("256x256", "256x320")}
+CASES = [(name, size) for name in NETWORKS for size in SIZES[name]]
+PARAMETERS = {"resnet34": 39_478_060 - 513_000, "swin": 45_128_206}
+
+
+def forward(name, pictures, train=False):
+    net = network(name)
+    run = jax.jit(lambda v, x: net.apply(v, x, train=train)[0])
+    return jax.tree.map(np.asarray, run(golden_variables(name), pictures))
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(case))
+def case(request):
+    name, size = request.param
+    height, width = map(int, size.split("x"))
+    outputs = forward(name, golden_weights().image(height, width, 2))
+    recorded = golden(f"forward_{SHORT[name]}")
+    return name, outputs, {k: v for k, v in recorded.items() if k.startswith(f"{size}/")}, size
+
+
+def differences(outputs, recorded, size, ours, theirs):
+    values = getattr(outputs, ours)
+    assert values.dtype == np.float32
+    return np.abs(values[:, ::4, ::4].astype(np.float64) - recorded[f"{size}/{theirs}"])
+
+
+@pytest.mark.parametrize("output", ["semantic", "detail"])
+def test_forward_equals_the_recorded_one(case, output):
+    name, outputs, recorded, size = case
+    mean, maximum = FLOOR[name][output]
+    difference = differences(outputs, recorded, size, output, output)
+    assert difference.mean() < 4 * mean
+    assert np.quantile(difference, 0.999) < 4 * maximum
+    if output == "semantic":
+        assert difference.mean() < 1e-4  # a wrong epsilon of LayerNorm moves it by 1.5e-4
+
+
+def test_fusion_flips_hardly_anywhere(case):
+    name, outputs, recorded, size = case
+    difference = differences(outputs, recorded, size, "fusion", "fusion")
+    assert np.mean(difference > 0.05) <= 3e-4
+    assert np.quantile(difference, 0.999) < 4 * FLOOR[name]["detail"][1]
+
+
+@pytest.mark.parametrize("side", ["side2", "side1", "side0"])
+def test_side_logits_equal_the_recorded_ones(case, side):
+    name, outputs, recorded, size = case
+    mean, maximum = FLOOR[name]["semantic"]
+    difference = differences(outputs, recorded, size, side, f"semantic_{side}")
+    assert difference.mean() < 4 * mean
+    assert np.quantile(difference, 0.999) < 4 * maximum
+
+
+def test_whole_maps_have_the_recorded_mean_and_deviation(case):
+    name, outputs, recorded, size = case
+    for output in ("semantic", "detail", "fusion"):
+        values = getattr(outputs, output).astype(np.float64)
+        measured = values.mean(), values.std(ddof=1)
+        bound = 4 * FLOOR[name]["semantic"][0]
+        np.testing.assert_allclose(measured, recorded[f"{size}/{output}_mean_std"], atol=bound)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_number_of_parameters(name):
+    shapes = network(name).shapes.parameters
+    assert sum(int(np.prod(shape.shape)) for shape in shapes.values()) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_statistics_move_in_training_and_stand_still_in_evaluation(name):
+    net, variables = network(name), golden_variables(name)
+    pictures = golden_weights().image(64, 64, 2)
+    for train in (True, False):
+        run = jax.jit(lambda v, x, train=train: net.apply(v, x, train=train)[1])
+        statistics = run(variables, pictures)
+        assert statistics.keys() == variables.statistics.keys()
+        moved = [np.any(statistics[k] != variables.statistics[k]) for k in statistics]
+        assert all(moved) if train else not any(moved)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_sides_must_be_multiples_of_32(name):
+    with pytest.raises(ValueError, match="multiples of 32"):
+        network(name).apply(golden_variables(name), jnp.zeros((1, 64, 48, 3)))
+
+
+def test_unknown_networks_are_named():
+    with pytest.raises(ValueError, match=r"resnet50.*resnet34"):
+        Network("resnet50")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_initialisation_follows_the_seed_and_the_published_scheme(name):
+    net = network(name)
+    first, again, other = net.initialize(3), net.initialize(3), net.initialize(4)
+    assert all(np.array_equal(first.parameters[k], again.parameters[k]) for k in first.parameters)
+    kernels = [k for k in first.parameters if k.endswith("kernel")]
+    assert not any(np.array_equal(first.parameters[k], other.parameters[k]) for k in kernels)
+    assert len({first.parameters[k].tobytes() for k in kernels}) == len(kernels)
+
+    fuse_kernel = first.parameters["matting_decoder.tfi3.fuse.convolution.kernel"]
+    bound = np.prod(fuse_kernel.shape[:3]) ** -0.5
+    assert 0.99 * bound < np.abs(fuse_kernel).max() <= bound
+    np.testing.assert_allclose(fuse_kernel.std(), bound / 3**0.5, rtol=0.02)
+    if name == "resnet34":
+        stage = first.parameters["encoder.stages.1.0.convolution1.kernel"]
+        np.testing.assert_allclose(stage.std(), (2 / (9 * 128)) ** 0.5, rtol=0.02)
+    else:
+        linear = first.parameters["encoder.stages.1.blocks.0.expand.kernel"]
+        np.testing.assert_allclose(linear.std(), 0.02, rtol=0.02)
+        assert not first.parameters["encoder.stages.1.blocks.0.expand.bias"].any()
+
+
+def test_fusion_follows_the_classes_and_passes_gradient_in_the_transition_alone():
+    semantic = jnp.asarray([[[[3.0, 1, 0], [0, 2, 1], [0, 1, 5], [1, 1, 1]]]])
+    detail = jnp.asarray([[[[0.3], [0.4], [0.5], [0.6]]]])
+    np.testing.assert_array_equal(fuse(semantic, detail)[0, 0, :, 0], np.float32([0, 0.4, 1, 0]))
+    by_semantic, by_detail = jax.grad(lambda s, d: fuse(s, d).sum(), argnums=(0, 1))(
+        semantic, detail
+    )
+    assert not np.any(by_semantic)
+    np.testing.assert_array_equal(by_detail[0, 0, :, 0], [0, 1, 0, 0])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_compiled_network_scatters_and_gathers_nothing(name):
+    net = network(name)
+
+    def loss(parameters, statistics, x):
+        outputs, _ = net.apply(Variables(parameters, statistics), x, train=True)
+        return sum(jnp.sum(map_) for map_ in outputs)
+
+    shapes = net.shapes
+    x = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
+    text = jax.jit(jax.grad(loss)).lower(shapes.parameters, shapes.statistics, x).as_text()
+    assert not re.findall(r"stablehlo\.(scatter|gather|dynamic_gather|select_and_scatter)", text)
+
+
+def test_state_dict_problems_are_reported_together():
+    arrays = dict(golden_state_dict("swin"))
+    arrays["decoder.tfi_3.bn1.bias"] = np.zeros(7, np.float32)
+    del arrays["encoder.norm.weight"]
+    arrays["head.weight"] = np.zeros((3, 3), np.float32)
+    with pytest.raises(StateDictError) as caught:
+        variables_from_state_dict(network("swin"), arrays)
+    message = str(caught.value)
+    assert "3 things" in message
+    for part in (
+        r"tfi_3\.bn1\.bias.*\(7,\)",
+        r"encoder\.norms\.3\.scale: missing",
+        r"head\.weight",
+    ):
+        assert re.search(part, message)

@@ -1,0 +1,100 @@
+"""Pooling with positions, unpooling and upsampling, against recorded values and by definition."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import golden
+
+from p3m_jax.models.pooling import max_pool, max_unpool, subsampled_max_pool
+from p3m_jax.models.upsampling import upsample
+
+WINDOWS = {"k2s2": 2, "k3s2p1": 3}
+
+
+def channels_last(x):
+    return np.moveaxis(x, 1, -1)
+
+
+def flat_positions(offsets, window):
+    """Offsets inside windows, as row-major positions in the large map."""
+    height, width = offsets.shape[1:3]
+    row = 2 * np.arange(height)[:, None, None] + offsets // window - (window == 3)
+    column = 2 * np.arange(width)[:, None] + offsets % window - (window == 3)
+    return row * 2 * width + column
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_max_pool_and_its_positions_equal_the_recorded_ones(name):
+    recorded, window = golden("layers"), WINDOWS[name]
+    maxima, offsets = max_pool(jnp.asarray(channels_last(recorded[f"{name}/input"])), window)
+    np.testing.assert_array_equal(maxima, channels_last(recorded[f"{name}/pooled"]))
+    positions = flat_positions(np.asarray(offsets).astype(int), window)
+    np.testing.assert_array_equal(positions, channels_last(recorded[f"{name}/indices"]))
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_max_unpool_and_its_gradient_equal_the_recorded_ones(name):
+    recorded, window = golden("layers"), WINDOWS[name]
+    _, offsets = max_pool(jnp.asarray(channels_last(recorded[f"{name}/input"])), window)
+    values = jnp.asarray(channels_last(recorded[f"{name}/values"]))
+    unpooled, pull_back = jax.vjp(lambda v: max_unpool(v, offsets, window), values)
+    np.testing.assert_array_equal(unpooled, channels_last(recorded[f"{name}/unpooled"]))
+    (gradient,) = pull_back(jnp.asarray(channels_last(recorded[f"{name}/cotangent"])))
+    np.testing.assert_array_equal(gradient, channels_last(recorded[f"{name}/values_grad"]))
+
+
+@pytest.mark.parametrize("window", [2, 3])
+def test_gradient_of_max_pool_adds_up_at_the_positions(window):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 4, (2, 8, 12, 3)).astype(np.float32)  # many ties
+    cotangent = rng.standard_normal((2, 4, 6, 3)).astype(np.float32)
+    (_, offsets), pull_back = jax.vjp(lambda x: max_pool(x, window), jnp.asarray(x))
+    (gradient,) = pull_back((jnp.asarray(cotangent), np.zeros(offsets.shape, jax.dtypes.float0)))
+    expected = np.zeros((2, 8 * 12, 3), np.float64)
+    positions = flat_positions(np.asarray(offsets).astype(int), window)
+    for index in np.ndindex(cotangent.shape):
+        expected[index[0], positions[index], index[3]] += cotangent[index]
+    np.testing.assert_allclose(np.asarray(gradient).reshape(expected.shape), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("window", [2, 3])
+def test_padding_never_wins_and_negative_infinity_is_kept(window):
+    maxima, offsets = max_pool(jnp.full((1, 4, 4, 1), -jnp.inf), window)
+    assert np.all(np.isneginf(maxima))
+    positions = flat_positions(np.asarray(offsets).astype(int), window)
+    assert positions.min() >= 0 or window == 3
+
+
+@pytest.mark.parametrize("stride", [2, 4, 8])
+def test_subsampled_max_pool_sees_one_window_per_cell(stride):
+    x = np.random.default_rng(1).standard_normal((2, 16, 32, 3)).astype(np.float32)
+    cells = x.reshape(2, 16 // stride, stride, 32 // stride, stride, 3)
+    expected = cells[:, :, :2, :, :2].max(axis=(2, 4))
+    np.testing.assert_array_equal(subsampled_max_pool(jnp.asarray(x), stride), expected)
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8, 16])
+def test_upsample_equals_the_recorded_bilinear_upsampling(factor):
+    recorded = golden("layers")
+    ours = upsample(jnp.asarray(channels_last(recorded["upsample/input"])), factor)
+    theirs = channels_last(recorded[f"upsample/x{factor}"])
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=4 * np.finfo(np.float32).eps)
+
+
+def test_odd_sizes_are_refused():
+    with pytest.raises(ValueError, match="even"):
+        max_pool(jnp.zeros((1, 5, 4, 1)), 2)
+
+
+@pytest.mark.parametrize("window", [2, 3])
+def test_compiled_program_scatters_and_gathers_nothing(window):
+    def everything(x):
+        maxima, offsets = max_pool(x, window)
+        y = max_unpool(maxima * 2, offsets, window)
+        return jnp.sum(jnp.sin(y) + upsample(subsampled_max_pool(y, 4), 4))
+
+    text = jax.jit(jax.grad(everything)).lower(jnp.zeros((2, 32, 32, 8))).compile().as_text()
+    assert not re.findall(r"\b(scatter|gather|select-and-scatter)\(", text)
