@@ -1,0 +1,233 @@
+"""Training runs as users start them: real processes, killed, stopped, and gone on with."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from p3m_jax.checkpoint import CheckpointError, load_for_inference
+from p3m_jax.data.synthetic import write_synthetic_set
+from p3m_jax.training.log import read_log
+
+PROJECT = Path(__file__).parents[1]
+STEPS = 8
+
+# ResNet-34 at the smallest sizes that go, its loss logged at every step.
+SETTINGS = {
+    "batch_size": 2,
+    "steps": STEPS,
+    "data.crop_sizes": "(64,96)",
+    "data.output_size": 64,
+    "checkpoint_every": 3,
+    "validate_every": 4,
+    "validation_size": 64,
+    "validation_rows": 2,
+    "log_every": 1,
+    "final_test_sets": "()",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a data set, and with the compiled programs that the runs share."""
+    folder = tmp_path_factory.mktemp("training")
+    write_synthetic_set(folder / "data", train=8, test=1, size=(128, 128), progress=False)
+    return folder
+
+
+def start(folder, workdir, *arguments, config="resnet34.py:smoke", **settings):
+    settings = {**SETTINGS, "data.directory": folder / "data", **settings}
+    return subprocess.Popen(
+        [
+            sys.executable,
+            PROJECT / "train.py",
+            f"--config={PROJECT / 'configs' / config}",
+            f"--workdir={workdir}",
+            *(f"--config.{name}={value}" for name, value in settings.items()),
+            *arguments,
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={
+            **os.environ,
+            "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        },
+    )
+
+
+def finish(process, expected=0):
+    output = process.communicate(timeout=900)[0]
+    assert process.returncode == expected, output
+    return output
+
+
+def losses(workdir):
+    return {line["step"]: line["total"] for line in read_log(workdir, "step")}
+
+
+def wait_for(condition, process):
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def whole(folder):
+    """An uninterrupted run and what it printed."""
+    workdir = folder / "whole"
+    return workdir, finish(start(folder, workdir))
+
+
+@pytest.mark.slow
+def test_a_run_leaves_weights_log_sheets_and_report(whole):
+    workdir, output = whole
+    assert sorted(losses(workdir)) == list(range(1, STEPS + 1))
+    assert {line["step"] for line in read_log(workdir, "validation")} == {4, 8}
+    for file in ("report.md", "curves.png", "sheets/step_000004.jpg", "sheets/step_000008.jpg"):
+        assert (workdir / file).stat().st_size > 0
+    assert list((workdir / "tensorboard").iterdir())
+    report = (workdir / "report.md").read_text()
+    assert "SYNTHETIC" in report
+    assert "Validation split (1 pictures" in report
+    # Drawn by the project though named by the user: the run knows.
+    lines = [json.loads(line) for line in (workdir / "log.jsonl").read_text().splitlines()]
+    assert all(line["synthetic"] for line in lines)
+    assert f"{STEPS}/{STEPS}" in output
+
+
+@pytest.mark.slow
+def test_exported_weights_are_those_of_the_best_step(whole):
+    workdir, _ = whole
+    errors = {line["step"]: line["SAD"] for line in read_log(workdir, "validation")}
+    best = min(errors, key=errors.get)
+    exported = load_for_inference(workdir)
+    assert exported.path == (workdir / "inference").absolute()
+    assert exported.synthetic
+    assert exported.provenance["step"] == best
+    of_step = load_for_inference(workdir / "checkpoints" / str(best))
+    for name, array in exported.variables.parameters.items():
+        np.testing.assert_array_equal(array, of_step.variables.parameters[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["between saves", "in the middle of a save"])
+def test_a_killed_run_goes_on_with_the_same_losses(folder, whole, moment):
+    workdir = folder / moment.replace(" ", "_")
+    process = start(folder, workdir)
+    checkpoints = workdir / "checkpoints"
+    if moment == "between saves":
+        wait_for(lambda: (workdir / "log.jsonl").exists() and 5 in losses(workdir), process)
+    else:
+        # The folder of step 4 under its temporary name: Orbax is writing it.
+        wait_for(lambda: list(checkpoints.glob("4.*tmp*")), process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    unfinished = list(checkpoints.glob("*tmp*"))
+    assert moment == "between saves" or unfinished
+    output = finish(start(folder, workdir))
+    assert "Going on from step" in output
+    assert losses(workdir) == losses(whole[0])
+    assert not list(checkpoints.glob("*tmp*"))
+
+
+@pytest.mark.slow
+def test_sigterm_saves_first_and_exits_cleanly(folder, whole):
+    workdir = folder / "stopped"
+    process = start(folder, workdir)
+    wait_for(lambda: (workdir / "log.jsonl").exists() and 1 in losses(workdir), process)
+    process.terminate()
+    output = finish(process)
+    last = max(losses(workdir))
+    assert f"SIGTERM: saved step {last} of {STEPS}" in output
+    assert (workdir / "checkpoints" / str(last)).is_dir()
+    assert "Going on from step" in finish(start(folder, workdir))
+    assert losses(workdir) == losses(whole[0])
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_stops_the_run(folder):
+    workdir = folder / "diverged"
+    output = finish(start(folder, workdir, learning_rate=1e30), expected=1)
+    assert "not finite at step" in output
+    assert "Traceback" not in output
+    for step in (workdir / "checkpoints").glob("[0-9]*"):
+        parameters = load_for_inference(step).variables.parameters
+        assert all(np.all(np.isfinite(np.asarray(x))) for x in parameters.values())
+
+
+@pytest.mark.slow
+def test_weights_can_be_taken_from_another_run(folder, whole):
+    workdir = folder / "fine_tuned"
+    finish(start(folder, workdir, init_from=whole[0], steps=1, learning_rate=0.0))
+    first, second = load_for_inference(whole[0]), load_for_inference(workdir)
+    for name, array in first.variables.parameters.items():
+        np.testing.assert_array_equal(array, second.variables.parameters[name])
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"data.directory": "nowhere"}, "nowhere"),
+        ({"learning_rat": 1}, "learning_rat"),
+        ({"init_from": "nowhere"}, "nowhere: there is no such checkpoint"),
+    ],
+)
+def test_wrong_settings_get_one_sentence(folder, tmp_path, settings, sentence):
+    process = start(folder, tmp_path / "run", **settings)
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode != 0
+    assert sentence in output
+    assert not (tmp_path / "run" / "checkpoints").exists() or "init_from" in settings
+
+
+def test_an_unknown_variant_is_named(folder, tmp_path):
+    process = start(folder, tmp_path / "run", config="swin.py:smok")
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode != 0
+    assert "smok" in output
+
+
+def test_a_missing_matte_stops_the_run_before_it_starts(folder, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(folder / "data", data)
+    next((data / "train" / "mask").iterdir()).unlink()
+    output = finish(start(folder, tmp_path / "run", **{"data.directory": data}), expected=1)
+    assert "synthetic_0000" in output
+    assert "Traceback" not in output
+
+
+def test_another_configuration_may_not_go_on_in_a_run(folder, tmp_path):
+    from ml_collections import ConfigDict
+
+    from p3m_jax.training.errors import RunFolderError
+    from p3m_jax.training.run_folder import claim_run_folder
+
+    run = tmp_path / "run"
+    config = ConfigDict({"learning_rate": 1e-5, "steps": 10, "data": {"directory": "a"}})
+    claim_run_folder(run, config)
+    config.steps, config.data.directory = 20, "moved"
+    claim_run_folder(run, config)
+    config.learning_rate = 1e-4
+    with pytest.raises(RunFolderError, match=r"learning_rate is 1e-05 there and 0.0001 here"):
+        claim_run_folder(run, config)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("mine")
+    with pytest.raises(RunFolderError, match="no training run"):
+        claim_run_folder(tmp_path / "other", config)
+
+
+def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        load_for_inference(tmp_path)
+    (tmp_path / "file.pth").write_bytes(b"PK")
+    with pytest.raises(CheckpointError, match="is a file"):
+        load_for_inference(tmp_path / "file.pth")
