@@ -1,0 +1,133 @@
+"""Time, memory and FLOPs of P3M-Net: the forward pass and the training step.
+
+python benchmarks/network.py --networks resnet34 swin --sizes 256 512 [--train] [--json FILE]
+
+FLOPs are those of the compiled program, beside twice the multiply-adds that the papers state for
+512 x 512 (a training step is held against three times the forward pass). Memory is what the
+compiled program says it needs beyond its arguments. Times are medians over runs that alternate
+between the networks.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from p3m_jax.models.network import network
+from p3m_jax.training.state import initial_state, make_optimizer
+from p3m_jax.training.step import make_train_step
+
+# Multiply-adds of a forward pass at 512 x 512, in 10^9, as published.
+PUBLISHED_GMACS = {"resnet34": 58.7, "swin": 89.0}
+
+
+def compile_forward(name: str, size: int, batch: int):
+    """The compiled forward pass, its seconds to compile, and a function that runs it once."""
+    net = network(name)
+    variables = jax.tree.map(jax.numpy.asarray, net.initialize(0))
+    pictures = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3)).astype(np.uint8)
+    start = time.perf_counter()
+    compiled = jax.jit(lambda v, x: net.apply(v, x)[0]).lower(variables, pictures).compile()
+    seconds = time.perf_counter() - start
+    return compiled, seconds, lambda: jax.block_until_ready(compiled(variables, pictures))
+
+
+def compile_step(name: str, size: int, batch: int):
+    """The same for a training step with all losses."""
+    net, optimizer = network(name), make_optimizer(ConfigDict({"learning_rate": 1e-5}))
+    state = initial_state(net, optimizer, net.initialize(0))
+    rng = np.random.default_rng(0)
+    shape = (batch, size, size)
+    example = {
+        name: rng.integers(0, 256, (*shape, 3)).astype(np.uint8)
+        for name in ("picture", "foreground", "background")
+    }
+    example["matte"] = rng.integers(0, 256, (*shape, 1)).astype(np.uint8)
+    example["trimap"] = rng.choice([0, 128, 255], (*shape, 1)).astype(np.uint8)
+    start = time.perf_counter()
+    compiled = jax.jit(make_train_step(net, optimizer)).lower(state, example).compile()
+    seconds = time.perf_counter() - start
+    return compiled, seconds, lambda: jax.block_until_ready(compiled(state, example))
+
+
+def measure(names, size: int, batch: int, *, train: bool, runs: int, pause: float) -> list[dict]:
+    """One row per network; runs alternate, with `pause` seconds of rest before each."""
+    compile_it = compile_step if train else compile_forward
+    programs = {name: compile_it(name, size, batch) for name in names}
+    times = {name: [] for name in names}
+    for _ in range(runs + 1):
+        for name, (_, _, run) in programs.items():
+            time.sleep(pause)
+            start = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - start)
+    rows = []
+    for name, (compiled, compile_seconds, _) in programs.items():
+        expected = 2e9 * PUBLISHED_GMACS[name] * (size / 512) ** 2 * batch * (3 if train else 1)
+        flops = compiled.cost_analysis()["flops"]
+        counted = sorted(times[name][1:])  # the first run warms up
+        rows.append(
+            {
+                "network": name,
+                "what": "training step" if train else "forward",
+                "size": size,
+                "batch": batch,
+                "seconds": statistics.median(counted),
+                "fastest": counted[0],
+                "slowest": counted[-1],
+                "compile_seconds": compile_seconds,
+                "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes,
+                "flops": flops,
+                "flops_over_published": flops / expected,
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    """Prints the table, and writes it as JSON where asked."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--networks", nargs="+", default=list(PUBLISHED_GMACS))
+    parser.add_argument("--sizes", nargs="+", type=int, default=[256, 512])
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--train", action="store_true", help="training steps instead of forward")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds of rest before a run")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    args = parser.parse_args()
+
+    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    print(f"jax {jax.__version__} on {jax.devices()[0].platform}; {machine}")
+    print("network   what           size  batch  median s  (fastest..slowest)  compile s  temp GB")
+    rows = []
+    for size in args.sizes:
+        for row in measure(
+            args.networks,
+            size,
+            args.batch,
+            train=args.train,
+            runs=args.runs,
+            pause=args.pause,
+        ):
+            rows.append(row)
+            print(
+                f"{row['network']:<9} {row['what']:<13} {size:>5}  {args.batch:>5}  "
+                f"{row['seconds']:>8.2f}  ({row['fastest']:.2f}..{row['slowest']:.2f})"
+                f"{row['compile_seconds']:>16.1f}  {row['temporary_bytes'] / 1e9:>7.2f}  "
+                f"{row['flops'] / 1e9:.1f} GFLOP = {row['flops_over_published']:.3f} of published"
+            )
+    if args.json:
+        args.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

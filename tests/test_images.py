@@ -1,0 +1,104 @@
+"""Whatever a file holds arrives as it should, or is refused with one sentence that names it."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from p3m_jax.images import ImageError, picture_size, read_matte, read_picture, write_image
+
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (20, 30, 3)).astype(np.uint8)
+
+
+def saved(tmp_path, image, name, **options):
+    image.save(tmp_path / name, **options)
+    return tmp_path / name
+
+
+def test_rgb_comes_back_exactly(tmp_path):
+    write_image(tmp_path / "a.png", PIXELS)
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.png"), PIXELS)
+    assert picture_size(tmp_path / "a.png") == (20, 30)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "1", "RGBA", "CMYK", "I;16", "I", "F"])
+def test_every_mode_becomes_8_bit_rgb(tmp_path, mode):
+    grey = np.asarray(Image.fromarray(PIXELS).convert("L"))
+    if mode in ("I;16", "I"):
+        image = Image.fromarray(grey.astype(np.uint16) * 257)
+        image = image.convert("I") if mode == "I" else image
+    elif mode == "F":
+        image = Image.fromarray(grey.astype(np.float32) / 255)
+    else:
+        image = Image.fromarray(PIXELS).convert(mode)
+    name = "a.tif" if mode in ("CMYK", "F", "I") else "a.png"
+    picture = read_picture(saved(tmp_path, image, name))
+    assert picture.shape == (20, 30, 3)
+    assert picture.dtype == np.uint8
+    if mode in ("L", "LA", "I;16", "I", "F"):
+        np.testing.assert_array_equal(picture, np.repeat(grey[..., None], 3, axis=-1))
+    if mode == "RGBA":
+        np.testing.assert_array_equal(picture, PIXELS)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path, orientation):
+    upright = np.zeros((16, 32, 3), np.uint8)
+    upright[:8, :16] = 255  # the upper left quarter
+    turns = {1: 0, 2: 0, 3: 2, 4: 2, 5: 1, 6: 1, 7: 3, 8: 3}
+    stored = np.rot90(upright, turns[orientation])
+    if orientation in (2, 4, 5, 7):
+        stored = stored[:, ::-1] if orientation in (2, 4) else stored[::-1]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(tmp_path, Image.fromarray(np.ascontiguousarray(stored)), "a.png", exif=exif)
+    np.testing.assert_array_equal(read_picture(path), upright)
+    assert picture_size(path) == (16, 32)
+
+
+def test_mattes_take_the_first_channel_and_16_bits_are_scaled(tmp_path):
+    several = np.stack([np.full((4, 5), value, np.uint8) for value in (9, 80, 200)], axis=-1)
+    write_image(tmp_path / "a.png", several)
+    assert np.all(read_matte(tmp_path / "a.png") == 9)
+    deep = Image.fromarray(np.full((4, 5), 51 * 257, np.uint16))
+    assert np.all(read_matte(saved(tmp_path, deep, "b.png")) == 51)
+    assert np.all(read_matte(saved(tmp_path, Image.new("1", (5, 4), 1), "c.png")) == 255)
+
+
+def test_a_picture_cut_off_is_refused(tmp_path):
+    buffer = io.BytesIO()
+    Image.fromarray(np.repeat(np.repeat(PIXELS, 20, 0), 20, 1)).save(buffer, "JPEG")
+    (tmp_path / "a.jpg").write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
+    with pytest.raises(ImageError, match=r"a\.jpg: is damaged or cut off"):
+        read_picture(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("contents", "sentence"), [(b"hello", "not a picture"), (b"", "not a picture")]
+)
+def test_what_is_no_picture_is_refused(tmp_path, contents, sentence):
+    (tmp_path / "a.jpg").write_bytes(contents)
+    for read in (read_picture, read_matte, picture_size):
+        with pytest.raises(ImageError, match=rf"a\.jpg.*{sentence}"):
+            read(tmp_path / "a.jpg")
+
+
+def test_missing_files_and_folders_are_named(tmp_path):
+    with pytest.raises(ImageError, match="no such file"):
+        read_picture(tmp_path / "a.jpg")
+    with pytest.raises(ImageError, match="folder"):
+        read_picture(tmp_path)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    write_image(tmp_path / "a.png", PIXELS)
+    before = (tmp_path / "a.png").read_bytes()
+    with pytest.raises(TypeError):
+        write_image(tmp_path / "a.png", PIXELS.astype(np.complex64))
+    assert (tmp_path / "a.png").read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+    with pytest.raises(ImageError, match=r"\.png"):
+        write_image(tmp_path / "a.xyz", PIXELS)
