@@ -46,10 +46,27 @@ def _default_workdir(config) -> Path:
     return Path("runs") / "-".join(part for part in parts if part)
 
 
+def _parse(argv):
+    """Reads the flags; what is wrong with them becomes a short message and exit code 2."""
+    try:
+        rest = flags.FLAGS(argv)
+        bool(_CONFIG.value.variant)  # a file that cannot be loaded shows only here
+        return rest
+    except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        while error.args and isinstance(error.args[0], Exception):
+            error = error.args[0]  # ml_collections wraps what it says
+        lines = [line.strip() for line in str(error.args[0]).splitlines() if line.strip()]
+        # Of an error inside a configuration file the last line says it.
+        text = lines[-1] if "Traceback" in str(error) else " ".join(lines)
+        print(f"{text}\nSee --help, and configs/common.py for the settings.", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
 def main(argv) -> int:
     """Reads the flags and trains; returns the exit code."""
     if len(argv) > 1:
-        raise app.UsageError(f"Unknown argument {argv[1]!r}; see --help.")
+        print(f"Unknown argument {argv[1]!r}; see --help.", file=sys.stderr)
+        return 2
     logging.set_verbosity(logging.ERROR)
     # Imported once the flags are read, so that --help is quick.
     from p3m_jax.commands import one_sentence_errors
@@ -63,4 +80,4 @@ def main(argv) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(app.run(main))
+    sys.exit(app.run(main, flags_parser=_parse))

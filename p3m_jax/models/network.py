@@ -81,14 +81,15 @@ class Network:
         """Runs the network on pictures (B, H, W, 3) of RGB in [0, 255], sides multiples of 32.
 
         Returns its outputs and the statistics, which move only while training. `key` draws the
-        stochastic depth; without it every branch is kept.
+        stochastic depth; without it every branch is kept. Computes in the parameters' precision.
         """
         model = nnx.merge(
             self._definition,
             self._unflatten(variables.parameters),
             self._unflatten(variables.statistics),
         )
-        outputs = model(normalize(pictures), train=train, key=key)
+        dtype = next(iter(variables.parameters.values())).dtype
+        outputs = model(normalize(pictures, dtype), train=train, key=key)
         _, _, statistics = nnx.split(model, nnx.Param, ...)
         return outputs, _flatten(statistics)
 

@@ -28,10 +28,10 @@ class Outputs(NamedTuple):
     side0: jax.Array
 
 
-def normalize(pictures: jax.Array) -> jax.Array:
+def normalize(pictures: jax.Array, dtype=jnp.float32) -> jax.Array:
     """RGB in [0, 255], any numeric type, to the network's input: ImageNet mean 0, deviation 1."""
-    pictures = jnp.asarray(pictures, jnp.float32) / 255.0
-    return (pictures - jnp.asarray(MEAN)) / jnp.asarray(STANDARD_DEVIATION)
+    pictures = jnp.asarray(pictures, dtype) / 255
+    return (pictures - jnp.asarray(MEAN, dtype)) / jnp.asarray(STANDARD_DEVIATION, dtype)
 
 
 def fuse(semantic: jax.Array, detail: jax.Array) -> jax.Array:

@@ -88,10 +88,9 @@ class WindowAttention(nnx.Module):
         qkv = self.qkv(x).reshape(*leading, tokens, 3, self.heads, channels // self.heads)
         q, k, v = (qkv[..., i, :, :] for i in range(3))
         # A one-hot product instead of a gather: exact, and its gradient is not a scatter.
-        index = jax.nn.one_hot(_relative_position_index(), (2 * WINDOW - 1) ** 2)
-        bias = jnp.einsum(
-            "qkp,ph->hqk", index, self.position_bias[...], precision=jax.lax.Precision.HIGHEST
-        )
+        table = self.position_bias[...]
+        index = jax.nn.one_hot(_relative_position_index(), table.shape[0], dtype=table.dtype)
+        bias = jnp.einsum("qkp,ph->hqk", index, table, precision=jax.lax.Precision.HIGHEST)
         scores = jnp.einsum("bwqhd,bwkhd->bwhqk", q * (channels // self.heads) ** -0.5, k)
         weights = jax.nn.softmax(scores + bias + mask, axis=-1)
         y = jnp.einsum("bwhqk,bwkhd->bwqhd", weights, v)

@@ -14,21 +14,21 @@ from p3m_jax.training.state import TrainState
 Batch = Mapping[str, jax.Array]
 
 
-def targets_of(batch: Batch) -> Targets:
+def targets_of(batch: Batch, dtype=jnp.float32) -> Targets:
     """What a batch of 8-bit maps is held against; see `p3m_jax.input` for the batch."""
     trimap = batch["trimap"]
     transition = trimap == TRANSITION_VALUE
     classes = jnp.where(trimap > TRANSITION_VALUE, FOREGROUND, BACKGROUND)
     classes = jnp.where(transition, TRANSITION, classes)
     colours = {
-        name: normalize(batch[name])
+        name: normalize(batch[name], dtype)
         for name in ("picture", "foreground", "background")
         if name in batch
     }
     return Targets(
-        alpha=batch["matte"].astype(jnp.float32) / 255,
+        alpha=batch["matte"].astype(dtype) / 255,
         classes=classes[..., 0],
-        transition=transition.astype(jnp.float32),
+        transition=transition.astype(dtype),
         **colours,
     )
 
@@ -43,7 +43,7 @@ def make_train_step(
     """
 
     def train_step(state, batch):
-        targets = targets_of(batch)
+        targets = targets_of(batch, next(iter(state.parameters.values())).dtype)
         key = None if seed is None else jax.random.fold_in(jax.random.key(seed), state.step)
 
         def loss_of(parameters):
