@@ -27,10 +27,9 @@ flags.mark_flag_as_required("config")
 
 def _configuration():
     """The configuration as flags give it; the demonstration where no data set is named."""
-    config = _CONFIG.value
+    config, flag = _CONFIG.value, flags.FLAGS["config"]
     if config.data.directory or config.variant:
         return config
-    flag = flags.FLAGS["config"]
     file = Path(config_flags.get_config_filename(flag))
     spec = importlib.util.spec_from_file_location(file.stem, file)
     module = importlib.util.module_from_spec(spec)
@@ -50,7 +49,10 @@ def _parse(argv):
     """Reads the flags; what is wrong with them becomes a short message and exit code 2."""
     try:
         rest = flags.FLAGS(argv)
-        bool(_CONFIG.value.variant)  # a file that cannot be loaded shows only here
+        config = _CONFIG.value  # a file that cannot be loaded shows only here
+        named = "data.directory" in config_flags.get_override_values(flags.FLAGS["config"])
+        if named and not config.data.directory:
+            raise ValueError("--config.data.directory is empty; name P3M-10k's folder.")
         return rest
     except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         while error.args and isinstance(error.args[0], Exception):

@@ -3,12 +3,14 @@
 import contextlib
 from pathlib import Path
 
+from p3m_jax.errors import UserError
+
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 # Pictures that nothing here reads. Skipping them would silently make a set smaller.
 OTHER_ENDINGS = (".avif", ".bmp", ".gif", ".heic", ".jp2", ".tif", ".tiff")
 
 
-class DataSetError(ValueError):
+class DataSetError(UserError):
     """A data set that cannot be used; the message is one sentence with the path and the remedy."""
 
 

@@ -19,6 +19,7 @@ from p3m_jax.data.layouts import (
     DataSetError,
 )
 from p3m_jax.data.portrait import Portrait, draw_portrait, obfuscate
+from p3m_jax.files import write_text
 from p3m_jax.images import write_image
 from p3m_jax.trimap import trimap_from_matte
 
@@ -126,15 +127,13 @@ def _claim(root: Path, settings: dict) -> bool:
                     "another folder, or delete this one."
                 )
             return path == mark
-    temporary = unfinished.with_suffix(".tmp")
-    if root.is_dir() and any(path != temporary for path in root.iterdir()):
+    if root.is_dir() and any(not path.name.startswith(".") for path in root.iterdir()):
         raise DataSetError(
             f"{root}: is not empty and not a synthetic set; name a new folder, so that nothing of "
             "yours is overwritten."
         )
     root.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(json.dumps(settings, indent=2) + "\n")
-    temporary.replace(unfinished)
+    write_text(unfinished, json.dumps(settings, indent=2) + "\n")
     return False
 
 

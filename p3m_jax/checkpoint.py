@@ -16,6 +16,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from p3m_jax import __version__
+from p3m_jax.errors import UserError
 from p3m_jax.models.network import ENCODERS, Network, Variables, network
 
 INFERENCE_FORMAT = "p3m-jax inference"
@@ -26,7 +27,7 @@ RUN_INFERENCE = "inference"
 RUN_CHECKPOINTS = "checkpoints"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A checkpoint that cannot be used; the message names the path and the remedy."""
 
 
@@ -113,8 +114,8 @@ def save_for_inference(
 def load_for_inference(path) -> InferenceCheckpoint:
     """Loads weights from an inference checkpoint, a training checkpoint, or a run's folder.
 
-    Of a run's folder its exported weights are taken, or, where it has not ended, its best training
-    checkpoint by validation, or its latest.
+    Of a run's folder the best step by validation is taken (its exported weights where they are
+    those), or the latest where none was scored.
 
     Raises:
       CheckpointError: there is none, or it is not ours; one sentence with the path.
@@ -155,16 +156,26 @@ def find_checkpoint(path: Path) -> Path:
         )
     if _is_checkpoint(path):
         return path
+    steps = complete_steps(path / RUN_CHECKPOINTS) or complete_steps(path)
+    best = min(steps, key=_rank) if steps else None
     exported = path / RUN_INFERENCE
-    if _is_checkpoint(exported):
+    # A run that went on after its export may have found better weights since.
+    if _is_checkpoint(exported) and (best is None or _step(exported) == _step(best)):
         return exported
-    for folder in (path / RUN_CHECKPOINTS, path):
-        steps = [p for p in folder.glob("*") if p.name.isdigit() and _is_checkpoint(p)]
-        if steps:
-            return min(steps, key=_rank)
+    if best is not None:
+        return best
     raise CheckpointError(
         f"{path}: holds no checkpoint; name the folder of a run or of an exported checkpoint."
     )
+
+
+def complete_steps(folder: Path) -> list[Path]:
+    """The complete checkpoints of a run, given its folder of checkpoints, in no order."""
+    return [p for p in folder.glob("*") if p.name.isdigit() and _is_checkpoint(p)]
+
+
+def _step(path: Path) -> int | None:
+    return _metadata(path).get("provenance", {}).get("step")
 
 
 def _is_checkpoint(path: Path) -> bool:

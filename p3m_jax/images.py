@@ -4,18 +4,19 @@ Whatever a file holds, a picture arrives as 8-bit RGB the right way up and a mat
 channel; what cannot be read raises `ImageError` with one sentence that names the file.
 """
 
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from p3m_jax.errors import UserError
+from p3m_jax.files import whole_file
+
 # A picture of 20,000 x 10,000 pixels is a decompression bomb rather than a portrait.
 MAX_PIXELS = 200_000_000
 
 
-class ImageError(ValueError):
+class ImageError(UserError):
     """A picture that cannot be used; the message names the file and the remedy."""
 
 
@@ -107,21 +108,10 @@ def write_image(path, values: np.ndarray, *, quality: int = 95) -> None:
     name only when it is complete, so that a killed run leaves no half picture behind.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    jpeg = path.suffix.lower() in (".jpg", ".jpeg")
-    options = {"quality": quality, "subsampling": 0} if jpeg else {}
-    handle, temporary = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix
-    )
-    temporary = Path(temporary)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            Image.fromarray(values).save(file, format=_format(path), **options)
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    kind = _format(path)
+    options = {"quality": quality, "subsampling": 0} if kind == "JPEG" else {}
+    with whole_file(path) as file:
+        Image.fromarray(values).save(file, format=kind, **options)
 
 
 def _format(path: Path) -> str:
@@ -130,9 +120,3 @@ def _format(path: Path) -> str:
         return formats[path.suffix.lower()]
     except KeyError:
         raise ImageError(f"{path}: write pictures as .png, .jpg or .webp.") from None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

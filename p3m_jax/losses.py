@@ -15,7 +15,6 @@ from p3m_jax.models.p3m_net import Outputs
 
 _EPSILON = 1e-12  # under the square roots that stand for absolute values
 _PYRAMID_LEVELS = 5
-TRANSITION_VALUE = 128
 
 
 class Targets(NamedTuple):

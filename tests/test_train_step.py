@@ -10,11 +10,10 @@ import optax
 import pytest
 from conftest import SHORT, golden, golden_variables, golden_weights
 
-from p3m_jax.losses import total_loss
-from p3m_jax.models.network import Variables, network
+from p3m_jax.models.network import network
 from p3m_jax.models.state_dict import our_name
 from p3m_jax.training.state import initial_state
-from p3m_jax.training.step import make_train_step, targets_of
+from p3m_jax.training.step import make_train_step
 
 # Our names of the recorded loss terms, in their order.
 TERMS = [
@@ -36,72 +35,101 @@ def golden_batch(name):
     }
 
 
-@pytest.fixture(scope="module", params=sorted(SHORT))
-def gradients(request):
-    name = request.param
-    net, variables, batch = network(name), golden_variables(name), golden_batch(name)
+def four_steps(name, variables):
+    """Of four Adam steps: the gradient norms at the first, all loss terms, and the state after."""
+    net, optimizer, batch = network(name), optax.adam(1e-5), golden_batch(name)
+    state = initial_state(net, optimizer, variables)
+    step = jax.jit(make_train_step(net, optimizer))
+    terms, norms = [], {}
+    for _ in range(4):
+        state, of_step = step(state, batch)
+        terms.append([float(of_step[term]) for term in TERMS])
+        # Adam's first moment after one step is a tenth of the gradient.
+        norms = norms or {
+            key: 10 * float(np.linalg.norm(np.asarray(moment, np.float64)))
+            for key, moment in state.optimizer[0].mu.items()
+        }
+    return norms, np.array(terms), state
 
-    @jax.jit
-    def differentiate(parameters):
-        def loss_of(parameters):
-            outputs, _ = net.apply(
-                Variables(parameters, variables.statistics), batch["picture"], train=True
-            )
-            return total_loss(outputs, targets_of(batch))[0]
 
-        return jax.grad(loss_of)(parameters)
-
-    computed = differentiate(variables.parameters)
-    recorded = golden(f"train_{SHORT[name]}")
-    pairs = {}
-    for key, norm in recorded.items():
-        ours = our_name(name, key.removeprefix("grad_norm/")) if "grad_norm" in key else None
-        if ours is not None:
-            pairs[ours] = float(np.linalg.norm(np.float64(computed[ours]))), float(norm)
-    assert pairs.keys() == variables.parameters.keys()
-    return name, pairs
+def recorded_gradient_norms(name, recorded, prefix):
+    keys = [key for key in recorded if key.startswith(prefix)]
+    norms = {our_name(name, key.removeprefix(prefix)): float(recorded[key]) for key in keys}
+    return {key: norm for key, norm in norms.items() if key is not None}
 
 
 @pytest.fixture(scope="module", params=sorted(SHORT))
 def steps(request):
-    """The loss terms of four Adam steps, and the state after them."""
-    name = request.param
-    net, optimizer = network(name), optax.adam(1e-5)
-    state = initial_state(net, optimizer, golden_variables(name))
-    step = jax.jit(make_train_step(net, optimizer), donate_argnums=0)
-    batch, terms = golden_batch(name), []
-    for _ in range(4):
-        state, of_step = step(state, batch)
-        terms.append([float(of_step[term]) for term in TERMS])
-    return name, np.array(terms), state
+    return request.param, *four_steps(request.param, golden_variables(request.param))
 
 
 @pytest.mark.slow
-def test_gradient_norms_equal_the_recorded_ones(gradients):
-    _, pairs = gradients
-    largest = max(norm for _, norm in pairs.values())
-    significant = {k: abs(a - b) / b for k, (a, b) in pairs.items() if b > 1e-4 * largest}
-    others = {k: abs(a - b) / largest for k, (a, b) in pairs.items() if b <= 1e-4 * largest}
+def test_gradient_norms_equal_the_recorded_ones(steps):
+    name, norms, *_ = steps
+    recorded = recorded_gradient_norms(name, golden(f"train_{SHORT[name]}"), "grad_norm/")
+    assert recorded.keys() == norms.keys()
+    largest = max(recorded.values())
+    significant = {
+        key: abs(norms[key] - norm) / norm
+        for key, norm in recorded.items()
+        if norm > 1e-4 * largest
+    }
     assert np.median(list(significant.values())) < 1e-3
-    assert {k: v for k, v in significant.items() if v > 1e-2} == {}
-    assert {k: v for k, v in others.items() if v > 1e-4} == {}
+    # Two runs of the published program that differ by the memory layout and by a factor 1 + 3e-7
+    # on the input differ by up to 1.2e-2 in Swin's norms, and by 0.9e-2 in ResNet's.
+    bound = {"resnet34": 1e-2, "swin": 1.2e-2}[name]
+    assert {key: error for key, error in significant.items() if error > bound} == {}
+    for key in recorded.keys() - significant.keys():
+        assert abs(norms[key] - recorded[key]) < 5e-6 * largest, key
 
 
 @pytest.mark.slow
 def test_losses_of_four_steps_equal_the_recorded_ones(steps):
-    name, terms, _ = steps
+    name, _, terms, _ = steps
     recorded = golden(f"train_{SHORT[name]}")
     expected = np.array([recorded[f"step{i}/losses"] for i in range(4)])
     np.testing.assert_allclose(terms[0], expected[0], rtol=1e-4)
-    np.testing.assert_allclose(terms, expected, rtol=3e-3)
+    np.testing.assert_allclose(terms[:, 0], expected[:, 0], rtol=3e-3)
+    # Single terms differ by up to 2.1e-2 between harmless variants of the published program.
+    np.testing.assert_allclose(terms, expected, rtol=2.1e-2)
 
 
 @pytest.mark.slow
 def test_running_statistics_equal_the_recorded_ones(steps):
-    name, _, state = steps
+    name, _, _, state = steps
     for key, expected in golden(f"train_{SHORT[name]}").items():
         if key.startswith("after4/"):
             ours = state.statistics[our_name(name, key.removeprefix("after4/"))]
-            # Means lie around zero, so a bound relative to the map's scale is what counts.
-            np.testing.assert_allclose(ours, expected, rtol=1e-2, atol=2e-3, err_msg=key)
+            # Between harmless variants of the published program: 5.5e-3 of the largest value.
+            error = np.max(np.abs(ours - expected)) / np.max(np.abs(expected))
+            assert error < 5.5e-3, key
     assert int(state.step) == 4
+
+
+# In float32 a pooled position or an argmax that flips by rounding moves a gradient by a percent, in
+# the published program too. In float64 nothing flips, and two programs can be told apart down to
+# its last digits.
+@pytest.fixture(scope="module", params=sorted(SHORT))
+def steps_in_float64(request):
+    with jax.enable_x64(True):
+        variables = jax.tree.map(np.float64, golden_variables(request.param))
+        return request.param, *four_steps(request.param, variables)
+
+
+@pytest.mark.slow
+def test_gradient_norms_equal_the_recorded_ones_in_float64(steps_in_float64):
+    name, norms, *_ = steps_in_float64
+    prefix = f"{SHORT[name]}/grad_norm/"
+    recorded = recorded_gradient_norms(name, golden("train_float64"), prefix)
+    assert recorded.keys() == norms.keys()
+    largest = max(recorded.values())
+    for key, norm in recorded.items():
+        np.testing.assert_allclose(norms[key], norm, rtol=1e-6, atol=1e-9 * largest, err_msg=key)
+
+
+@pytest.mark.slow
+def test_losses_of_four_steps_equal_the_recorded_ones_in_float64(steps_in_float64):
+    name, _, terms, _ = steps_in_float64
+    recorded = golden("train_float64")
+    expected = np.array([recorded[f"{SHORT[name]}/step{i}/losses"] for i in range(4)])
+    np.testing.assert_allclose(terms, expected, rtol=1e-6)

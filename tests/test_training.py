@@ -2,19 +2,27 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from p3m_jax.checkpoint import CheckpointError, load_for_inference
+from p3m_jax.configs import common
+from p3m_jax.data.layouts import training_set
 from p3m_jax.data.synthetic import write_synthetic_set
+from p3m_jax.training.errors import ConfigurationError, RunFolderError
 from p3m_jax.training.log import read_log
+from p3m_jax.training.run_folder import claim_data, claim_run_folder
+from p3m_jax.training.settings import check_settings
 
 PROJECT = Path(__file__).parents[1]
 STEPS = 8
@@ -157,7 +165,7 @@ def test_sigterm_saves_first_and_exits_cleanly(folder, whole):
 def test_a_loss_that_is_not_finite_stops_the_run(folder):
     workdir = folder / "diverged"
     output = finish(start(folder, workdir, learning_rate=1e30), expected=1)
-    assert "not finite at step" in output
+    assert "Not finite at step" in output
     assert "Traceback" not in output
     for step in (workdir / "checkpoints").glob("[0-9]*"):
         parameters = load_for_inference(step).variables.parameters
@@ -205,24 +213,76 @@ def test_a_missing_matte_stops_the_run_before_it_starts(folder, tmp_path):
     assert "Traceback" not in output
 
 
-def test_another_configuration_may_not_go_on_in_a_run(folder, tmp_path):
-    from ml_collections import ConfigDict
+def saved_step(run):
+    """What the folder's owner looks at: a checkpoint that is complete."""
+    step = run / "checkpoints" / "4"
+    step.mkdir(parents=True)
+    (step / "_CHECKPOINT_METADATA").write_text("{}")
 
-    from p3m_jax.training.errors import RunFolderError
-    from p3m_jax.training.run_folder import claim_run_folder
 
+def test_settings_may_change_until_a_step_is_saved_and_only_some_after(tmp_path):
     run = tmp_path / "run"
     config = ConfigDict({"learning_rate": 1e-5, "steps": 10, "data": {"directory": "a"}})
-    claim_run_folder(run, config)
+    for config.learning_rate in (1e-5, 1e-3):
+        with claim_run_folder(run, config):
+            pass
+    saved_step(run)
     config.steps, config.data.directory = 20, "moved"
-    claim_run_folder(run, config)
+    with claim_run_folder(run, config):
+        pass
     config.learning_rate = 1e-4
-    with pytest.raises(RunFolderError, match=r"learning_rate is 1e-05 there and 0.0001 here"):
-        claim_run_folder(run, config)
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "thesis.txt").write_text("mine")
-    with pytest.raises(RunFolderError, match="no training run"):
-        claim_run_folder(tmp_path / "other", config)
+    refused = pytest.raises(RunFolderError, match=r"learning_rate is 0.001 there and 0.0001 here")
+    with refused, claim_run_folder(run, config):
+        pass
+
+
+def test_a_folder_of_other_things_is_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    refused = pytest.raises(RunFolderError, match="no training run")
+    with refused, claim_run_folder(tmp_path, ConfigDict({"steps": 1})):
+        pass
+
+
+def test_only_one_process_trains_in_a_folder(tmp_path):
+    config = ConfigDict({"steps": 1})
+    refused = pytest.raises(RunFolderError, match="another process")
+    with claim_run_folder(tmp_path / "run", config), refused:  # noqa: SIM117
+        with claim_run_folder(tmp_path / "run", config):
+            pass
+
+
+def test_other_pictures_may_not_go_on_in_a_run(folder, tmp_path):
+    dataset = training_set(folder / "data")
+    claim_data(tmp_path, dataset)
+    saved_step(tmp_path)
+    claim_data(tmp_path, dataset)
+    with pytest.raises(RunFolderError, match="other pictures"):
+        claim_data(tmp_path, replace(dataset, synthetic=False))
+    with pytest.raises(RunFolderError, match="other pictures"):
+        claim_data(tmp_path, replace(dataset, examples=dataset.examples[1:]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"network": "resnet50"}, "network is 'resnet50'"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"validation_size": 100}, "validation_size is 100; it is a multiple of 32"),
+        ({"data.output_size": 16}, "data.output_size is 16"),
+        ({"final_test_sets": ("P3M",)}, "final_test_sets names 'P3M'"),
+    ],
+)
+def test_settings_that_cannot_work_are_named(settings, sentence):
+    config = common.smoke("swin")
+    config.update_from_flattened_dict(settings)
+    with pytest.raises(ConfigurationError, match=re.escape(sentence)):
+        check_settings(config)
+
+
+@pytest.mark.parametrize("network", ["swin", "resnet34"])
+@pytest.mark.parametrize("name", ["", "demonstration", "smoke"])
+def test_the_variants_can_work(network, name):
+    check_settings(common.variant(network, name))
 
 
 def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path):

@@ -3,21 +3,27 @@
 import contextlib
 import sys
 
+from p3m_jax.errors import UserError
+
 
 @contextlib.contextmanager
 def one_sentence_errors():
     """Turns the errors that a user can mend into one sentence and exit code 1.
 
-    These are ValueErrors of ours (data sets, pictures, checkpoints, run folders, configurations),
-    a diverged training, and the system's about files and disks. A bug keeps its traceback.
+    These are `UserError`s, the system's about files and disks, and JAX's, such as being out of
+    memory. A bug keeps its traceback. Ctrl-C exits with 130.
     """
-    from p3m_jax.checkpoint import CheckpointError
-    from p3m_jax.data.layouts import DataSetError
-    from p3m_jax.images import ImageError
-    from p3m_jax.training.errors import TrainingError
-
     try:
         yield
-    except (CheckpointError, DataSetError, ImageError, TrainingError, OSError) as error:
+    except (UserError, OSError) as error:
         print(f"\n{error}", file=sys.stderr)
         raise SystemExit(1) from None
+    except RuntimeError as error:
+        if not type(error).__module__.startswith("jax"):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]  # pages follow
+        print(f"\nThe network could not run: {reason}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        raise SystemExit(130) from None

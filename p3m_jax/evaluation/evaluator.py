@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from p3m_jax.errors import UserError
 from p3m_jax.evaluation.inference import Predict, matte_picture
 from p3m_jax.evaluation.metrics import all_metrics
 from p3m_jax.evaluation.protocols import Protocol, find_protocol
@@ -21,7 +22,7 @@ Row = dict[str, str | int | float]  # stem, height, width, and the measures by n
 Observe = Callable[[object, np.ndarray, Row], None]
 
 
-class EvaluationError(ValueError):
+class EvaluationError(UserError):
     """An evaluation that cannot be done; the message names every file that is in the way."""
 
 

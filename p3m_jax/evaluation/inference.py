@@ -49,8 +49,6 @@ def matte_picture(
     else:
         ratio = 0.5 if strategy == "resize" else 1
         alpha = _fusion(predict, picture, network_size(size, ratio), protocol)
-    if not np.isfinite(alpha).all():
-        raise ValueError("the network's alpha is not finite; its weights may be damaged.")
     return np.clip(alpha, 0, 1)
 
 
@@ -84,4 +82,8 @@ def _hybrid(predict, picture, protocol) -> np.ndarray:
 def _run(predict, picture, size, protocol) -> dict[str, np.ndarray]:
     """The outputs (h, w, C) for the picture resized to `size`."""
     scaled = (protocol.resize(picture, size) * 255).astype(np.float32)
-    return {name: np.asarray(values)[0] for name, values in predict(scaled[None]).items()}
+    outputs = {name: np.asarray(values)[0] for name, values in predict(scaled[None]).items()}
+    # All of them: logits that are not numbers would make a fusion of plain zeros.
+    if not all(np.isfinite(values).all() for values in outputs.values()):
+        raise ValueError("the network's output is not finite; its weights may be damaged.")
+    return outputs

@@ -4,8 +4,6 @@ import csv
 import io
 import json
 import math
-import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from p3m_jax.evaluation.evaluator import Worst
 from p3m_jax.evaluation.published import PICTURES, PUBLISHED, WARNINGS
 from p3m_jax.evaluation.sheet import make_sheet
 from p3m_jax.evaluation.summary import SMALLEST_SAMPLE, Estimate, summarise
+from p3m_jax.files import write_text
 from p3m_jax.images import read_matte, read_picture, write_image
 
 CSV, JSON, MARKDOWN = "pictures.csv", "results.json", "summary.md"
@@ -44,14 +43,14 @@ def write_report(evaluation: Evaluation, folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     estimates = {name: summarise(rows) for name, rows in evaluation.rows.items()}
     text = markdown(evaluation, estimates)
-    _write(folder / CSV, _csv(evaluation))
-    _write(folder / JSON, _json(evaluation, estimates))
+    write_text(folder / CSV, _csv(evaluation))
+    write_text(folder / JSON, _json(evaluation, estimates))
     for stale in folder.glob(sheet_name("*")):
         stale.unlink()
     for strategy, worst in evaluation.worst.items():
         if worst.entries:
             write_image(folder / sheet_name(strategy), worst_sheet(worst))
-    _write(folder / MARKDOWN, text)
+    write_text(folder / MARKDOWN, text)
     return text
 
 
@@ -203,16 +202,3 @@ def _json(evaluation: Evaluation, estimates) -> str:
 def _known(value):
     """None instead of NaN: JSON has no word for it."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from p3m_jax.errors import UserError
 from p3m_jax.models.network import Network, Variables
 
 _BLOCK = {"0": "first.convolution", "1": "first.norm", "3": "second.convolution"}
@@ -90,7 +91,7 @@ _LEAVES |= {"relative_position_bias_table": "position_bias"}
 _COMPUTED = ("num_batches_tracked", "relative_position_index", "attn_mask")
 
 
-class StateDictError(ValueError):
+class StateDictError(UserError):
     """A state dict that is not this network's; the message lists all that does not fit."""
 
 

@@ -72,10 +72,6 @@ class RunCheckpoints:
         )
         return TrainState(**self._checkpointer.load(abstract_state=abstract))
 
-    def wait(self) -> None:
-        """Returns when everything is on disk."""
-        self._checkpointer.wait()
-
     def close(self) -> None:
         """Waits, and lets go of the folder."""
         self._checkpointer.close()

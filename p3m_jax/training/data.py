@@ -6,16 +6,23 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from p3m_jax.data.check import check
-from p3m_jax.data.layouts import DataSet, DataSetError, split_validation, training_set
+from p3m_jax.data.layouts import (
+    DataSet,
+    DataSetError,
+    scan_training,
+    split_validation,
+    training_set,
+)
 from p3m_jax.data.synthetic import write_synthetic_set
+from p3m_jax.files import write_text
 
 SYNTHETIC_FOLDER = "synthetic_portraits"
 
 SYNTHETIC_NOTICE = """\
 ================================ SYNTHETIC DATA ================================
-No data set was named, so this run draws its own: cartoon portraits. It shows
-that everything works. The network it trains is NOT a portrait matting model.
-Name P3M-10k with --config.data.directory=... to train one.
+{why}: cartoon portraits, drawn by this program.
+The network trained on them shows that everything works. It is NOT a portrait
+matting model. Name P3M-10k with --config.data.directory=... to train one.
 ================================================================================"""
 
 
@@ -48,8 +55,6 @@ def prepare_data(config: ConfigDict, workdir: Path) -> TrainingData:
     """
     root = Path(config.data.directory or workdir / SYNTHETIC_FOLDER).expanduser()
     if not config.data.directory:
-        print(SYNTHETIC_NOTICE)
-        (workdir / "SYNTHETIC").write_text(SYNTHETIC_NOTICE + "\n", encoding="utf-8")
         size = (config.data.synthetic.height, config.data.synthetic.width)
         write_synthetic_set(
             root,
@@ -59,14 +64,20 @@ def prepare_data(config: ConfigDict, workdir: Path) -> TrainingData:
             seed=config.seed,
         )
     cache = config.data.foreground_cache or None
-    dataset = training_set(root, foreground_cache=cache)
-    report = check(dataset)
+    scan = scan_training(root, foreground_cache=cache)
+    if scan.synthetic:
+        named = config.data.directory and f"{root} holds"
+        notice = SYNTHETIC_NOTICE.format(why=named or "No data set was named, so this run takes")
+        print(notice)
+        write_text(workdir / "SYNTHETIC", notice + "\n")
+    report = check(scan)
     print(report.text)
     if report.errors:
         raise DataSetError(
             f"{root}: the data set has {len(report.errors)} kinds of errors, listed above; "
             "mend them before training on it."
         )
+    dataset = scan.dataset()
     if config.loss.composition:
         dataset = _with_foregrounds(dataset, root, cache)
     train, validation = split_validation(dataset, config.data.validation_pictures)

@@ -1,7 +1,9 @@
 """The ways in which a run ends early, each with a sentence for the user."""
 
+from p3m_jax.errors import UserError
 
-class TrainingError(Exception):
+
+class TrainingError(UserError):
     """A run cannot start or go on; the message says why and what to do."""
 
 

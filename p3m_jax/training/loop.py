@@ -4,11 +4,13 @@ Order of where the weights come from: the run's own latest checkpoint, then `con
 fresh ones.
 """
 
+import contextlib
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
@@ -16,22 +18,25 @@ from tqdm import tqdm
 from p3m_jax.checkpoint import (
     RUN_CHECKPOINTS,
     RUN_INFERENCE,
+    complete_steps,
     describe,
     load_for_inference,
     predict,
+    read_description,
     save_for_inference,
 )
 from p3m_jax.evaluation.sheet import make_sheet
 from p3m_jax.images import write_image
 from p3m_jax.input.pipeline import training_batches
-from p3m_jax.models.network import network
+from p3m_jax.models.network import Network, network
 from p3m_jax.training.checkpoint import RunCheckpoints
 from p3m_jax.training.data import TrainingData, prepare_data
 from p3m_jax.training.errors import ConfigurationError, TrainingDiverged
 from p3m_jax.training.interrupt import StopRequest
-from p3m_jax.training.log import RunLog
+from p3m_jax.training.log import RunLog, read_log
 from p3m_jax.training.report import write_report
-from p3m_jax.training.run_folder import claim_run_folder
+from p3m_jax.training.run_folder import claim_data, claim_run_folder
+from p3m_jax.training.settings import check_settings
 from p3m_jax.training.state import TrainState, initial_state, make_optimizer
 from p3m_jax.training.step import make_train_step
 from p3m_jax.training.validation import validate
@@ -44,7 +49,7 @@ class Run(NamedTuple):
       step: the number of steps taken, over all starts.
       finished: False where a signal asked it to stop before.
       workdir: holds everything it wrote.
-      errors: the mean errors on the validation split at the last scored step.
+      errors: the mean errors on the validation split, where this start scored it last.
     """
 
     step: int
@@ -62,29 +67,31 @@ def train(config: ConfigDict, workdir) -> Run:
     (seed, step), and what a checkpoint holds is all that going on takes.
 
     Raises:
+      ConfigurationError: settings that cannot work.
+      RunFolderError: `workdir` holds something else, or another process trains in it.
       DataSetError: the data set is wrong or incomplete.
-      RunFolderError: `workdir` holds something else.
       CheckpointError: `config.init_from` cannot be used.
-      TrainingDiverged: the loss is not finite.
-      ConfigurationError: the batch does not divide among the devices.
+      TrainingDiverged: a loss, a weight or an output is not finite.
     """
     workdir = Path(workdir)
+    check_settings(config)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(claim_run_folder(workdir, config))
+        return _train(config, workdir, stack)
+
+
+def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Run:
     started = time.time()
-    claim_run_folder(workdir, config)
 
     # ---- data
     data = prepare_data(config, workdir)
+    claim_data(workdir, data.train)
     steps = config.steps or -(-config.epochs * len(data.train.examples) // config.batch_size)
 
     # ---- devices: the batch is cut along `data`, everything else is on all of them
     mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     over_batch = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
-    if config.batch_size % jax.device_count():
-        raise ConfigurationError(
-            f"batch_size {config.batch_size} does not divide among {jax.device_count()} devices; "
-            "make it a multiple."
-        )
 
     # ---- model, optimiser, step
     net = network(config.network)
@@ -92,10 +99,16 @@ def train(config: ConfigDict, workdir) -> Run:
     step_function = jax.jit(
         make_train_step(net, optimizer, seed=config.seed if config.stochastic_depth else None),
         donate_argnums=0,
+        out_shardings=everywhere,
     )
+
+    # ---- weights: the run's own latest, or another checkpoint's, or fresh ones
+    going_on = complete_steps(workdir / RUN_CHECKPOINTS)
+    variables, synthetic = _first_variables(config, net, data, going_on)
+    state = jax.device_put(initial_state(net, optimizer, variables), everywhere)
     description = describe(
         net.name,
-        synthetic=data.synthetic,
+        synthetic=synthetic,
         provenance={
             "run": workdir.name,
             "data": data.train.name,
@@ -105,9 +118,8 @@ def train(config: ConfigDict, workdir) -> Run:
         },
     )
     checkpoints = RunCheckpoints(workdir, description, keep=config.keep_checkpoints)
-    state = initial_state(net, optimizer, _first_variables(config, net))
-    state = jax.device_put(state, everywhere)
-    if checkpoints.latest_step is not None:
+    stack.callback(checkpoints.close)
+    if going_on:
         state = checkpoints.restore(state)
         print(f"Going on from step {int(state.step)} of {workdir}.")
     first = int(state.step)
@@ -124,39 +136,50 @@ def train(config: ConfigDict, workdir) -> Run:
         shard=(jax.process_index(), jax.process_count()),
     )
 
+    def next_batch():
+        return {
+            name: jax.make_array_from_process_local_data(over_batch, array)
+            for name, array in next(batches).items()
+        }
+
     # ---- loop
-    log = RunLog(workdir, synthetic=data.synthetic)
+    log = RunLog(workdir, synthetic=synthetic)
+    stack.callback(log.close)
     log.write("start", {"step": first, "steps": steps, "config": config.to_dict()})
     progress = Progress(first, steps, config.batch_size)
+    stack.callback(progress.close)
+    stop = stack.enter_context(StopRequest())
     errors: dict[str, float] = {}
-    with StopRequest() as stop:
-        for step in range(first + 1, steps + 1):
-            batch = {
-                name: jax.make_array_from_process_local_data(over_batch, array)
-                for name, array in next(batches).items()
-            }
-            state, terms = step_function(state, batch)
-            terms = {name: float(value) for name, value in jax.device_get(terms).items()}
-            _require_finite(terms, step, workdir)
-            progress.update(terms["total"])
-            if step % config.log_every == 0 or step == steps:
-                log.scalars("step", step, {**terms, "pictures_per_second": progress.rate()})
-            if step % config.validate_every == 0 or step == steps:
-                errors = _validate(config, net, state, data, workdir, log)
-                checkpoints.save(state, errors)
-            elif step % config.checkpoint_every == 0 or stop.signal:
-                checkpoints.save(state)
-            if stop.signal:
-                break
+    batch = next_batch() if first < steps else None
+    for step in range(first + 1, steps + 1):
+        state, terms = step_function(state, batch)
+        if step < steps:
+            batch = next_batch()  # while the devices work on this one
+        terms = {name: float(value) for name, value in jax.device_get(terms).items()}
+        _require_finite(terms, step, workdir)
+        progress.update(terms["total"])
+        if step % config.log_every == 0 or step == steps:
+            log.scalars("step", step, {**terms, "pictures_per_second": progress.rate()})
+        stopping = stop.signal
+        if step % config.validate_every == 0 or step == steps:
+            errors = _validate(config, net, state, data, workdir, log)
+            _save(checkpoints, state, workdir, errors)
+            progress.pause()
+        elif step % config.checkpoint_every == 0 or stopping:
+            _save(checkpoints, state, workdir)
+            progress.pause()
+        if stopping:
+            break
     progress.close()
     checkpoints.close()
     step = int(state.step)
-    finished = step >= steps
-    log.write("end" if finished else "stop", {"step": step, "seconds": time.time() - started})
-    log.close()
-    if not finished:
-        print(f"{stop.signal}: saved step {step} of {steps}; the same command goes on from there.")
+    if step < steps:
+        log.write("stop", {"step": step, "seconds": time.time() - started})
+        print(f"{stopping}: saved step {step} of {steps}; the same command goes on from there.")
         return Run(step, False, workdir, errors)
+    if step not in [line["step"] for line in read_log(workdir, "validation")]:
+        errors = _validate(config, net, state, data, workdir, log)  # `steps` was lowered to here
+    log.write("end", {"step": step, "seconds": time.time() - started})
 
     # ---- export and report
     best = load_for_inference(workdir / RUN_CHECKPOINTS)
@@ -167,27 +190,49 @@ def train(config: ConfigDict, workdir) -> Run:
     return Run(step, True, workdir, errors)
 
 
-def _first_variables(config, net):
-    if not config.init_from:
-        return net.initialize(config.seed)
-    source = load_for_inference(config.init_from)
-    if source.network is not net:
-        raise ConfigurationError(
-            f"config.init_from holds {source.model_name}, but the configuration is {net.name}'s."
+def _first_variables(config, net: Network, data: TrainingData, going_on: list[Path]):
+    """The variables to start from, and whether synthetic portraits are behind them."""
+    if going_on:
+        nothing = jax.tree.map(lambda shape: np.zeros(shape.shape, shape.dtype), net.shapes)
+        return nothing, data.synthetic or read_description(going_on[0])["synthetic"]
+    if config.init_from:
+        source = load_for_inference(config.init_from)
+        if source.network is not net:
+            raise ConfigurationError(
+                f"config.init_from holds {source.model_name}; the configuration trains {net.name}."
+            )
+        return source.variables, data.synthetic or source.synthetic
+    if not config.variant:
+        print(
+            f"NOTE: from fresh weights a learning rate of {config.learning_rate:g} hardly moves; "
+            "the published numbers start from a pretrained backbone (--config.init_from=...)."
         )
-    return source.variables
+    return net.initialize(config.seed), data.synthetic
 
 
 def _require_finite(terms: dict[str, float], step: int, workdir: Path) -> None:
     broken = [name for name, value in terms.items() if not np.isfinite(value)]
     if broken:
         raise TrainingDiverged(
-            f"The loss is not finite at step {step} ({', '.join(broken)}). The checkpoints in "
-            f"{workdir} are from before; lower config.learning_rate or check the data set."
+            f"Not finite at step {step}: {', '.join(broken)}. The checkpoints in {workdir} are "
+            "from before. Check the data set, or start in another --workdir with a lower "
+            "config.learning_rate."
         )
 
 
-def _validate(config, net, state: TrainState, data: TrainingData, workdir: Path, log: RunLog):
+@jax.jit
+def _all_finite(parameters) -> jax.Array:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(array)) for array in parameters.values()]))
+
+
+def _save(checkpoints: RunCheckpoints, state: TrainState, workdir: Path, errors=None) -> None:
+    """Saves a state whose weights are numbers: the loss shows those of the step before only."""
+    if not _all_finite(state.parameters):
+        _require_finite({"weights": np.nan}, int(state.step), workdir)
+    checkpoints.save(state, errors)
+
+
+def _validate(config, net: Network, state: TrainState, data: TrainingData, workdir, log: RunLog):
     step = int(state.step)
     result = validate(
         lambda pictures: predict(net, state.variables, pictures),
@@ -223,6 +268,10 @@ class Progress:
             return 0.0
         taken = self._times[-1] - self._times[0]
         return (len(self._times) - 1) * self._batch_size / taken
+
+    def pause(self) -> None:
+        """Something else than steps has taken time, which does not count."""
+        self._times = []
 
     def close(self) -> None:
         """Leaves the bar as it is."""

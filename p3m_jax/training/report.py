@@ -12,8 +12,9 @@ from p3m_jax.data.layouts import test_set
 from p3m_jax.evaluation.evaluator import Worst, evaluate_examples
 from p3m_jax.evaluation.report import worst_sheet
 from p3m_jax.evaluation.summary import summarise
+from p3m_jax.files import write_text
 from p3m_jax.images import write_image
-from p3m_jax.training.data import SYNTHETIC_NOTICE, TrainingData
+from p3m_jax.training.data import TrainingData
 from p3m_jax.training.log import read_log
 
 _SHOWN = ("SAD", "MSE", "MAD", "SAD-T", "GRAD", "CONN")
@@ -30,7 +31,7 @@ def write_report(
     lines = [
         f"# Training of {config.network}: {workdir.name}",
         "",
-        *(["```", SYNTHETIC_NOTICE, "```", ""] if data.synthetic else []),
+        *(["```", (workdir / "SYNTHETIC").read_text(), "```", ""] if data.synthetic else []),
         f"{len(data.train.examples):,} pictures of {data.train.name}, "
         f"{steps[-1]['step']:,} steps of {config.batch_size}, learning rate "
         f"{config.learning_rate:g}, seed {config.seed}. The loss went from {first:.3f} to "
@@ -50,7 +51,7 @@ def write_report(
     ]
     for name in config.final_test_sets:
         lines += _score_test_set(name, workdir, data.root, best)
-    (workdir / "report.md").write_text("\n".join(lines), encoding="utf-8")
+    write_text(workdir / "report.md", "\n".join(lines))
 
 
 def _score_test_set(name, workdir: Path, root: Path, best: InferenceCheckpoint) -> list[str]:

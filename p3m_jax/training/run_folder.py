@@ -1,56 +1,108 @@
 """A run's folder: whose it is, and whether a configuration may go on in it."""
 
+import contextlib
+import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from p3m_jax.checkpoint import RUN_CHECKPOINTS, complete_steps
+from p3m_jax.data.layouts import DataSet
+from p3m_jax.files import write_text
 from p3m_jax.training.errors import RunFolderError
 
 CONFIG_FILE = "config.json"
+DATA_FILE = "data.json"
+LOCK_FILE = ".lock"
 
 # What may change when a run goes on: nothing that the steps already taken depended on.
 _MAY_CHANGE = (
+    "variant",
     "steps",
     "epochs",
+    "init_from",
     "log_every",
     "checkpoint_every",
     "validate_every",
-    "validation_size",
     "validation_rows",
     "keep_checkpoints",
     "final_test_sets",
-    "data.directory",
+    "data.directory",  # the set may have moved, but must be the same: see `claim_data`
     "data.foreground_cache",
 )
 
 
-def claim_run_folder(workdir: Path, config: ConfigDict) -> None:
-    """Makes `workdir` this configuration's, or checks that it is already.
+@contextlib.contextmanager
+def claim_run_folder(workdir: Path, config: ConfigDict) -> Iterator[None]:
+    """Makes `workdir` this configuration's, or checks that it is already; one process at a time.
+
+    As long as no step has been saved, settings may still change.
 
     Raises:
-      RunFolderError: it holds other things, or a run with other settings.
+      RunFolderError: it holds other things, or a run with other settings, or another process is
+        training in it.
     """
-    file = workdir / CONFIG_FILE
-    settings = json.loads(json.dumps(config.to_dict()))
     if workdir.exists() and not workdir.is_dir():
         raise RunFolderError(f"{workdir}: is a file; name a folder with --workdir.")
-    if not file.exists():
-        if workdir.exists() and any(workdir.iterdir()):
+    file = workdir / CONFIG_FILE
+    foreign = workdir.exists() and [p for p in workdir.iterdir() if not p.name.startswith(".")]
+    if foreign and not file.exists():
+        raise RunFolderError(
+            f"{workdir}: holds files that are no training run; name another --workdir."
+        )
+    workdir.mkdir(parents=True, exist_ok=True)
+    with _locked(workdir):
+        settings = json.loads(json.dumps(config.to_dict()))
+        if complete_steps(workdir / RUN_CHECKPOINTS):
+            differences = _differences(_read(file), settings)
+            if differences:
+                raise RunFolderError(
+                    f"{workdir}: holds a run with other settings ({'; '.join(differences)}); "
+                    "use those to go on with it, or name another --workdir."
+                )
+        write_text(file, json.dumps(settings, indent=2) + "\n")
+        yield
+
+
+def claim_data(workdir: Path, dataset: DataSet) -> None:
+    """Checks that the steps already taken saw the same pictures.
+
+    Raises:
+      RunFolderError: they saw others.
+    """
+    stems = "\n".join(example.stem for example in dataset.examples)
+    identity = {
+        "synthetic": dataset.synthetic,
+        "pictures": len(dataset.examples),
+        "sha256_of_names": hashlib.sha256(stems.encode()).hexdigest(),
+    }
+    file = workdir / DATA_FILE
+    if complete_steps(workdir / RUN_CHECKPOINTS) and file.exists() and _read(file) != identity:
+        raise RunFolderError(
+            f"{workdir}: its steps were taken on other pictures than those of {dataset.root}; "
+            "name that data set to go on, or another --workdir."
+        )
+    write_text(file, json.dumps(identity, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def _locked(workdir: Path) -> Iterator[None]:
+    try:
+        import fcntl
+    except ImportError:  # not a Unix system: nothing guards the folder there
+        yield
+        return
+    with (workdir / LOCK_FILE).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             raise RunFolderError(
-                f"{workdir}: holds files that are no training run; name another --workdir."
-            )
-        workdir.mkdir(parents=True, exist_ok=True)
-    else:
-        differences = _differences(_read(file), settings)
-        if differences:
-            raise RunFolderError(
-                f"{workdir}: holds a run with other settings ({'; '.join(differences)}); "
-                "use those to go on with it, or name another --workdir."
-            )
-    temporary = file.with_suffix(".partial")
-    temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(file)
+                f"{workdir}: another process is training in it; wait for it, or name another "
+                "--workdir."
+            ) from None
+        yield
 
 
 def _read(file: Path) -> dict:

@@ -11,12 +11,12 @@ from p3m_jax.models.network import Arrays, Network, Variables
 
 
 class TrainState(NamedTuple):
-    """All that a run needs to go on: arrays in plain dictionaries, no classes of any library.
+    """All that a run needs to go on, as one tree of arrays.
 
     Attributes:
       step: int32, how many steps have been taken.
       parameters, statistics: the network's, see `p3m_jax.models.network.Variables`.
-      optimizer: Adam's moments and count.
+      optimizer: Optax's state, Adam's moments and count.
     """
 
     step: jax.Array

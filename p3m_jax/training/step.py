@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from p3m_jax.losses import TRANSITION_VALUE, Targets, total_loss
+from p3m_jax import trimap as trimaps
+from p3m_jax.losses import Targets, total_loss
 from p3m_jax.models.network import Network, Variables
 from p3m_jax.models.p3m_net import BACKGROUND, FOREGROUND, TRANSITION, normalize
 from p3m_jax.training.state import TrainState
@@ -16,9 +17,8 @@ Batch = Mapping[str, jax.Array]
 
 def targets_of(batch: Batch, dtype=jnp.float32) -> Targets:
     """What a batch of 8-bit maps is held against; see `p3m_jax.input` for the batch."""
-    trimap = batch["trimap"]
-    transition = trimap == TRANSITION_VALUE
-    classes = jnp.where(trimap > TRANSITION_VALUE, FOREGROUND, BACKGROUND)
+    transition = batch["trimap"] == trimaps.TRANSITION
+    classes = jnp.where(batch["trimap"] == trimaps.FOREGROUND, FOREGROUND, BACKGROUND)
     classes = jnp.where(transition, TRANSITION, classes)
     colours = {
         name: normalize(batch[name], dtype)

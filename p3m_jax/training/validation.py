@@ -9,6 +9,7 @@ import numpy as np
 from p3m_jax.data.layouts import DataSet, Example
 from p3m_jax.evaluation.metrics import all_metrics
 from p3m_jax.images import read_matte, read_picture
+from p3m_jax.training.errors import TrainingDiverged
 from p3m_jax.trimap import TRIMAP_KERNEL, trimap_from_matte
 
 
@@ -36,7 +37,7 @@ def validate(
     One size means one compiled program, whatever the pictures' sizes, at the price of a changed
     aspect ratio: good enough to tell a run's checkpoints apart, and not the benchmark's protocol,
     which `p3m_jax.evaluation` follows. Errors are taken at the pictures' own sizes, against
-    trimaps made from the mattes.
+    trimaps made from the mattes. Raises `TrainingDiverged` where an output is not finite.
     """
     scores, shown = [], []
     for example in dataset.examples:
@@ -54,6 +55,10 @@ def _predict_example(predict, example: Example, size: int):
     picture, matte = read_picture(example.picture), read_matte(example.matte)
     height, width = matte.shape
     small = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
-    alpha = predict(small[None])["fusion"][0, ..., 0]
+    outputs = predict(small[None])
+    # All of them: logits that are not numbers would make a fusion of plain zeros.
+    if not all(np.isfinite(values).all() for values in outputs.values()):
+        raise TrainingDiverged(f"The network's output for {example.picture} is not finite.")
+    alpha = outputs["fusion"][0, ..., 0]
     alpha = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR)
     return picture, matte, np.clip(alpha, 0, 1)

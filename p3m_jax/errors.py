@@ -1,0 +1,9 @@
+"""What every error that a user can mend has in common."""
+
+
+class UserError(ValueError):
+    """Something outside the program is wrong; the message is a sentence with place and remedy.
+
+    Commands print it and exit with 1. Anything else that is raised is a bug and keeps its
+    traceback.
+    """

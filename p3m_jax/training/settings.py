@@ -1,0 +1,44 @@
+"""Settings that cannot work, found before anything else is done."""
+
+import jax
+from ml_collections import ConfigDict
+
+from p3m_jax.data.layouts import TEST_FOLDERS
+from p3m_jax.models.network import ENCODERS
+from p3m_jax.training.errors import ConfigurationError
+
+_AT_LEAST_ONE = (
+    "batch_size",
+    "log_every",
+    "checkpoint_every",
+    "validate_every",
+    "keep_checkpoints",
+    "validation_rows",
+)
+
+
+def check_settings(config: ConfigDict) -> None:
+    """Raises `ConfigurationError`, naming all settings that cannot work and what they may be."""
+    problems = []
+    if config.network not in ENCODERS:
+        problems.append(f"network is {config.network!r}; there are {', '.join(ENCODERS)}")
+    for name in _AT_LEAST_ONE:
+        if config[name] < 1:
+            problems.append(f"{name} is {config[name]}; it is 1 or more")
+    sizes = {"data.output_size": config.data.output_size, "validation_size": config.validation_size}
+    for name, size in sizes.items():
+        if size < 32 or size % 32:
+            problems.append(f"{name} is {size}; it is a multiple of 32")
+    if not config.data.crop_sizes or min(config.data.crop_sizes) < 1:
+        problems.append(f"data.crop_sizes is {tuple(config.data.crop_sizes)}; name some sizes")
+    if config.batch_size % jax.device_count():
+        problems.append(
+            f"batch_size is {config.batch_size}; it must be a multiple of the "
+            f"{jax.device_count()} devices"
+        )
+    if config.steps < 0 or config.epochs < 1:
+        problems.append("steps is 0 (epochs count) or more, epochs 1 or more")
+    for name in set(config.final_test_sets) - TEST_FOLDERS.keys():
+        problems.append(f"final_test_sets names {name!r}; there are {', '.join(TEST_FOLDERS)}")
+    if problems:
+        raise ConfigurationError("The configuration cannot work: " + "; ".join(problems) + ".")
