@@ -49,17 +49,18 @@ def _parse(argv):
     """Reads the flags; what is wrong with them becomes a short message and exit code 2."""
     try:
         rest = flags.FLAGS(argv)
-        config = _CONFIG.value  # a file that cannot be loaded shows only here
-        named = "data.directory" in config_flags.get_override_values(flags.FLAGS["config"])
-        if named and not config.data.directory:
+        directory = _CONFIG.value.data.directory  # a file that cannot be loaded shows only here
+        overrides = config_flags.get_override_values(flags.FLAGS["config"])
+        if "data.directory" in overrides and not directory:
             raise ValueError("--config.data.directory is empty; name P3M-10k's folder.")
         return rest
     except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         while error.args and isinstance(error.args[0], Exception):
             error = error.args[0]  # ml_collections wraps what it says
         lines = [line.strip() for line in str(error.args[0]).splitlines() if line.strip()]
-        # Of an error inside a configuration file the last line says it.
-        text = lines[-1] if "Traceback" in str(error) else " ".join(lines)
+        # Of what goes wrong while a configuration file is loaded the last line says it.
+        loading = isinstance(error, OSError) or "Traceback" in str(error)
+        text = lines[-1] if loading else " ".join(lines)
         print(f"{text}\nSee --help, and configs/common.py for the settings.", file=sys.stderr)
         raise SystemExit(2) from None
 

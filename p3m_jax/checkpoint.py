@@ -7,6 +7,8 @@ has left, by path alone; neither needs the optimiser or TensorFlow.
 
 import functools
 import json
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,12 +105,25 @@ def save_for_inference(
     path = Path(path).absolute()
     if path.exists() and not overwrite:
         raise CheckpointError(f"{path} exists already; name another folder or remove it first.")
-    ocp.save(
-        path,
-        {"parameters": dict(variables.parameters), "statistics": dict(variables.statistics)},
-        overwrite=overwrite,
-        custom_metadata={**description, "format": INFERENCE_FORMAT},
-    )
+    if any(_is_checkpoint(parent) for parent in path.parents):
+        raise CheckpointError(f"{path}: lies inside another checkpoint; name another folder.")
+    try:
+        # Orbax hangs at exit if it cannot write at all: so this is found out first.
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+        ocp.save(
+            path,
+            {"parameters": dict(variables.parameters), "statistics": dict(variables.statistics)},
+            overwrite=overwrite,
+            custom_metadata={**description, "format": INFERENCE_FORMAT},
+        )
+    except Exception as error:  # TensorStore's errors have no class of their own
+        for partial in path.parent.glob(f"{path.name}.orbax-checkpoint-tmp*"):
+            shutil.rmtree(partial, ignore_errors=True)
+        raise CheckpointError(
+            f"{path}: cannot be written ({_first_line(error)}); make room or name another folder."
+        ) from error
 
 
 def load_for_inference(path) -> InferenceCheckpoint:
@@ -130,14 +145,18 @@ def load_for_inference(path) -> InferenceCheckpoint:
         context.pytree.loading.partial_load = True
         with context:
             arrays = ocp.load(path, jax.tree.map(_abstract, wanted))
-    except (ValueError, KeyError, OSError, TypeError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:  # TensorStore's errors have no class of their own
         raise CheckpointError(
-            f"{path}: the weights of {net.name} cannot be read from it ({first[:200]}); "
-            "it is damaged or was written by another version."
+            f"{path}: the weights of {net.name} cannot be read from it ({_first_line(error)}); "
+            "it is damaged or was written by another version: copy it anew."
         ) from error
     variables = Variables(arrays["parameters"], arrays["statistics"])
     return InferenceCheckpoint(net, variables, description, path)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
 
 
 def _abstract(value):
@@ -152,7 +171,8 @@ def find_checkpoint(path: Path) -> Path:
         raise CheckpointError(f"{path}: there is no such checkpoint.")
     if path.is_file():
         raise CheckpointError(
-            f"{path}: is a file, not a checkpoint of this program, which is a folder."
+            f"{path}: is a file; checkpoints of this program are folders: name one, such as the "
+            "folder of a run."
         )
     if _is_checkpoint(path):
         return path
@@ -200,7 +220,12 @@ def read_description(path: Path) -> dict[str, Any]:
     """The description of a checkpoint folder; `CheckpointError` if it is not one of ours."""
     metadata = _metadata(path)
     if metadata.get("format") not in (INFERENCE_FORMAT, TRAINING_FORMAT):
-        raise CheckpointError(f"{path}: is an Orbax checkpoint, but not one of this program.")
+        raise CheckpointError(
+            f"{path}: is an Orbax checkpoint, but not one of this program, or its description is "
+            "damaged; name another."
+        )
+    if not {"network", "synthetic", "provenance"} <= metadata.keys():
+        raise CheckpointError(f"{path}: its description is incomplete; copy it anew.")
     if metadata["network"] not in ENCODERS:
         raise CheckpointError(
             f"{path}: holds the network {metadata['network']!r}, which this version lacks."

@@ -13,25 +13,37 @@ def whole_file(path) -> Iterator[BinaryIO]:
     """A file to write to, which gets its name only when all is written and nothing was raised.
 
     The folder is made if need be. A killed program leaves at most a hidden temporary file.
+
+    Raises:
+      OSError: with the name of `path`, whichever file the system's error was about.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".p3m.")
+    except OSError as error:
+        raise _about(path, error) from None
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
         temporary.chmod(0o666 & ~_umask())  # mkstemp gives files to their owner alone
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _about(path, error) from None
         raise
 
 
 def write_text(path, text: str) -> None:
-    """Writes a text file in UTF-8, whole or not at all."""
+    """Writes a text file in UTF-8, whole or not at all; names that are not text are escaped."""
     with whole_file(path) as file:
-        file.write(text.encode("utf-8"))
+        file.write(text.encode("utf-8", errors="backslashreplace"))
+
+
+def _about(path: Path, error: OSError) -> OSError:
+    return OSError(error.errno, f"cannot be written ({error.strerror})", str(path))
 
 
 def _umask() -> int:

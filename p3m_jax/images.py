@@ -4,6 +4,7 @@ Whatever a file holds, a picture arrives as 8-bit RGB the right way up and a mat
 channel; what cannot be read raises `ImageError` with one sentence that names the file.
 """
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,13 @@ from PIL import Image, ImageOps
 from p3m_jax.errors import UserError
 from p3m_jax.files import whole_file
 
-# A picture of 20,000 x 10,000 pixels is a decompression bomb rather than a portrait.
+# A picture of 20,000 x 10,000 pixels is a decompression bomb rather than a portrait. Pillow warns
+# from its own limit on and refuses twice that: ours takes the place of both.
 MAX_PIXELS = 200_000_000
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+
+# What Pillow raises for damaged files, their EXIF included.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 
 
 class ImageError(UserError):
@@ -34,7 +40,7 @@ def _open(path) -> Image.Image:
         raise ImageError(
             f"{path}: claims more than {MAX_PIXELS:,} pixels; shrink it first."
         ) from None
-    except (OSError, SyntaxError, ValueError):
+    except _DAMAGE:
         raise ImageError(
             f"{path}: is not a picture that can be read; convert it to JPEG or PNG."
         ) from None
@@ -46,7 +52,7 @@ def _open(path) -> Image.Image:
 def _decode(image: Image.Image, path) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except _DAMAGE as error:
         raise ImageError(
             f"{path}: is damaged or cut off ({error}); replace it with an intact copy."
         ) from None
@@ -55,11 +61,19 @@ def _decode(image: Image.Image, path) -> Image.Image:
 def picture_size(path) -> tuple[int, int]:
     """(height, width) of a picture the right way up, from its header alone."""
     with _open(path) as image:
-        # EXIF orientations 5 to 8 swap the axes. To look for it, a PNG without would be decoded.
-        has_exif = image.format != "PNG" or "exif" in image.info
-        rotated = has_exif and image.getexif().get(0x0112, 1) >= 5
+        rotated = _orientation(image, path) >= 5  # EXIF orientations 5 to 8 swap the axes
         width, height = image.size
     return (width, height) if rotated else (height, width)
+
+
+def _orientation(image: Image.Image, path) -> int:
+    # Pillow would decode a whole PNG to look for EXIF that it has not announced.
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1
+    try:
+        return image.getexif().get(0x0112, 1)
+    except _DAMAGE as error:
+        raise ImageError(f"{path}: has damaged EXIF data ({error}); save it anew.") from None
 
 
 def read_picture(path) -> np.ndarray:
@@ -79,14 +93,20 @@ def read_matte(path) -> np.ndarray:
     """An 8-bit single-channel map (H, W): alpha matte, trimap or face mask.
 
     Of several channels the first counts (P3M-10k's have equal ones, and face masks carry their
-    information there); 16-bit files are scaled to 8 bits.
+    information there); 16-bit files are scaled to 8 bits. An alpha channel that is not opaque is
+    refused: whether it or the colours are the matte, the file does not say.
     """
     with _open(path) as image:
         image = _decode(image, path)
-        if image.mode == "P":
-            image = image.convert("RGB")
-        if image.mode == "1":
-            image = image.convert("L")
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            if image.getchannel("A").getextrema()[0] < 255:
+                raise ImageError(
+                    f"{path}: is transparent in parts, so it is not clear what its matte is; save "
+                    "the matte as a grey picture without an alpha channel."
+                )
+        if not image.mode.startswith(("L", "RGB", "I", "F")):
+            image = image.convert("L" if image.mode == "1" else "RGB")
         values = np.asarray(image)
     return _to_8_bit(values if values.ndim == 2 else values[..., 0])
 

@@ -102,3 +102,25 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
     with pytest.raises(ImageError, match=r"\.png"):
         write_image(tmp_path / "a.xyz", PIXELS)
+
+
+def test_a_matte_that_is_transparent_in_parts_is_refused(tmp_path):
+    alpha = Image.new("L", (30, 20), 128)
+    cut_out = Image.fromarray(PIXELS)
+    cut_out.putalpha(alpha)
+    with pytest.raises(ImageError, match=r"a\.png: is transparent in parts"):
+        read_matte(saved(tmp_path, cut_out, "a.png"))
+    cut_out.putalpha(255)
+    np.testing.assert_array_equal(read_matte(saved(tmp_path, cut_out, "b.png")), PIXELS[..., 0])
+
+
+def test_a_cmyk_matte_is_not_read_as_cyan(tmp_path):
+    grey = Image.new("L", (5, 4), 51).convert("RGB").convert("CMYK")
+    assert np.all(read_matte(saved(tmp_path, grey, "a.tif")) == 51)
+
+
+def test_damaged_exif_is_one_sentence(tmp_path):
+    path = saved(tmp_path, Image.fromarray(PIXELS), "a.png", exif=b"Exif\0\0II")
+    for read in (read_picture, picture_size):
+        with pytest.raises(ImageError, match=r"a\.png.*damaged"):
+            read(path)

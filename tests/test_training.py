@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from p3m_jax.checkpoint import CheckpointError, load_for_inference
+from p3m_jax.checkpoint import load_for_inference
 from p3m_jax.configs import common
 from p3m_jax.data.layouts import training_set
 from p3m_jax.data.synthetic import write_synthetic_set
@@ -283,11 +283,3 @@ def test_settings_that_cannot_work_are_named(settings, sentence):
 @pytest.mark.parametrize("name", ["", "demonstration", "smoke"])
 def test_the_variants_can_work(network, name):
     check_settings(common.variant(network, name))
-
-
-def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="holds no checkpoint"):
-        load_for_inference(tmp_path)
-    (tmp_path / "file.pth").write_bytes(b"PK")
-    with pytest.raises(CheckpointError, match="is a file"):
-        load_for_inference(tmp_path / "file.pth")

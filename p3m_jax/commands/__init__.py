@@ -1,6 +1,7 @@
 """The commands `p3m NAME`, a module each with HELP, `add_arguments` and `run`; what they share."""
 
 import contextlib
+import os
 import sys
 
 from p3m_jax.errors import UserError
@@ -13,10 +14,18 @@ def one_sentence_errors():
     These are `UserError`s, the system's about files and disks, and JAX's, such as being out of
     memory. A bug keeps its traceback. Ctrl-C exits with 130.
     """
+    # File names need not be text: what cannot be printed is escaped.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
     try:
         yield
+    except BrokenPipeError:  # whoever read the output, such as head, has had enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for Python's own last flush
+        raise SystemExit(141) from None
     except (UserError, OSError) as error:
-        print(f"\n{error}", file=sys.stderr)
+        named = isinstance(error, OSError) and error.filename
+        text = f"{error.filename}: {error.strerror}" if named else str(error)
+        print(f"\n{text}", file=sys.stderr)
         raise SystemExit(1) from None
     except RuntimeError as error:
         if not type(error).__module__.startswith("jax"):

@@ -1,0 +1,103 @@
+"""Inference checkpoints: what goes in comes out, and what is damaged or foreign is refused."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from conftest import golden_variables
+
+from p3m_jax.checkpoint import (
+    CheckpointError,
+    describe,
+    load_for_inference,
+    predict,
+    save_for_inference,
+)
+from p3m_jax.models.network import network
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoint") / "weights"
+    description = describe("resnet34", synthetic=False, provenance={"step": 7})
+    save_for_inference(folder, golden_variables("resnet34"), description)
+    return folder
+
+
+@pytest.fixture
+def copy(saved, tmp_path):
+    return shutil.copytree(saved, tmp_path / "copy")
+
+
+def test_weights_and_description_come_back(saved):
+    loaded = load_for_inference(saved)
+    assert loaded.model_name == "resnet34"
+    assert loaded.provenance["step"] == 7
+    assert not loaded.synthetic
+    for ours, theirs in zip(loaded.variables, golden_variables("resnet34"), strict=True):
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            np.testing.assert_array_equal(ours[name], theirs[name])
+    pictures = np.random.default_rng(0).uniform(0, 255, (1, 32, 64, 3))
+    maps = loaded.predict(pictures)
+    expected = predict(network("resnet34"), golden_variables("resnet34"), pictures)
+    assert {name: map_.shape for name, map_ in maps.items()} == {
+        "semantic": (1, 32, 64, 3),
+        "detail": (1, 32, 64, 1),
+        "fusion": (1, 32, 64, 1),
+    }
+    for name, map_ in maps.items():
+        np.testing.assert_array_equal(map_, expected[name])
+
+
+def test_nothing_is_overwritten_unasked(saved, tmp_path):
+    variables, description = golden_variables("resnet34"), {"network": "resnet34"}
+    (tmp_path / "mine").mkdir()
+    for folder in (saved, tmp_path / "mine"):
+        with pytest.raises(CheckpointError, match="exists already"):
+            save_for_inference(folder, variables, description)
+    with pytest.raises(CheckpointError, match="inside another checkpoint"):
+        save_for_inference(saved / "sub", variables, description)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        save_for_inference(tmp_path / "file" / "sub", variables, description)
+
+
+def test_a_damaged_array_is_one_sentence(copy):
+    arrays = max(
+        (path for path in copy.rglob("*") if path.is_file()), key=lambda p: p.stat().st_size
+    )
+    arrays.write_bytes(arrays.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"cannot be read.*damaged") as caught:
+        load_for_inference(copy)
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"format": "another"}, "not one of this program"),
+        ({"network": None}, "incomplete"),
+        ({"network": "vitae"}, "'vitae', which this version lacks"),
+    ],
+)
+def test_a_foreign_or_incomplete_description_is_refused(copy, change, sentence):
+    file = copy / "_CHECKPOINT_METADATA"
+    metadata = json.loads(file.read_text())
+    metadata["custom_metadata"] |= change
+    for key in [key for key, value in change.items() if value is None]:
+        del metadata["custom_metadata"][key]
+    file.write_text(json.dumps(metadata))
+    with pytest.raises(CheckpointError, match=sentence):
+        load_for_inference(copy)
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        load_for_inference(tmp_path)
+    with pytest.raises(CheckpointError, match="there is no such checkpoint"):
+        load_for_inference(tmp_path / "nowhere")
+    (tmp_path / "file.pth").write_bytes(b"PK")
+    with pytest.raises(CheckpointError, match="is a file"):
+        load_for_inference(tmp_path / "file.pth")
