@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import SHORT, golden, golden_state_dict, golden_variables, golden_weights
 
+from p3m_jax.models.layers import BatchNorm, normalize_batch
 from p3m_jax.models.network import Network, Variables, network
 from p3m_jax.models.p3m_net import fuse
 from p3m_jax.models.state_dict import StateDictError, variables_from_state_dict
@@ -174,3 +175,32 @@ def test_state_dict_problems_are_reported_together():
         r"head\.weight",
     ):
         assert re.search(part, message)
+
+
+def test_running_variance_is_the_unbiased_one():
+    x = np.random.default_rng(0).standard_normal((2, 2, 2, 3)).astype(np.float32)
+    norm = BatchNorm(3)
+    norm.scale.set_value(jnp.ones(3))
+    y = norm(jnp.asarray(x), train=True)
+    flat = x.reshape(-1, 3)
+    np.testing.assert_allclose(norm.mean[...], 0.1 * flat.mean(0), atol=1e-6)
+    np.testing.assert_allclose(norm.variance[...], 0.9 + 0.1 * flat.var(0, ddof=1), rtol=1e-6)
+    expected = (flat - flat.mean(0)) / np.sqrt(flat.var(0) + 1e-5)  # the biased one normalises
+    np.testing.assert_allclose(np.asarray(y).reshape(-1, 3), expected, atol=1e-5)
+
+
+def test_gradient_of_batch_norm_is_what_differentiation_gives():
+    rng = np.random.default_rng(0)
+    x, cotangent = rng.standard_normal((2, 2, 3, 4, 5))
+    with jax.enable_x64(True):
+
+        def plain(x, scale, bias):
+            mean = jnp.mean(x, axis=(0, 1, 2))
+            variance = jnp.mean(jnp.square(x - mean), axis=(0, 1, 2))
+            return (x - mean) * jax.lax.rsqrt(variance + 1e-5) * scale + bias
+
+        arguments = jnp.asarray(x), jnp.asarray(rng.uniform(1, 2, 5)), jnp.zeros(5)
+        ours = jax.vjp(lambda *a: normalize_batch(*a)[0], *arguments)[1](jnp.asarray(cotangent))
+        expected = jax.vjp(plain, *arguments)[1](jnp.asarray(cotangent))
+        for gradient, other in zip(ours, expected, strict=True):
+            np.testing.assert_allclose(gradient, other, rtol=1e-9, atol=1e-12)

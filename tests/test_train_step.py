@@ -4,6 +4,10 @@ What is significant: a gradient norm above 1e-4 of the largest. The others, most
 BatchNorm, whose true gradient is zero, are rounding noise in any program.
 """
 
+import os
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import optax
@@ -133,3 +137,56 @@ def test_losses_of_four_steps_equal_the_recorded_ones_in_float64(steps_in_float6
     recorded = golden("train_float64")
     expected = np.array([recorded[f"{SHORT[name]}/step{i}/losses"] for i in range(4)])
     np.testing.assert_allclose(terms, expected, rtol=1e-6)
+
+
+TWO_DEVICES = """
+import re
+import sys
+
+import jax
+import numpy as np
+import optax
+
+from p3m_jax.models.network import network
+from p3m_jax.training.state import initial_state
+from p3m_jax.training.step import make_train_step
+
+devices = int(sys.argv[1])
+assert jax.device_count() == devices
+mesh = jax.make_mesh((devices,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+over_batch = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+net, optimizer = network("resnet34"), optax.adam(1e-5)
+state = jax.device_put(initial_state(net, optimizer, net.initialize(0)), everywhere)
+rng = np.random.default_rng(0)
+batch = {name: rng.integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
+         for name in ("picture", "foreground", "background")}
+batch["matte"] = rng.integers(0, 256, (2, 64, 64, 1)).astype(np.uint8)
+batch["trimap"] = rng.choice(np.uint8([0, 128, 255]), (2, 64, 64, 1))
+batch = jax.device_put(batch, over_batch)
+step = jax.jit(make_train_step(net, optimizer), out_shardings=everywhere)
+compiled = step.lower(state, batch).compile()
+text = compiled.as_text()
+assert devices == 1 or "all-reduce" in text
+assert not re.search(r"all-gather|all-to-all|collective-permute", text)
+state, terms = compiled(state, batch)
+print(*(float(terms[name]) for name in sorted(terms)))
+print(float(state.statistics["encoder.stem_norm.mean"].sum()))
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_take_the_same_step_and_gather_no_batch():
+    printed = []
+    for devices in (1, 2):
+        flags = f"--xla_force_host_platform_device_count={devices}"
+        run = subprocess.run(
+            [sys.executable, "-c", TWO_DEVICES, str(devices)],
+            env={**os.environ, "XLA_FLAGS": flags},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+        printed.append([float(number) for number in run.stdout.split()])
+    np.testing.assert_allclose(printed[0], printed[1], rtol=1e-5)

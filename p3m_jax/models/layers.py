@@ -103,7 +103,7 @@ def mean_over_pixels(x: jax.Array) -> jax.Array:
 
 
 @jax.custom_vjp
-def _normalize_batch(x, scale, bias):
+def normalize_batch(x, scale, bias):
     """(B, H, W, C) normalised by its own mean and biased variance; also returns these two."""
     return _normalize_batch_forward(x, scale, bias)[0]
 
@@ -129,7 +129,7 @@ def _normalize_batch_backward(kept, cotangents):
     return dx, count * mean_dy_normalized, count * mean_dy
 
 
-_normalize_batch.defvjp(_normalize_batch_forward, _normalize_batch_backward)
+normalize_batch.defvjp(_normalize_batch_forward, _normalize_batch_backward)
 
 
 class BatchNorm(nnx.Module):
@@ -153,7 +153,7 @@ class BatchNorm(nnx.Module):
         if not train:
             inverse = jax.lax.rsqrt(self.variance[...] + self.epsilon)
             return (x - self.mean[...]) * (inverse * scale) + bias
-        y, mean, variance = _normalize_batch(x, scale, bias)
+        y, mean, variance = normalize_batch(x, scale, bias)
         count = x.size // x.shape[-1]
         unbiased = variance * (count / max(count - 1, 1))
         self.mean.set_value(0.9 * self.mean[...] + 0.1 * mean)
