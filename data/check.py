@@ -5,6 +5,7 @@ wrong formats and files that were cut off; with it every file is decoded.
 """
 
 import os
+import struct
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from p3m_jax.data.folders import printable
 from p3m_jax.data.layouts import ROLES, TEST_FOLDERS, DataSet, Example, Scan
 from p3m_jax.images import ImageError, read_matte, read_picture
 
@@ -28,6 +30,8 @@ _CASES = 10  # of each kind that the report lists
 _COLOR = ("picture", "foreground", "background")
 _ORIENTATION = 0x0112  # the EXIF tag
 _ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
+# What Pillow raises over damaged files; struct's error comes from EXIF that is cut short.
+_DAMAGE = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 _TAIL = 4096  # a JPEG may carry some bytes behind its end
 
 
@@ -125,7 +129,8 @@ def _check_folders(scan: Scan, findings: _Findings) -> None:
 
 def _check_counts(dataset, examples, published, findings: _Findings) -> None:
     if not examples:
-        findings.errors[f"{dataset.root}: holds no picture with its matte."] = []
+        kind = f"{dataset.root}: holds no picture with its matte; unpack both under equal names."
+        findings.errors[kind] = []
     if published is not None and len(examples) != published:
         kind = f"{len(examples):,} pictures; {dataset.name} was published with {published:,}."
         findings.warnings[kind] = []
@@ -226,7 +231,7 @@ def _read_header(path: Path) -> _Header:
                     orientation=orientation,
                     complete=_ENDS.get(image.format, b"") in end,
                 )
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except _DAMAGE as error:
         reason = "is no picture" if isinstance(error, Image.UnidentifiedImageError) else str(error)
         raise ImageError(f"{path}: {reason}") from None
 
@@ -261,7 +266,7 @@ def _report(dataset, examples, findings: _Findings, sizes, formats, full: bool) 
     else:
         verdict = "complete and usable"
     lines.append(f"Verdict: {dataset.name} is {verdict}.")
-    return Report("\n".join(lines), errors, warnings)
+    return Report(printable("\n".join(lines)), errors, warnings)
 
 
 def _entry(kind: str, cases: list[str]) -> str:

@@ -1,6 +1,7 @@
 """Folders of pictures: what they hold, and where a wrongly named one was meant to be."""
 
 import contextlib
+import os
 from pathlib import Path
 
 from p3m_jax.errors import UserError
@@ -16,18 +17,29 @@ class DataSetError(UserError):
 
 def list_folder(folder: Path) -> tuple[dict[str, Path], list[str]]:
     """The pictures of a folder by stem, and a sentence for each kind of file that has no place."""
-    files, twins, others = {}, set(), set()
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
+    files, twins, others, no_files = {}, set(), set(), set()
+    # The listing itself mostly tells the kind of an entry; asking for each is slow on a network.
+    with os.scandir(folder) as listing:
+        entries = sorted(listing, key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.name.startswith("."):
             continue
+        path = folder / entry.name
         ending = path.suffix.lower()
-        if ending in ENDINGS:
+        if ending in ENDINGS and not entry.is_file():
+            no_files.add(path.name)  # reading a pipe would wait for ever
+        elif ending in ENDINGS:
             if path.stem in files:
                 twins.add(path.stem)
             files.setdefault(path.stem, path)
         elif ending in OTHER_ENDINGS:
             others.add(path.name)
     complaints = []
+    if no_files:
+        complaints.append(
+            f"{folder}: {name_some(no_files)} named like a picture but no file (a folder, a pipe "
+            "or a link to nowhere); take it away."
+        )
     if twins:
         complaints.append(
             f"{folder}: {name_some(twins)} there with two endings; keep one file of each stem."
@@ -40,9 +52,22 @@ def list_folder(folder: Path) -> tuple[dict[str, Path], list[str]]:
     return files, complaints
 
 
+def user_path(path) -> Path:
+    """`path` with a leading ~ spelled out; raises `DataSetError` where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise DataSetError(f"{path}: no home folder is known; write the path out.") from None
+
+
+def printable(text: str) -> str:
+    """`text` as UTF-8 can hold it: bytes of file names that are none are shown as \\udcXX."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def picture_folder(path) -> Path:
     """The folder `path`; raises `DataSetError` if there is none."""
-    path = Path(path).expanduser()
+    path = user_path(path)
     if not path.is_dir():
         state = "is a file" if path.exists() else "there is no such folder"
         raise DataSetError(f"{path}: {state}; name a folder of pictures.")
@@ -51,7 +76,7 @@ def picture_folder(path) -> Path:
 
 def find_root(root, needed: Path) -> Path:
     """`root` if it holds the folder `needed`; else an error that looks for it nearby."""
-    root = Path(root).expanduser()
+    root = user_path(root)
     wanted = f"name the folder that holds {needed}"
     if not root.is_dir():
         state = "is a file" if root.exists() else "there is no such folder"

@@ -19,6 +19,7 @@ from p3m_jax.data.folders import (
     name_some,
     picture_folder,
     upwards,
+    user_path,
 )
 
 SYNTHETIC_MARK = "SYNTHETIC.json"
@@ -177,8 +178,10 @@ def scan_training(root, *, foreground_cache=None, facemasks=None) -> Scan:
     cache = {}
     if foreground_cache is not None:
         for role, folder in CACHE_FOLDERS.items():
-            path = Path(foreground_cache) / folder  # may come into being later
-            cache[role] = list_folder(path)[0] if path.is_dir() else {}
+            path = user_path(foreground_cache) / folder  # may come into being later
+            found = list_folder(path)[0] if path.is_dir() else {}
+            # A machine that went down may leave empty files; estimating makes them anew.
+            cache[role] = {stem: file for stem, file in found.items() if file.stat().st_size}
     return _scan("P3M-10k train", root, folders, cache)
 
 
@@ -204,7 +207,7 @@ def scan_pair(pictures, mattes, *, trimaps=None, facemasks=None, name: str | Non
 
 def test_sets(root) -> tuple[str, ...]:
     """The names of the test sets that stand under `root`."""
-    root = Path(root).expanduser()
+    root = user_path(root)
     places = {
         name: (root if name == "RealWorldPortrait-636" else root / "validation" / name) / picture
         for name, picture in ((name, parts["picture"]) for name, parts in TEST_FOLDERS.items())
@@ -229,7 +232,8 @@ def split_validation(dataset: DataSet, count: int) -> tuple[DataSet, DataSet]:
         )
     count = max(1, min(count, len(dataset.examples) // 8))
     ranked = sorted(
-        dataset.examples, key=lambda example: hashlib.sha256(example.stem.encode()).digest()
+        dataset.examples,
+        key=lambda e: hashlib.sha256(e.stem.encode("utf-8", "surrogateescape")).digest(),
     )
     held_out = {example.stem for example in ranked[:count]}
 

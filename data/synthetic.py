@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from p3m_jax.data.folders import DataSetError, user_path
 from p3m_jax.data.layouts import (
     SYNTHETIC_MARK,
     TEST_FOLDERS,
     TRAINING_FOLDERS,
     UNFINISHED_MARK,
-    DataSetError,
 )
 from p3m_jax.data.portrait import Portrait, draw_portrait, obfuscate
 from p3m_jax.files import write_text
@@ -34,6 +34,7 @@ _PARTS = {
 }
 _FOLDERS = {"train": TRAINING_FOLDERS} | {name: TEST_FOLDERS[name] for name in list(_PARTS)[1:]}
 _JPEG = ("picture", "background")
+SIDES = (32, 4096)  # pixels; of larger ones a single portrait would fill the memory
 _BEHIND = 4  # every fourth person of P3M-500-NP is seen from behind
 
 
@@ -44,16 +45,22 @@ def write_synthetic_set(
 
     `size` is (height, width) in pixels. A picture depends on the seed, its set and its number, not
     on the counts. Every file is written whole or not at all, and a killed run is resumed by calling
-    again; SYNTHETIC.json with the settings comes last. A finished set with the same settings
-    is left as it is. Raises `DataSetError` where `root` holds a set with other settings, or
-    anything else.
+    again; SYNTHETIC.json with the settings comes last. Of a finished set with the same settings
+    only files that are missing are written. Raises `DataSetError` where `root` holds a set with
+    other settings, or anything else.
     """
-    root = Path(root).expanduser()
+    root = user_path(root)
     height, width = (int(side) for side in size)
-    if min(height, width) < 32:
-        raise DataSetError(f"{root}: pictures of {height} x {width} are too small; 32 at least.")
+    if min(height, width) < SIDES[0] or max(height, width) > SIDES[1]:
+        raise DataSetError(
+            f"{root}: cannot draw pictures of {height} x {width}; choose sides of {SIDES[0]} to "
+            f"{SIDES[1]} pixels."
+        )
     if train < 1 or test < 0 or seed < 0:
-        raise DataSetError(f"{root}: cannot write {train} + {test} pictures with seed {seed}.")
+        raise DataSetError(
+            f"{root}: cannot write {train} + {test} pictures with seed {seed}; choose at least one "
+            "training picture and nothing below zero."
+        )
     settings = {
         "generator": GENERATOR,
         "seed": int(seed),
@@ -62,15 +69,15 @@ def write_synthetic_set(
         "size": [height, width],
     }
     mark, unfinished = root / SYNTHETIC_MARK, root / UNFINISHED_MARK
-    if _claim(root, settings):
-        return root
+    _claim(root, settings)
     jobs = [("train", number) for number in range(train)]
     jobs += [(part, number) for part in list(_PARTS)[1:] for number in range(test)]
     for part, number in tqdm(
         jobs, desc="Drawing synthetic portraits", unit="picture", disable=not progress
     ):
         _write_example(root, part, number, (height, width), seed)
-    unfinished.replace(mark)
+    if not mark.is_file():
+        unfinished.replace(mark)
     return root
 
 
@@ -113,8 +120,8 @@ def _write_example(root: Path, part: str, number: int, size, seed: int) -> None:
             write_image(paths[role], values)
 
 
-def _claim(root: Path, settings: dict) -> bool:
-    """True if the set is finished; else marks `root` as being written with these settings."""
+def _claim(root: Path, settings: dict) -> None:
+    """Marks `root` as being written with these settings, unless it bears a mark with them."""
     mark, unfinished = root / SYNTHETIC_MARK, root / UNFINISHED_MARK
     if root.exists() and not root.is_dir():
         raise DataSetError(f"{root}: is a file; name a new folder for the synthetic set.")
@@ -126,7 +133,7 @@ def _claim(root: Path, settings: dict) -> bool:
                     f"{root}: holds a synthetic set with {_differences(found, settings)}; name "
                     "another folder, or delete this one."
                 )
-            return path == mark
+            return
     if root.is_dir() and any(not path.name.startswith(".") for path in root.iterdir()):
         raise DataSetError(
             f"{root}: is not empty and not a synthetic set; name a new folder, so that nothing of "
@@ -134,12 +141,11 @@ def _claim(root: Path, settings: dict) -> bool:
         )
     root.mkdir(parents=True, exist_ok=True)
     write_text(unfinished, json.dumps(settings, indent=2) + "\n")
-    return False
 
 
 def _read_settings(path: Path) -> dict:
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         found = None
     if not isinstance(found, dict):

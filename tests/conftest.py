@@ -47,6 +47,20 @@ def golden_variables(network_name: str):
     return variables_from_state_dict(network(network_name), golden_state_dict(network_name))
 
 
+@pytest.fixture
+def p3m():
+    """Runs `p3m` with these arguments, as a user does; returns the exit code."""
+    from p3m_jax.cli import main
+
+    def run(*arguments) -> int:
+        try:
+            return main([str(argument) for argument in arguments])
+        except SystemExit as ended:
+            return ended.code
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def samples() -> Path:
     """Real portraits in P3M-10k's layout, which stand beside the project where there are any."""

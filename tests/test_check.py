@@ -1,17 +1,21 @@
-import argparse
+import functools
+import json
+import os
 import shutil
+import struct
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from p3m_jax.commands import check as command
 from p3m_jax.data import layouts
 from p3m_jax.data.check import check
 from p3m_jax.data.synthetic import write_synthetic_set
 from p3m_jax.images import write_image
+from p3m_jax.input.foreground import _source
 
 SAMPLES = Path(__file__).parents[1].parent / "shared" / "p3m_samples"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample portraits are absent")
@@ -190,13 +194,12 @@ def test_headers_are_fast(root):
     assert headers / 60 < 0.005  # seconds per file
 
 
-def run(*options):
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    return command.run(parser.parse_args([str(option) for option in options]))
+@pytest.fixture
+def run(p3m):
+    return functools.partial(p3m, "check")
 
 
-def test_command(root, synthetic, capsys):
+def test_command(root, synthetic, capsys, run):
     assert run(synthetic, "--full") == 0
     text = capsys.readouterr().out
     for name in ("P3M-10k train", "P3M-500-P", "P3M-500-NP"):
@@ -215,17 +218,73 @@ def test_command(root, synthetic, capsys):
     assert run() == 2
 
 
-def test_command_knows_the_foreground_cache(root, tmp_path, capsys):
-    for folder in ("fg_blurred", "bg"):
-        (root / "train" / folder).rename(tmp_path / {"fg_blurred": "fg", "bg": "bg"}[folder])
-    write_image(tmp_path / "bg/synthetic_00003.jpg", np.zeros((9, 9, 3), np.uint8))
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["DIR", "--set", "foo"],
+        ["DIR", "--workers", "0"],
+        ["DIR", "--trimaps", "DIR"],
+        ["DIR", "--set", "P3M-500-P", "--foreground-cache", "DIR"],
+        ["--pictures", "DIR", "--mattes", "DIR", "--set", "train"],
+        ["--pictures", "DIR", "--mattes", "DIR", "--foreground-cache", "DIR"],
+    ],
+)
+def test_options_that_do_not_apply(wrong, synthetic, capsys, run):
+    assert run(*(synthetic if word == "DIR" else word for word in wrong)) == 2
+    flag = next(word for word in reversed(wrong) if word.startswith("--"))
+    assert flag in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("flag", ["--facemasks", "--foreground-cache"])
+def test_a_folder_that_is_not_there_is_said_once(synthetic, capsys, run, flag):
+    assert run(synthetic, flag, synthetic / "nowhere") == 1
+    assert capsys.readouterr().err.count("nowhere: there is no such folder") == 1
+
+
+def test_the_foreground_cache_is_checked_as_estimating_does(root, tmp_path, capsys, run):
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for folder, place in (("fg_blurred", "fg"), ("bg", "bg")):
+        (root / "train" / folder).rename(cache / place)
+    options = (root, "--set", "train", "--foreground-cache", cache)
+    assert run(*options) == 1
+    assert "p3m estimate has not written" in capsys.readouterr().out
+    sources = [_source(example) for example in layouts.training_set(root).examples]
+    (cache / "sources.jsonl").write_text("\n".join(map(json.dumps, sources)))
+    assert run(*options) == 0
+    sources[3]["matte_bytes"] += 1
+    (cache / "sources.jsonl").write_text("\n".join(map(json.dumps, sources)))
+    assert run(*options) == 1
+    text = capsys.readouterr().out
+    assert "synthetic_00003.png: was estimated from another picture" in text
+    assert "NOT usable" in text
+    write_image(cache / "bg/synthetic_00003.jpg", np.zeros((9, 9, 3), np.uint8))
     assert run(root, "--set", "train") == 0
-    assert run(root, "--set", "train", "--foreground-cache", tmp_path) == 1
+    assert run(*options) == 1
     assert "9 x 9" in capsys.readouterr().out
 
 
+def test_exif_that_is_cut_short_is_a_finding(root):
+    path = file(root, "mask", 0)
+    contents = path.read_bytes()
+    exif = b"eXIf" + b"MM\0*\0"  # the header of TIFF has eight bytes
+    chunk = struct.pack(">I", 5) + exif + struct.pack(">I", zlib.crc32(exif))
+    path.write_bytes(contents[:33] + chunk + contents[33:])  # behind the signature and IHDR
+    (entry,) = report(root).errors
+    assert str(path) in entry
+
+
+def test_names_that_are_no_text_can_be_printed(root):
+    stem = os.fsdecode(b"caf\xe9")
+    try:
+        file(root, "facemask", 0).rename(root / "train/facemask" / f"{stem}.png")
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    assert "caf\\udce9.png" in report(root).text.encode("utf-8").decode()
+
+
 @needs_samples
-def test_sample_portraits_are_usable(capsys):
+def test_sample_portraits_are_usable(capsys, run):
     assert run(SAMPLES) == 0
     text = capsys.readouterr().out
     assert "P3M-500-NP was published with 500" in text

@@ -1,6 +1,5 @@
 """Estimated foregrounds: their quality, the cache's resumption and identity, and its errors."""
 
-import argparse
 import errno
 import subprocess
 import sys
@@ -10,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 
-from p3m_jax.commands import estimate
 from p3m_jax.data.layouts import DataSetError, training_set
 from p3m_jax.images import read_matte, read_picture, write_image
 from p3m_jax.input import foreground
@@ -151,20 +149,45 @@ def test_a_cache_that_cannot_be_written(root, tmp_path, estimated, monkeypatch):
         fill(root, tmp_path / "cache")
 
 
-def test_command(root, tmp_path, estimated, capsys):
-    parser = argparse.ArgumentParser()
-    estimate.add_arguments(parser)
+@pytest.mark.parametrize("folder", ["fg", "bg"])
+def test_pictures_that_were_not_estimated_here_are_not_overwritten(
+    root, tmp_path, estimated, folder
+):
+    mine = tmp_path / "mine" / folder / "p_0.jpg"
+    write_image(mine, np.zeros((5, 5, 3), np.uint8))
+    before = mine.read_bytes()
+    with pytest.raises(DataSetError, match="mine: holds fg/ or bg/ that p3m estimate has not"):
+        fill(root, tmp_path / "mine")
+    assert mine.read_bytes() == before
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == [folder]
 
-    def run(*arguments):
-        return estimate.run(parser.parse_args([str(argument) for argument in arguments]))
 
-    assert run(root, "-o", tmp_path / "cache", "--workers", 1) == 0
+def test_empty_files_and_foreign_lines_count_as_missing(root, tmp_path, estimated):
+    fill(root, tmp_path / "cache")
+    (tmp_path / "cache" / "fg" / "p_2.png").write_bytes(b"")
+    found = training_set(root, foreground_cache=tmp_path / "cache").examples
+    assert [example.stem for example in found if example.foreground is None] == ["p_2"]
+    with (tmp_path / "cache" / "sources.jsonl").open("ab") as sources:
+        sources.write(b'[1]\n7\n"p_1"\n{"stem": []}\n{}\n\xff\n')
+    assert fill(root, tmp_path / "cache") == 1
+
+
+def test_a_single_pixel_is_its_own_foreground():
+    pytest.importorskip("pymatting")
+    pixel = np.full((1, 1, 3), 77, np.uint8)
+    for estimate in estimate_foreground(pixel, np.full((1, 1), 128, np.uint8)):
+        np.testing.assert_array_equal(estimate, pixel)
+
+
+def test_command(root, tmp_path, estimated, capsys, p3m):
+    options = ("-o", tmp_path / "cache", "--workers", 1)
+    assert p3m("estimate", root, *options) == 0
     assert "estimated 4" in capsys.readouterr().out
-    assert run(root, "-o", tmp_path / "cache", "--workers", 1) == 0
+    assert p3m("estimate", root, *options) == 0
     assert "estimated 0" in capsys.readouterr().out
-    assert run(tmp_path / "nowhere", "-o", tmp_path / "cache") == 1
+    assert p3m("estimate", tmp_path / "nowhere", *options) == 1
     assert "nowhere: there is no such folder" in capsys.readouterr().err
-    assert run(root, "-o", tmp_path / "cache", "--workers", 0) == 2
+    assert p3m("estimate", root, "-o", tmp_path / "cache", "--workers", 0) == 2
 
 
 def test_estimating_needs_no_tensorflow():

@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,29 @@ def test_wrong_roots_say_what_to_do(tmp_path, named, remedy):
         assert len(layouts.training_set(advised).examples) == 3
 
 
+def test_what_only_looks_like_a_picture_is_named(tmp_path):
+    """A pipe would be read for ever."""
+    root = older_archive(tmp_path)
+    os.mkfifo(root / "train/blurred_image/pipe.jpg")
+    (root / "train/mask/folder.png").mkdir()
+    (root / "train/mask/link.png").symlink_to(tmp_path / "nowhere")
+    first, second = layouts.scan_training(root).problems()
+    assert "blurred_image: 1 (pipe.jpg)" in first
+    assert "mask: 2 (folder.png, link.png)" in second
+
+
+def test_names_that_are_no_text_are_split_like_others(tmp_path):
+    root = older_archive(tmp_path)
+    stem = os.fsdecode(b"caf\xe9")
+    try:
+        fill(root / "train/blurred_image", ".jpg", (stem,))
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    fill(root / "train/mask", ".png", (stem,))
+    train, held_out = layouts.split_validation(layouts.training_set(root), 1)
+    assert len(train.examples) + len(held_out.examples) == 4
+
+
 def test_empty_and_missing_folders_are_errors(tmp_path):
     (tmp_path / "train/blurred_image").mkdir(parents=True)
     with pytest.raises(DataSetError, match="mask: there is no such folder"):
@@ -199,6 +223,8 @@ def test_empty_and_missing_folders_are_errors(tmp_path):
         layouts.test_set(tmp_path, "P3M-500")
     with pytest.raises(DataSetError, match="nowhere"):
         layouts.folder_pair(tmp_path / "nowhere", tmp_path)
+    with pytest.raises(DataSetError, match="no home folder"):
+        layouts.training_set("~nobody-has-this-name/P3M-10k")
 
 
 def test_synthetic_sets_are_known_by_their_mark_and_unfinished_ones_refused(tmp_path):

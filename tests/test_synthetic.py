@@ -1,4 +1,3 @@
-import argparse
 import json
 import os
 
@@ -6,7 +5,6 @@ import cv2
 import numpy as np
 import pytest
 
-from p3m_jax.commands import synthesize
 from p3m_jax.data import layouts
 from p3m_jax.data.layouts import DataSetError
 from p3m_jax.data.portrait import draw_portrait, obfuscate, private_area
@@ -197,8 +195,9 @@ def test_a_finished_set_is_left_alone_and_others_are_refused(root, tmp_path):
     assert [p.name for p in mine.iterdir()] == ["thesis.txt"]
     with pytest.raises(DataSetError, match="is a file"):
         write_synthetic_set(mine / "thesis.txt", train=1, test=1, size=SIZE)
-    with pytest.raises(DataSetError, match="too small"):
-        write_synthetic_set(tmp_path / "new", train=1, test=1, size=(16, 16))
+    for size in [(16, 64), (99_999, 99_999)]:
+        with pytest.raises(DataSetError, match="choose sides of 32 to 4096"):
+            write_synthetic_set(tmp_path / "new", train=1, test=1, size=size)
     assert not (tmp_path / "new").exists()
 
 
@@ -209,18 +208,33 @@ def test_other_sizes_and_shapes(size):
     assert 0 < (portrait.matte == 255).mean() < 0.9
 
 
-def test_command(tmp_path, capsys):
-    parser = argparse.ArgumentParser()
-    synthesize.add_arguments(parser)
-    options = ["-o", str(tmp_path / "set"), "--train", "2", "--test", "1", "--size", "96x64"]
-    assert synthesize.run(parser.parse_args(options)) == 0
-    assert len(layouts.training_set(tmp_path / "set").examples) == 2
-    assert read_picture(layouts.training_set(tmp_path / "set").examples[0].picture).shape == (
-        96,
-        64,
-        3,
-    )
-    assert synthesize.run(parser.parse_args([*options, "--seed", "9"])) == 1
+def test_what_was_deleted_of_a_finished_set_is_drawn_again(tmp_path):
+    settings = {"train": 2, "test": 1, "size": (64, 48), "progress": False}
+    folder = write_synthetic_set(tmp_path / "set", **settings)
+    lost = folder / "train/mask/synthetic_00001.png"
+    expected = lost.read_bytes()
+    lost.unlink()
+    write_synthetic_set(folder, **settings)
+    assert lost.read_bytes() == expected
+    assert (folder / layouts.SYNTHETIC_MARK).is_file()
+    assert not (folder / layouts.UNFINISHED_MARK).exists()
+
+
+def test_command(tmp_path, capsys, p3m):
+    options = ["synthesize", "-o", tmp_path / "set", "--train", 2, "--test", 1, "--size", "96x64"]
+    assert p3m(*options) == 0
+    (first, _) = layouts.training_set(tmp_path / "set").examples
+    assert read_picture(first.picture).shape == (96, 64, 3)
+    assert p3m(*options, "--seed", 9) == 1
     assert "name another folder" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        parser.parse_args(["-o", "x", "--size", "96"])
+    assert p3m("synthesize", "-o", "~nobody-has-this-name/set") == 1
+    assert "no home folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--size", "96"), ("--train", 0), ("--test", -1), ("--seed", -3)]
+)
+def test_wrong_options(tmp_path, capsys, p3m, flag, value):
+    assert p3m("synthesize", "-o", tmp_path / "set", flag, value) == 2
+    assert flag in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "set").exists()

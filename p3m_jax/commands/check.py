@@ -1,12 +1,15 @@
 """`p3m check`: checks data sets on disk and prints one readable report for each."""
 
 import argparse
+import dataclasses
 import sys
-from pathlib import Path
+
+from p3m_jax.commands.options import at_least
 
 HELP = "check a data set: counts, sizes, missing mattes, files that cannot be read"
 
-_TRAIN = "train"
+_TRAIN, _PAIR = "train", "pair"
+_SETS = (_TRAIN, "P3M-500-P", "P3M-500-NP", "RealWorldPortrait-636")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,8 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="sets",
         metavar="NAME",
-        help="train, P3M-500-P, P3M-500-NP or RealWorldPortrait-636; may be repeated "
-        "(default: all that are there)",
+        choices=_SETS,
+        help=f"{', '.join(_SETS[:-1])} or {_SETS[-1]}; may be repeated (default: all that are "
+        "there)",
     )
     parser.add_argument("--pictures", metavar="DIR", help="check a folder of your own pictures")
     parser.add_argument("--mattes", metavar="DIR", help="with mattes of the same stems")
@@ -26,19 +30,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--facemasks", metavar="DIR", help="face masks that stand apart")
     parser.add_argument("--foreground-cache", metavar="DIR", help="estimated foregrounds")
     parser.add_argument("--full", action="store_true", help="decode every file, not only headers")
-    parser.add_argument("--workers", type=int, metavar="N", help="threads")
+    parser.add_argument("--workers", type=at_least(1), metavar="N", help="threads")
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints a report for each set; exit code 0 only without errors, 2 for wrong options."""
     from p3m_jax.data.check import check
-    from p3m_jax.data.layouts import DataSetError
+    from p3m_jax.data.folders import DataSetError, picture_folder
 
     pair = args.pictures is not None or args.mattes is not None
-    if pair == (args.root is not None) or (pair and not (args.pictures and args.mattes)):
-        print("Name either DIR, or both --pictures and --mattes.", file=sys.stderr)
+    names = [_PAIR] if pair else args.sets or (_sets(args.root) if args.root else [])
+    problem = _misuse(args, pair, names)
+    if problem:
+        print(problem, file=sys.stderr)
         return 2
-    names = ["pair"] if pair else args.sets or _sets(args.root)
+    for folder in (args.facemasks, args.foreground_cache):
+        if folder is not None:
+            picture_folder(folder)  # here, so that it is said once and not for every set
     failed = False
     for name in names:
         try:
@@ -53,21 +61,48 @@ def run(args: argparse.Namespace) -> int:
     return int(failed)
 
 
+def _misuse(args: argparse.Namespace, pair: bool, names: list[str]) -> str | None:
+    if pair == (args.root is not None) or (pair and not (args.pictures and args.mattes)):
+        return "Name either DIR, or both --pictures and --mattes."
+    if pair and args.sets:
+        return "--set goes with DIR, not with --pictures and --mattes."
+    if args.trimaps and not pair:
+        return "--trimaps goes with --pictures and --mattes; the sets in DIR have their own."
+    if args.foreground_cache and _TRAIN not in names:
+        return "--foreground-cache goes with the training set alone, which is not checked here."
+    return None
+
+
 def _sets(root: str) -> list[str]:
+    from p3m_jax.data.folders import user_path
     from p3m_jax.data.layouts import test_sets
 
     tests = list(test_sets(root))
     # Without anything there, asking for the training set gives the error that explains it.
-    return [_TRAIN, *tests] if (Path(root) / "train").is_dir() or not tests else tests
+    return [_TRAIN, *tests] if (user_path(root) / "train").is_dir() or not tests else tests
 
 
 def _scan(args: argparse.Namespace, name: str):
     from p3m_jax.data.layouts import scan_pair, scan_test, scan_training
 
-    if name == "pair":
+    if name == _PAIR:
         return scan_pair(args.pictures, args.mattes, trimaps=args.trimaps, facemasks=args.facemasks)
     if name == _TRAIN:
-        return scan_training(
+        scan = scan_training(
             args.root, foreground_cache=args.foreground_cache, facemasks=args.facemasks
         )
+        return _with_cache_problem(scan, args.foreground_cache)
     return scan_test(args.root, name, facemasks=args.facemasks)
+
+
+def _with_cache_problem(scan, cache):
+    """The scan, with what `p3m estimate` would say against its cache among the problems."""
+    from p3m_jax.data.folders import DataSetError
+    from p3m_jax.input.foreground import missing_pairs
+
+    try:
+        if cache is not None:
+            missing_pairs(scan.examples(), cache)
+    except DataSetError as error:
+        return dataclasses.replace(scan, unusable=(*scan.unusable, str(error)))
+    return scan

@@ -1,7 +1,9 @@
 """`p3m estimate`: estimates missing foregrounds and backgrounds once, into a cache."""
 
 import argparse
-import sys
+
+from p3m_jax.commands.options import at_least
+from p3m_jax.errors import UserError
 
 HELP = "estimate the foregrounds and backgrounds that the composition loss needs"
 
@@ -17,29 +19,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for the estimates, 1 to 2 MB per picture of 1080 x 1620; run it again to go "
         "on after an interruption",
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="threads (default: all cores)")
+    parser.add_argument(
+        "--workers", type=at_least(1), metavar="N", help="threads (default: all cores)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fills the cache; exit code 0 if it is complete, 1 with one sentence if not, 2 for misuse."""
-    from p3m_jax.data.layouts import DataSetError, training_set
+    """Fills the cache; returns 0 when it is complete, else raises what the command line shows."""
+    from p3m_jax.data.layouts import training_set
     from p3m_jax.input.foreground import estimate_missing
 
-    if args.workers is not None and args.workers < 1:
-        print("--workers: at least one thread is needed.", file=sys.stderr)
-        return 2
+    dataset = training_set(args.root)
     try:
-        dataset = training_set(args.root)
         count = estimate_missing(dataset, args.output, workers=args.workers)
-    except DataSetError as error:
-        print(error, file=sys.stderr)
-        return 1
     except ModuleNotFoundError as error:
-        print(f"{error}; install it with: pip install 'p3m-jax[train]'", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted; run it again to go on.", file=sys.stderr)
-        return 130
+        raise UserError(f"{error}; install it with: pip install 'p3m-jax[train]'") from None
     print(
         f"{args.output}: estimated {count}, nothing missing for {len(dataset.examples)} pictures."
     )

@@ -2,7 +2,8 @@
 
 import argparse
 import re
-import sys
+
+from p3m_jax.commands.options import at_least
 
 HELP = "write synthetic portraits in P3M-10k's folder layout"
 
@@ -17,23 +18,22 @@ def _size(text: str) -> tuple[int, int]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="a new folder")
-    parser.add_argument("--train", type=int, default=64, metavar="N", help="training pictures")
-    parser.add_argument("--test", type=int, default=8, metavar="N", help="pictures per test set")
+    parser.add_argument(
+        "--train", type=at_least(1), default=64, metavar="N", help="training pictures"
+    )
+    parser.add_argument(
+        "--test", type=at_least(0), default=8, metavar="N", help="pictures per test set"
+    )
     parser.add_argument("--size", type=_size, default=(384, 288), metavar="HxW", help="in pixels")
-    parser.add_argument("--seed", type=int, default=0, metavar="S")
+    parser.add_argument("--seed", type=at_least(0), default=0, metavar="S")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the set; exit code 1 with one sentence where the folder cannot be used."""
-    from p3m_jax.data.layouts import DataSetError
+    """Writes the set; returns 0, or raises `DataSetError` where the folder cannot be used."""
     from p3m_jax.data.synthetic import write_synthetic_set
 
-    try:
-        root = write_synthetic_set(
-            args.output, train=args.train, test=args.test, size=args.size, seed=args.seed
-        )
-    except DataSetError as error:
-        print(error, file=sys.stderr)
-        return 1
+    root = write_synthetic_set(
+        args.output, train=args.train, test=args.test, size=args.size, seed=args.seed
+    )
     print(f"{root}: {args.train} training pictures and {args.test} of each test set.")
     return 0

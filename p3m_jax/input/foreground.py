@@ -9,14 +9,17 @@ the sizes in bytes of the picture and matte it was made from. They survive copyi
 and give away a cache that was made for other pictures of equal names.
 """
 
+import contextlib
 import json
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
 
-from p3m_jax.data.layouts import DataSet, DataSetError, Example
+from p3m_jax.data.folders import DataSetError, user_path
+from p3m_jax.data.layouts import CACHE_FOLDERS, DataSet, Example
 from p3m_jax.images import ImageError, read_matte, read_picture, write_image
 
 SOURCES = "sources.jsonl"
@@ -30,6 +33,8 @@ def estimate_foreground(picture: np.ndarray, matte: np.ndarray) -> tuple[np.ndar
     """
     from pymatting import estimate_foreground_ml
 
+    if matte.size == 1:  # the method halves the longer side and cannot divide by no halvings
+        return picture, picture
     # Single precision is what the method computes in.
     picture, alpha = (values.astype(np.float32) / 255 for values in (picture, matte))
     estimates = estimate_foreground_ml(picture, alpha, return_background=True)
@@ -48,11 +53,12 @@ def estimate_missing(
     foreground_cache=cache)` then finds everything. `workers` is the number of threads (default: one
     per core), `progress` shows a bar. Cheap if there is nothing to do.
 
-    Raises `DataSetError` at once if the cache cannot be written or was made from other pictures,
-    and at the end, after all others are done, if some pictures cannot be used.
+    Raises `DataSetError` at once if the cache cannot be written, was made from other pictures or
+    holds what was not estimated here, and at the end, after all others are done, if some pictures
+    cannot be used.
     """
-    cache = Path(cache).expanduser()
-    missing = _missing(dataset, cache)
+    cache = user_path(cache)
+    missing = missing_pairs(dataset.examples, cache)
     if not missing:
         return 0
     _make_folders(cache)
@@ -90,11 +96,16 @@ def _paths(cache: Path, stem: str) -> tuple[Path, Path]:
     return cache / "fg" / f"{stem}.png", cache / "bg" / f"{stem}.jpg"
 
 
-def _missing(dataset: DataSet, cache: Path) -> list[Example]:
-    """The examples without a pair of their own or a finished one in the cache."""
+def missing_pairs(examples: Iterable[Example], cache) -> list[Example]:
+    """The examples without a pair of their own or a finished one in the cache.
+
+    Raises `DataSetError` for a cache that was made from other pictures, and for a folder that is no
+    cache but holds fg/ or bg/: estimating would overwrite what is in them.
+    """
+    cache = user_path(cache)
     known, cached = _read_sources(cache), (cache / "fg").resolve()
     missing = []
-    for example in dataset.examples:
+    for example in examples:
         paths = _paths(cache, example.stem)
         # A pair in the cache may or may not have been assigned to the example already.
         pair = example.foreground and example.background
@@ -105,9 +116,23 @@ def _missing(dataset: DataSet, cache: Path) -> list[Example]:
                 f"{paths[0]}: was estimated from another picture or matte than "
                 f"{example.picture}; name another folder for the cache, or empty this one."
             )
-        if example.stem not in known or not all(path.is_file() for path in paths):
+        if example.stem not in known or not all(map(_is_written, paths)):
             missing.append(example)
+    if missing and not (cache / SOURCES).exists() and _holds_files(cache):
+        raise DataSetError(
+            f"{cache}: holds fg/ or bg/ that p3m estimate has not written; name another folder."
+        )
     return missing
+
+
+def _is_written(path: Path) -> bool:
+    """False for an empty file, too, which a machine that went down may leave."""
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _holds_files(cache: Path) -> bool:
+    folders = [cache / name for name in CACHE_FOLDERS.values()]
+    return any(any(folder.iterdir()) for folder in folders if folder.is_dir())
 
 
 def _source(example: Example) -> dict:
@@ -115,24 +140,25 @@ def _source(example: Example) -> dict:
     try:
         sizes = [path.stat().st_size for path in (example.picture, example.matte)]
     except OSError as error:
-        raise DataSetError(f"{error.filename}: cannot be read ({error.strerror}).") from None
+        raise DataSetError(
+            f"{error.filename}: cannot be read ({error.strerror}); replace it."
+        ) from None
     return {"stem": example.stem, "picture_bytes": sizes[0], "matte_bytes": sizes[1]}
 
 
 def _read_sources(cache: Path) -> dict[str, dict]:
     sources = {}
     try:
-        lines = (cache / SOURCES).read_text(encoding="utf-8").splitlines()
+        lines = (cache / SOURCES).read_text("utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise _unwritable(cache, error) from error
     for line in lines:
-        try:
+        # A line that was cut off when a run was killed does not count: its pair is estimated again.
+        with contextlib.suppress(ValueError, TypeError, KeyError):
             source = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # cut off when a run was killed: that pair is estimated again
-        sources[source["stem"]] = source
+            sources[source["stem"]] = source
     return sources
 
 
@@ -141,7 +167,8 @@ def _estimate(example: Example, cache: Path) -> None:
     if picture.shape[:2] != matte.shape:
         (height, width), (rows, columns) = picture.shape[:2], matte.shape
         raise DataSetError(
-            f"{example.picture}: is {width} x {height} pixels, its matte {columns} x {rows}."
+            f"{example.picture}: is {width} x {height} pixels, its matte {columns} x {rows}; "
+            "replace the wrong one."
         )
     for path, estimate in zip(
         _paths(cache, example.stem), estimate_foreground(picture, matte), strict=True
