@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ from p3m_jax.evaluation.evaluator import (
 )
 from p3m_jax.evaluation.inference import matte_picture
 from p3m_jax.evaluation.metrics import METRICS, PRIVACY_METRICS, all_metrics
-from p3m_jax.evaluation.report import Evaluation, write_report
+from p3m_jax.evaluation.report import Evaluation, make_report
 from p3m_jax.evaluation.sheet import make_sheet
 from p3m_jax.evaluation.summary import summarise
 from p3m_jax.images import read_matte, read_picture, write_image
@@ -66,6 +67,14 @@ def root(tmp_path):
 @pytest.fixture
 def dataset(root):
     return find_test_set(root / "data", "P3M-500-P")
+
+
+def evaluate(arguments) -> int:
+    """The exit code of evaluate.py."""
+    try:
+        return command.main([str(argument) for argument in arguments])
+    except SystemExit as ended:
+        return ended.code
 
 
 def _arguments(root, *more):
@@ -158,6 +167,10 @@ def test_everything_in_the_way_is_named_at_once(root, dataset):
     assert "c.png: 64 x 96, its matte 90 x 70" in str(error.value)
     assert "a.png" not in str(error.value)
 
+    write_image(root / "theirs" / "b.jpg", np.zeros((70, 70), np.uint8))
+    with pytest.raises(EvaluationError, match=r"1 \(b\) there with two endings"):
+        evaluate_predictions(root / "theirs", dataset, progress=False)
+
     write_image(dataset.examples[0].picture, np.zeros((9, 9, 3), np.uint8))
     dataset.examples[2].trimap.write_bytes(b"nothing")
     with pytest.raises(EvaluationError) as error:
@@ -245,7 +258,7 @@ def test_a_sheet_takes_any_shape():
 
 
 def test_the_command_writes_what_it_says(root, capsys):
-    assert command.main(_arguments(root)) == 0
+    assert evaluate(_arguments(root)) == 0
     printed = capsys.readouterr().out
     out = root / "out"
     assert {path.name for path in out.iterdir()} == {
@@ -278,22 +291,85 @@ def test_the_command_writes_what_it_says(root, capsys):
         assert sheet.height > 3 * 192
 
 
-def test_results_are_not_overwritten_by_accident(root, capsys):
-    (root / "out").mkdir()
-    (root / "out" / "notes.txt").write_text("mine")
-    (root / "out" / "worst_hybrid.jpg").write_bytes(b"of an earlier evaluation")
-    assert command.main(_arguments(root)) == 1
+def test_an_evaluation_is_replaced_only_when_asked(root, capsys):
+    out = root / "out"
+    assert evaluate(_arguments(root)) == 0
+    for name in ("notes.txt", "worst_hybrid.jpg", "worst_idea.jpg", "mattes/predictions/a.png"):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text("of an earlier evaluation, or mine")
+    (out / "mattes" / "predictions" / "mine.png").write_text("mine")
+    capsys.readouterr()
+    assert evaluate(_arguments(root)) == 1
     assert "--overwrite" in capsys.readouterr().err
-    assert not (root / "out" / "summary.md").exists()
-    assert command.main(_arguments(root, "--overwrite")) == 0
-    assert (root / "out" / "notes.txt").read_text() == "mine"
-    assert (root / "out" / "summary.md").exists()
-    assert not (root / "out" / "worst_hybrid.jpg").exists()
+    assert (out / "worst_hybrid.jpg").exists()
+    assert evaluate(_arguments(root, "--overwrite", "--worst", 0)) == 0
+    assert {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} == {
+        "pictures.csv",
+        "results.json",
+        "summary.md",
+        "notes.txt",
+        "worst_idea.jpg",
+        "mattes/predictions/mine.png",
+    }
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "results.json"])
+def test_what_is_no_evaluation_is_never_replaced(root, capsys, name):
+    (root / "out").mkdir()
+    (root / "out" / name).write_text('{"results": "mine"}')
+    for more in ([], ["--overwrite"]):
+        assert evaluate(_arguments(root, *more)) == 1
+        assert "holds no evaluation" in capsys.readouterr().err
+    assert [path.name for path in (root / "out").iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["theirs", "theirs/out", ".", "data", "data/validation/P3M-500-P/mask", "link", "link/out"],
+)
+def test_results_never_go_where_pictures_are(root, capsys, place):
+    (root / "link").symlink_to(root / "data" / "validation" / "P3M-500-P" / "trimap")
+    before = sorted(root.rglob("*"))
+    assert evaluate([*_arguments(root, "--overwrite"), "-o", root / place]) == 2
+    assert "overlaps with" in capsys.readouterr().err
+    assert sorted(root.rglob("*")) == before
+
+
+def test_a_folder_that_cannot_be_written_is_found_out_before_scoring(root, capsys, monkeypatch):
+    (root / "file").write_text("")
+    monkeypatch.setattr(command, "_evaluate_predictions", None)
+    for place in ("file", "file/out", "x" * 300):
+        assert evaluate([*_arguments(root), "-o", root / place]) == 1
+        (message,) = capsys.readouterr().err.strip().splitlines()
+        assert "name a" in message
+
+
+def test_a_picture_that_cannot_be_read_leaves_no_half_results(root, capsys):
+    picture = root / "data" / "validation" / "P3M-500-P" / "blurred_image" / "b.jpg"
+    picture.write_bytes(b"nothing")
+    assert evaluate(_arguments(root)) == 1
+    assert "b.jpg" in capsys.readouterr().err
+    assert not list((root / "out").iterdir())
+
+
+def test_names_that_are_no_text_are_reported(root, capsys):
+    stem = os.fsdecode(b"caf\xe9")
+    folders = [root / "theirs", *(root / "data" / "validation" / "P3M-500-P").iterdir()]
+    try:
+        for folder in folders:
+            (path,) = folder.glob("c.*")
+            path.rename(folder / (stem + path.suffix))
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    assert evaluate(_arguments(root)) == 0
+    assert "caf\\udce9" in (root / "out" / "pictures.csv").read_text()
+    assert (root / "out" / "worst_predictions.jpg").exists()
+    assert evaluate(_arguments(root, "--overwrite")) == 0
 
 
 def test_synthetic_sets_are_announced(root, capsys):
     (root / "data" / "SYNTHETIC.json").write_text("{}")
-    assert command.main(_arguments(root)) == 0
+    assert evaluate(_arguments(root)) == 0
     printed = capsys.readouterr()
     assert "SYNTHETIC" in printed.err
     summary = (root / "out" / "summary.md").read_text()
@@ -313,24 +389,32 @@ def test_synthetic_sets_are_announced(root, capsys):
         ["--predictions", "x", "--set", "P3M-500-P", "--data", "z", "--pictures", "a"],
         ["--predictions", "x", "--set", "P3M-500-P", "--data", "z", "--trimaps", "t"],
         ["--predictions", "x", "--pictures", "a", "--mattes", "b", "--save-mattes"],
-        ["--predictions", "x", "--pictures", "a", "--mattes", "b", "--workers", "0"],
+        ["--predictions", "x", "--pictures", "a", "--mattes", "b", "--strategy", "hybrid"],
+        ["--predictions", "x", "--pictures", "a", "--mattes", "b", "--protocol", "ours"],
     ],
 )
 def test_wrong_options(tmp_path, wrong, capsys):
-    assert command.main([*wrong, "-o", str(tmp_path / "out")]) == 2
+    assert evaluate([*wrong, "-o", str(tmp_path / "out")]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("flag", "value"), [("--workers", 0), ("--worst", -1)])
+def test_wrong_numbers(root, capsys, flag, value):
+    assert evaluate(_arguments(root, flag, value)) == 2
+    assert flag in capsys.readouterr().err.splitlines()[-1]
+    assert not (root / "out").exists()
+
+
 def test_bad_data_ends_with_a_sentence(root, capsys):
-    assert command.main([*_arguments(root), "--facemasks", str(root / "nowhere")]) == 1
+    assert evaluate([*_arguments(root), "--facemasks", str(root / "nowhere")]) == 1
     assert "nowhere" in capsys.readouterr().err
     path = root / "data" / "validation" / "P3M-500-P" / "mask" / "b.png"
     path.write_bytes(path.read_bytes()[:-60])  # the header is intact, the rest is not
-    assert command.main(_arguments(root)) == 1
+    assert evaluate(_arguments(root)) == 1
     message = capsys.readouterr().err.strip().splitlines()[-1]
     assert "b.png" in message
-    assert not (root / "out").exists()
+    assert not list((root / "out").iterdir())
 
 
 def test_foreign_mattes_need_neither_jax_nor_tensorflow(root):
@@ -367,7 +451,7 @@ def test_a_checkpoint_is_evaluated_and_its_mattes_score_the_same(tmp_path, capsy
     out = tmp_path / "out"
     data = ["--pictures", str(tmp_path / "pictures"), "--mattes", str(tmp_path / "mattes")]
     more = ["--checkpoint", str(tmp_path / "weights"), "--save-mattes", "-o", str(out)]
-    assert command.main([*data, *more, "--strategy", "resize", "hybrid"]) == 0
+    assert evaluate([*data, *more, "--strategy", "resize", "--strategy", "hybrid"]) == 0
     assert "SYNTHETIC" in capsys.readouterr().err
     results = json.loads((out / "results.json").read_text())
     assert list(results["results"]) == ["resize", "hybrid"]
@@ -376,17 +460,22 @@ def test_a_checkpoint_is_evaluated_and_its_mattes_score_the_same(tmp_path, capsy
     for strategy in ("resize", "hybrid"):
         again = tmp_path / f"again_{strategy}"
         mattes = out / "mattes" / strategy
-        assert command.main([*data, "--predictions", str(mattes), "-o", str(again)]) == 0
+        assert evaluate([*data, "--predictions", str(mattes), "-o", str(again)]) == 0
         scored = json.loads((again / "results.json").read_text())["results"]["predictions"]
         (first,), (second,) = results["results"][strategy]["pictures"], scored["pictures"]
         # Up to the last bits: OpenCV sums in an order that depends on where arrays lie in memory.
         assert first.pop("stem") == second.pop("stem")
         assert first == pytest.approx(second, rel=1e-9)
+    # Another evaluation in its place leaves no mattes behind that it has not made.
+    assert evaluate([*data, *more, "--strategy", "hybrid", "--overwrite"]) == 0
+    assert [path.name for path in (out / "mattes").iterdir()] == ["hybrid"]
+    assert [path.name for path in (out / "mattes" / "hybrid").iterdir()] == ["a.png"]
+    assert not (out / "worst_resize.jpg").exists()
 
 
 def test_an_unusable_checkpoint_ends_with_a_sentence(root, capsys):
     data = ["--set", "P3M-500-P", "--data", str(root / "data"), "-o", str(root / "out")]
-    assert command.main([*data, "--checkpoint", str(root / "nothing")]) == 1
+    assert evaluate([*data, "--checkpoint", str(root / "nothing")]) == 1
     error = capsys.readouterr().err
     assert "nothing" in error
     assert "Traceback" not in error
@@ -403,10 +492,10 @@ def test_the_program_in_the_clone_is_the_command(root):
     assert (root / "out" / "results.json").exists()
 
 
-def test_intervals_reach_the_summary(tmp_path):
+def test_intervals_reach_the_summary():
     rows = [{"stem": str(i), "height": 1, "width": 1, "SAD": float(i)} for i in range(40)]
     evaluation = Evaluation("mine", "x", "ours", "said", "made", rows={"resize": rows})
-    summary = write_report(evaluation, tmp_path)
+    summary = make_report(evaluation)["summary.md"]
     assert "95 % bootstrap" in summary
     assert "no significance" not in summary
     assert "| SAD | 19.50 [1" in summary

@@ -5,6 +5,9 @@ import os
 import sys
 from pathlib import Path
 
+from p3m_jax.commands import one_sentence_errors
+from p3m_jax.commands.options import at_least
+
 HELP = "score a checkpoint, or any program's mattes, on a test set or a folder pair"
 
 EXAMPLES = """\
@@ -51,54 +54,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--strategy",
         nargs="+",
+        action="extend",
         choices=("resize", "hybrid", "native"),
-        default=["resize"],
         help="resize: half size (published tables); hybrid: classes from half, details from full "
         "size; native: full size (default: resize)",
     )
     how.add_argument(
         "--protocol",
         choices=("p3m-2021", "p3m-2024", "ours"),
-        default="ours",
         help="how pictures are resized and alpha is scored (default: ours)",
     )
-    how.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="scoring threads")
+    how.add_argument(
+        "--workers",
+        type=at_least(1),
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="scoring threads",
+    )
     out = parser.add_argument_group("output")
     out.add_argument("-o", "--output", required=True, metavar="DIR", help="a new or empty folder")
     out.add_argument(
-        "--overwrite", action="store_true", help="replace the files of an earlier evaluation there"
+        "--overwrite", action="store_true", help="replace the evaluation that is there"
     )
     out.add_argument("--save-mattes", action="store_true", help="also write the predicted mattes")
-    out.add_argument("--worst", type=int, default=8, metavar="N", help="pictures on the sheet")
+    out.add_argument(
+        "--worst", type=at_least(0), default=8, metavar="N", help="pictures on the sheet"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluates; returns the exit code."""
+    """Evaluates; returns 0, or 2 for wrong options, and raises what the command line shows."""
+    from p3m_jax.data.folders import printable
+
     problem = _misuse(args)
     if problem:
         print(problem, file=sys.stderr)
         return 2
-    try:
-        output = _free_folder(args.output, overwrite=args.overwrite)
-        dataset = _dataset(args)
-        if args.predictions:
-            evaluation = _evaluate_predictions(args, dataset)
-        else:
-            evaluation = _evaluate_checkpoint(args, dataset, output)
-        from p3m_jax.evaluation.report import SYNTHETIC, write_report
+    dataset = _dataset(args)
+    problem = _overlap(args, dataset)
+    if problem:
+        print(problem, file=sys.stderr)
+        return 2
+    from p3m_jax.evaluation.output import MARKDOWN, claim_folder, write_files
+    from p3m_jax.evaluation.report import SYNTHETIC, make_report
 
-        print(write_report(evaluation, output))
-    except (ValueError, OSError) as error:  # ours all derive from ValueError
-        print(error, file=sys.stderr)
-        return 1
-    except RuntimeError as error:  # JAX's, such as being out of memory, followed by pages
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        print(f"The network could not run: {reason}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted; nothing was concluded.", file=sys.stderr)
-        return 130
-    print(f"Written to {output}")
+    output = claim_folder(args.output, overwrite=args.overwrite)
+    if args.predictions:
+        evaluation = _evaluate_predictions(args, dataset)
+    else:
+        evaluation = _evaluate_checkpoint(args, dataset, output)
+    report = make_report(evaluation)
+    print(report[MARKDOWN])  # the numbers are not lost where the disk turns out to be full
+    write_files(report, output, evaluation.mattes)
+    print(printable(f"Written to {output}"))
     if evaluation.synthetic:
         print(SYNTHETIC.format(evaluation.synthetic), file=sys.stderr)
     return 0
@@ -117,21 +125,26 @@ def _misuse(args: argparse.Namespace) -> str | None:
         return "--trimaps goes with --pictures and --mattes; the test sets have their own."
     if args.predictions and args.save_mattes:
         return "--save-mattes: the mattes of --predictions are there already."
-    if args.workers < 1 or args.worst < 0:
-        return "--workers is at least 1, --worst at least 0."
+    if args.predictions and (args.strategy or args.protocol):
+        return "--strategy and --protocol go with --checkpoint; --predictions are scored as read."
     return None
 
 
-def _free_folder(path, *, overwrite: bool) -> Path:
-    path = Path(path).expanduser()
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"{path}: is a file; name a folder for the results.")
-    if path.is_dir() and not overwrite and any(path.iterdir()):
-        raise ValueError(
-            f"{path}: is not empty; name another folder, or say --overwrite to replace the "
-            "results in it."
-        )
-    return path
+def _overlap(args: argparse.Namespace, dataset) -> str | None:
+    """Why results must not be written to the output: pictures and mattes might be overwritten."""
+    from p3m_jax.data.layouts import ROLES
+    from p3m_jax.evaluation.output import first_overlap
+
+    named = (args.predictions, args.pictures, args.mattes, args.trimaps, args.facemasks)
+    files = (getattr(example, role) for example in dataset.examples for role in ROLES)
+    sources = {*filter(None, named), *(file.parent for file in files if file is not None)}
+    source = first_overlap(args.output, sorted(map(str, sources)))
+    if source is None:
+        return None
+    return (
+        f"{args.output}: overlaps with {source}, which is scored; name a folder for the results "
+        "beside it."
+    )
 
 
 def _dataset(args: argparse.Namespace):
@@ -146,6 +159,7 @@ def _dataset(args: argparse.Namespace):
 
 def _evaluate_predictions(args: argparse.Namespace, dataset):
     from p3m_jax.evaluation.evaluator import Worst, evaluate_predictions, trimap_source
+    from p3m_jax.evaluation.output import PREDICTIONS
     from p3m_jax.evaluation.report import Evaluation
 
     worst = Worst(args.worst)
@@ -157,8 +171,8 @@ def _evaluate_predictions(args: argparse.Namespace, dataset):
         protocol_says="8-bit files, as another program wrote them",
         trimaps=trimap_source(dataset),
         synthetic="the data set is synthetic" if dataset.synthetic else "",
-        rows={"predictions": rows},
-        worst={"predictions": worst},
+        rows={PREDICTIONS: rows},
+        worst={PREDICTIONS: worst},
     )
 
 
@@ -170,13 +184,14 @@ def _evaluate_checkpoint(args: argparse.Namespace, dataset, output: Path):
         evaluate_examples,
         trimap_source,
     )
+    from p3m_jax.evaluation.output import matte_path
     from p3m_jax.evaluation.protocols import find_protocol
-    from p3m_jax.evaluation.report import MATTES, Evaluation
+    from p3m_jax.evaluation.report import Evaluation
     from p3m_jax.images import write_image
 
     check_sizes(dataset)  # before the network is loaded
     checkpoint = load_for_inference(args.checkpoint)
-    protocol = find_protocol(args.protocol)
+    protocol = find_protocol(args.protocol or "ours")
     marks = {
         "the checkpoint was trained on synthetic portraits": checkpoint.synthetic,
         "the data set is synthetic": dataset.synthetic,
@@ -190,14 +205,16 @@ def _evaluate_checkpoint(args: argparse.Namespace, dataset, output: Path):
         synthetic=" and ".join(sentence for sentence, holds in marks.items() if holds),
         provenance=checkpoint.provenance,
     )
-    for strategy in dict.fromkeys(args.strategy):
+    for strategy in dict.fromkeys(args.strategy or ["resize"]):
         worst = evaluation.worst[strategy] = Worst(args.worst)
 
         def observe(example, prediction, row, strategy=strategy, worst=worst):
             worst(example, prediction, row)
             if args.save_mattes:
                 matte = prediction if prediction.dtype == "uint8" else protocol.saved(prediction)
-                write_image(output / MATTES / strategy / f"{example.stem}.png", matte)
+                path = matte_path(output, strategy, example.stem)
+                write_image(path, matte)
+                evaluation.mattes.add(path)
 
         evaluation.rows[strategy] = evaluate_examples(
             checkpoint.predict,
@@ -207,6 +224,7 @@ def _evaluate_checkpoint(args: argparse.Namespace, dataset, output: Path):
             model_name=checkpoint.model_name,
             workers=args.workers,
             observe=observe,
+            checked=True,
         )
     return evaluation
 
@@ -215,4 +233,6 @@ def main(arguments: list[str] | None = None) -> int:
     """The command by itself, as `evaluate.py` runs it."""
     parser = argparse.ArgumentParser(prog="evaluate.py", description=f"evaluate.py: {HELP}.")
     add_arguments(parser)
-    return run(parser.parse_args(arguments))
+    args = parser.parse_args(arguments)
+    with one_sentence_errors():
+        return run(args)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from p3m_jax.data.folders import list_folder, user_path
 from p3m_jax.errors import UserError
 from p3m_jax.evaluation.inference import Predict, matte_picture
 from p3m_jax.evaluation.metrics import all_metrics
@@ -36,16 +37,18 @@ def evaluate_examples(
     workers: int = 2,
     progress: bool = True,
     observe: Observe | None = None,
+    checked: bool = False,
 ) -> list[Row]:
     """The errors of a network on every example of a `DataSet`, one row each, in its order.
 
     `predict` as in `p3m_jax.evaluation.inference`. Trimaps and face masks are the set's where it
     has them; else the trimap is made from the matte, and the privacy measures are left out.
     `model_name` ("swin") makes the protocol's rule for small pictures apply. Raises
-    `EvaluationError` before anything is computed if sizes do not fit.
+    `EvaluationError` before anything is computed if sizes do not fit, unless they were `checked`.
     """
     protocol = find_protocol(protocol)
-    check_sizes(dataset)
+    if not checked:
+        check_sizes(dataset)
     smallest_side = None
     if model_name == "swin" and dataset.name == "RealWorldPortrait-636":
         smallest_side = protocol.smallest_swin_side
@@ -78,7 +81,8 @@ def evaluate_predictions(
     """The errors of mattes that any program has written into `folder`, as `evaluate_examples`.
 
     Files belong to the examples of the same stem; others are left alone. Raises `EvaluationError`
-    before anything is computed, naming every prediction that is missing or of the wrong size.
+    before anything is computed, naming every prediction that is missing, there twice, or of the
+    wrong size.
     """
     files = find_predictions(folder, dataset)
     check_sizes(dataset, files)
@@ -93,18 +97,18 @@ def evaluate_predictions(
 
 
 def find_predictions(folder, dataset) -> dict[str, Path]:
-    """The prediction file of every stem in the set; `EvaluationError` lists those missing."""
-    folder = Path(folder).expanduser()
+    """The prediction file of every stem in the set; `EvaluationError` lists what is in the way."""
+    folder = user_path(folder)
     if not folder.is_dir():
         raise EvaluationError(f"{folder}: there is no such folder; name the folder of predictions.")
-    files = {}
-    for ending in (".webp", ".jpeg", ".jpg", ".png"):  # of several the last one counts
-        files |= {path.stem: path for path in folder.iterdir() if path.suffix.lower() == ending}
+    files, complaints = list_folder(folder)
+    if complaints:
+        raise EvaluationError("\n".join(complaints))
     missing = [example.stem for example in dataset.examples if example.stem not in files]
     if missing:
         _refuse(
-            f"{folder}: {len(missing)} of {len(dataset.examples)} predictions are missing; they "
-            "are looked for as STEM.png:",
+            f"{folder}: {len(missing)} of {len(dataset.examples)} predictions are missing; add "
+            "them, named like their pictures:",
             [f"{stem}.png" for stem in missing],
         )
     return {example.stem: files[example.stem] for example in dataset.examples}
@@ -116,7 +120,7 @@ def check_sizes(dataset, predictions: dict[str, Path] | None = None) -> None:
     Raises `EvaluationError` that lists every file of another size, and every unreadable one.
     """
     if not dataset.examples:
-        raise EvaluationError(f"{dataset.name}: the set is empty.")
+        raise EvaluationError(f"{dataset.name}: the set is empty; add pictures.")
     problems = []
     for example in dataset.examples:
         try:
@@ -128,7 +132,10 @@ def check_sizes(dataset, predictions: dict[str, Path] | None = None) -> None:
         except ImageError as error:
             problems.append(str(error))
     if problems:
-        _refuse(f"{dataset.name}: {len(problems)} files cannot be compared with mattes:", problems)
+        _refuse(
+            f"{dataset.name}: {len(problems)} files cannot be compared with mattes; replace them:",
+            problems,
+        )
 
 
 def _files(example, predictions) -> Iterator[Path]:

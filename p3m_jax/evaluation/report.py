@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: numbers per picture, a summary, and a sheet of the worst."""
+"""What an evaluation reports: numbers per picture, a summary, and a sheet of the worst."""
 
 import csv
 import io
@@ -9,15 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from p3m_jax.data.folders import printable
 from p3m_jax.evaluation.evaluator import Worst
+from p3m_jax.evaluation.output import CSV, JSON, MARKDOWN, sheet_name
 from p3m_jax.evaluation.published import PICTURES, PUBLISHED, WARNINGS
 from p3m_jax.evaluation.sheet import make_sheet
 from p3m_jax.evaluation.summary import SMALLEST_SAMPLE, Estimate, summarise
-from p3m_jax.files import write_text
-from p3m_jax.images import read_matte, read_picture, write_image
+from p3m_jax.images import read_matte, read_picture
 
-CSV, JSON, MARKDOWN = "pictures.csv", "results.json", "summary.md"
-MATTES = "mattes"
 SYNTHETIC = (
     "SYNTHETIC: {}. These numbers show that the program works; they say nothing about portraits."
 )
@@ -36,27 +35,26 @@ class Evaluation:
     provenance: dict = field(default_factory=dict)
     rows: dict[str, list[dict]] = field(default_factory=dict)
     worst: dict[str, Worst] = field(default_factory=dict)
+    mattes: set[Path] = field(default_factory=set)  # files saved while scoring
 
 
-def write_report(evaluation: Evaluation, folder: Path) -> str:
-    """Writes CSV, JSON, Markdown and sheets into `folder`; returns the Markdown."""
-    folder.mkdir(parents=True, exist_ok=True)
+def make_report(evaluation: Evaluation) -> dict[str, str | np.ndarray]:
+    """All that is reported, by file name: texts, and sheets uint8 (H, W, 3).
+
+    Nothing is written here, so that a picture which cannot be read leaves no half report behind.
+    """
     estimates = {name: summarise(rows) for name, rows in evaluation.rows.items()}
-    text = markdown(evaluation, estimates)
-    write_text(folder / CSV, _csv(evaluation))
-    write_text(folder / JSON, _json(evaluation, estimates))
-    for stale in folder.glob(sheet_name("*")):
-        stale.unlink()
-    for strategy, worst in evaluation.worst.items():
-        if worst.entries:
-            write_image(folder / sheet_name(strategy), worst_sheet(worst))
-    write_text(folder / MARKDOWN, text)
-    return text
-
-
-def sheet_name(strategy: str) -> str:
-    """The file name of a strategy's sheet of worst pictures."""
-    return f"worst_{strategy}.jpg"
+    texts = {
+        MARKDOWN: markdown(evaluation, estimates),
+        CSV: _csv(evaluation),
+        JSON: _json(evaluation, estimates),
+    }
+    sheets = {
+        sheet_name(strategy): worst_sheet(worst)
+        for strategy, worst in evaluation.worst.items()
+        if worst.entries
+    }
+    return {name: printable(text) for name, text in texts.items()} | sheets
 
 
 def markdown(evaluation: Evaluation, estimates: dict[str, dict[str, Estimate]]) -> str:
@@ -151,7 +149,7 @@ def worst_sheet(worst: Worst) -> np.ndarray:
         if prediction.dtype == np.uint8:
             prediction = prediction / np.float32(255)
         matte = read_matte(example.matte) / np.float32(255)
-        caption = f"{number}. {example.stem}   SAD {sad:.2f}"
+        caption = printable(f"{number}. {example.stem}   SAD {sad:.2f}")
         rows.append((_picture_for(example, matte.shape), matte, prediction, caption))
     return make_sheet(rows)
 
