@@ -225,11 +225,21 @@ def test_decoding_equals_pillow_and_windows_equal_the_whole(tmp_path, subsamplin
 
 def test_mattes_of_any_kind(tmp_path):
     values = np.random.default_rng(0).integers(0, 256, (30, 40, 4), dtype=np.uint8)
-    kinds = (values[..., 0], values[..., :2], values[..., :3], values, values[..., 0] > 128)
+    opaque = values.copy()
+    opaque[..., [1, 3]] = 255
+    kinds = (values[..., 0], opaque[..., :2], values[..., :3], opaque, values[..., 0] > 128)
     for kind in kinds:
         Image.fromarray(kind).save(tmp_path / "matte.png")
         found = decode_matte(tf.io.read_file(str(tmp_path / "matte.png"))).numpy()
         np.testing.assert_array_equal(found[..., 0], read_matte(tmp_path / "matte.png"))
+
+
+def test_a_matte_that_is_transparent_in_parts_is_named(dataset, tmp_path):
+    path = tmp_path / "p_1.png"
+    Image.new("RGBA", Image.open(dataset.examples[1].matte).size, (9, 9, 9, 128)).save(path)
+    examples = [replace(e, matte=path) if e.stem == "p_1" else e for e in dataset.examples]
+    with pytest.raises(ImageError, match=r"p_1\.png: is transparent in parts"):
+        next(batches(replace(dataset, examples=tuple(examples)), composition=False, batch_size=5))
 
 
 def test_missing_foregrounds_are_named_with_the_remedy(dataset):

@@ -16,13 +16,19 @@ _MARGIN = 2
 
 
 def decode_matte(contents):
-    """An alpha matte or mask (H, W, 1), uint8, from a file's `contents`: its first channel."""
+    """An alpha matte or mask (H, W, 1), uint8, from a file's `contents`: its first channel.
+
+    One that is transparent in parts is refused, as by `p3m_jax.images.read_matte`.
+    """
     matte = tf.cond(
         tf.io.is_jpeg(contents),
         lambda: tf.io.decode_jpeg(contents, dct_method=_EXACT),
         lambda: tf.io.decode_png(contents),
     )
-    return matte[..., :1]
+    channels = tf.shape(matte)[-1]
+    opaque = (channels % 2 == 1) | tf.reduce_all(matte[..., -1] == 255)
+    with tf.control_dependencies([tf.debugging.Assert(opaque, ["transparent in parts"])]):
+        return matte[..., :1]
 
 
 def decode_picture(contents):
