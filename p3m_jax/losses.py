@@ -59,6 +59,14 @@ def semantic_losses(outputs: Outputs, classes: jax.Array) -> dict[str, jax.Array
     return {f"{name}_entropy": cross_entropy(getattr(outputs, name), classes) for name in maps}
 
 
+def _replicate_edges(x: jax.Array, axis: int) -> jax.Array:
+    """Two more copies of the first and of the last slice along `axis`."""
+    # Not jnp.pad: the gradient of its "edge" mode talks across devices when the batch is sharded.
+    first = jax.lax.slice_in_dim(x, 0, 1, axis=axis)
+    last = jax.lax.slice_in_dim(x, x.shape[axis] - 1, x.shape[axis], axis=axis)
+    return jnp.concatenate([first, first, x, last, last], axis)
+
+
 def _blur(x: jax.Array) -> jax.Array:
     """The pyramid's 5x5 low-pass on (B, H, W, 1), edges replicated.
 
@@ -67,7 +75,7 @@ def _blur(x: jax.Array) -> jax.Array:
     filters, g along one axis and plain sums along the other, all slices.
     """
     height, width = x.shape[1:3]
-    padded = jnp.pad(x, [(0, 0), (2, 2), (2, 2), (0, 0)], mode="edge")
+    padded = _replicate_edges(_replicate_edges(x, axis=1), axis=2)
     g = np.exp(-np.square(np.arange(5) - 2.0) / 2) ** 2
     weights = g / (10 * g.sum())
 

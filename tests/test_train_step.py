@@ -78,10 +78,11 @@ def test_gradient_norms_equal_the_recorded_ones(steps):
         for key, norm in recorded.items()
         if norm > 1e-4 * largest
     }
-    assert np.median(list(significant.values())) < 1e-3
-    # Two runs of the published program that differ by the memory layout and by a factor 1 + 3e-7
-    # on the input differ by up to 1.2e-2 in Swin's norms, and by 0.9e-2 in ResNet's.
-    bound = {"resnet34": 1e-2, "swin": 1.2e-2}[name]
+    # The noise of the published program itself. Computing in float64 instead of float32 it moves
+    # Swin's norms by 1.9e-3 in the median; two runs that differ by the memory layout and by a
+    # factor 1 + 3e-7 on the input differ by up to 1.2e-2 in Swin's norms, by 0.9e-2 in ResNet's.
+    median, bound = {"resnet34": (1e-3, 1e-2), "swin": (2e-3, 1.2e-2)}[name]
+    assert np.median(list(significant.values())) < median
     assert {key: error for key, error in significant.items() if error > bound} == {}
     for key in recorded.keys() - significant.keys():
         assert abs(norms[key] - recorded[key]) < 5e-6 * largest, key
@@ -98,15 +99,23 @@ def test_losses_of_four_steps_equal_the_recorded_ones(steps):
     np.testing.assert_allclose(terms, expected, rtol=2.1e-2)
 
 
+def statistics_errors(name, state, recorded, prefix):
+    """Of the running statistics after four steps, relative to the largest value of each."""
+    errors = {}
+    for key, expected in recorded.items():
+        if key.startswith(prefix):
+            ours = state.statistics[our_name(name, key.removeprefix(prefix))]
+            errors[key] = np.max(np.abs(ours - expected)) / np.max(np.abs(expected))
+    assert errors
+    return errors
+
+
 @pytest.mark.slow
 def test_running_statistics_equal_the_recorded_ones(steps):
     name, _, _, state = steps
-    for key, expected in golden(f"train_{SHORT[name]}").items():
-        if key.startswith("after4/"):
-            ours = state.statistics[our_name(name, key.removeprefix("after4/"))]
-            # Between harmless variants of the published program: 5.5e-3 of the largest value.
-            error = np.max(np.abs(ours - expected)) / np.max(np.abs(expected))
-            assert error < 5.5e-3, key
+    errors = statistics_errors(name, state, golden(f"train_{SHORT[name]}"), "after4/")
+    # They follow four steps of float32 noise: the published program moves them by up to 5.5e-3.
+    assert max(errors.values()) < 1e-2
     assert int(state.step) == 4
 
 
@@ -137,6 +146,13 @@ def test_losses_of_four_steps_equal_the_recorded_ones_in_float64(steps_in_float6
     recorded = golden("train_float64")
     expected = np.array([recorded[f"{SHORT[name]}/step{i}/losses"] for i in range(4)])
     np.testing.assert_allclose(terms, expected, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_running_statistics_equal_the_recorded_ones_in_float64(steps_in_float64):
+    name, _, _, state = steps_in_float64
+    errors = statistics_errors(name, state, golden("train_float64"), f"{SHORT[name]}/after4/")
+    assert max(errors.values()) < 1e-6
 
 
 TWO_DEVICES = """
