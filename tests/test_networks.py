@@ -24,8 +24,8 @@ FLOOR = {
 }
 SIZES = {"resnet34": ("192x320", "256x256"), "swin": ("256x256", "256x320")}
 # Where a pooled position is a tie up to rounding, its flip moves the detail around it. At this size
-# there is one in the recorded outputs themselves: up to 2e-3 of the pixels may differ by more.
-NEAR_A_FLIP = {("swin", "256x320"): 2e-3}
+# the recorded outputs hold such a tie: up to 3e-3 of the pixels may differ by more, not 1e-3.
+NEAR_A_FLIP = {("swin", "256x320", "detail"): 3e-3}
 CASES = [(name, size) for name in NETWORKS for size in SIZES[name]]
 PARAMETERS = {"resnet34": 39_478_060 - 513_000, "swin": 45_128_206}
 
@@ -56,12 +56,9 @@ def test_forward_equals_the_recorded_one(case, output):
     name, outputs, recorded, size = case
     mean, maximum = FLOOR[name][output]
     difference = differences(outputs, recorded, size, output, output)
-    if output == "detail":
-        flipped = difference > 1e-3
-        assert flipped.mean() <= NEAR_A_FLIP.get((name, size), 0)
-        difference = difference[~flipped]
-    assert difference.mean() < 4 * mean
-    assert np.quantile(difference, 0.999) < 4 * maximum
+    far = difference > 4 * maximum
+    assert far.mean() <= NEAR_A_FLIP.get((name, size, output), 1e-3)
+    assert difference[~far].mean() < 4 * mean
     if output == "semantic":
         assert difference.mean() < 1e-4  # a wrong epsilon of LayerNorm moves it by 1.5e-4
 
