@@ -1,98 +1,207 @@
-"""The names of the authors' PyTorch checkpoints, and how their arrays become ours.
+"""The names and layouts of the authors' PyTorch checkpoints, and ours, either way.
 
-One table of rules per network: a rule turns the name of a module there into the name of ours (or
-into nothing, for what we do not keep), and every key must match exactly one. Whatever does not fit
-is reported together.
+One table of pairs of names per network. `{level}` stands for a number in both names of a pair, and
+`{level+1}` for that number counted from one; a pair with None on our side is an array that we do
+not keep. Every name must match exactly one pair, whichever way it is read.
 """
 
+import functools
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from p3m_jax.errors import UserError
 from p3m_jax.models.network import Network, Variables
 
-_BLOCK = {"0": "first.convolution", "1": "first.norm", "3": "second.convolution"}
-_BLOCK |= {"4": "second.norm", "6": "third.convolution", "7": "third.norm"}
-_SEMANTIC_HEAD = _BLOCK | {"6": "third"}
+LISTED_PROBLEMS = 20
+
+_BLOCK = {0: "first.convolution", 1: "first.norm", 3: "second.convolution", 4: "second.norm"}
+_BLOCK |= {6: "third.convolution", 7: "third.norm"}
+_HEAD = {index: _BLOCK[index] for index in (0, 1, 3, 4)}
 
 
-def _decoder_rules(prefix: str) -> list[tuple[str, object]]:
-    """The decoders have the same names in all networks, behind `prefix`."""
-    fuse = {"conv1": "fuse.convolution", "bn1": "fuse.norm"}
-    tfi = fuse | {"transform": "project"}
-    sbfi = fuse | {"transform1": "project_matting", "transform2": "project_shallow"}
-    dbfi = fuse | {"transform1": "project_semantic", "transform2": "project_deep", "conv2": "side"}
+def _decoder(prefix: str) -> list[tuple[str, str]]:
+    """The layers of the decoders, which have the same names in all networks, behind `prefix`."""
+    semantic, matting = "semantic_decoder", "matting_decoder"
     return [
-        (prefix + r"decoder([1-4])_g\.(\d)", ("semantic_decoder.block{0}.{1}", {}, _BLOCK)),
-        (prefix + r"decoder([1-4])_l\.(\d)", ("matting_decoder.block{0}.{1}", {}, _BLOCK)),
-        (prefix + r"decoder0_g\.(\d)", ("semantic_decoder.head.{0}", _SEMANTIC_HEAD)),
-        (prefix + r"decoder0_l\.(\d)", ("matting_decoder.{0}", _BLOCK)),
-        (prefix + r"decoder_final_g", ("semantic_decoder.head.logits",)),
-        (prefix + r"decoder_final_l", ("matting_decoder.alpha",)),
-        (prefix + r"tfi_([0-3])\.(\w+)", ("matting_decoder.tfi{0}.{1}", {}, tfi)),
-        (prefix + r"sbfi_([0-2])\.(\w+)", ("matting_decoder.sbfi{0}.{1}", {}, sbfi)),
-        (prefix + r"dbfi_([0-2])\.(\w+)", ("semantic_decoder.dbfi{0}.{1}", {}, dbfi)),
+        *(
+            (f"{prefix}decoder{{level+1}}_{short}.{index}", f"{long}.block{{level+1}}.{layer}")
+            for short, long in (("g", semantic), ("l", matting))
+            for index, layer in _BLOCK.items()
+        ),
+        *(
+            (f"{prefix}decoder0_g.{index}", f"{semantic}.head.{layer}")
+            for index, layer in (_HEAD | {6: "third"}).items()
+        ),
+        *((f"{prefix}decoder0_l.{index}", f"{matting}.{layer}") for index, layer in _HEAD.items()),
+        (f"{prefix}decoder_final_g", f"{semantic}.head.logits"),
+        (f"{prefix}decoder_final_l", f"{matting}.alpha"),
+        *(
+            (
+                f"{prefix}{their_module}_{{level}}.{theirs}",
+                f"{decoder}.{their_module}{{level}}.{ours}",
+            )
+            for decoder, their_module, layers in (
+                (matting, "tfi", {"transform": "project"}),
+                (
+                    matting,
+                    "sbfi",
+                    {"transform1": "project_matting", "transform2": "project_shallow"},
+                ),
+                (
+                    semantic,
+                    "dbfi",
+                    {
+                        "transform1": "project_semantic",
+                        "transform2": "project_deep",
+                        "conv2": "side",
+                    },
+                ),
+            )
+            for theirs, ours in ({"conv1": "fuse.convolution", "bn1": "fuse.norm"} | layers).items()
+        ),
     ]
 
 
-# A rule: a pattern for a whole module name, and what it becomes: a template whose fields are the
-# pattern's groups, each looked up in its dictionary where there is one. None drops the key.
-_PREVIOUS = {str(k): str(k - 1) for k in range(1, 5)}
-RULES = {
+# Layers with arrays of their own: of convolutions, linear layers and norms.
+LAYERS = {
     "resnet34": [
-        (r"resnet\.conv1", ("encoder.stem",)),
-        (r"resnet\.bn1", ("encoder.stem_norm",)),
-        (
-            r"resnet\.layer([1-4])\.(\d)\.conv([12])",
-            ("encoder.stages.{0}.{1}.convolution{2}", _PREVIOUS),
-        ),
-        (r"resnet\.layer([1-4])\.(\d)\.bn([12])", ("encoder.stages.{0}.{1}.norm{2}", _PREVIOUS)),
-        (r"resnet\.layer([1-4])\.(\d)\.downsample\.0", ("encoder.stages.{0}.{1}.skip", _PREVIOUS)),
-        (
-            r"resnet\.layer([1-4])\.(\d)\.downsample\.1",
-            ("encoder.stages.{0}.{1}.skip_norm", _PREVIOUS),
-        ),
-        (r"resnet\.fc", None),  # the ImageNet head, never used
-        (r"encoder[0-4]\..+", None),  # the encoder once more, as aliases
-        *_decoder_rules(""),
+        ("resnet.conv1", "encoder.stem"),
+        ("resnet.bn1", "encoder.stem_norm"),
+        ("resnet.layer{stage+1}.{block}.conv{i}", "encoder.stages.{stage}.{block}.convolution{i}"),
+        ("resnet.layer{stage+1}.{block}.bn{i}", "encoder.stages.{stage}.{block}.norm{i}"),
+        ("resnet.layer{stage+1}.{block}.downsample.0", "encoder.stages.{stage}.{block}.skip"),
+        ("resnet.layer{stage+1}.{block}.downsample.1", "encoder.stages.{stage}.{block}.skip_norm"),
+        *_decoder(""),
     ],
     "swin": [
-        (r"encoder\.patch_embed\.proj([1-3])", ("encoder.stem{0}", {"1": "0", "2": "1", "3": "2"})),
-        (r"encoder\.patch_embed\.norm", ("encoder.stem_norm",)),
-        (
-            r"encoder\.layers\.(\d)\.blocks\.(\d)\.(norm[12])",
-            ("encoder.stages.{0}.blocks.{1}.{2}",),
+        ("encoder.patch_embed.proj{i+1}", "encoder.stem{i}"),
+        ("encoder.patch_embed.norm", "encoder.stem_norm"),
+        *(
+            (
+                f"encoder.layers.{{stage}}.blocks.{{i}}.{theirs}",
+                f"encoder.stages.{{stage}}.blocks.{{i}}.{ours}",
+            )
+            for theirs, ours in (
+                ("norm1", "norm1"),
+                ("norm2", "norm2"),
+                ("attn.qkv", "attention.qkv"),
+                ("attn.proj", "attention.projection"),
+                ("mlp.fc1", "expand"),
+                ("mlp.fc2", "contract"),
+            )
         ),
-        (
-            r"encoder\.layers\.(\d)\.blocks\.(\d)\.attn\.(qkv|proj)",
-            ("encoder.stages.{0}.blocks.{1}.attention.{2}", {}, {}, {"proj": "projection"}),
+        *((f"encoder.layers.{i}.downsample.norm", f"encoder.norms.{i}") for i in range(3)),
+        ("encoder.norm", "encoder.norms.3"),
+        ("encoder.layers.{stage}.downsample.linear", "encoder.widen.{stage}"),
+        *_decoder("decoder."),
+    ],
+    "vitae_s": [
+        ("encoder.layers.0.RC.proj{i+1}", "encoder.stem{i}"),
+        ("encoder.layers.0.RC.norm", "encoder.stem_norm"),
+        ("encoder.layers.{stage+1}.RC.norm", "encoder.norms.{stage}"),
+        ("encoder.layers.{stage+1}.RC.linear", "encoder.widen.{stage}"),
+        *(
+            (
+                f"encoder.layers.{{stage}}.NC.{{cell}}.{theirs}",
+                f"encoder.stages.{{stage}}.{{cell}}.{ours}",
+            )
+            for theirs, ours in (
+                ("norm1", "norm1"),
+                ("norm2", "norm2"),
+                ("attn.kqv", "attention.kqv"),
+                ("attn.qkv", "attention.qkv"),
+                ("attn.proj", "attention.projection"),
+                ("mlp.fc1", "expand"),
+                ("mlp.fc2", "contract"),
+                ("PCM.0", "parallel.convolution0"),
+                ("PCM.1", "parallel.norm0"),
+                ("PCM.3", "parallel.convolution1"),
+                ("PCM.4", "parallel.norm1"),
+                ("PCM.6", "parallel.convolution2"),
+            )
         ),
-        (
-            r"encoder\.layers\.(\d)\.blocks\.(\d)\.attn",  # its own leaf is the bias table
-            ("encoder.stages.{0}.blocks.{1}.attention",),
-        ),
-        (
-            r"encoder\.layers\.(\d)\.blocks\.(\d)\.mlp\.(fc[12])",
-            ("encoder.stages.{0}.blocks.{1}.{2}", {}, {}, {"fc1": "expand", "fc2": "contract"}),
-        ),
-        (r"encoder\.layers\.(\d)\.blocks\.(\d)", None),  # its own leaf is the attention mask
-        (r"encoder\.layers\.(\d)\.downsample\.norm", ("encoder.norms.{0}",)),
-        (r"encoder\.layers\.(\d)\.downsample\.linear", ("encoder.widen.{0}",)),
-        (r"encoder\.norm", ("encoder.norms.3",)),
-        *_decoder_rules(r"decoder\."),
+        *_decoder("decoder."),
     ],
 }
 
-# What PyTorch calls the arrays of a module; `weight` is a kernel or, in a norm, a scale.
-_LEAVES = {"bias": "bias", "running_mean": "mean", "running_var": "variance"}
-_LEAVES |= {"relative_position_bias_table": "position_bias"}
-_COMPUTED = ("num_batches_tracked", "relative_position_index", "attn_mask")
+# Arrays that belong to no such layer, by their whole names; * is anything.
+ARRAYS = {
+    "resnet34": [
+        ("resnet.fc.*", None),  # the ImageNet head, never used
+        *((f"encoder{i}.*", None) for i in range(5)),  # the encoder once more, as aliases
+    ],
+    "swin": [
+        (
+            "encoder.layers.{stage}.blocks.{i}.attn.relative_position_bias_table",
+            "encoder.stages.{stage}.blocks.{i}.attention.position_bias",
+        ),
+        # Computed from the window's size.
+        ("encoder.layers.{stage}.blocks.{i}.attn.relative_position_index", None),
+        ("encoder.layers.{stage}.blocks.{i}.attn_mask", None),
+        ("encoder.head.*", None),  # the ImageNet head, in files of the backbone alone
+    ],
+    "vitae_s": [
+        # In no file of the authors': their program draws them anew at every start.
+        ("encoder.layers.0.NC.{cell}.attn.w", "encoder.stages.0.{cell}.attention.features"),
+        ("encoder.layers.0.NC.{cell}.attn.norm1.*", None),  # never used
+        ("encoder.head.*", None),  # the ImageNet head, never used
+    ],
+}
+
+_LAYER_ARRAYS = {"weight": "kernel", "bias": "bias"}
+_NORM_ARRAYS = {"weight": "scale", "bias": "bias", "running_mean": "mean"}
+_NORM_ARRAYS |= {"running_var": "variance", "num_batches_tracked": None}
+_NORM = re.compile(r".*[._]norm(\d|\{i\})?|.*\.norms\.[^.]+")  # how we call norms
+_FIELD = re.compile(r"\{(\w+)(\+1)?\}")
+RANDOM_FEATURES = ".attention.features"
 
 
 class StateDictError(UserError):
     """A state dict that is not this network's; the message lists all that does not fit."""
+
+
+class _Template:
+    """One side of a pair: reads the numbers out of a name, or writes a name with them."""
+
+    def __init__(self, text: str):
+        self.text = text
+        self.firsts = {field[1]: 1 if field[2] else 0 for field in _FIELD.finditer(text)}
+        numbered = _FIELD.sub(lambda field: f"<{field[1]}>", text)
+        pattern = re.escape(numbered).replace(r"\*", ".+")
+        self.pattern = re.compile(re.sub(r"<(\w+)>", r"(?P<\1>0|[1-9][0-9]?)", pattern))
+
+    def read(self, name: str) -> dict[str, int] | None:
+        """The numbers in `name`, from zero; None if the name is another."""
+        match = self.pattern.fullmatch(name)
+        if not match:
+            return None
+        numbers = {key: int(text) - self.firsts[key] for key, text in match.groupdict().items()}
+        return numbers if all(number >= 0 for number in numbers.values()) else None
+
+    def write(self, numbers: Mapping[str, int]) -> str:
+        """The name with these numbers."""
+        return _FIELD.sub(lambda field: str(numbers[field[1]] + bool(field[2])), self.text)
+
+
+class _Pair(NamedTuple):
+    theirs: _Template
+    ours: _Template | None
+
+
+@functools.cache
+def _pairs(network: str) -> tuple[_Pair, ...]:
+    """The table of a network, array by array."""
+    names = list(ARRAYS[network])
+    for theirs, ours in LAYERS[network]:
+        arrays = _NORM_ARRAYS if _NORM.fullmatch(ours) else _LAYER_ARRAYS
+        names += [
+            (f"{theirs}.{their_array}", our_array and f"{ours}.{our_array}")
+            for their_array, our_array in arrays.items()
+        ]
+    return tuple(_Pair(_Template(theirs), ours and _Template(ours)) for theirs, ours in names)
 
 
 def our_name(network: str, key: str) -> str | None:
@@ -101,36 +210,66 @@ def our_name(network: str, key: str) -> str | None:
     Raises:
       StateDictError: no rule knows the key, or more than one does.
     """
-    module, _, leaf = key.rpartition(".")
-    matches = [(re.fullmatch(pattern, module), target) for pattern, target in RULES[network]]
-    matches = [(match, target) for match, target in matches if match]
-    if len(matches) != 1:
-        raise StateDictError(f"{key}: {len(matches)} rules know it, it takes one")
-    match, target = matches[0]
-    if target is None or leaf in _COMPUTED:
-        return None
-    template, *lookups = target
-    lookups += [{}] * (len(match.groups()) - len(lookups))
-    fields = [table.get(text, text) for table, text in zip(lookups, match.groups(), strict=True)]
-    ours = template.format(*fields)
-    if leaf == "weight":
-        is_norm = re.search(r"norm\d?$|norms\.\d$", ours)
-        return f"{ours}.scale" if is_norm else f"{ours}.kernel"
-    return f"{ours}.{_LEAVES.get(leaf, leaf)}"
+    found = [(pair, pair.theirs.read(key)) for pair in _pairs(network)]
+    found = [(pair, numbers) for pair, numbers in found if numbers is not None]
+    if len(found) != 1:
+        raise StateDictError(f"{key}: {len(found)} rules know it, it takes one")
+    pair, numbers = found[0]
+    return pair.ours and pair.ours.write(numbers)
+
+
+def their_name(network: str, name: str) -> str:
+    """The key, in the authors' checkpoints, of the array that we call `name`.
+
+    Raises:
+      StateDictError: no rule knows the name, or more than one does.
+    """
+    found = [(pair, pair.ours.read(name)) for pair in _pairs(network) if pair.ours]
+    found = [(pair, numbers) for pair, numbers in found if numbers is not None]
+    if len(found) != 1:
+        raise StateDictError(f"{name}: {len(found)} rules know it, it takes one")
+    pair, numbers = found[0]
+    return pair.theirs.write(numbers)
 
 
 def our_layout(array: np.ndarray, name: str) -> np.ndarray:
-    """Kernels (out, in, kh, kw) become (kh, kw, in, out) and (out, in) become (in, out)."""
+    """Kernels (out, in, kh, kw) become (kh, kw, in, out) and (out, in) become (in, out).
+
+    `in` of a grouped convolution is that of one group. Random features (1, m, d) become (m, d).
+    """
+    if name.endswith(RANDOM_FEATURES):
+        return array[0] if array.ndim == 3 and len(array) == 1 else array
     if not name.endswith(".kernel"):
         return array
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
 
 
+def their_layout(array: np.ndarray, name: str) -> np.ndarray:
+    """The inverse of `our_layout`."""
+    if name.endswith(RANDOM_FEATURES):
+        return array[None]
+    if not name.endswith(".kernel"):
+        return array
+    return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+
+
+def state_dict_from_variables(network: Network, variables: Variables) -> dict[str, np.ndarray]:
+    """{their key: array in their layout} of our variables, the inverse of what follows."""
+    arrays = {**variables.parameters, **variables.statistics}
+    return {
+        their_name(network.name, name): their_layout(np.asarray(array), name)
+        for name, array in arrays.items()
+    }
+
+
 def variables_from_state_dict(network: Network, arrays: Mapping[str, np.ndarray]) -> Variables:
     """Our variables from {key: array} of the authors' program.
 
+    Random features (ViTAE-S) that are missing are those of `network.initialize(0)`: the authors'
+    files hold none.
+
     Raises:
-      StateDictError: listing every key that is unknown, missing, or of another shape.
+      StateDictError: listing the keys that are unknown, missing, or of another shape.
     """
     wanted = {**network.shapes.parameters, **network.shapes.statistics}
     found, misshapen, problems = {}, set(), []
@@ -152,10 +291,20 @@ def variables_from_state_dict(network: Network, arrays: Mapping[str, np.ndarray]
             misshapen.add(name)
         else:
             found[name] = array
-    problems += [f"{name}: missing" for name in sorted(wanted.keys() - found.keys() - misshapen)]
+    missing = wanted.keys() - found.keys() - misshapen
+    drawn = {name for name in missing if name.endswith(RANDOM_FEATURES)}
+    problems += [f"{name}: missing" for name in sorted(missing - drawn)]
     if problems:
         raise StateDictError(
             f"This is not a state dict of {network.name}; {len(problems)} things do not fit:\n  "
-            + "\n  ".join(problems)
+            + "\n  ".join(_first_of(problems))
         )
+    if drawn:
+        fresh = network.initialize(0).statistics
+        found |= {name: fresh[name] for name in drawn}
     return Variables(*({name: found[name] for name in part} for part in network.shapes))
+
+
+def _first_of(problems: list[str]) -> list[str]:
+    more = len(problems) - LISTED_PROBLEMS
+    return problems[:LISTED_PROBLEMS] + ([f"and {more} more"] if more > 0 else [])
