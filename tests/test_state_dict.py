@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 from conftest import GOLDENS, golden_state_dict
 
+from p3m_jax.models.names import StateDictError, original_key, our_name, their_name
 from p3m_jax.models.network import ENCODERS, network
 from p3m_jax.models.state_dict import (
-    StateDictError,
     our_layout,
-    our_name,
     state_dict_from_variables,
     their_layout,
-    their_name,
     variables_from_state_dict,
 )
 
@@ -66,6 +64,15 @@ def test_what_numbers_and_layers_mean():
 def test_foreign_names_are_refused(key):
     with pytest.raises(StateDictError, match="0 rules know it"):
         our_name("resnet34", key)
+
+
+def test_aliases_name_the_encoder_once_more():
+    keys = [key for key in keys_of("resnet34") if key.startswith("encoder")]
+    originals = sorted(original_key("resnet34", key) for key in keys)
+    encoder = [key for key in keys_of("resnet34") if key.startswith("resnet.")]
+    assert originals == sorted(key for key in encoder if not key.startswith("resnet.fc"))
+    assert original_key("resnet34", "decoder0_g.0.weight") is None
+    assert original_key("swin", "encoder.norm.weight") is None
 
 
 def test_layouts_are_inverse_to_each_other():

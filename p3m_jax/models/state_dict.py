@@ -1,235 +1,16 @@
-"""The names and layouts of the authors' PyTorch checkpoints, and ours, either way.
+"""State dicts of the authors' program, and our variables: layouts, and what does not fit."""
 
-One table of pairs of names per network. `{level}` stands for a number in both names of a pair, and
-`{level+1}` for that number counted from one; a pair with None on our side is an array that we do
-not keep. Every name must match exactly one pair, whichever way it is read.
-"""
-
-import functools
-import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from p3m_jax.errors import UserError
+from p3m_jax.models.names import StateDictError, our_name, their_name
 from p3m_jax.models.network import Network, Variables
 
 LISTED_PROBLEMS = 20
-
-_BLOCK = {0: "first.convolution", 1: "first.norm", 3: "second.convolution", 4: "second.norm"}
-_BLOCK |= {6: "third.convolution", 7: "third.norm"}
-_HEAD = {index: _BLOCK[index] for index in (0, 1, 3, 4)}
-
-
-def _decoder(prefix: str) -> list[tuple[str, str]]:
-    """The layers of the decoders, which have the same names in all networks, behind `prefix`."""
-    semantic, matting = "semantic_decoder", "matting_decoder"
-    return [
-        *(
-            (f"{prefix}decoder{{level+1}}_{short}.{index}", f"{long}.block{{level+1}}.{layer}")
-            for short, long in (("g", semantic), ("l", matting))
-            for index, layer in _BLOCK.items()
-        ),
-        *(
-            (f"{prefix}decoder0_g.{index}", f"{semantic}.head.{layer}")
-            for index, layer in (_HEAD | {6: "third"}).items()
-        ),
-        *((f"{prefix}decoder0_l.{index}", f"{matting}.{layer}") for index, layer in _HEAD.items()),
-        (f"{prefix}decoder_final_g", f"{semantic}.head.logits"),
-        (f"{prefix}decoder_final_l", f"{matting}.alpha"),
-        *(
-            (
-                f"{prefix}{their_module}_{{level}}.{theirs}",
-                f"{decoder}.{their_module}{{level}}.{ours}",
-            )
-            for decoder, their_module, layers in (
-                (matting, "tfi", {"transform": "project"}),
-                (
-                    matting,
-                    "sbfi",
-                    {"transform1": "project_matting", "transform2": "project_shallow"},
-                ),
-                (
-                    semantic,
-                    "dbfi",
-                    {
-                        "transform1": "project_semantic",
-                        "transform2": "project_deep",
-                        "conv2": "side",
-                    },
-                ),
-            )
-            for theirs, ours in ({"conv1": "fuse.convolution", "bn1": "fuse.norm"} | layers).items()
-        ),
-    ]
-
-
-# Layers with arrays of their own: of convolutions, linear layers and norms.
-LAYERS = {
-    "resnet34": [
-        ("resnet.conv1", "encoder.stem"),
-        ("resnet.bn1", "encoder.stem_norm"),
-        ("resnet.layer{stage+1}.{block}.conv{i}", "encoder.stages.{stage}.{block}.convolution{i}"),
-        ("resnet.layer{stage+1}.{block}.bn{i}", "encoder.stages.{stage}.{block}.norm{i}"),
-        ("resnet.layer{stage+1}.{block}.downsample.0", "encoder.stages.{stage}.{block}.skip"),
-        ("resnet.layer{stage+1}.{block}.downsample.1", "encoder.stages.{stage}.{block}.skip_norm"),
-        *_decoder(""),
-    ],
-    "swin": [
-        ("encoder.patch_embed.proj{i+1}", "encoder.stem{i}"),
-        ("encoder.patch_embed.norm", "encoder.stem_norm"),
-        *(
-            (
-                f"encoder.layers.{{stage}}.blocks.{{i}}.{theirs}",
-                f"encoder.stages.{{stage}}.blocks.{{i}}.{ours}",
-            )
-            for theirs, ours in (
-                ("norm1", "norm1"),
-                ("norm2", "norm2"),
-                ("attn.qkv", "attention.qkv"),
-                ("attn.proj", "attention.projection"),
-                ("mlp.fc1", "expand"),
-                ("mlp.fc2", "contract"),
-            )
-        ),
-        *((f"encoder.layers.{i}.downsample.norm", f"encoder.norms.{i}") for i in range(3)),
-        ("encoder.norm", "encoder.norms.3"),
-        ("encoder.layers.{stage}.downsample.linear", "encoder.widen.{stage}"),
-        *_decoder("decoder."),
-    ],
-    "vitae_s": [
-        ("encoder.layers.0.RC.proj{i+1}", "encoder.stem{i}"),
-        ("encoder.layers.0.RC.norm", "encoder.stem_norm"),
-        ("encoder.layers.{stage+1}.RC.norm", "encoder.norms.{stage}"),
-        ("encoder.layers.{stage+1}.RC.linear", "encoder.widen.{stage}"),
-        *(
-            (
-                f"encoder.layers.{{stage}}.NC.{{cell}}.{theirs}",
-                f"encoder.stages.{{stage}}.{{cell}}.{ours}",
-            )
-            for theirs, ours in (
-                ("norm1", "norm1"),
-                ("norm2", "norm2"),
-                ("attn.kqv", "attention.kqv"),
-                ("attn.qkv", "attention.qkv"),
-                ("attn.proj", "attention.projection"),
-                ("mlp.fc1", "expand"),
-                ("mlp.fc2", "contract"),
-                ("PCM.0", "parallel.convolution0"),
-                ("PCM.1", "parallel.norm0"),
-                ("PCM.3", "parallel.convolution1"),
-                ("PCM.4", "parallel.norm1"),
-                ("PCM.6", "parallel.convolution2"),
-            )
-        ),
-        *_decoder("decoder."),
-    ],
-}
-
-# Arrays that belong to no such layer, by their whole names; * is anything.
-ARRAYS = {
-    "resnet34": [
-        ("resnet.fc.*", None),  # the ImageNet head, never used
-        *((f"encoder{i}.*", None) for i in range(5)),  # the encoder once more, as aliases
-    ],
-    "swin": [
-        (
-            "encoder.layers.{stage}.blocks.{i}.attn.relative_position_bias_table",
-            "encoder.stages.{stage}.blocks.{i}.attention.position_bias",
-        ),
-        # Computed from the window's size.
-        ("encoder.layers.{stage}.blocks.{i}.attn.relative_position_index", None),
-        ("encoder.layers.{stage}.blocks.{i}.attn_mask", None),
-        ("encoder.head.*", None),  # the ImageNet head, in files of the backbone alone
-    ],
-    "vitae_s": [
-        # In no file of the authors': their program draws them anew at every start.
-        ("encoder.layers.0.NC.{cell}.attn.w", "encoder.stages.0.{cell}.attention.features"),
-        ("encoder.layers.0.NC.{cell}.attn.norm1.*", None),  # never used
-        ("encoder.head.*", None),  # the ImageNet head, never used
-    ],
-}
-
-_LAYER_ARRAYS = {"weight": "kernel", "bias": "bias"}
-_NORM_ARRAYS = {"weight": "scale", "bias": "bias", "running_mean": "mean"}
-_NORM_ARRAYS |= {"running_var": "variance", "num_batches_tracked": None}
-_NORM = re.compile(r".*[._]norm(\d|\{i\})?|.*\.norms\.[^.]+")  # how we call norms
-_FIELD = re.compile(r"\{(\w+)(\+1)?\}")
 RANDOM_FEATURES = ".attention.features"
-
-
-class StateDictError(UserError):
-    """A state dict that is not this network's; the message lists all that does not fit."""
-
-
-class _Template:
-    """One side of a pair: reads the numbers out of a name, or writes a name with them."""
-
-    def __init__(self, text: str):
-        self.text = text
-        self.firsts = {field[1]: 1 if field[2] else 0 for field in _FIELD.finditer(text)}
-        numbered = _FIELD.sub(lambda field: f"<{field[1]}>", text)
-        pattern = re.escape(numbered).replace(r"\*", ".+")
-        self.pattern = re.compile(re.sub(r"<(\w+)>", r"(?P<\1>0|[1-9][0-9]?)", pattern))
-
-    def read(self, name: str) -> dict[str, int] | None:
-        """The numbers in `name`, from zero; None if the name is another."""
-        match = self.pattern.fullmatch(name)
-        if not match:
-            return None
-        numbers = {key: int(text) - self.firsts[key] for key, text in match.groupdict().items()}
-        return numbers if all(number >= 0 for number in numbers.values()) else None
-
-    def write(self, numbers: Mapping[str, int]) -> str:
-        """The name with these numbers."""
-        return _FIELD.sub(lambda field: str(numbers[field[1]] + bool(field[2])), self.text)
-
-
-class _Pair(NamedTuple):
-    theirs: _Template
-    ours: _Template | None
-
-
-@functools.cache
-def _pairs(network: str) -> tuple[_Pair, ...]:
-    """The table of a network, array by array."""
-    names = list(ARRAYS[network])
-    for theirs, ours in LAYERS[network]:
-        arrays = _NORM_ARRAYS if _NORM.fullmatch(ours) else _LAYER_ARRAYS
-        names += [
-            (f"{theirs}.{their_array}", our_array and f"{ours}.{our_array}")
-            for their_array, our_array in arrays.items()
-        ]
-    return tuple(_Pair(_Template(theirs), ours and _Template(ours)) for theirs, ours in names)
-
-
-def our_name(network: str, key: str) -> str | None:
-    """Our name of the array called `key` there; None for those that we do not keep.
-
-    Raises:
-      StateDictError: no rule knows the key, or more than one does.
-    """
-    found = [(pair, pair.theirs.read(key)) for pair in _pairs(network)]
-    found = [(pair, numbers) for pair, numbers in found if numbers is not None]
-    if len(found) != 1:
-        raise StateDictError(f"{key}: {len(found)} rules know it, it takes one")
-    pair, numbers = found[0]
-    return pair.ours and pair.ours.write(numbers)
-
-
-def their_name(network: str, name: str) -> str:
-    """The key, in the authors' checkpoints, of the array that we call `name`.
-
-    Raises:
-      StateDictError: no rule knows the name, or more than one does.
-    """
-    found = [(pair, pair.ours.read(name)) for pair in _pairs(network) if pair.ours]
-    found = [(pair, numbers) for pair, numbers in found if numbers is not None]
-    if len(found) != 1:
-        raise StateDictError(f"{name}: {len(found)} rules know it, it takes one")
-    pair, numbers = found[0]
-    return pair.theirs.write(numbers)
+PARTS = ("network", "encoder")  # what a state dict may hold
 
 
 def our_layout(array: np.ndarray, name: str) -> np.ndarray:
@@ -262,6 +43,74 @@ def state_dict_from_variables(network: Network, variables: Variables) -> dict[st
     }
 
 
+class Match(NamedTuple):
+    """How a state dict meets a network.
+
+    Attributes:
+      found: {our name: array in our layout}, everything that fits.
+      dropped: the keys of what we do not keep.
+      drawn: our names of random features that the state dict lacks, which are not in `found`.
+      problems: a phrase for every key or name that does not fit.
+    """
+
+    found: dict[str, np.ndarray]
+    dropped: list[str]
+    drawn: list[str]
+    problems: list[str]
+
+
+def wanted_shapes(network: Network, part: str = "network") -> dict[str, tuple[int, ...]]:
+    """{our name: shape} of the parameters and statistics of a whole network or of its encoder."""
+    shapes = {**network.shapes.parameters, **network.shapes.statistics}
+    return {
+        name: shape.shape
+        for name, shape in shapes.items()
+        if part == "network" or name.startswith("encoder.")
+    }
+
+
+def match_state_dict(
+    network: Network, arrays: Mapping[str, np.ndarray], part: str = "network"
+) -> Match:
+    """Assigns each array of the authors' program to one of ours; `part` is one of `PARTS`."""
+    wanted, misshapen = wanted_shapes(network, part), set()
+    match = Match({}, [], [], [])
+    for key, array in arrays.items():
+        try:
+            name = our_name(network.name, key)
+        except StateDictError as error:
+            match.problems.append(str(error))
+            continue
+        if name is None:
+            match.dropped.append(key)
+            continue
+        array = our_layout(np.asarray(array), name)
+        if name not in wanted:
+            match.problems.append(f"{key}: would be {name}, which {network.name} does not have")
+        elif name in match.found:
+            match.problems.append(f"{key}: {name} is already taken by another key")
+        elif array.shape != wanted[name]:
+            match.problems.append(f"{key}: shape {array.shape} for {name}, not {wanted[name]}")
+            misshapen.add(name)
+        else:
+            match.found[name] = array
+    for name in sorted(wanted.keys() - match.found.keys() - misshapen):
+        if name.endswith(RANDOM_FEATURES):
+            match.drawn.append(name)
+        else:
+            match.problems.append(f"{name}: missing")
+    return match
+
+
+def complete(network: Network, match: Match) -> Variables:
+    """The variables of a match without problems; what is to be drawn is drawn from seed 0."""
+    fresh = network.initialize(0).statistics if match.drawn else {}
+    arrays = match.found | {name: fresh[name] for name in match.drawn}
+    return Variables(
+        *({name: arrays[name] for name in part if name in arrays} for part in network.shapes)
+    )
+
+
 def variables_from_state_dict(network: Network, arrays: Mapping[str, np.ndarray]) -> Variables:
     """Our variables from {key: array} of the authors' program.
 
@@ -271,40 +120,16 @@ def variables_from_state_dict(network: Network, arrays: Mapping[str, np.ndarray]
     Raises:
       StateDictError: listing the keys that are unknown, missing, or of another shape.
     """
-    wanted = {**network.shapes.parameters, **network.shapes.statistics}
-    found, misshapen, problems = {}, set(), []
-    for key, array in arrays.items():
-        try:
-            name = our_name(network.name, key)
-        except StateDictError as error:
-            problems.append(str(error))
-            continue
-        if name is None:
-            continue
-        array = our_layout(np.asarray(array), name)
-        if name not in wanted:
-            problems.append(f"{key}: would be {name}, which {network.name} does not have")
-        elif name in found:
-            problems.append(f"{key}: {name} is already taken by another key")
-        elif array.shape != wanted[name].shape:
-            problems.append(f"{key}: shape {array.shape} for {name}, not {wanted[name].shape}")
-            misshapen.add(name)
-        else:
-            found[name] = array
-    missing = wanted.keys() - found.keys() - misshapen
-    drawn = {name for name in missing if name.endswith(RANDOM_FEATURES)}
-    problems += [f"{name}: missing" for name in sorted(missing - drawn)]
-    if problems:
+    match = match_state_dict(network, arrays)
+    if match.problems:
         raise StateDictError(
-            f"This is not a state dict of {network.name}; {len(problems)} things do not fit:\n  "
-            + "\n  ".join(_first_of(problems))
+            f"This is not a state dict of {network.name}; " + list_problems(match.problems)
         )
-    if drawn:
-        fresh = network.initialize(0).statistics
-        found |= {name: fresh[name] for name in drawn}
-    return Variables(*({name: found[name] for name in part} for part in network.shapes))
+    return complete(network, match)
 
 
-def _first_of(problems: list[str]) -> list[str]:
+def list_problems(problems: list[str]) -> str:
+    """The first problems, one a line, and how many there are."""
     more = len(problems) - LISTED_PROBLEMS
-    return problems[:LISTED_PROBLEMS] + ([f"and {more} more"] if more > 0 else [])
+    lines = problems[:LISTED_PROBLEMS] + ([f"and {more} more"] if more > 0 else [])
+    return f"{len(problems)} things do not fit:\n  " + "\n  ".join(lines)
