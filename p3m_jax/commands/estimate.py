@@ -3,7 +3,6 @@
 import argparse
 
 from p3m_jax.commands.options import at_least
-from p3m_jax.errors import UserError
 
 HELP = "estimate the foregrounds and backgrounds that the composition loss needs"
 
@@ -30,10 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from p3m_jax.input.foreground import estimate_missing
 
     dataset = training_set(args.root)
-    try:
-        count = estimate_missing(dataset, args.output, workers=args.workers)
-    except ModuleNotFoundError as error:
-        raise UserError(f"{error}; install it with: pip install 'p3m-jax[train]'") from None
+    count = estimate_missing(dataset, args.output, workers=args.workers)
     print(
         f"{args.output}: estimated {count}, nothing missing for {len(dataset.examples)} pictures."
     )

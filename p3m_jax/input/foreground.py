@@ -1,8 +1,7 @@
 """Foregrounds and backgrounds for the composition loss, estimated once and kept in a cache.
 
 The loss composes prediction, foreground F and background B to the picture I = a F + (1 - a) B. The
-newer archive of P3M-10k ships F and B; where they are missing they are estimated here by the
-multi-level method (Germer et al., "Fast Multi-Level Foreground Estimation", 2020) of PyMatting.
+newer archive of P3M-10k ships F and B; where they are missing they are estimated here.
 
 The cache holds `fg/STEM.png`, `bg/STEM.jpg`, and `sources.jsonl` with one line per finished pair:
 the sizes in bytes of the picture and matte it was made from. They survive copying the data set,
@@ -11,37 +10,17 @@ and give away a cache that was made for other pictures of equal names.
 
 import contextlib
 import json
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-import numpy as np
-
 from p3m_jax.data.folders import DataSetError, user_path
 from p3m_jax.data.layouts import CACHE_FOLDERS, DataSet, Example
+from p3m_jax.foreground import estimate_foreground, estimating_threads
 from p3m_jax.images import ImageError, read_matte, read_picture, write_image
 
 SOURCES = "sources.jsonl"
 _NAMED = 10  # broken pictures that an error names
-
-
-def estimate_foreground(picture: np.ndarray, matte: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Foreground and background (H, W, 3) of a picture (H, W, 3) and its matte (H, W), all uint8.
-
-    The first call in an environment compiles PyMatting, which takes half a minute or more.
-    """
-    from pymatting import estimate_foreground_ml
-
-    if matte.size == 1:  # the method halves the longer side and cannot divide by no halvings
-        return picture, picture
-    # Single precision is what the method computes in.
-    picture, alpha = (values.astype(np.float32) / 255 for values in (picture, matte))
-    estimates = estimate_foreground_ml(picture, alpha, return_background=True)
-    foreground, background = (
-        np.rint(255 * np.clip(estimate, 0, 1)).astype(np.uint8) for estimate in estimates
-    )
-    return foreground, background
 
 
 def estimate_missing(
@@ -65,7 +44,7 @@ def estimate_missing(
     broken = []
     with (
         _bar(len(missing), progress) as bar,
-        ThreadPoolExecutor(_threads(workers)) as pool,
+        ThreadPoolExecutor(estimating_threads(workers)) as pool,
         (cache / SOURCES).open("a", encoding="utf-8") as sources,
     ):
         futures = {pool.submit(_estimate, example, cache): example for example in missing}
@@ -194,21 +173,6 @@ def _unwritable(cache: Path, error: OSError) -> DataSetError:
         f"{cache}: the cache of foregrounds cannot be written ({error.strerror or error}); make "
         "room, or name a folder that you may write to. What is finished is kept."
     )
-
-
-def _threads(workers: int | None) -> int:
-    """Threads that may estimate at once: PyMatting lets go of the interpreter's lock.
-
-    But it uses Numba's own threads inside, and Numba's plainest kind of them aborts the process
-    when two threads start them at a time. Which kind it is shows only after the first use.
-    """
-    wanted = workers or os.cpu_count() or 1
-    if wanted == 1:
-        return 1
-    estimate_foreground(np.zeros([8, 8, 3], np.uint8), np.zeros([8, 8], np.uint8))
-    import numba
-
-    return 1 if numba.threading_layer() == "workqueue" else wanted
 
 
 def _bar(total: int, progress: bool):

@@ -1,0 +1,81 @@
+"""What colour the person has, and what is behind: foreground F and background B of a picture I.
+
+A pixel in a person's hair shows a mixture, I = a F + (1 - a) B. F and B are estimated by the
+multi-level method (Germer et al., "Fast Multi-Level Foreground Estimation", 2020) of PyMatting and
+then moved, as little as possible, to where they mix to the picture.
+"""
+
+import os
+
+import cv2
+import numpy as np
+
+# Larger pictures are estimated at this many pixels and enlarged: PyMatting takes 60 bytes a pixel,
+# and colours change slowly; the mixture is made right at full size.
+ESTIMATION_PIXELS = 16_000_000
+_STRIP = 1 << 20  # pixels that are worked on in floats at a time
+
+
+def estimate_foreground(picture: np.ndarray, matte: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Foreground and background (H, W, 3) of a picture (H, W, 3) and its matte (H, W), all uint8.
+
+    Where the matte is 255 the foreground is the picture, where it is 0 the background is; in
+    between both mix to it, but for rounding and colours that would leave the picture's range. No
+    channel is darker or brighter than it is anywhere in the picture. The first call in an
+    environment compiles PyMatting, which takes half a minute or more.
+    """
+    from pymatting import estimate_foreground_ml
+
+    if matte.size == 1:  # the method halves the longer side and cannot divide by no halvings
+        return picture, picture
+    size = matte.shape[::-1]
+    shrink = min(1.0, (ESTIMATION_PIXELS / matte.size) ** 0.5)
+    small = picture, matte
+    if shrink < 1:
+        target = [max(1, round(side * shrink)) for side in size]
+        small = [cv2.resize(values, target, interpolation=cv2.INTER_AREA) for values in small]
+    # Single precision is what the method computes in.
+    floats = (np.multiply(values, np.float32(1 / 255)) for values in small)
+    estimates = list(estimate_foreground_ml(*floats, return_background=True))
+    for i, estimate in enumerate(estimates):  # one after the other, so that floats go at once
+        estimates[i] = np.rint(255 * np.clip(estimate, 0, 1)).astype(np.uint8)
+        if shrink < 1:
+            estimates[i] = cv2.resize(estimates[i], size, interpolation=cv2.INTER_LINEAR)
+    foreground, background = estimates
+    _mix_to_picture(picture, matte, foreground, background)
+    return foreground, background
+
+
+def _mix_to_picture(picture, matte, foreground, background) -> None:
+    """Moves foreground and background, in place, by the least that makes them mix to the picture.
+
+    The range of the picture's colours bounds them: where nothing is surely foreground the method
+    starts from black, and black hair would be invented for a fair person.
+    """
+    darkest, brightest = picture.min(axis=(0, 1)), picture.max(axis=(0, 1))
+    rows = max(1, _STRIP // matte.shape[1])
+    for top in range(0, len(matte), rows):
+        strip = slice(top, top + rows)
+        alpha = np.multiply(matte[strip, :, None], np.float32(1 / 255))
+        front, back = (values[strip].astype(np.float32) for values in (foreground, background))
+        for _ in range(2):  # what one of them may not take, the other does the second time
+            rest = picture[strip] - alpha * front - (1 - alpha) * back
+            rest /= alpha**2 + (1 - alpha) ** 2
+            front = np.clip(front + alpha * rest, darkest, brightest)
+            back = np.clip(back + (1 - alpha) * rest, darkest, brightest)
+        foreground[strip], background[strip] = np.rint(front), np.rint(back)
+
+
+def estimating_threads(workers: int | None) -> int:
+    """Threads that may estimate at once: PyMatting lets go of the interpreter's lock.
+
+    But it uses Numba's own threads inside, and Numba's plainest kind of them aborts the process
+    when two threads start them at a time. Which kind it is shows only after the first use.
+    """
+    wanted = workers or os.cpu_count() or 1
+    if wanted == 1:
+        return 1
+    estimate_foreground(np.zeros([8, 8, 3], np.uint8), np.zeros([8, 8], np.uint8))
+    import numba
+
+    return 1 if numba.threading_layer() == "workqueue" else wanted

@@ -1,0 +1,1 @@
+"""Matting pictures: from a checkpoint and files to mattes, cut-outs and composites."""
