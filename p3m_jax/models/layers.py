@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from p3m_jax.models.grouped import convolve
+
 
 def parameter(shape: tuple[int, ...], initializer) -> nnx.Param:
     """A parameter to be drawn by `initializer(generator, shape)`, see `Network.initialize`."""
@@ -44,26 +46,28 @@ def normal_002(generator: np.random.Generator, shape):
 class Convolution(nnx.Module):
     """A convolution with stride 1 and zero padding that keeps the size: (B, H, W, in) -> out.
 
-    The kernel is (k, k, in, out). Without an `initializer` it is drawn as the bias is, uniform in
-    +-1 / sqrt(fan_in).
+    The kernel is (k, k, in / groups, out). Without an `initializer` it is drawn as the bias is,
+    uniform in +-1 / sqrt(fan_in).
     """
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, *, bias: bool = True, initializer=None
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        *,
+        groups: int = 1,
+        bias: bool = True,
+        initializer=None,
     ):
-        self.padding = kernel // 2
+        self.groups = groups
+        inputs //= groups
         default = fan_in_uniform(inputs * kernel * kernel)
         self.kernel = parameter((kernel, kernel, inputs, outputs), initializer or default)
         self.bias = parameter((outputs,), default) if bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = jax.lax.conv_general_dilated(
-            x,
-            self.kernel[...],
-            window_strides=(1, 1),
-            padding=[(self.padding, self.padding)] * 2,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        y = convolve(x, self.kernel[...], groups=self.groups)
         return y if self.bias is None else y + self.bias[...]
 
 

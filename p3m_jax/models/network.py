@@ -17,8 +17,9 @@ from flax import nnx
 from p3m_jax.models.p3m_net import Outputs, P3MNet, normalize
 from p3m_jax.models.resnet import ResNet34
 from p3m_jax.models.swin import SwinT
+from p3m_jax.models.vitae import ViTAES
 
-ENCODERS = {"resnet34": ResNet34, "swin": SwinT}
+ENCODERS = {"resnet34": ResNet34, "swin": SwinT, "vitae_s": ViTAES}
 
 Arrays = Mapping[str, jax.Array]
 
@@ -34,7 +35,7 @@ class Network:
     """One of the P3M-Nets, without its numbers.
 
     Args:
-      name: "resnet34" or "swin".
+      name: "resnet34", "swin" or "vitae_s".
 
     Raises:
       ValueError: there is no such network.

@@ -1,0 +1,147 @@
+"""ViTAE-S (Xu et al. 2021) with a convolutional, max-pooling stem, as in the IJCV paper."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from p3m_jax.models.attention import attention, linear_attention
+from p3m_jax.models.decoders import EncoderShape, Features
+from p3m_jax.models.layers import BatchNorm, Convolution, LayerNorm, Linear
+from p3m_jax.models.pooling import max_pool
+
+SHAPE = EncoderShape(
+    channels=(64, 64, 128, 256, 512),
+    shallow=32,
+    pooling_window=2,
+    widths_change_last=False,
+    logits_before_upsampling=False,
+)
+DEPTHS = (2, 2, 12, 2)
+HEADS = (None, 2, 4, 8)  # the first stage attends linearly
+GROUPS = (1, 32, 64, 128)
+RANDOM_FEATURES = 32
+
+
+def orthogonal_rows(generator: np.random.Generator, shape):
+    """Orthogonal rows of length sqrt(m), (m, d) with m <= d, in directions drawn at random."""
+    columns, triangle = np.linalg.qr(generator.standard_normal(shape[::-1]))
+    columns *= np.sign(np.diag(triangle))  # without it some directions are likelier than others
+    return (columns.T * shape[0] ** 0.5).astype(np.float32)
+
+
+class Attention(nnx.Module):
+    """Multi-head attention over all positions of a map."""
+
+    def __init__(self, channels: int, heads: int):
+        self.heads = heads
+        self.qkv = Linear(channels, 3 * channels)
+        self.projection = Linear(channels, channels)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, h, w, C) -> the same."""
+        batch, height, width, channels = x.shape
+        qkv = self.qkv(x).reshape(batch, height * width, 3, self.heads, channels // self.heads)
+        y = attention(*jnp.moveaxis(qkv, (2, 3), (0, 2)))
+        return self.projection(jnp.moveaxis(y, 1, 2).reshape(x.shape))
+
+
+class LinearAttention(nnx.Module):
+    """The Performer's attention in one head, for the first stage with its many positions.
+
+    Its random features are kept with the weights: the published program draws them anew at every
+    start, so that the published ViTAE-S gives no picture the same matte twice.
+    """
+
+    def __init__(self, channels: int):
+        self.kqv = Linear(channels, 3 * channels)
+        self.projection = Linear(channels, channels)
+        self.features = nnx.Variable(
+            jnp.zeros((RANDOM_FEATURES, channels)), initializer=orthogonal_rows
+        )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, h, w, C) -> the same."""
+        batch, height, width, channels = x.shape
+        kqv = self.kqv(x).reshape(batch, height * width, 3, channels)
+        k, q, v = (kqv[:, :, i] for i in range(3))
+        return self.projection(linear_attention(q, k, v, self.features[...]).reshape(x.shape))
+
+
+class ParallelConvolutions(nnx.Module):
+    """The convolutions beside the attention, "PCM": C -> 4 C -> C -> C channels, in groups."""
+
+    def __init__(self, channels: int, groups: int):
+        self.convolution0 = Convolution(channels, 4 * channels, 3, groups=groups)
+        self.norm0 = BatchNorm(4 * channels)
+        self.convolution1 = Convolution(4 * channels, channels, 3, groups=groups)
+        self.norm1 = BatchNorm(channels)
+        self.convolution2 = Convolution(channels, channels, 3, groups=groups)
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = nnx.silu(self.norm0(self.convolution0(x), train=train))
+        x = nnx.silu(self.norm1(self.convolution1(x), train=train))
+        return nnx.silu(self.convolution2(x))
+
+
+class NormalCell(nnx.Module):
+    """Attention and convolutions side by side on the same map, then an MLP."""
+
+    def __init__(self, channels: int, heads: int | None, groups: int):
+        self.parallel = ParallelConvolutions(channels, groups)
+        self.norm1 = LayerNorm(channels, epsilon=1e-6)
+        self.attention = LinearAttention(channels) if heads is None else Attention(channels, heads)
+        self.norm2 = LayerNorm(channels, epsilon=1e-6)
+        self.expand = Linear(channels, 4 * channels)
+        self.contract = Linear(4 * channels, channels)
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = x + self.attention(self.norm1(x)) + self.parallel(x, train=train)
+        hidden = jax.nn.gelu(self.expand(self.norm2(x)), approximate=False)
+        return x + self.contract(hidden)
+
+
+class ViTAES(nnx.Module):
+    """ViTAE-S for maps of any multiple of 32 pixels."""
+
+    shape = SHAPE
+
+    def __init__(self):
+        stem, first = SHAPE.shallow, SHAPE.channels[0]
+        self.stem0 = Convolution(3, stem, 3)
+        self.stem1 = Convolution(stem, first, 3)
+        self.stem2 = Convolution(first, first, 3)
+        self.stem_norm = LayerNorm(first)
+        widths = SHAPE.channels[1:]
+        self.stages = nnx.List(
+            nnx.List(NormalCell(width, heads, groups) for _ in range(depth))
+            for width, heads, groups, depth in zip(widths, HEADS, GROUPS, DEPTHS, strict=True)
+        )
+        # Between stages; what they give are the maps e1, e2 and e3. The last stage has none.
+        self.norms = nnx.List(LayerNorm(width) for width in widths[:-1])
+        self.widen = nnx.List(
+            Linear(inputs, outputs, bias=False) for inputs, outputs in itertools.pairwise(widths)
+        )
+
+    def __call__(self, x: jax.Array, *, train: bool, key: jax.Array | None = None) -> Features:
+        """(B, H, W, 3) normalised, H and W multiples of 32; nothing is random: `key` is unused."""
+        shallow = nnx.relu(self.stem0(x))
+        x, positions = max_pool(shallow, SHAPE.pooling_window)
+        x = nnx.relu(self.stem1(x))
+        levels, offsets = [x], [positions]
+        x, positions = max_pool(x, SHAPE.pooling_window)
+        offsets.append(positions)
+        x = self.stem_norm(self.stem2(x))
+        for i, stage in enumerate(self.stages):
+            for cell in stage:
+                x = cell(x, train=train)
+            if i < len(self.norms):
+                x = self.norms[i](x)
+                levels.append(x)
+                x, positions = max_pool(x, SHAPE.pooling_window)
+                offsets.append(positions)
+                x = self.widen[i](x)
+        levels.append(x)
+        return Features(shallow, levels, offsets)

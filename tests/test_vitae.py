@@ -1,0 +1,117 @@
+"""ViTAE-S's own: attention without the full matrix, random features, grouped convolutions."""
+
+import jax
+import jax.extend.core
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from p3m_jax.models.attention import attention, linear_attention
+from p3m_jax.models.grouped import convolve
+from p3m_jax.models.network import network
+
+
+def plain_attention(q, k, v):
+    weights = jax.nn.softmax(jnp.einsum("bhqd,bhkd->bhqk", q, k) * q.shape[-1] ** -0.5)
+    return jnp.einsum("bhqk,bhkd->bhqd", weights, v)
+
+
+def value_and_gradients(function, arguments):
+    """Of a sum that weights all outputs differently, compiled."""
+
+    def weighted(*arguments):
+        y = function(*arguments)
+        return jnp.sum(jnp.sin(jnp.arange(y.size)).reshape(y.shape) * y)
+
+    numbers = tuple(range(len(arguments)))
+    return jax.jit(function)(*arguments), jax.jit(jax.grad(weighted, numbers))(*arguments)
+
+
+# One block; many; a last block that is padded; a map whose single row is above the limit.
+@pytest.mark.parametrize("scores", [2**20, 35 * 5, 35 * 4, 8])
+def test_attention_in_blocks_equals_the_full_matrix_one(scores):
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        qkv = [3 * rng.standard_normal((2, 3, 35, 8)) for _ in range(3)]
+        ours = value_and_gradients(lambda *a: attention(*a, scores=scores), qkv)
+        plain = value_and_gradients(plain_attention, qkv)
+    for measured, expected in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_allclose(measured, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_attention_stands_large_scores():
+    q = k = 100 * jnp.eye(4)[None, None]
+    y = attention(q, k, jnp.arange(16.0).reshape(1, 1, 4, 4), scores=4)
+    np.testing.assert_array_equal(y[0, 0], jnp.arange(16.0).reshape(4, 4))
+
+
+def largest_array(jaxpr) -> int:
+    """The most elements that any value of a program has, those of its loops included."""
+    sizes = [v.aval.size for equation in jaxpr.eqns for v in equation.outvars]
+    for equation in jaxpr.eqns:
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
+            sizes.append(largest_array(getattr(inner, "jaxpr", inner)))
+    return max(sizes, default=0)
+
+
+def test_no_full_matrix_even_in_training():
+    tokens, scores = 1000, 50_000
+    q = jax.ShapeDtypeStruct((1, 1, tokens, 8), np.float32)
+
+    def loss(q, k, v):
+        return jnp.sum(attention(q, k, v, scores=scores))
+
+    program = jax.make_jaxpr(jax.grad(loss, (0, 1, 2)))(q, q, q)
+    assert largest_array(program.jaxpr) <= max(scores, tokens * 8)
+    compiled = jax.jit(jax.grad(loss, (0, 1, 2))).lower(q, q, q).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 4 * tokens**2 / 2
+
+
+def test_linear_attention_is_the_published_formula():
+    rng = np.random.default_rng(1)
+    q, k, v = rng.standard_normal((3, 2, 11, 6)) / 2
+    features = rng.standard_normal((5, 6))
+
+    def phi(z):
+        return np.exp(z @ features.T - (z**2).sum(-1, keepdims=True) / 2) / np.sqrt(5)
+
+    weights = phi(q) @ phi(k).swapaxes(1, 2)
+    expected = weights @ v / (weights.sum(-1, keepdims=True) + 1e-8)
+    y = linear_attention(*(jnp.asarray(values, jnp.float32) for values in (q, k, v, features)))
+    np.testing.assert_allclose(y, expected, rtol=1e-5)
+
+
+def test_random_features_are_orthogonal_and_follow_the_seed():
+    net = network("vitae_s")
+    first, again, other = (net.initialize(seed).statistics for seed in (0, 0, 1))
+    names = [name for name in first if name.endswith("features")]
+    assert len(names) == 2
+    for name in names:
+        rows = first[name]
+        np.testing.assert_allclose(rows @ rows.T, 32 * np.eye(32), atol=1e-4)
+        np.testing.assert_array_equal(rows, again[name])
+        assert np.abs(rows - other[name]).max() > 0.5
+
+
+# Groups, and channels in and out, of the three convolutions beside the attention.
+@pytest.mark.parametrize(("groups", "inputs", "outputs"), [(32, 4, 16), (32, 16, 4), (64, 4, 4)])
+def test_grouped_convolution_equals_the_plain_one(groups, inputs, outputs):
+    rng = np.random.default_rng(2)
+
+    def plain(x, kernel):
+        return jax.lax.conv_general_dilated(
+            x,
+            kernel,
+            window_strides=(1, 1),
+            padding="SAME",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=groups,
+        )
+
+    with jax.enable_x64(True):
+        x = rng.standard_normal((2, 5, 6, groups * inputs))
+        kernel = rng.standard_normal((3, 3, inputs, groups * outputs))
+        ours = value_and_gradients(lambda *a: convolve(*a, groups=groups), (x, kernel))
+        expected = value_and_gradients(plain, (x, kernel))
+    for measured, wanted in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(measured, wanted, rtol=1e-10, atol=1e-10)
