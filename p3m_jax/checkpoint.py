@@ -39,8 +39,8 @@ class InferenceCheckpoint:
 
     Attributes:
       network: which one.
-      variables: its numbers.
-      description: {"network", "synthetic", "provenance": {...}}, JSON values.
+      variables: its numbers; the encoder's alone where `part` is "encoder".
+      description: {"network", "part", "synthetic", "provenance": {...}}, JSON values.
       path: the folder it was read from.
     """
 
@@ -53,6 +53,11 @@ class InferenceCheckpoint:
     def model_name(self) -> str:
         """The network's name, as `p3m_jax.models.network` knows it."""
         return self.network.name
+
+    @property
+    def part(self) -> str:
+        """ "network", or "encoder" for an imported backbone."""
+        return self.description.get("part", "network")
 
     @property
     def synthetic(self) -> bool:
@@ -85,10 +90,16 @@ def _forward(network, variables, pictures):
     return {name: getattr(outputs, name) for name in ("semantic", "detail", "fusion")}
 
 
-def describe(network_name: str, *, synthetic: bool, provenance: dict[str, Any]) -> dict[str, Any]:
-    """The description that goes into a checkpoint's metadata, JSON values only."""
+def describe(
+    network_name: str, *, synthetic: bool, provenance: dict[str, Any], part: str = "network"
+) -> dict[str, Any]:
+    """The description that goes into a checkpoint's metadata, JSON values only.
+
+    `part` is "network", or "encoder" where the decoders are not in it.
+    """
     return {
         "network": network_name,
+        "part": part,
         "synthetic": synthetic,
         "provenance": {"program": f"p3m-jax {__version__}", **provenance},
     }
@@ -133,18 +144,38 @@ def load_for_inference(path) -> InferenceCheckpoint:
     those), or the latest where none was scored.
 
     Raises:
-      CheckpointError: there is none, or it is not ours; one sentence with the path.
+      CheckpointError: there is none, or it is not ours, or holds no decoders; one sentence with the
+        path.
     """
+    checkpoint = load_weights(path)
+    if checkpoint.part == "encoder":
+        raise CheckpointError(
+            f"{checkpoint.path}: holds the encoder of {checkpoint.model_name} alone, which "
+            "predicts nothing; start a training from it with --config.init_from=..."
+        )
+    return checkpoint
+
+
+def load_weights(path) -> InferenceCheckpoint:
+    """Loads as `load_for_inference` does, also the encoder of an imported backbone."""
     path = find_checkpoint(Path(path).absolute())
     description = read_description(path)
     net = network(description["network"])
-    wanted = {"parameters": net.shapes.parameters, "statistics": net.shapes.statistics}
+    encoder = description.get("part") == "encoder"
+    wanted = {
+        kind: {
+            name: _abstract(shape)
+            for name, shape in shapes.items()
+            if not encoder or name.startswith("encoder.")
+        }
+        for kind, shapes in net.shapes._asdict().items()
+    }
     try:
         # A training checkpoint holds the optimiser too: it stays on disk.
         context = ocp.Context()
         context.pytree.loading.partial_load = True
         with context:
-            arrays = ocp.load(path, jax.tree.map(_abstract, wanted))
+            arrays = ocp.load(path, wanted)
     except Exception as error:  # TensorStore's errors have no class of their own
         raise CheckpointError(
             f"{path}: the weights of {net.name} cannot be read from it ({_first_line(error)}); "
@@ -171,8 +202,8 @@ def find_checkpoint(path: Path) -> Path:
         raise CheckpointError(f"{path}: there is no such checkpoint.")
     if path.is_file():
         raise CheckpointError(
-            f"{path}: is a file; checkpoints of this program are folders: name one, such as the "
-            "folder of a run."
+            f"{path}: is a file; checkpoints of this program are folders, such as a run's: of a "
+            ".pth or .safetensors file `p3m import` makes one."
         )
     if _is_checkpoint(path):
         return path

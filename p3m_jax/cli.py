@@ -2,11 +2,12 @@
 
 import argparse
 import importlib
+import keyword
 import sys
 
 from p3m_jax import __version__
 
-COMMANDS = ("check", "estimate", "synthesize", "evaluate", "export")
+COMMANDS = ("check", "estimate", "synthesize", "evaluate", "import", "export")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,7 +20,8 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     modules = {}
     for name in COMMANDS:
-        modules[name] = importlib.import_module(f"p3m_jax.commands.{name}")
+        module = f"{name}_" if keyword.iskeyword(name) else name
+        modules[name] = importlib.import_module(f"p3m_jax.commands.{module}")
         command = commands.add_parser(
             name, help=modules[name].HELP, description=modules[name].HELP.capitalize() + "."
         )

@@ -1,8 +1,9 @@
-"""`p3m export`: the weights of a run as an inference checkpoint."""
+"""`p3m export`: the weights of a run as an inference checkpoint or a safetensors file."""
 
 import argparse
+from pathlib import Path
 
-HELP = "write the weights of a run, without the optimiser, as an inference checkpoint"
+HELP = "write the weights of a run, without the optimiser, as a checkpoint or a safetensors file"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -10,15 +11,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "checkpoint", metavar="PATH", help="a run's folder (its best step), or one of its steps"
     )
-    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="a new folder")
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="DIR|FILE",
+        help="a new folder; or a new file *.safetensors, with the authors' names and layout",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Exports; returns the exit code."""
-    from p3m_jax.checkpoint import load_for_inference, save_for_inference
+    from p3m_jax.checkpoint import load_weights, save_for_inference
+    from p3m_jax.interchange.safetensors_file import ENDING, write_safetensors
+    from p3m_jax.models.state_dict import state_dict_from_variables
 
-    source = load_for_inference(args.checkpoint)
-    save_for_inference(args.output, source.variables, source.description)
-    step = source.provenance.get("step", "an unknown step")
-    print(f"Exported {source.model_name} of step {step} from {source.path} to {args.output}.")
+    source = load_weights(args.checkpoint)
+    if Path(args.output).suffix == ENDING:
+        arrays = state_dict_from_variables(source.network, source.variables)
+        write_safetensors(args.output, arrays, source.description)
+    else:
+        save_for_inference(args.output, source.variables, source.description)
+    step = source.provenance.get("step")
+    of_step = f" of step {step}" if step is not None else ""
+    print(f"Exported {source.model_name}{of_step} from {source.path} to {args.output}.")
     return 0

@@ -21,6 +21,7 @@ from p3m_jax.checkpoint import (
     complete_steps,
     describe,
     load_for_inference,
+    load_weights,
     predict,
     read_description,
     save_for_inference,
@@ -28,7 +29,7 @@ from p3m_jax.checkpoint import (
 from p3m_jax.evaluation.sheet import make_sheet
 from p3m_jax.images import write_image
 from p3m_jax.input.pipeline import training_batches
-from p3m_jax.models.network import Network, network
+from p3m_jax.models.network import Network, Variables, network
 from p3m_jax.training.checkpoint import RunCheckpoints
 from p3m_jax.training.data import TrainingData, prepare_data
 from p3m_jax.training.errors import ConfigurationError, TrainingDiverged
@@ -196,12 +197,19 @@ def _first_variables(config, net: Network, data: TrainingData, going_on: list[Pa
         nothing = jax.tree.map(lambda shape: np.zeros(shape.shape, shape.dtype), net.shapes)
         return nothing, data.synthetic or read_description(going_on[0])["synthetic"]
     if config.init_from:
-        source = load_for_inference(config.init_from)
+        source = load_weights(config.init_from)
         if source.network is not net:
             raise ConfigurationError(
                 f"config.init_from holds {source.model_name}; the configuration trains {net.name}."
             )
-        return source.variables, data.synthetic or source.synthetic
+        variables = source.variables
+        if source.part == "encoder":
+            print(f"The encoder comes from {source.path}; the decoders are drawn from the seed.")
+            fresh = net.initialize(config.seed)
+            variables = Variables(
+                *({**new, **old} for new, old in zip(fresh, variables, strict=True))
+            )
+        return variables, data.synthetic or source.synthetic
     if not config.variant:
         print(
             f"NOTE: from fresh weights a learning rate of {config.learning_rate:g} hardly moves; "

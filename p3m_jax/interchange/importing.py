@@ -1,0 +1,204 @@
+"""Weights of the authors' names become a checkpoint of ours."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from p3m_jax.checkpoint import describe, save_for_inference
+from p3m_jax.interchange.weights_file import WeightsFile, WeightsFileError, read_weights
+from p3m_jax.models.names import StateDictError, original_key, our_name
+from p3m_jax.models.network import ENCODERS, Variables, network
+from p3m_jax.models.state_dict import complete, list_problems, match_state_dict, wanted_shapes
+
+# In files of the backbone alone, keys lack what stands before them in the whole network's.
+ENCODER_PREFIXES = {"resnet34": "resnet.", "swin": "encoder.", "vitae_s": "encoder."}
+_LEAST_SHARE = 0.1  # of a network's names; a file with fewer holds something else
+
+
+class Contents(NamedTuple):
+    """Which network a file's keys are those of.
+
+    Attributes:
+      network: its name.
+      part: "network", or "encoder" for a backbone alone.
+      prefix: what is missing before each key.
+      share: of the part's names, how many the file has, 0 to 1.
+    """
+
+    network: str
+    part: str
+    prefix: str
+    share: float
+
+
+class Imported(NamedTuple):
+    """What an import has made of a file.
+
+    Attributes:
+      contents: what it holds.
+      variables: ours.
+      matched: the number of arrays that were taken from the file.
+      dropped: {kind of key: how many}, everything in the file that is not kept.
+      drawn: our names of random features that the file lacks, drawn from seed 0.
+      converted: the kinds of numbers that became float32.
+      file: the file itself.
+    """
+
+    contents: Contents
+    variables: Variables
+    matched: int
+    dropped: dict[str, int]
+    drawn: list[str]
+    converted: list[str]
+    file: WeightsFile
+
+
+def identify(keys) -> list[Contents]:
+    """What a file with these keys may hold, the most likely first."""
+    found = []
+    for name in ENCODERS:
+        for prefix in ("", ENCODER_PREFIXES[name]):
+            names = {_our_name(name, prefix + key) for key in keys}
+            whole = wanted_shapes(network(name))
+            encoder = wanted_shapes(network(name), "encoder")
+            part = "network" if (names & whole.keys()) - encoder.keys() else "encoder"
+            wanted = whole if part == "network" else encoder
+            found.append(Contents(name, part, prefix, len(names & wanted.keys()) / len(wanted)))
+    return sorted(found, key=lambda contents: -contents.share)
+
+
+def read_variables(path, model: str | None = None) -> Imported:
+    """Reads a file of weights and finds our variables in it.
+
+    Args:
+      path: a PyTorch checkpoint or a safetensors file, of a whole network or of a backbone alone.
+      model: the network that it should hold; found by the names in it if None.
+
+    Raises:
+      UserError: the file cannot be read, holds something else, or does not fit; then everything
+        that is missing, left over, of another shape or not finite is listed.
+    """
+    if model is not None and model not in ENCODERS:
+        raise StateDictError(f"There is no network {model!r}; choose from {', '.join(ENCODERS)}.")
+    file = read_weights(path)
+    likely = identify(file.arrays)
+    best = likely[0]
+    if best.share < _LEAST_SHARE:
+        some = ", ".join(sorted(file.arrays)[:3])
+        raise WeightsFileError(
+            f"{path}: holds none of the networks {', '.join(ENCODERS)}, but arrays such as {some}; "
+            "name another file."
+        )
+    if model is not None and model != best.network:
+        raise StateDictError(
+            f"{path}: does not hold {model}; {best.share:.0%} of the names of {best.network} are "
+            f"in it: import it with --model {best.network}, or without --model."
+        )
+    return _match(Path(path), file, best)
+
+
+def import_weights(path, output, model: str | None = None) -> Imported:
+    """Reads a file of weights as `read_variables` does and writes a checkpoint folder `output`.
+
+    The checkpoint's description says where it comes from. Of a backbone alone the checkpoint holds
+    the encoder, for `config.init_from`.
+
+    Raises:
+      UserError: see `read_variables`; or `output` exists already or cannot be written.
+    """
+    imported = read_variables(path, model)
+    contents, file = imported.contents, imported.file
+    source = {
+        "file": Path(path).name,
+        "bytes": file.size,
+        "sha256": file.sha256,
+        "form": file.form,
+        "dropped": imported.dropped,
+        "drawn": imported.drawn,
+        "converted": imported.converted,
+    }
+    written_by_us = file.description
+    provenance: dict[str, Any] = {"imported_from": source}
+    if isinstance(written_by_us.get("provenance"), dict):
+        provenance = {**written_by_us["provenance"], **provenance}
+    description = describe(
+        contents.network,
+        synthetic=bool(written_by_us.get("synthetic", False)),
+        provenance=provenance,
+        part=contents.part,
+    )
+    save_for_inference(output, imported.variables, description)
+    return imported
+
+
+def _match(path: Path, file: WeightsFile, contents: Contents) -> Imported:
+    net = network(contents.network)
+    arrays = {contents.prefix + key: array for key, array in file.arrays.items()}
+    problems = _merge_aliases(contents.network, arrays)
+    match = match_state_dict(net, arrays, contents.part)
+    problems += match.problems
+    converted = set()
+    for name, array in match.found.items():
+        if not np.issubdtype(array.dtype, np.inexact) and array.dtype != "bfloat16":
+            problems.append(f"{name}: is of {array.dtype} numbers")
+            continue
+        if array.dtype != np.float32:
+            converted.add(str(array.dtype))
+        with np.errstate(over="ignore"):  # what overflows is reported next
+            match.found[name] = np.asarray(array, np.float32, order="C")
+        wrong = np.count_nonzero(~np.isfinite(match.found[name]))
+        if wrong:
+            problems.append(f"{name}: {wrong:,} of {array.size:,} numbers are not finite")
+    if problems:
+        raise StateDictError(
+            f"{path}: is most like {_part(contents)} ({contents.share:.0%} of its names are in "
+            "it), but " + list_problems(problems)
+        )
+    dropped = Counter(_kind(contents.network, key) for key in match.dropped)
+    dropped |= Counter(f"{key} (no array)" for key in file.others)
+    variables = complete(net, match)
+    found = len(match.found)
+    return Imported(contents, variables, found, dict(dropped), match.drawn, sorted(converted), file)
+
+
+def _merge_aliases(name: str, arrays: dict[str, np.ndarray]) -> list[str]:
+    """Checks that aliases equal their originals; what stands under an alias alone is renamed."""
+    problems = []
+    for alias in list(arrays):
+        original = original_key(name, alias)
+        if original is None:
+            continue
+        if original not in arrays:
+            arrays[original] = arrays.pop(alias)
+        elif not _same(arrays[alias], arrays[original]):
+            problems.append(f"{alias}: differs from {original}, which should be the same array")
+    return problems
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.shape == other.shape and np.array_equal(one, other, equal_nan=True)
+
+
+def _our_name(name: str, key: str) -> str | None:
+    try:
+        return our_name(name, original_key(name, key) or key)
+    except StateDictError:
+        return None
+
+
+def _kind(name: str, key: str) -> str:
+    """What a dropped key is one of, for the report."""
+    if original_key(name, key):
+        return "aliases of the encoder"
+    last = key.rpartition(".")[2]
+    if last in ("num_batches_tracked", "relative_position_index", "attn_mask"):
+        return last
+    if "attn.norm1" in key:
+        return "attn.norm1, never used"
+    return "ImageNet head"
+
+
+def _part(contents: Contents) -> str:
+    return contents.network if contents.part == "network" else f"the encoder of {contents.network}"

@@ -1,0 +1,86 @@
+"""A file of weights, whichever kind it is, as arrays by the authors' names."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from p3m_jax.errors import UserError
+from p3m_jax.interchange.safetensors_file import ENDING, read_safetensors
+from p3m_jax.interchange.torch_file import read_torch_file
+
+# Where training programs keep the weights. The moving average comes first: it is what its
+# authors' programs take of a file that holds both.
+NESTED = ("state_dict_ema", "state_dict", "model")
+PARALLEL = "module."  # what PyTorch's DataParallel puts before each key
+
+
+class WeightsFileError(UserError):
+    """A file without weights; one sentence with its path."""
+
+
+class WeightsFile(NamedTuple):
+    """The weights of a file and what it is.
+
+    Attributes:
+      arrays: {key: array} in the authors' layout.
+      others: the keys beside them whose values are no arrays.
+      form: what kind of file it is, and where in it the weights were.
+      sha256, size: of the whole file, hexadecimal and in bytes.
+      description: what we wrote into a safetensors file, else empty.
+    """
+
+    arrays: dict[str, np.ndarray]
+    others: list[str]
+    form: str
+    sha256: str
+    size: int
+    description: dict[str, Any]
+
+
+def read_weights(path) -> WeightsFile:
+    """Reads a .safetensors file, or a PyTorch checkpoint of any other ending.
+
+    Raises:
+      UserError: the file cannot be read, is damaged, or holds no arrays.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise WeightsFileError(f"{path}: is a folder; name a file (.pth, .pt, {ENDING}).")
+    if path.suffix == ENDING:
+        content, description = read_safetensors(path)
+        form = "safetensors"
+    else:
+        content, container = read_torch_file(path)
+        description, form = {}, f"PyTorch {container}"
+    arrays, others, place = _find_arrays(content)
+    if not arrays:
+        raise WeightsFileError(f"{path}: holds no arrays by name; name a file of weights.")
+    if all(key.startswith(PARALLEL) for key in arrays):
+        arrays = {key.removeprefix(PARALLEL): array for key, array in arrays.items()}
+        place = f"{place}, behind {PARALLEL}".removeprefix(", ")
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    form = ", ".join(filter(None, (form, place)))
+    return WeightsFile(arrays, others, form, sha256, path.stat().st_size, description)
+
+
+def _find_arrays(content: Any) -> tuple[dict[str, np.ndarray], list[str], str]:
+    """(arrays, keys of anything else beside them, where they were)."""
+    places = []
+    while isinstance(content, dict) and len(places) < 3:
+        arrays = {
+            key: value
+            for key, value in content.items()
+            if isinstance(key, str) and isinstance(value, np.ndarray)
+        }
+        if arrays:
+            others = [str(key) for key in content if key not in arrays]
+            return arrays, others, " ".join(f"under {place}" for place in places)
+        place = next((name for name in NESTED if isinstance(content.get(name), dict)), None)
+        if place is None:
+            break
+        content = content[place]
+        places.append(place)
+    return {}, [], ""
