@@ -2,10 +2,24 @@
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+_PREFIX = ".p3m."
+_TEMPORARY = re.compile(re.escape(_PREFIX) + "[a-z0-9_]{8}")  # as mkstemp names them
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+# Asked for once: it is the process's, and threads that ask at a time could leave it at 0.
+_UMASK = _umask()
 
 
 @contextlib.contextmanager
@@ -20,14 +34,14 @@ def whole_file(path) -> Iterator[BinaryIO]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".p3m.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_PREFIX)
     except OSError as error:
         raise _about(path, error) from None
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
-        temporary.chmod(0o666 & ~_umask())  # mkstemp gives files to their owner alone
+        temporary.chmod(0o666 & ~_UMASK)  # mkstemp gives files to their owner alone
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
@@ -42,11 +56,13 @@ def write_text(path, text: str) -> None:
         file.write(text.encode("utf-8", errors="backslashreplace"))
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Removes the temporary files that killed programs left in a folder where none runs now."""
+    with contextlib.suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            if _TEMPORARY.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+
+
 def _about(path: Path, error: OSError) -> OSError:
     return OSError(error.errno, f"cannot be written ({error.strerror})", str(path))
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,14 +1,16 @@
 """Reading and writing pictures and mattes, the same way everywhere.
 
-Whatever a file holds, a picture arrives as 8-bit RGB the right way up and a matte as one 8-bit
-channel; what cannot be read raises `ImageError` with one sentence that names the file.
+Whatever a file holds, a picture arrives as 8-bit RGB the right way up and a matte as one channel;
+what cannot be read raises `ImageError` with one sentence that names the file.
 """
 
+import errno
+import io
 import struct
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from p3m_jax.errors import UserError
 from p3m_jax.files import whole_file
@@ -19,19 +21,24 @@ MAX_PIXELS = 200_000_000
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 # What Pillow raises for damaged files, their EXIF included.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 
 
 class ImageError(UserError):
     """A picture that cannot be used; the message names the file and the remedy."""
 
 
-def _open(path) -> Image.Image:
+def open_picture(path) -> Image.Image:
+    """The Pillow image of a file, its pixels not decoded yet; `ImageError` if it is no picture."""
     path = Path(path)
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ImageError(f"{path}: is a pipe or a device, not a picture.")  # would wait
         image = Image.open(path)
     except FileNotFoundError:
-        raise ImageError(f"{path}: there is no such file.") from None
+        state = "is a link to nowhere" if path.is_symlink() else "there is no such file"
+        raise ImageError(f"{path}: {state}.") from None
     except IsADirectoryError:
         raise ImageError(f"{path}: is a folder, not a picture.") from None
     except PermissionError:
@@ -40,27 +47,48 @@ def _open(path) -> Image.Image:
         raise ImageError(
             f"{path}: claims more than {MAX_PIXELS:,} pixels; shrink it first."
         ) from None
-    except _DAMAGE:
-        raise ImageError(
-            f"{path}: is not a picture that can be read; convert it to JPEG or PNG."
-        ) from None
+    except ImageError:
+        raise
+    except DAMAGE as error:
+        raise ImageError(f"{path}: {_why_unreadable(path, error)}") from None
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(f"{path}: has more than {MAX_PIXELS:,} pixels; shrink it first.")
     return image
 
 
+def _why_unreadable(path: Path, error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    if number == errno.ELOOP:
+        return "is a link that leads in a circle."
+    if number == errno.ENAMETOOLONG:
+        return "has a name that is too long for this system."
+    with path.open("rb") as file:
+        head = file.read(12)
+    if not head:
+        return "is empty; it is not a picture that can be read."
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
+        return (
+            "is not a picture that can be read here, but HEIC; convert it to JPEG (a phone's "
+            "export, or heif-convert)."
+        )
+    return "is not a picture that can be read; convert it to JPEG or PNG."
+
+
+def damaged(path, error: Exception) -> ImageError:
+    """What to say of a picture whose pixels cannot be decoded."""
+    return ImageError(f"{path}: is damaged or cut off ({error}); replace it with an intact copy.")
+
+
 def _decode(image: Image.Image, path) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except _DAMAGE as error:
-        raise ImageError(
-            f"{path}: is damaged or cut off ({error}); replace it with an intact copy."
-        ) from None
+    except DAMAGE as error:
+        raise damaged(path, error) from None
 
 
 def picture_size(path) -> tuple[int, int]:
     """(height, width) of a picture the right way up, from its header alone."""
-    with _open(path) as image:
+    with open_picture(path) as image:
         rotated = _orientation(image, path) >= 5  # EXIF orientations 5 to 8 swap the axes
         width, height = image.size
     return (width, height) if rotated else (height, width)
@@ -72,7 +100,7 @@ def _orientation(image: Image.Image, path) -> int:
         return 1
     try:
         return image.getexif().get(0x0112, 1)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ImageError(f"{path}: has damaged EXIF data ({error}); save it anew.") from None
 
 
@@ -81,12 +109,40 @@ def read_picture(path) -> np.ndarray:
 
     Grey, palette, CMYK and 16-bit files are converted; an alpha channel is dropped.
     """
-    with _open(path) as image:
-        image = _decode(image, path)
-        if image.mode.startswith("I") or image.mode == "F":
-            grey = _to_8_bit(np.asarray(image))
-            return np.repeat(grey[..., None], 3, axis=-1)
-        return np.asarray(image.convert("RGB"))
+    with open_picture(path) as image:
+        return to_rgb(_decode(image, path))
+
+
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """The pixels of a decoded image as 8-bit RGB (H, W, 3), without its alpha channel.
+
+    CMYK and grey go by the colour profile that the file brings for them, to sRGB; RGB keeps its
+    numbers, and with them its profile's meaning.
+    """
+    if image.mode.startswith("I") or image.mode == "F":
+        grey = _to_8_bit(np.asarray(image))
+        return np.repeat(grey[..., None], 3, axis=-1)
+    if image.mode in ("CMYK", "L") and profile_space(image.info.get("icc_profile")) == (
+        "CMYK" if image.mode == "CMYK" else "GRAY"
+    ):
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+        try:
+            image = ImageCms.profileToProfile(
+                image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB"
+            )
+        except ImageCms.PyCMSError:  # a profile that only sounds like one
+            image = image.convert("RGB")
+    return np.asarray(image.convert("RGB"))
+
+
+def profile_space(profile: bytes | None) -> str | None:
+    """The colour space ("RGB", "CMYK", "GRAY", ...) of an ICC profile; None if it is damaged."""
+    if not profile:
+        return None
+    try:
+        return ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip()
+    except (ImageCms.PyCMSError, *DAMAGE):
+        return None
 
 
 def read_matte(path) -> np.ndarray:
@@ -96,7 +152,19 @@ def read_matte(path) -> np.ndarray:
     information there); 16-bit files are scaled to 8 bits. An alpha channel that is not opaque is
     refused: whether it or the colours are the matte, the file does not say.
     """
-    with _open(path) as image:
+    return _to_8_bit(_matte_values(path))
+
+
+def read_alpha(path) -> np.ndarray:
+    """A matte as `read_matte` takes it, as float32 (H, W) in [0, 1], with all of 16 bits."""
+    values = _matte_values(path)
+    if values.dtype.kind == "f" or values.dtype == np.uint8:
+        return np.multiply(_to_8_bit(values), np.float32(1 / 255))
+    return np.clip(values.astype(np.float32) / 65535, 0, 1)
+
+
+def _matte_values(path) -> np.ndarray:
+    with open_picture(path) as image:
         image = _decode(image, path)
         if image.has_transparency_data:
             image = image.convert("RGBA")
@@ -108,7 +176,7 @@ def read_matte(path) -> np.ndarray:
         if not image.mode.startswith(("L", "RGB", "I", "F")):
             image = image.convert("L" if image.mode == "1" else "RGB")
         values = np.asarray(image)
-    return _to_8_bit(values if values.ndim == 2 else values[..., 0])
+    return values if values.ndim == 2 else values[..., 0]
 
 
 def _to_8_bit(values: np.ndarray) -> np.ndarray:
@@ -121,17 +189,41 @@ def _to_8_bit(values: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(values.astype(np.float64) / 257.0), 0, 255).astype(np.uint8)
 
 
-def write_image(path, values: np.ndarray, *, quality: int = 95) -> None:
-    """Writes an 8-bit array (H, W), (H, W, 3) or (H, W, 4) whole or not at all.
+def write_image(
+    path,
+    values: np.ndarray,
+    *,
+    quality: int = 95,
+    icc_profile: bytes | None = None,
+    exif: bytes | None = None,
+) -> None:
+    """Writes an array (H, W), (H, W, 3) or (H, W, 4) whole or not at all.
 
-    The format follows the ending of `path`; `quality` counts for JPEG. The file appears under its
-    name only when it is complete, so that a killed run leaves no half picture behind.
+    uint8, or uint16 (H, W) to a PNG. The format follows the ending of `path`; `quality` counts for
+    JPEG and WebP, but with an alpha channel WebP is lossless and keeps colours that do not show.
+    The file appears under its name only when it is complete, so that a killed run leaves no half
+    picture behind.
+
+    Raises:
+      ImageError: the ending is another, or the format does not hold pictures of this size.
     """
     path = Path(path)
     kind = _format(path)
-    options = {"quality": quality, "subsampling": 0} if kind == "JPEG" else {}
+    options = {"icc_profile": icc_profile, "exif": exif}
+    if kind == "JPEG":
+        options |= {"quality": quality, "subsampling": 0}
+    elif kind == "WEBP":
+        kept = {"lossless": True, "exact": True} if values.shape[2:] == (4,) else {}
+        options |= {"quality": quality, **kept}
+    longest = {"JPEG": 65535, "WEBP": 16383}.get(kind)
+    if longest is not None and max(values.shape[:2]) > longest:
+        raise ImageError(f"{path}: {kind} holds at most {longest} pixels a side; write PNG.")
+    # Encoded in memory: Pillow's own errors do not say that a disk is full.
+    encoded = io.BytesIO()
+    options = {name: value for name, value in options.items() if value is not None}
+    Image.fromarray(values).save(encoded, format=kind, **options)
     with whole_file(path) as file:
-        Image.fromarray(values).save(file, format=kind, **options)
+        file.write(encoded.getbuffer())
 
 
 def _format(path: Path) -> str:

@@ -18,6 +18,10 @@ LARGEST_SIDE = 1600
 # float32 (1, H, W, 3) in 0..255, H and W multiples of 32 -> float32 arrays `semantic` (1, H, W, 3)
 # logits of background, transition, foreground; `detail` and `fusion` (1, H, W, 1) in [0, 1].
 Predict = Callable[[np.ndarray], dict[str, np.ndarray]]
+# The same for one map by name: a strategy uses "fusion", or "semantic" and "detail".
+PredictMap = Callable[[str, np.ndarray], np.ndarray]
+# (size of the picture, ratio) -> size at which the network runs it.
+SizeAt = Callable[[tuple[int, int], float], tuple[int, int]]
 
 
 def matte_picture(
@@ -35,21 +39,66 @@ def matte_picture(
     reach that. Sides of less than 32 pixels at the network run at 32. Raises ValueError for other
     pictures and unknown names.
     """
+
+    def predict_map(name, pictures):
+        outputs = predict(pictures)
+        # All of them: logits that are not numbers would make a fusion of plain zeros.
+        for values in outputs.values():
+            check_finite(values)
+        return outputs[name]
+
+    if smallest_side is not None and min(picture.shape[:2]) < smallest_side:
+        strategy = "native"
+        ratio = max(smallest_side / side for side in picture.shape[:2])
+        return matte_by_maps(
+            predict_map,
+            picture,
+            strategy=strategy,
+            protocol=protocol,
+            size_at=lambda size, _: network_size(size, ratio),
+        )
+    return matte_by_maps(predict_map, picture, strategy=strategy, protocol=protocol)
+
+
+def matte_by_maps(
+    predict_map: PredictMap,
+    picture: np.ndarray,
+    *,
+    strategy: str,
+    protocol: Protocol | str = "ours",
+    size_at: SizeAt | None = None,
+) -> np.ndarray:
+    """As `matte_picture`, from a network that is asked for one map at a time.
+
+    What is not asked for need not be computed. `size_at` chooses the network's sizes, default
+    `network_size`.
+    """
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
         raise ValueError(f"a picture is uint8 (H, W, 3), not {picture.dtype} {picture.shape}.")
     if strategy not in STRATEGIES:
         raise ValueError(f"{strategy}: is no strategy; choose {', '.join(STRATEGIES)}.")
-    protocol = find_protocol(protocol)
-    size = picture.shape[:2]
-    if smallest_side is not None and min(size) < smallest_side:
-        ratio = max(smallest_side / side for side in size)
-        alpha = _fusion(predict, picture, network_size(size, ratio), protocol)
-    elif strategy == "hybrid":
-        alpha = _hybrid(predict, picture, protocol)
+    protocol, full = find_protocol(protocol), picture.shape[:2]
+    size_at = size_at or network_size
+
+    def run(name, ratio):
+        scaled = (protocol.resize(picture, size_at(full, ratio)) * 255).astype(np.float32)
+        return np.asarray(predict_map(name, scaled[None]))[0]
+
+    if strategy == "hybrid":
+        background, foreground = protocol.sure(np.argmax(run("semantic", 0.5), axis=-1), full)
+        alpha = protocol.resize(run("detail", 1)[..., 0], full)
+        alpha[background] = 0
+        alpha[foreground] = 1
     else:
-        ratio = 0.5 if strategy == "resize" else 1
-        alpha = _fusion(predict, picture, network_size(size, ratio), protocol)
-    return np.clip(alpha, 0, 1)
+        fusion = run("fusion", 0.5 if strategy == "resize" else 1)[..., 0]
+        alpha = protocol.resize(fusion, full)
+    return np.clip(alpha, 0, 1, out=alpha)
+
+
+def check_finite(values: np.ndarray) -> None:
+    """Raises ValueError where a network's output is not all numbers."""
+    if not np.isfinite(values).all():
+        raise ValueError("the network's output is not finite; its weights may be damaged.")
 
 
 def network_size(size: tuple[int, int], ratio: float) -> tuple[int, int]:
@@ -61,29 +110,3 @@ def network_size(size: tuple[int, int], ratio: float) -> tuple[int, int]:
     scaled = (int(side * ratio) // STRIDE * STRIDE for side in size)
     height, width = (min(LARGEST_SIDE, max(STRIDE, side)) for side in scaled)
     return height, width
-
-
-def _fusion(predict, picture, size, protocol) -> np.ndarray:
-    alpha = _run(predict, picture, size, protocol)["fusion"][..., 0]
-    return protocol.resize(alpha, picture.shape[:2])
-
-
-def _hybrid(predict, picture, protocol) -> np.ndarray:
-    full = picture.shape[:2]
-    coarse = _run(predict, picture, network_size(full, 0.5), protocol)["semantic"]
-    background, foreground = protocol.sure(np.argmax(coarse, axis=-1), full)
-    fine = _run(predict, picture, network_size(full, 1), protocol)["detail"][..., 0]
-    alpha = protocol.resize(fine, full)
-    alpha[background] = 0
-    alpha[foreground] = 1
-    return alpha
-
-
-def _run(predict, picture, size, protocol) -> dict[str, np.ndarray]:
-    """The outputs (h, w, C) for the picture resized to `size`."""
-    scaled = (protocol.resize(picture, size) * 255).astype(np.float32)
-    outputs = {name: np.asarray(values)[0] for name, values in predict(scaled[None]).items()}
-    # All of them: logits that are not numbers would make a fusion of plain zeros.
-    if not all(np.isfinite(values).all() for values in outputs.values()):
-        raise ValueError("the network's output is not finite; its weights may be damaged.")
-    return outputs

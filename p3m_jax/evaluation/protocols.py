@@ -11,6 +11,7 @@ import numpy as np
 
 # A bilinear weight below this counts as none, where single precision leaves a trace of it.
 _TRACE = 1e-5
+_STRIP = 1 << 20  # pixels that stand in memory as floats at a time
 
 
 @dataclass(frozen=True)
@@ -117,15 +118,31 @@ def to_8_bit(alpha: np.ndarray, *, truncate: bool = False) -> np.ndarray:
 
 
 def resize_in_single_precision(values, size: tuple[int, int], *, antialias: bool) -> np.ndarray:
-    """Bilinear resize in float32: scikit-image's with mode="edge" up to rounding, but faster."""
+    """Bilinear resize in float32: scikit-image's with mode="edge" up to rounding, but faster.
+
+    The rows are resized in strips, then the columns, so that a huge picture that is shrunk never
+    stands in memory as floats.
+    """
     scale = np.float32(1 / 255 if values.dtype == np.uint8 else 1)
-    values = np.multiply(values, scale, dtype=np.float32)
-    if antialias:
-        factors = [old / new for old, new in zip(values.shape[:2], size, strict=True)]
-        down, across = (_gaussian(max(0.0, (factor - 1) / 2)) for factor in factors)
-        if down.size > 1 or across.size > 1:
-            values = cv2.sepFilter2D(values, -1, across, down, borderType=cv2.BORDER_REPLICATE)
-    return cv2.resize(values, size[::-1], interpolation=cv2.INTER_LINEAR)
+    (old_height, old_width), (height, width) = values.shape[:2], size
+    rows = np.empty((old_height, width, *values.shape[2:]), np.float32)
+    step = max(1, _STRIP // old_width)
+    for top in range(0, old_height, step):
+        strip = np.multiply(values[top : top + step], scale, dtype=np.float32)
+        strip = _smooth(strip, 1, old_width / width if antialias else 1)
+        resized = cv2.resize(strip, (width, len(strip)), interpolation=cv2.INTER_LINEAR)
+        rows[top : top + step] = resized
+    rows = _smooth(rows, 0, old_height / height if antialias else 1)
+    return cv2.resize(rows, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _smooth(values: np.ndarray, axis: int, factor: float) -> np.ndarray:
+    """Against aliasing when the axis shrinks by `factor`: a Gaussian of sigma (factor - 1) / 2."""
+    weights = _gaussian(max(0.0, (factor - 1) / 2))
+    if weights.size == 1:
+        return values
+    across, down = (weights, np.ones(1)) if axis == 1 else (np.ones(1), weights)
+    return cv2.sepFilter2D(values, -1, across, down, borderType=cv2.BORDER_REPLICATE)
 
 
 def _gaussian(sigma: float) -> np.ndarray:
