@@ -2,6 +2,8 @@
 
 python train.py --config=configs/swin.py --config.data.directory=P3M-10k
 python train.py --config=configs/swin.py:smoke
+python train.py --config=configs/resnet34.py:finetune --config.init_from=CHECKPOINT \\
+    --config.data.pictures=PHOTOS --config.data.mattes=MATTES
 
 Without a data set it trains a demonstration on synthetic portraits, and says so. Any setting of
 the configuration can be given as --config.NAME=VALUE; the names stand in configs/common.py. The
@@ -28,7 +30,7 @@ flags.mark_flag_as_required("config")
 def _configuration():
     """The configuration as flags give it; the demonstration where no data set is named."""
     config, flag = _CONFIG.value, flags.FLAGS["config"]
-    if config.data.directory or config.variant:
+    if _names_data(config) or config.variant:
         return config
     file = Path(config_flags.get_config_filename(flag))
     spec = importlib.util.spec_from_file_location(file.stem, file)
@@ -39,9 +41,13 @@ def _configuration():
     return config
 
 
+def _names_data(config) -> bool:
+    return bool(config.data.directory or config.data.pictures or config.data.mattes)
+
+
 def _default_workdir(config) -> Path:
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"]).split(":")[0]).stem
-    parts = [name, config.variant, "" if config.data.directory else "synthetic"]
+    parts = [name, config.variant, "" if _names_data(config) else "synthetic"]
     return Path("runs") / "-".join(part for part in parts if part)
 
 

@@ -1,6 +1,7 @@
-"""What all configurations share: the published recipe, and two small variants of it.
+"""What all configurations share: the published recipe, and variants of it.
 
 A configuration file calls `recipe`; `train.py` adds `demonstration` where no data set is named.
+`finetune` goes on from a checkpoint, on one's own pictures.
 """
 
 from ml_collections import ConfigDict
@@ -28,6 +29,9 @@ def recipe(network: str) -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.directory = ""  # the folder P3M-10k, which holds train/ and validation/
+    # Instead of P3M-10k: one's own pictures and mattes, two folders with files of equal stems.
+    config.data.pictures = ""
+    config.data.mattes = ""
     config.data.foreground_cache = ""  # where `p3m estimate` has put foregrounds and backgrounds
     config.data.crop_sizes = (512, 768, 1024)
     config.data.output_size = 512
@@ -84,7 +88,24 @@ def smoke(network: str) -> ConfigDict:
     return config
 
 
-VARIANTS = {"": recipe, "demonstration": demonstration, "smoke": smoke}
+def finetune(network: str) -> ConfigDict:
+    """Goes on from `config.init_from`, on one's own pictures and mattes, see docs/fine_tuning.md.
+
+    The recipe on a set of tens to thousands of pictures. The composition loss is off: it takes
+    foregrounds, which would first have to be estimated. Where it is turned on they are, into the
+    run's folder if no other is named.
+    """
+    config = recipe(network)
+    config.variant = "finetune"
+    config.epochs = 50
+    config.loss.composition = False
+    config.log_every = 5
+    config.checkpoint_every = 100
+    config.validate_every = 100
+    return config
+
+
+VARIANTS = {"": recipe, "finetune": finetune, "demonstration": demonstration, "smoke": smoke}
 
 
 def variant(network: str, name: str | None) -> ConfigDict:

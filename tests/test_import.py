@@ -49,7 +49,7 @@ def full_state_dict(name, features=False):
         if original_key(name, key):
             arrays[key] = arrays[original_key(name, key)]
     if features:
-        arrays |= {key: known[key] for key in known if key.endswith(FEATURES)}
+        arrays |= {key: known[key].copy() for key in known if key.endswith(FEATURES)}
     return arrays
 
 

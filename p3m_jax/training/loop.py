@@ -105,7 +105,7 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
 
     # ---- weights: the run's own latest, or another checkpoint's, or fresh ones
     going_on = complete_steps(workdir / RUN_CHECKPOINTS)
-    variables, synthetic = _first_variables(config, net, data, going_on)
+    variables, synthetic, ancestry = _first_variables(config, net, data, going_on)
     state = jax.device_put(initial_state(net, optimizer, variables), everywhere)
     description = describe(
         net.name,
@@ -116,6 +116,7 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
             "pictures": len(data.train.examples),
             "seed": config.seed,
             "init_from": config.init_from,
+            **ancestry,
         },
     )
     checkpoints = RunCheckpoints(workdir, description, keep=config.keep_checkpoints)
@@ -192,10 +193,15 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
 
 
 def _first_variables(config, net: Network, data: TrainingData, going_on: list[Path]):
-    """The variables to start from, and whether synthetic portraits are behind them."""
+    """The variables to start from, whether synthetic portraits are behind them, and their past.
+
+    The past is {"started_from": the provenance of `config.init_from`}, or empty.
+    """
     if going_on:
         nothing = jax.tree.map(lambda shape: np.zeros(shape.shape, shape.dtype), net.shapes)
-        return nothing, data.synthetic or read_description(going_on[0])["synthetic"]
+        before = read_description(going_on[0])
+        past = {k: v for k, v in before["provenance"].items() if k == "started_from"}
+        return nothing, data.synthetic or before["synthetic"], past
     if config.init_from:
         source = load_weights(config.init_from)
         if source.network is not net:
@@ -209,13 +215,13 @@ def _first_variables(config, net: Network, data: TrainingData, going_on: list[Pa
             variables = Variables(
                 *({**new, **old} for new, old in zip(fresh, variables, strict=True))
             )
-        return variables, data.synthetic or source.synthetic
+        return variables, data.synthetic or source.synthetic, {"started_from": source.provenance}
     if not config.variant:
         print(
             f"NOTE: from fresh weights a learning rate of {config.learning_rate:g} hardly moves; "
             "the published numbers start from a pretrained backbone (--config.init_from=...)."
         )
-    return net.initialize(config.seed), data.synthetic
+    return net.initialize(config.seed), data.synthetic, {}
 
 
 def _require_finite(terms: dict[str, float], step: int, workdir: Path) -> None:

@@ -30,6 +30,8 @@ _MAY_CHANGE = (
     "keep_checkpoints",
     "final_test_sets",
     "data.directory",  # the set may have moved, but must be the same: see `claim_data`
+    "data.pictures",
+    "data.mattes",
     "data.foreground_cache",
 )
 

@@ -1,5 +1,7 @@
 """Settings that cannot work, found before anything else is done."""
 
+from pathlib import Path
+
 import jax
 from ml_collections import ConfigDict
 
@@ -40,5 +42,27 @@ def check_settings(config: ConfigDict) -> None:
         problems.append("steps is 0 (epochs count) or more, epochs 1 or more")
     for name in set(config.final_test_sets) - TEST_FOLDERS.keys():
         problems.append(f"final_test_sets names {name!r}; there are {', '.join(TEST_FOLDERS)}")
+    problems += _data_problems(config)
     if problems:
         raise ConfigurationError("The configuration cannot work: " + "; ".join(problems) + ".")
+
+
+def _data_problems(config: ConfigDict) -> list[str]:
+    data, problems = config.data, []
+    if bool(data.pictures) != bool(data.mattes):
+        problems.append("data.pictures and data.mattes go together")
+    elif data.pictures and Path(data.pictures).resolve() == Path(data.mattes).resolve():
+        problems.append("data.pictures and data.mattes are one folder; they are two")
+    if data.pictures and data.directory:
+        problems.append("data.directory and data.pictures are both named; name one data set")
+    if data.pictures and config.final_test_sets:
+        problems.append("final_test_sets are those of data.directory, which is not named")
+    if config.variant == "finetune":
+        if not config.init_from:
+            problems.append(
+                "init_from is empty; fine-tuning starts from a checkpoint, such as `p3m import` "
+                "makes of a published file"
+            )
+        if not data.pictures and not data.directory:
+            problems.append("data.pictures and data.mattes are empty; name what to fine-tune on")
+    return problems

@@ -1,0 +1,154 @@
+"""Going on from a checkpoint on one's own pictures and mattes, as users start it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import golden_variables
+
+from p3m_jax.checkpoint import describe, load_for_inference, save_for_inference
+from p3m_jax.configs import common
+from p3m_jax.data.folders import DataSetError
+from p3m_jax.data.synthetic import write_synthetic_set
+from p3m_jax.models.network import Variables, network
+from p3m_jax.training.data import prepare_data
+from p3m_jax.training.errors import ConfigurationError
+from p3m_jax.training.log import read_log
+from p3m_jax.training.settings import check_settings
+
+PROJECT = Path(__file__).parents[1]
+SOURCE = {"imported_from": {"file": "theirs.pth", "sha256": "0" * 64}}
+SETTINGS = {
+    "batch_size": 2,
+    "data.crop_sizes": "(64,96)",
+    "data.output_size": 64,
+    "validate_every": 2,
+    "validation_size": 64,
+    "log_every": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """`photos` and `mattes` of a user, and an encoder and a whole network to start from."""
+    folder = tmp_path_factory.mktemp("finetune")
+    write_synthetic_set(folder / "drawn", train=6, test=1, size=(128, 96), progress=False)
+    shutil.move(folder / "drawn/train/blurred_image", folder / "photos")
+    shutil.move(folder / "drawn/train/mask", folder / "mattes")
+    shutil.rmtree(folder / "drawn")  # and with it the mark that they are synthetic
+    variables = golden_variables("resnet34")
+    encoder = Variables(
+        *({k: v for k, v in part.items() if k.startswith("encoder.")} for part in variables)
+    )
+    for part, values in (("network", variables), ("encoder", encoder)):
+        description = describe("resnet34", synthetic=False, provenance=SOURCE, part=part)
+        save_for_inference(folder / part, values, description)
+    return folder
+
+
+def train(folder, workdir, start, expected=0, **settings):
+    settings = {
+        "init_from": folder / start,
+        "data.pictures": folder / "photos",
+        "data.mattes": folder / "mattes",
+        **SETTINGS,
+        **settings,
+    }
+    done = subprocess.run(
+        [
+            sys.executable,
+            PROJECT / "train.py",
+            f"--config={PROJECT / 'configs/resnet34.py'}:finetune",
+            f"--workdir={workdir}",
+            *(f"--config.{name}={value}" for name, value in settings.items()),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={
+            **os.environ,
+            "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        },
+    )
+    assert done.returncode == expected, done.stdout
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_fine_tuning_goes_on_from_the_checkpoint_and_from_its_own(folder, tmp_path):
+    workdir = tmp_path / "run"
+    output = train(folder, workdir, "network", steps=2)
+    assert "fresh weights" not in output
+    assert "SYNTHETIC" not in output
+    # It goes on though what it started from is no longer there.
+    output = train(folder, workdir, "gone", steps=4)
+    assert "Going on from step 2" in output
+    assert [line["step"] for line in read_log(workdir, "step")] == [1, 2, 3, 4]
+    assert [line["step"] for line in read_log(workdir, "validation")] == [2, 4]
+    tuned = load_for_inference(workdir)
+    assert not tuned.synthetic
+    assert tuned.provenance["started_from"]["imported_from"]["file"] == "theirs.pth"
+    assert tuned.provenance["pictures"] == 5
+    start = golden_variables("resnet34").parameters
+    moved = [np.abs(tuned.variables.parameters[k] - start[k]).max() for k in start]
+    assert 0 < max(moved) < 1e-4  # four steps of Adam at 1e-5
+    assert "photos" in (workdir / "report.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_backbone_gives_the_encoder_and_the_seed_the_decoders(folder, tmp_path):
+    workdir = tmp_path / "run"
+    settings = {"steps": 1, "learning_rate": 0.0, "seed": 3, "loss.composition": True}
+    output = train(folder, workdir, "encoder", **settings)
+    assert "the decoders are drawn from the seed" in output
+    trained = load_for_inference(workdir).variables.parameters
+    imported = golden_variables("resnet34").parameters
+    drawn = network("resnet34").initialize(3).parameters
+    for name, array in trained.items():
+        source = imported if name.startswith("encoder.") else drawn
+        np.testing.assert_array_equal(array, source[name])
+    # The composition loss took foregrounds, which were estimated into the run's folder.
+    assert len(list((workdir / "foregrounds/fg").iterdir())) == 6
+    assert all(line["composition"] > 0 for line in read_log(workdir, "step"))
+
+
+def config(**settings):
+    configuration = common.variant("resnet34", "finetune")
+    configuration.update_from_flattened_dict(
+        {"init_from": "a", "data.pictures": "b", "data.mattes": "c", **settings}
+    )
+    return configuration
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"init_from": ""}, "init_from is empty.*p3m import"),
+        ({"data.mattes": ""}, "go together"),
+        ({"data.mattes": "b"}, "are one folder"),
+        ({"data.directory": "d"}, "name one data set"),
+        ({"data.pictures": "", "data.mattes": ""}, "name what to fine-tune on"),
+        ({"final_test_sets": ("P3M-500-P",)}, "final_test_sets"),
+    ],
+)
+def test_settings_that_cannot_work(settings, sentence):
+    check_settings(config(**{"batch_size": 8}))
+    with pytest.raises(ConfigurationError, match=sentence):
+        check_settings(config(**settings))
+
+
+def test_pictures_without_mattes_are_named(folder, tmp_path):
+    photos = shutil.copytree(folder / "photos", tmp_path / "photos")
+    first = min(photos.iterdir())
+    shutil.copy(first, photos / f"another{first.suffix}")
+    named = config(**{"data.pictures": str(photos), "data.mattes": str(folder / "mattes")})
+    with pytest.raises(DataSetError, match=r"1 kinds of errors"):
+        prepare_data(named, tmp_path)
+    data = prepare_data(config(**{"data.pictures": str(folder / "photos"),
+                                  "data.mattes": str(folder / "mattes")}), tmp_path)  # fmt: skip
+    assert (len(data.train.examples), len(data.validation.examples)) == (5, 1)
