@@ -1,8 +1,25 @@
 """P3M-JAX: portrait matting without a trimap, trained without anyone's face.
 
-Importing this package imports nothing heavy; take what you need from its rooms:
-`p3m_jax.models`, `p3m_jax.losses`, `p3m_jax.data`, `p3m_jax.input`, `p3m_jax.training` and
-`p3m_jax.evaluation`.
+    matte = p3m_jax.load("checkpoint")
+    alpha = matte("photo.jpg")
+
+Importing this package imports nothing heavy; take what else you need from its rooms:
+`p3m_jax.models`, `p3m_jax.losses`, `p3m_jax.data`, `p3m_jax.input`, `p3m_jax.training`,
+`p3m_jax.evaluation` and `p3m_jax.prediction`.
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from p3m_jax.prediction.matting import load
+
+__all__ = ["__version__", "load"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    if name == "load":
+        from p3m_jax.prediction.matting import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

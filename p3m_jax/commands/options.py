@@ -1,6 +1,7 @@
-"""Kinds of values that several commands' options take."""
+"""Kinds of values that several commands' options take, and options that several commands have."""
 
 import argparse
+import math
 from collections.abc import Callable
 
 
@@ -17,3 +18,24 @@ def at_least(lowest: int) -> Callable[[str], int]:
         return value
 
     return number
+
+
+def gigabytes(text: str) -> int:
+    """An option's `type`: so many gigabytes, as bytes."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of gigabytes")
+    return int(value * 1e9)
+
+
+def add_compilation_cache(parser) -> None:
+    """Adds `--compilation-cache`, whose value `p3m_jax.compilation.keep_compiled` takes."""
+    parser.add_argument(
+        "--compilation-cache",
+        metavar="DIR|off",
+        help="keeps compiled programs, so that the next start need not compile (default: "
+        "$JAX_COMPILATION_CACHE_DIR, else p3m-jax/compiled in $XDG_CACHE_HOME or ~/.cache)",
+    )

@@ -1,0 +1,295 @@
+"""`p3m predict`: mattes, cut-outs and composites of pictures."""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+from p3m_jax.commands.options import add_compilation_cache, at_least, gigabytes
+
+HELP = "matte pictures: alpha, cut-outs, foregrounds, composites"
+
+NO_WEIGHTS = (
+    "Name trained weights with --checkpoint: the read-mes of github.com/JizhiziLi/P3M and "
+    "github.com/ViTAE-Transformer/P3M-Net name the authors' files (ResNet-34 and ViTAE-S were "
+    "published, Swin-T never was), and `p3m import FILE -o DIR` turns one into a checkpoint; or "
+    "name mattes that are there already with --alphas."
+)
+
+EXAMPLES = """\
+The mattes of a folder of photos, its tree mirrored in mattes/alpha:
+  p3m predict photos -o mattes --checkpoint weights
+Cut-outs with transparency, and the person over green:
+  p3m predict photos -o cut --checkpoint weights --save cutout composite --background '#00b140'
+The own background out of focus, as JPEG:
+  p3m predict me.jpg -o out --checkpoint weights --save composite --background blur --format jpg
+Cut-outs from mattes that are there, such as those of the first example, touched up:
+  p3m predict photos -o cut --alphas mattes/alpha --save cutout
+
+The output folder gets a folder for each kind of output and manifest.jsonl, a line for each picture:
+input and its SHA-256, settings, weights, sizes, seconds, share of transition, warnings, outputs.
+The same command goes on where it was interrupted. Nothing is overwritten without --overwrite.
+
+Pictures that are transparent in parts stay so; the network sees these parts white. Of animations
+the first frame is matted. CMYK and grey become sRGB by their colour profile; RGB keeps its profile.
+
+Exit code: 0 done, 1 something could not be done (the end of the output says what), 2 wrong options,
+130 interrupted.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's options."""
+    from p3m_jax.prediction.plan import FORMATS, KINDS
+
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLES
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="pictures and folders of them")
+    mattes = parser.add_argument_group("where the mattes come from (one of)")
+    mattes.add_argument(
+        "--checkpoint", metavar="PATH", help="an inference or training checkpoint, or a run"
+    )
+    mattes.add_argument(
+        "--alphas",
+        metavar="DIR",
+        help="mattes that are there already, in the tree and with the names of the pictures",
+    )
+    how = parser.add_argument_group("how the network runs")
+    how.add_argument(
+        "--strategy",
+        choices=("resize", "hybrid", "native"),
+        help="hybrid: the person from half size, the hair from full size, the authors' advice for "
+        "single pictures (default); resize: once at half size, in a fourth to a fifth of the time "
+        "and a fourth of the memory, finest hair is lost; native: once at full size, as slow as "
+        "hybrid, and large people get holes",
+    )
+    how.add_argument(
+        "--exact-sizes",
+        action="store_true",
+        help="run at each picture's own size, as evaluation does, and compile for each; otherwise "
+        "at the nearest of a few sizes, which moves alpha a little (docs/matting.md has figures)",
+    )
+    out = parser.add_argument_group("output")
+    out.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for the outputs")
+    out.add_argument(
+        "--save",
+        nargs="+",
+        action="extend",
+        choices=KINDS,
+        help="alpha: the matte (default); cutout: RGBA with straight alpha and estimated colours; "
+        "foreground, background: the estimates alone; composite: the person over --background",
+    )
+    out.add_argument(
+        "--background",
+        metavar="WHAT",
+        help="for composites: a colour ('#30c040', teal), a picture (cropped to cover), or blur",
+    )
+    out.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="png",
+        help="of colour outputs (default: png); alpha is always PNG, a cut-out never JPEG",
+    )
+    out.add_argument(
+        "--quality", type=at_least(1), default=95, metavar="N", help="of JPEG and WebP (95)"
+    )
+    out.add_argument("--alpha-bits", type=int, choices=(8, 16), default=8, help="default: 8")
+    out.add_argument(
+        "--keep-metadata",
+        action="store_true",
+        help="keep EXIF data in colour outputs. It may tell the place (GPS), the time and the "
+        "camera's owner; without this option all of it is left out, but never the colour profile",
+    )
+    out.add_argument(
+        "--full-names", action="store_true", help="a.jpg becomes a.jpg.png instead of a.png"
+    )
+    out.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace outputs that are in the way; pictures that are done with these settings and "
+        "have not changed are left out as always",
+    )
+    machine = parser.add_argument_group("the machine")
+    machine.add_argument(
+        "--workers",
+        type=at_least(1),
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="threads that decode, and as many that write (default: all cores)",
+    )
+    machine.add_argument(
+        "--max-memory",
+        type=gigabytes,
+        metavar="GB",
+        help="for all of it; pictures too large for the network's half of it run at a smaller "
+        "size, with a warning (default: three quarters of the machine's)",
+    )
+    add_compilation_cache(machine)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Mattes; returns the exit code, and raises what the command line shows in one sentence."""
+    problem = _misuse(args)
+    if problem:
+        print(problem, file=sys.stderr)
+        return 2
+    from p3m_jax.data.folders import user_path
+    from p3m_jax.prediction.manifest import open_manifest
+    from p3m_jax.prediction.memory import BASE, default_memory
+    from p3m_jax.prediction.outputs import Writing, find_background
+    from p3m_jax.prediction.plan import make_plan, shown
+
+    kinds = tuple(dict.fromkeys(args.save or ("alpha",)))
+    memory = args.max_memory or default_memory()
+    if memory < 1.5 * BASE:
+        print(f"--max-memory: {1.5 * BASE / 1e9:.1f} at least.", file=sys.stderr)
+        return 2
+    output = user_path(args.output)
+    plan = make_plan(
+        map(user_path, args.inputs),
+        output,
+        kinds,
+        format=args.format,
+        full_names=args.full_names,
+    )
+    writing = Writing(
+        background=find_background(args.background) if args.background else None,
+        quality=args.quality,
+        deep_alpha=args.alpha_bits == 16,
+        keep_metadata=args.keep_metadata,
+    )
+    for note in plan.notes:
+        print(shown(note), file=sys.stderr)
+    signal.signal(signal.SIGTERM, _interrupt)
+    started = time.monotonic()
+    with open_manifest(output, plan.jobs) as manifest:
+        source, settings, matting = _matte_source(args, kinds, writing, memory)
+        if not args.overwrite:
+            manifest.check(plan.jobs, settings)
+        from p3m_jax.prediction.run import Run
+
+        outcome = Run(
+            manifest,
+            settings,
+            **source,
+            writing=writing,
+            memory=memory,
+            workers=args.workers,
+            overwrite=args.overwrite,
+        ).start(plan.jobs)
+        if outcome.stopped is None:
+            manifest.close(plan.jobs)
+    _summarise(outcome, len(plan.jobs), output, time.monotonic() - started, matting)
+    if outcome.interrupted:
+        return 130
+    return int(bool(outcome.failed or outcome.stopped))
+
+
+def _misuse(args: argparse.Namespace) -> str | None:
+    if not args.checkpoint and not args.alphas:
+        return NO_WEIGHTS
+    if args.checkpoint and args.alphas:
+        return "Name one of --checkpoint and --alphas."
+    if args.alphas and (args.strategy or args.exact_sizes):
+        return "--strategy and --exact-sizes go with --checkpoint; --alphas are used as read."
+    kinds = args.save or ["alpha"]
+    if ("composite" in kinds) != bool(args.background):
+        return "--save composite and --background go together."
+    if args.alpha_bits == 16 and "alpha" not in kinds:
+        return "--alpha-bits goes with --save alpha."
+    if args.keep_metadata and kinds == ["alpha"]:
+        return "--keep-metadata goes with colour outputs; alpha never has any."
+    if args.quality > 100:
+        return "--quality is at most 100."
+    return None
+
+
+def _matte_source(args, kinds, writing, memory):
+    """What `Run` takes to get mattes, all settings for the manifest, and the network if any."""
+    from p3m_jax.prediction.outputs import needs_colours
+    from p3m_jax.prediction.plan import PlanError, ending
+
+    settings = {"save": sorted(kinds)}
+    if writing.deep_alpha:
+        settings["alpha_bits"] = 16
+    if needs_colours(kinds):
+        settings["format"] = args.format
+        if any(ending(kind, args.format) != "png" for kind in kinds):
+            settings["quality"] = args.quality
+        settings["keep_metadata"] = args.keep_metadata
+    if writing.background is not None:
+        settings["background"] = args.background
+        if writing.background.picture is not None:
+            from p3m_jax.prediction.run import digest
+
+            settings["background_sha256"] = digest(Path(args.background))
+    if args.alphas:
+        from p3m_jax.data.folders import user_path
+
+        folder = user_path(args.alphas)
+        if not folder.is_dir():
+            raise PlanError(f"{folder}: there is no such folder; name the folder of mattes.")
+        return {"make_matte": None, "mattes": folder}, {**settings, "mattes": "given"}, None
+    from p3m_jax.compilation import keep_compiled
+
+    warning = keep_compiled(args.compilation_cache)
+    if warning:
+        print(warning, file=sys.stderr)
+    from p3m_jax.prediction.matting import identify, load
+    from p3m_jax.prediction.run import by_network, network_memory
+
+    matting = load(args.checkpoint, memory=network_memory(memory))
+    strategy = args.strategy or "hybrid"
+    settings |= {
+        "strategy": strategy,
+        "exact_sizes": args.exact_sizes,
+        "checkpoint": identify(matting.checkpoint),
+    }
+    make_matte = by_network(matting, strategy=strategy, exact_sizes=args.exact_sizes)
+    return {"make_matte": make_matte, "mattes": None}, settings, matting
+
+
+def _interrupt(number, frame):
+    raise KeyboardInterrupt
+
+
+def _summarise(outcome, total: int, output: Path, seconds: float, matting) -> None:
+    from p3m_jax.prediction.plan import MANIFEST, shown
+
+    kinds = defaultdict(list)
+    for file, sentence in outcome.warnings:
+        kinds[sentence].append(file)
+    for sentence, files in kinds.items():
+        more = f" and {len(files) - 5} more" if len(files) > 5 else ""
+        names = ", ".join(shown(file) for file in files[:5])
+        print(f"Warning: {shown(sentence)}: {names}{more}", file=sys.stderr)
+    for _, reason in outcome.failed:
+        print(f"Failed: {shown(reason)}", file=sys.stderr)
+    if matting is not None and matting.checkpoint.synthetic:
+        print("The weights come from synthetic portraits: no model for real ones.", file=sys.stderr)
+    text = (
+        f"{total} pictures: {outcome.done} done, {outcome.skipped} were done before, "
+        f"{len(outcome.failed)} failed, {len({file for file, _ in outcome.warnings})} with "
+        f"warnings; {seconds:.1f} s"
+    )
+    if outcome.done:
+        text += f", {seconds / outcome.done:.2f} s a picture"
+        if matting is not None:
+            each = outcome.network_seconds / outcome.done
+            text += f" ({each:.2f} s in the network, {matting.compiled} programs)"
+    print(f"{text}.\nIn {shown(output)}; {MANIFEST} tells about each.")
+    rest = total - outcome.done - outcome.skipped - len(outcome.failed)
+    if outcome.stopped:
+        print(
+            f"Stopped: {shown(outcome.stopped)}. {rest} pictures are left; make room and start "
+            "the same command again.",
+            file=sys.stderr,
+        )
+    elif outcome.interrupted:
+        print(
+            f"Interrupted with {rest} pictures left; start the same command again to go on.",
+            file=sys.stderr,
+        )

@@ -1,0 +1,52 @@
+"""Compiled programs kept on disk, so that a second start need not compile.
+
+Commands turn this on; libraries leave the user's settings alone.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+OFF = "off"
+
+
+def default_cache() -> Path:
+    """Where compiled programs are kept unless the user says otherwise."""
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(caches) / "p3m-jax" / "compiled"
+
+
+def keep_compiled(choice: str | None = None) -> str | None:
+    """Makes JAX keep what it compiles from now on, every program however small.
+
+    Args:
+      choice: a folder, or "off". None: the folder that JAX_COMPILATION_CACHE_DIR names, else
+        `default_cache`.
+
+    Returns:
+      None, or a sentence that warns that nothing is kept.
+    """
+    import jax
+
+    if choice == OFF:
+        jax.config.update("jax_enable_compilation_cache", False)
+        return None
+    try:
+        folder = Path(
+            choice or os.environ.get("JAX_COMPILATION_CACHE_DIR") or default_cache()
+        ).expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
+        reason = getattr(error, "strerror", None) or error
+        jax.config.update("jax_enable_compilation_cache", False)
+        return (
+            f"Compiled programs are not kept ({reason}), so every start compiles anew; name a "
+            "folder with --compilation-cache."
+        )
+    jax.config.update("jax_enable_compilation_cache", True)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    return None

@@ -1,0 +1,205 @@
+"""A checkpoint made callable: pictures in, alpha out."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from p3m_jax.checkpoint import InferenceCheckpoint, load_for_inference
+from p3m_jax.errors import UserError
+from p3m_jax.evaluation.inference import check_finite, matte_by_maps, network_size
+from p3m_jax.prediction.pictures import read
+from p3m_jax.prediction.sizes import bucket_size, smaller
+
+# What is computed for a map: what it needs, and for "fusion" also the logits, which are checked.
+_COMPUTED = {
+    "fusion": ("semantic", "detail", "fusion"),
+    "semantic": ("semantic",),
+    "detail": ("detail",),
+}
+# More than any of the networks takes; a size below its share of memory needs no closer look.
+_BYTES_PER_PIXEL = 2500
+
+
+class MattingError(UserError):
+    """A picture that cannot be matted; the message says why."""
+
+
+@dataclass(frozen=True)
+class Matte:
+    """What `Matting.matte` knows of one picture.
+
+    Attributes:
+      alpha: float32 (H, W) in [0, 1].
+      network_sizes: (height, width) by map at which the network ran.
+      warnings: sentences, such as that memory allowed only a smaller size.
+    """
+
+    alpha: np.ndarray
+    network_sizes: dict[str, tuple[int, int]]
+    warnings: tuple[str, ...] = ()
+
+
+class Matting:
+    """A network ready to matte pictures: call it on one.
+
+    Args:
+      checkpoint: its weights, see `p3m_jax.checkpoint`.
+      memory: bytes that a program may take beyond the weights; larger pictures run smaller.
+
+    Attributes:
+      checkpoint: as given.
+      compiled: how many programs were compiled, or found in the compilation cache.
+    """
+
+    def __init__(self, checkpoint: InferenceCheckpoint, *, memory: int | None = None):
+        self.checkpoint = checkpoint
+        self._memory = memory
+        self._programs: dict[tuple[str, tuple[int, int]], Callable] = {}
+
+    def __call__(
+        self,
+        picture: str | os.PathLike | np.ndarray,
+        *,
+        strategy: str = "hybrid",
+        exact_sizes: bool = False,
+    ) -> np.ndarray:
+        """The alpha matte of a picture.
+
+        Args:
+          picture: a file, EXIF orientation applied, or RGB uint8 (H, W, 3). Transparent parts of a
+            file are background; the network sees them white.
+          strategy: "hybrid" takes the person from half size and the hair from full size; "resize"
+            runs once at half size, in a fifth of the time; "native" once at full size.
+          exact_sizes: run at the picture's own size as evaluation does, compiling for each size,
+            instead of at the nearest bucket of `p3m_jax.prediction.sizes`.
+
+        Returns:
+          float32 (H, W) in [0, 1], of the upright picture's size.
+
+        Raises:
+          ImageError: the file cannot be read.
+          MattingError: the network's output is no number, or memory does not suffice.
+          ValueError: an array of another kind, or an unknown strategy.
+        """
+        opacity = None
+        if not isinstance(picture, np.ndarray):
+            loaded = read(picture)
+            picture, opacity = loaded.pixels, loaded.opacity
+        matte = self.matte(picture, strategy=strategy, exact_sizes=exact_sizes)
+        return within_opacity(matte.alpha, opacity)
+
+    def matte(self, picture: np.ndarray, *, strategy: str, exact_sizes: bool) -> Matte:
+        """The matte of an RGB uint8 (H, W, 3), with what it took; see `__call__`."""
+        sizes, warnings = {}, []
+
+        def size_at(size, ratio):
+            wanted = (network_size if exact_sizes else bucket_size)(size, ratio)
+            fitting = self._fitting(_map_of(strategy, ratio), wanted)
+            if fitting != wanted:
+                warnings.append(
+                    "memory: the network ran at {} x {} instead of {} x {}".format(
+                        *fitting[::-1], *wanted[::-1]
+                    )
+                )
+            sizes[_map_of(strategy, ratio)] = fitting
+            return fitting
+
+        alpha = matte_by_maps(self._predict_map, picture, strategy=strategy, size_at=size_at)
+        return Matte(alpha, sizes, tuple(warnings))
+
+    @property
+    def compiled(self) -> int:
+        """Programs in use: one for each size and map."""
+        return len(self._programs)
+
+    def _predict_map(self, name: str, pictures: np.ndarray) -> np.ndarray:
+        try:
+            outputs = self._program(name, pictures.shape[1:3])(self.checkpoint.variables, pictures)
+            outputs = {name: np.asarray(values) for name, values in outputs.items()}
+        except jax.errors.JaxRuntimeError as error:  # mostly an accelerator's memory
+            reason = (str(error).splitlines() or ["no reason given"])[0]
+            raise MattingError(f"the network could not run ({reason}).") from None
+        try:
+            for values in outputs.values():
+                check_finite(values)
+        except ValueError as error:
+            raise MattingError(str(error)) from None
+        return outputs[name]
+
+    def _program(self, name: str, size: tuple[int, int]):
+        if (name, size) not in self._programs:
+            network, computed = self.checkpoint.network, _COMPUTED[name]
+
+            def maps(variables, pictures):
+                outputs, _ = network.apply(variables, pictures)
+                return {name: getattr(outputs, name) for name in computed}
+
+            pictures = jax.ShapeDtypeStruct((1, *size, 3), np.float32)
+            lowered = jax.jit(maps).lower(self.checkpoint.variables, pictures)
+            self._programs[name, size] = lowered.compile()
+        return self._programs[name, size]
+
+    def _fitting(self, name: str, size: tuple[int, int]) -> tuple[int, int]:
+        """`size`, or the next smaller one whose program keeps within the memory."""
+        while self._memory is not None and size[0] * size[1] * _BYTES_PER_PIXEL > self._memory:
+            needed = self._program(name, size).memory_analysis().temp_size_in_bytes
+            if needed <= self._memory:
+                break
+            del self._programs[name, size]
+            fitting = smaller(size, self._memory / needed)
+            if fitting is None:
+                raise MattingError(
+                    f"the network takes {needed / 1e9:.1f} GB at {size[1]} x {size[0]} pixels; "
+                    "allow more with --max-memory."
+                )
+            size = fitting
+        return size
+
+
+def load(path: str | os.PathLike, *, memory: int | None = None) -> Matting:
+    """A network ready to matte pictures, from an inference checkpoint or the folder of a run.
+
+        matte = p3m_jax.load("checkpoint")
+        alpha = matte("photo.jpg")
+
+    Args:
+      path: the checkpoint.
+      memory: bytes that the network may take beyond its weights; default: no bound.
+
+    Raises:
+      CheckpointError: there is none, or it cannot be used.
+    """
+    return Matting(load_for_inference(path), memory=memory)
+
+
+def within_opacity(alpha: np.ndarray, opacity: np.ndarray | None) -> np.ndarray:
+    """Alpha (H, W), in place, of a picture that is itself transparent by `opacity` (of 255)."""
+    if opacity is not None:
+        alpha *= np.multiply(opacity, np.float32(1 / 255))
+    return alpha
+
+
+def identify(checkpoint: InferenceCheckpoint) -> dict[str, Any]:
+    """Which weights these are, for a manifest: the network, the numbers' SHA-256, provenance."""
+    digest = hashlib.sha256(checkpoint.model_name.encode())
+    for arrays in checkpoint.variables:
+        for name in sorted(arrays):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(arrays[name]))
+    return {
+        "network": checkpoint.model_name,
+        "sha256": digest.hexdigest(),
+        "synthetic": checkpoint.synthetic,
+        "provenance": checkpoint.provenance,
+    }
+
+
+def _map_of(strategy: str, ratio: float) -> str:
+    if strategy != "hybrid":
+        return "fusion"
+    return "semantic" if ratio == 0.5 else "detail"

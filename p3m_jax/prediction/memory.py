@@ -1,0 +1,59 @@
+"""How much memory a run may take, and who of its pictures may take how much of it."""
+
+import os
+import threading
+from pathlib import Path
+
+from p3m_jax.foreground import ESTIMATION_PIXELS
+
+# What is there before any picture: the interpreter, JAX, a network's weights, compiled code.
+BASE = 1_200_000_000
+# Of one pixel from decoding to writing, at the worst time of it; while estimating, of one more.
+_BYTES_PER_PIXEL = 28
+_BYTES_PER_ESTIMATED_PIXEL = 72
+
+
+def default_memory() -> int:
+    """Bytes: three quarters of what the machine, or the container, has."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        total = min(total, int(limit))
+    except (OSError, ValueError):  # no container, or none that says so ("max")
+        pass
+    return total * 3 // 4
+
+
+def picture_memory(pixels: int, *, colours: bool) -> int:
+    """Bytes that a picture takes on its way; `colours` where its foreground is estimated."""
+    estimated = min(pixels, ESTIMATION_PIXELS) if colours else 0
+    return pixels * _BYTES_PER_PIXEL + estimated * _BYTES_PER_ESTIMATED_PIXEL
+
+
+class Budget:
+    """Memory that pictures on their way share; who asks for more than there is goes alone."""
+
+    def __init__(self, size: int, pictures: int):
+        self._size, self._pictures = size, pictures
+        self._held: list[int] = []
+        self._changed = threading.Condition()
+
+    def try_take(self, amount: int) -> bool:
+        """Takes the amount if it is there, or if nobody else holds any."""
+        with self._changed:
+            full = sum(self._held) + amount > self._size or len(self._held) >= self._pictures
+            if self._held and full:
+                return False
+            self._held.append(amount)
+            return True
+
+    def give_back(self, amount: int) -> None:
+        """From any thread."""
+        with self._changed:
+            self._held.remove(amount)
+            self._changed.notify_all()
+
+    def wait(self, seconds: float) -> None:
+        """Until somebody gives back, at most so long."""
+        with self._changed:
+            self._changed.wait(seconds)

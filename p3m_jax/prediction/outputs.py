@@ -1,0 +1,118 @@
+"""What is made and written of one picture and its alpha."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from p3m_jax.evaluation.protocols import to_8_bit
+from p3m_jax.foreground import estimate_foreground
+from p3m_jax.images import write_image
+from p3m_jax.prediction.compose import blurred, composite, cover, cut_out, deep, parse_colour
+from p3m_jax.prediction.pictures import Picture, in_profile, read
+from p3m_jax.prediction.plan import PlanError
+
+BLUR = "blur"
+_PERSON = 0.001  # less of a picture than this is no person
+_UNSURE = 0.5  # more of it than this in transition is no matte
+
+
+@dataclass(frozen=True)
+class Background:
+    """What composites are put over: a colour (3,), a picture, or the picture's own, blurred."""
+
+    colour: np.ndarray | None = None
+    picture: Picture | None = None
+
+    def behind(self, picture: Picture, matte, estimate: np.ndarray) -> np.ndarray:
+        """The background for one picture: uint8 (H, W, 3) or (3,), in the picture's profile."""
+        if self.colour is not None:
+            return self.colour
+        if self.picture is None:
+            return blurred(estimate, matte)
+        covering = cover(self.picture.pixels, matte.shape)
+        return in_profile(covering, self.picture.icc_profile, picture.icc_profile)
+
+
+def find_background(text: str) -> Background:
+    """The background that `text` means: "blur", a colour, or a picture's path.
+
+    Raises `PlanError` for none of them, and `ImageError` for a picture that cannot be read.
+    """
+    if text == BLUR:
+        return Background()
+    colour = parse_colour(text)
+    if colour is not None:
+        return Background(colour=colour)
+    if not Path(text).exists():
+        raise PlanError(
+            f"{text}: is no background; name {BLUR}, a colour ('#30c040', teal) or a picture."
+        )
+    return Background(picture=read(text))
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How outputs are written.
+
+    Attributes:
+      background: for composites.
+      quality: of JPEG and lossy WebP, 1 to 100.
+      deep_alpha: alpha with 16 bits.
+      keep_metadata: EXIF data goes into the colour outputs, places included.
+    """
+
+    background: Background | None = None
+    quality: int = 95
+    deep_alpha: bool = False
+    keep_metadata: bool = False
+
+
+def needs_colours(kinds: Iterable[str]) -> bool:
+    """Whether foreground and background have to be estimated."""
+    return set(kinds) != {"alpha"}
+
+
+def write_outputs(
+    picture: Picture, alpha: np.ndarray, outputs: dict[str, Path], writing: Writing
+) -> None:
+    """Writes the outputs of a picture, by kind, from its alpha float32 (H, W) in [0, 1].
+
+    Colours are estimated for alpha in 8 bits, so that the files together mix to the picture.
+    """
+    matte = to_8_bit(alpha)
+    if "alpha" in outputs:
+        write_image(outputs["alpha"], deep(alpha) if writing.deep_alpha else matte)
+    if not needs_colours(outputs):
+        return
+    foreground, background = estimate_foreground(picture.pixels, matte)
+    make = {
+        "foreground": lambda: foreground,
+        "background": lambda: background,
+        "cutout": lambda: cut_out(foreground, matte),
+        "composite": lambda: composite(
+            foreground, matte, writing.background.behind(picture, matte, background)
+        ),
+    }
+    for kind, path in outputs.items():
+        if kind in make:
+            write_image(
+                path,
+                make[kind](),
+                quality=writing.quality,
+                icc_profile=picture.icc_profile,
+                exif=picture.exif if writing.keep_metadata else None,
+            )
+
+
+def judge(alpha: np.ndarray) -> tuple[float, list[str]]:
+    """The share of a matte's pixels in transition, and warnings about what it looks like."""
+    matte = to_8_bit(alpha)
+    transition = float(np.mean((matte > 0) & (matte < 255)))
+    warnings = []
+    if np.mean(matte >= 128) < _PERSON:
+        warnings.append("no person found")
+    if transition > _UNSURE:
+        warnings.append(f"{transition:.0%} of the picture in transition")
+    return transition, warnings

@@ -1,0 +1,104 @@
+"""Reading pictures with what has to be kept of their metadata."""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps
+
+from p3m_jax.images import DAMAGE, damaged, open_picture, profile_space, to_rgb
+
+_ORIENTATION, _EXIF_IFD, _SIZES = 0x0112, 0x8769, (0xA002, 0xA003)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture the right way up.
+
+    Attributes:
+      pixels: RGB uint8 (H, W, 3); over white where the file is transparent.
+      opacity: uint8 (H, W), the file's own alpha channel, or None where it is opaque.
+      icc_profile: the profile that gives the pixels their meaning, or None for sRGB.
+      exif: the file's EXIF data without orientation and thumbnail, or None.
+      warnings: sentences about what is not as it might be expected.
+    """
+
+    pixels: np.ndarray
+    opacity: np.ndarray | None = None
+    icc_profile: bytes | None = None
+    exif: bytes | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def read(path) -> Picture:
+    """Reads a picture; of an animation the first frame. `ImageError` says why it cannot be read."""
+    warnings = []
+    with open_picture(path) as image:
+        try:
+            image.load()
+            # A telephone's JPEG may bring further pictures, such as a depth map.
+            if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+                warnings.append(f"first of {image.n_frames} frames or pages")
+        except DAMAGE as error:
+            raise damaged(path, error) from None
+        try:
+            upright = ImageOps.exif_transpose(image)
+            exif = _exif(upright)
+        except DAMAGE:
+            upright, exif = image.copy(), None
+            warnings.append("damaged EXIF data, taken as upright")
+        if upright.mode.startswith("I;16"):
+            warnings.append("16 bits a channel, of which colour outputs keep 8")
+        profile = _profile(upright, warnings)
+        opacity = None
+        if upright.has_transparency_data:
+            upright = upright.convert("RGBA")
+            opacity = np.asarray(upright.getchannel("A"))
+            if opacity.min() == 255:
+                opacity = None
+            else:
+                warnings.append("transparent in parts, which are background")
+                white = Image.new("RGBA", upright.size, "white")
+                upright = Image.alpha_composite(white, upright)
+        pixels = np.ascontiguousarray(to_rgb(upright))
+    return Picture(pixels, opacity, profile, exif, tuple(warnings))
+
+
+def _profile(image: Image.Image, warnings: list[str]) -> bytes | None:
+    """The profile to keep: of the RGB numbers; CMYK and grey have been converted by theirs."""
+    profile = image.info.get("icc_profile")
+    if not profile:
+        return None
+    space = profile_space(profile)
+    if space is None:
+        warnings.append("damaged colour profile, left out")
+    expected = {"CMYK": "CMYK", "L": "GRAY", "LA": "GRAY"}.get(image.mode, "RGB")
+    if space not in (None, expected):
+        warnings.append(f"colour profile for {space} in a picture that is {image.mode}, left out")
+    return profile if space == expected == "RGB" else None
+
+
+def _exif(image: Image.Image) -> bytes | None:
+    exif = image.getexif()
+    exif.pop(_ORIENTATION, None)
+    inner = exif.get_ifd(_EXIF_IFD)
+    for tag in _SIZES:  # of the picture as it was stored
+        inner.pop(tag, None)
+    return exif.tobytes() if exif else None
+
+
+def in_profile(pixels: np.ndarray, source: bytes | None, target: bytes | None) -> np.ndarray:
+    """RGB uint8 (H, W, 3) of one colour profile in the numbers of another; None is sRGB.
+
+    Unchanged where a profile does not allow it.
+    """
+    if source == target:
+        return pixels
+    profiles = (
+        ImageCms.ImageCmsProfile(io.BytesIO(profile)) if profile else ImageCms.createProfile("sRGB")
+        for profile in (source, target)
+    )
+    try:
+        return np.asarray(ImageCms.profileToProfile(Image.fromarray(pixels), *profiles))
+    except ImageCms.PyCMSError:
+        return pixels

@@ -1,0 +1,182 @@
+"""From the inputs that a user names to the files that will be written, before anything is."""
+
+import os
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from p3m_jax.errors import UserError
+
+# What may be asked for; each goes to a folder of its name in the output folder.
+KINDS = ("alpha", "cutout", "foreground", "background", "composite")
+FORMATS = ("png", "webp", "jpg")
+MANIFEST = "manifest.jsonl"
+
+# In folders. A file that is named itself is tried whatever its ending is.
+_PICTURES = (
+    *(".apng", ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".png", ".ppm"),
+    *(".tga", ".tif", ".tiff", ".webp"),
+)
+# Surely meant to be matted, and not read: they are tried and listed with the reason.
+_UNREADABLE = (
+    *(".arw", ".cr2", ".cr3", ".dng", ".heic", ".heif", ".jxl", ".nef", ".orf", ".psd", ".raf"),
+    ".rw2",
+)
+_NAMED = 10  # files that an error names
+
+
+class PlanError(UserError):
+    """Inputs and outputs that cannot go together; the message names both and the remedy."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to matte.
+
+    Attributes:
+      source: its file.
+      name: what its outputs are called, below a kind's folder and without an ending.
+      outputs: by kind, the file to write, relative to the output folder.
+    """
+
+    source: Path
+    name: PurePath
+    outputs: dict[str, PurePath]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done, in this order, and sentences about what was found on the way."""
+
+    jobs: tuple[Job, ...]
+    notes: tuple[str, ...]
+
+
+def make_plan(
+    inputs: Iterable, output, kinds: Iterable[str], *, format: str, full_names: bool = False
+) -> Plan:
+    """Finds the pictures and names their outputs.
+
+    A folder's tree is mirrored; what lies in the output folder, or is hidden, is left out. A file
+    that is named twice is done once. `full_names` keeps the ending of the picture in the name
+    (a.jpg becomes a.jpg.png).
+
+    Raises:
+      PlanError: an input is missing or holds no picture, the output folder is in the way, or two
+        pictures would be written to the same place.
+    """
+    output, notes = Path(output), []
+    if output.exists() and not output.is_dir():
+        raise PlanError(f"{output}: is a file; name a folder for the outputs.")
+    found: dict[Path, tuple[Path, PurePath]] = {}
+    for named in map(Path, inputs):
+        pictures = _pictures(named, output, kinds, notes)
+        if not pictures:
+            raise PlanError(
+                f"{named}: holds no pictures ({', '.join(_PICTURES)}); name another folder."
+            )
+        for source, name in pictures:
+            place = source.parent.resolve() / source.name
+            if place in found:
+                notes.append(f"{source}: named twice, done once")
+            found.setdefault(place, (source, name))
+    jobs = []
+    for source, name in found.values():
+        if not full_names:
+            name = name.with_suffix("")
+        outputs = {kind: PurePath(kind, f"{name}.{ending(kind, format)}") for kind in kinds}
+        jobs.append(Job(source, name, outputs))
+    _check_collisions(jobs)
+    for job in jobs:
+        for path in job.outputs.values():
+            if output / path in found or (output / path).resolve() in found:
+                raise PlanError(
+                    f"{output / path}: is an input and would be an output; name another folder."
+                )
+    return Plan(tuple(jobs), tuple(notes))
+
+
+def ending(kind: str, format: str) -> str:
+    """The ending of the files of a kind: alpha is exact, and JPEG has no alpha channel."""
+    if kind == "alpha" or (kind == "cutout" and format == "jpg"):
+        return "png"
+    return format
+
+
+def _pictures(named: Path, output: Path, kinds, notes) -> list[tuple[Path, PurePath]]:
+    """The pictures that an input means, with their names relative to it, ending included."""
+    if not named.is_dir():
+        if not os.path.lexists(named):
+            raise PlanError(f"{named}: there is no such file or folder.")
+        return [(named, PurePath(named.name))]
+    own, place = output.resolve(), named.resolve()
+    writes = [own] if own == place else []
+    if not own.is_relative_to(place):  # else what is in the output folder is left out below
+        writes += [own / kind for kind in kinds]
+    for folder in writes:
+        if folder == place or folder.is_relative_to(place) or place.is_relative_to(folder):
+            raise PlanError(
+                f"{output}: the outputs would come among the pictures of {named}; name a folder "
+                "beside or below it."
+            )
+    pictures, seen = [], {own, place}
+    for folder, folders, files in os.walk(named, onerror=_refuse, followlinks=True):
+        entered = []
+        for name in sorted(folders):
+            real = Path(folder, name).resolve()
+            if name.startswith(".") or real == own:
+                continue
+            if real in seen:
+                notes.append(f"{Path(folder, name)}: leads to a folder that was visited, left out")
+                continue
+            seen.add(real)
+            entered.append(name)
+        folders[:] = entered
+        for name in sorted(files):
+            if not name.startswith(".") and Path(name).suffix.lower() in _PICTURES + _UNREADABLE:
+                source = Path(folder, name)
+                pictures.append((source, PurePath(source.relative_to(named))))
+    return pictures
+
+
+def _refuse(error: OSError):
+    raise PlanError(
+        f"{error.filename}: cannot be looked into ({error.strerror}); allow it, or name the others."
+    ) from None
+
+
+def _check_collisions(jobs: list[Job]) -> None:
+    """No two outputs in one place, even where capitals and the writing of accents do not count."""
+    places: dict[str, Job] = {}
+    clashes = []
+    for job in jobs:
+        for path in job.outputs.values():
+            first = places.setdefault(_folded(path), job)
+            if first is not job:
+                clashes.append(f"{first.source} and {job.source} would both become {path}")
+                break
+    for job in jobs:  # a file a.png beside a folder a.png
+        for path in job.outputs.values():
+            for parent in path.parents:
+                if _folded(parent) in places:
+                    first = places[_folded(parent)]
+                    clashes.append(f"{first.source} would become {parent}, a folder of {path}")
+    if clashes:
+        more = f" (and {len(clashes) - _NAMED} more)" if len(clashes) > _NAMED else ""
+        raise PlanError(
+            f"{'; '.join(clashes[:_NAMED])}{more}: rename one of them, say --full-names, which "
+            "keeps the endings, or give each input folder an output folder of its own."
+        )
+
+
+def _folded(path: PurePath) -> str:
+    return unicodedata.normalize("NFC", str(path)).casefold()
+
+
+def shown(text: object) -> str:
+    """`text` on one line: control characters, which file names may have, are escaped."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+    )
