@@ -25,7 +25,7 @@ from p3m_jax.training.state import initial_state, make_optimizer
 from p3m_jax.training.step import make_train_step
 
 # Multiply-adds of a forward pass at 512 x 512, in 10^9, as published.
-PUBLISHED_GMACS = {"resnet34": 58.7, "swin": 89.0}
+PUBLISHED_GMACS = {"resnet34": 58.7, "swin": 89.0, "vitae_s": 71.1}
 
 
 def compile_forward(name: str, size: int, batch: int):

@@ -15,6 +15,8 @@ CASES = [
     ("resnet34", (451, 602), "resize"),
     ("resnet34", (451, 602), "hybrid"),
     ("swin", (1030, 1100), "resize"),
+    ("vitae_s", (451, 602), "resize"),
+    ("vitae_s", (451, 602), "hybrid"),
 ]
 
 
