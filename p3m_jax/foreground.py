@@ -16,20 +16,23 @@ ESTIMATION_PIXELS = 16_000_000
 _STRIP = 1 << 20  # pixels that are worked on in floats at a time
 
 
-def estimate_foreground(picture: np.ndarray, matte: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def estimate_foreground(
+    picture: np.ndarray, matte: np.ndarray, *, largest: int = ESTIMATION_PIXELS
+) -> tuple[np.ndarray, np.ndarray]:
     """Foreground and background (H, W, 3) of a picture (H, W, 3) and its matte (H, W), all uint8.
 
     Where the matte is 255 the foreground is the picture, where it is 0 the background is; in
     between both mix to it, but for rounding and colours that would leave the picture's range. No
-    channel is darker or brighter than it is anywhere in the picture. The first call in an
-    environment compiles PyMatting, which takes half a minute or more.
+    channel is darker or brighter than it is anywhere in the picture. Of more than `largest` pixels
+    the estimate is made at that many. The first call in an environment compiles PyMatting, which
+    takes half a minute or more.
     """
     from pymatting import estimate_foreground_ml
 
     if matte.size == 1:  # the method halves the longer side and cannot divide by no halvings
         return picture, picture
     size = matte.shape[::-1]
-    shrink = min(1.0, (ESTIMATION_PIXELS / matte.size) ** 0.5)
+    shrink = min(1.0, (largest / matte.size) ** 0.5)
     small = picture, matte
     if shrink < 1:
         target = [max(1, round(side * shrink)) for side in size]

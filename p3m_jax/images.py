@@ -213,8 +213,8 @@ def write_image(
     if kind == "JPEG":
         options |= {"quality": quality, "subsampling": 0}
     elif kind == "WEBP":
-        kept = {"lossless": True, "exact": True} if values.shape[2:] == (4,) else {}
-        options |= {"quality": quality, **kept}
+        lossless = {"lossless": True, "exact": True, "quality": 50, "method": 2}  # that: of effort
+        options |= lossless if values.shape[2:] == (4,) else {"quality": quality}
     longest = {"JPEG": 65535, "WEBP": 16383}.get(kind)
     if longest is not None and max(values.shape[:2]) > longest:
         raise ImageError(f"{path}: {kind} holds at most {longest} pixels a side; write PNG.")

@@ -1,12 +1,20 @@
 """Whatever a file holds arrives as it should, or is refused with one sentence that names it."""
 
 import io
+import os
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
-from p3m_jax.images import ImageError, picture_size, read_matte, read_picture, write_image
+from p3m_jax.images import (
+    ImageError,
+    picture_size,
+    read_alpha,
+    read_matte,
+    read_picture,
+    write_image,
+)
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (20, 30, 3)).astype(np.uint8)
@@ -124,3 +132,67 @@ def test_damaged_exif_is_one_sentence(tmp_path):
     for read in (read_picture, picture_size):
         with pytest.raises(ImageError, match=r"a\.png.*damaged"):
             read(path)
+
+
+def test_alpha_keeps_16_bits(tmp_path):
+    values = np.array([[0, 1, 32768, 65535]], np.uint16)
+    write_image(tmp_path / "a.png", values)
+    np.testing.assert_allclose(read_alpha(tmp_path / "a.png"), values / 65535, atol=1e-7)
+    np.testing.assert_array_equal(read_matte(tmp_path / "a.png"), [[0, 0, 128, 255]])
+    write_image(tmp_path / "b.png", np.array([[0, 51, 255]], np.uint8))
+    np.testing.assert_allclose(read_alpha(tmp_path / "b.png"), [[0, 0.2, 1]], atol=1e-7)
+
+
+def test_cut_outs_keep_their_hidden_colours(tmp_path):
+    rgba = RNG.integers(0, 256, (20, 30, 4)).astype(np.uint8)
+    rgba[:10, :, 3] = 0
+    for name in ("a.png", "a.webp"):
+        write_image(tmp_path / name, rgba)
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / name)), rgba)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp"])
+def test_profiles_and_exif_are_written_only_if_given(tmp_path, ending):
+    profile = srgb()
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    write_image(tmp_path / f"a.{ending}", PIXELS, icc_profile=profile, exif=exif.tobytes())
+    write_image(tmp_path / f"b.{ending}", PIXELS)
+    with Image.open(tmp_path / f"a.{ending}") as image:
+        assert image.info["icc_profile"] == profile
+        assert image.getexif()[0x010F] == "Maker"
+    with Image.open(tmp_path / f"b.{ending}") as image:
+        assert not {"icc_profile", "exif"} & image.info.keys()
+        assert not image.getexif()
+
+
+def test_a_format_too_small_for_the_picture_is_one_sentence(tmp_path):
+    with pytest.raises(ImageError, match=r"a\.webp: WEBP holds at most 16383"):
+        write_image(tmp_path / "a.webp", np.zeros((1, 16384, 3), np.uint8))
+
+
+def test_heic_pipes_and_links_are_told_from_damage(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    with pytest.raises(ImageError, match=r"a\.jpg.*HEIC; convert"):
+        read_picture(tmp_path / "a.jpg")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    with pytest.raises(ImageError, match="leads in a circle"):
+        read_picture(tmp_path / "loop.jpg")
+    (tmp_path / "gone.jpg").symlink_to("nowhere.jpg")
+    with pytest.raises(ImageError, match="link to nowhere"):
+        read_picture(tmp_path / "gone.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(ImageError, match="pipe"):
+        read_picture(tmp_path / "pipe.jpg")
+
+
+def test_cmyk_goes_by_its_profile_if_that_is_one(tmp_path):
+    cmyk = Image.fromarray(PIXELS).convert("CMYK")
+    plain = read_picture(saved(tmp_path, cmyk, "a.tif"))
+    for number, profile in enumerate([b"garbage" * 50, srgb()]):
+        path = saved(tmp_path, cmyk, f"{number}.tif", icc_profile=profile)
+        np.testing.assert_array_equal(read_picture(path), plain)
+
+
+def srgb():
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

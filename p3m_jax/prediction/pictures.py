@@ -39,7 +39,9 @@ def read(path) -> Picture:
             # A telephone's JPEG may bring further pictures, such as a depth map.
             if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
                 warnings.append(f"first of {image.n_frames} frames or pages")
-        except DAMAGE as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # there is no end to what decoders raise
             raise damaged(path, error) from None
         try:
             upright = ImageOps.exif_transpose(image)

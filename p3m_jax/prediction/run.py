@@ -207,7 +207,7 @@ class Run:
                 return None
             started = time.perf_counter()
             matte = loaded.matte or self._make_matte(loaded.picture.pixels)
-        except Exception as error:  # decoders raise anything; one picture must not end the run
+        except (UserError, OSError, MemoryError) as error:
             self._fail(job, error)
             return None
         seconds = time.perf_counter() - started
@@ -260,8 +260,8 @@ class Run:
         reason = str(error)
         if isinstance(error, OSError) and error.filename:
             reason = f"{error.filename}: {error.strerror}"
-        elif not isinstance(error, UserError):
-            reason = f"{job.source}: cannot be used ({type(error).__name__}: {error})."
+        elif isinstance(error, MemoryError):
+            reason = f"{job.source}: takes more memory than there is."
         elif str(job.source) not in reason:
             reason = f"{job.source}: {reason}"
         # What is known of outputs that are there stays known.
@@ -307,7 +307,7 @@ def _find_matte(folder: Path, job: Job) -> Path:
 def digest(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
-        return hashlib.filedigest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def network_memory(memory: int) -> int:
