@@ -56,7 +56,7 @@ class InferenceCheckpoint:
 
     @property
     def part(self) -> str:
-        """ "network", or "encoder" for an imported backbone."""
+        """What of the network it holds: "network", or "encoder" for an imported backbone."""
         return self.description.get("part", "network")
 
     @property

@@ -21,7 +21,7 @@ from p3m_jax.errors import UserError
 from p3m_jax.interchange.pickle_reader import Inert, PickleError, read_pickle
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-_LEGACY_START = b"\x8a\x0a" + _LEGACY_MAGIC.to_bytes(10, "little")  # behind the two of PROTO
+_LEGACY_START = b"\x8a\x0a" + _LEGACY_MAGIC.to_bytes(10, "little")
 _LEGACY_PROTOCOL = 1001
 _PICKLE_LIMIT = 1 << 24  # bytes; those of real checkpoints, optimiser included, are below 1 MB
 _ELEMENTS_LIMIT = 1 << 40
@@ -31,8 +31,11 @@ _DTYPES |= {"BFloat16": ml_dtypes.bfloat16, "Long": np.int64, "Int": np.int32}
 _DTYPES |= {"Short": np.int16, "Char": np.int8, "Byte": np.uint8, "Bool": np.bool_}
 _DTYPES = {f"torch {name}Storage": np.dtype(dtype) for name, dtype in _DTYPES.items()}
 
-# Settings of the training program, as found beside the weights in real files.
-_INERT = {"argparse Namespace", "yacs.config CfgNode", "torch device"}
+# What training programs keep beside the weights: settings, and scores as NumPy's numbers. They are
+# not built, whatever they are called with.
+_INERT = {"argparse Namespace", "yacs.config CfgNode", "torch device", "pathlib PosixPath"}
+_INERT |= {"numpy.core.multiarray scalar", "numpy._core.multiarray scalar", "numpy dtype"}
+_INERT |= {"_codecs encode", "__builtin__ set", "builtins set"}  # bytes are pickled as a call
 
 
 class TorchFileError(UserError):
@@ -71,7 +74,7 @@ def read_torch_file(path) -> TorchFile:
     try:
         if data[:4] == b"PK\x03\x04":
             return TorchFile(_read_zip(path, data), "zip")
-        if data[2:14] == _LEGACY_START:
+        if _LEGACY_START in data[:32]:  # behind the protocol and, from 4 on, a frame
             return TorchFile(_read_legacy(data), "legacy")
     except PickleError as error:
         raise TorchFileError(f"{path}: {error}.") from error
@@ -153,7 +156,10 @@ def _content(data, entry: zipfile.ZipInfo) -> memoryview:
     start = _start(data, entry)
     content = memoryview(data)[start : start + entry.file_size]
     if zlib.crc32(content) != entry.CRC:
-        raise PickleError(f"is damaged (wrong checksum of {entry.filename!r:.80}): copy it anew")
+        raise PickleError(
+            f"has a wrong checksum ({entry.filename!r:.80}): it is damaged or was saved without "
+            "checksums; copy or save it anew"
+        )
     return content
 
 
