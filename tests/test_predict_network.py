@@ -1,0 +1,225 @@
+"""`p3m predict` and `load` with a network (fresh weights): sizes, programs, and who agrees."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import p3m_jax
+from p3m_jax.checkpoint import describe, load_for_inference, save_for_inference
+from p3m_jax.compilation import default_cache
+from p3m_jax.evaluation.inference import matte_picture, network_size
+from p3m_jax.images import write_image
+from p3m_jax.models.network import network
+from p3m_jax.prediction.matting import MattingError, identify
+from p3m_jax.prediction.sizes import bucket_size, smaller
+
+RNG = np.random.default_rng(0)
+CACHE_SETTINGS = (
+    "jax_compilation_cache_dir",
+    "jax_enable_compilation_cache",
+    "jax_persistent_cache_min_compile_time_secs",
+    "jax_persistent_cache_min_entry_size_bytes",
+)
+
+
+def picture_of(height, width):
+    return RNG.integers(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights") / "fresh"
+    net = network("resnet34")
+    description = describe(net.name, synthetic=True, provenance={"step": 0})
+    save_for_inference(folder, net.initialize(0), description)
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path):
+    """Where compiled programs may be kept; the command's settings do not outlive the test."""
+    before = {name: getattr(jax.config, name) for name in CACHE_SETTINGS}
+    yield os.environ.get("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "compiled"))
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1])
+def test_buckets_are_few_and_near(ratio):
+    sides = np.unique(np.rint(np.geomspace(100, 4000, 40)).astype(int))
+    sizes = [(int(h), int(w)) for h in sides for w in sides if max(h, w) < 3 * min(h, w)]
+    buckets = {size: bucket_size(size, ratio) for size in sizes}
+    exact = {size: network_size(size, ratio) for size in sizes}
+    assert len(set(buckets.values())) < len(set(exact.values())) / 5
+    for size, (height, width) in buckets.items():
+        assert height % 32 == width % 32 == 0
+        assert min(height, width) >= 32
+        assert max(height, width) <= 1600
+        if min(exact[size]) >= 256:
+            stretch = (width / height) / (exact[size][1] / exact[size][0])
+            assert 1 / 1.32 < stretch < 1.32  # the root of 1.5, and rounding to 32
+            area = (width * height) / (exact[size][1] * exact[size][0])
+            assert 1 / 1.6 < area < 1.6
+    assert bucket_size((1080, 1620), 1) == (1056, 1600)
+    assert bucket_size((1080, 1620), 0.5) == (544, 800)
+    assert bucket_size((1, 1), ratio) == (32, 32)
+    assert bucket_size((5000, 31), 1)[0] == 1600
+
+
+def test_smaller_keeps_the_aspect():
+    assert smaller((1056, 1600), 0.9) == (736, 1120)
+    assert smaller((1056, 1600), 0.3) == (512, 800)
+    assert smaller((96, 128), 0.5) is None
+
+
+@pytest.fixture(scope="module")
+def matting(checkpoint):
+    return p3m_jax.load(checkpoint)
+
+
+@pytest.mark.parametrize("strategy", ["hybrid", "resize"])
+def test_exact_sizes_give_what_evaluation_scores(matting, checkpoint, strategy):
+    picture = picture_of(96, 130)
+    alpha = matting(picture, strategy=strategy, exact_sizes=True)
+    assert alpha.dtype == np.float32
+    expected = matte_picture(load_for_inference(checkpoint).predict, picture, strategy=strategy)
+    np.testing.assert_allclose(alpha, expected, atol=2e-4)
+    assert 0 <= alpha.min() < alpha.max() <= 1
+
+
+def test_pictures_of_like_sizes_share_programs(matting):
+    before = matting.compiled
+    for size in ((96, 144), (97, 150), (110, 150), (100, 149)):
+        assert matting(picture_of(*size), strategy="resize").shape == size
+    assert matting.compiled <= before + 1
+
+
+def test_files_are_read_upright_and_their_transparency_counts(matting, tmp_path):
+    stored = picture_of(144, 96)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(stored).save(tmp_path / "a.png", exif=exif)
+    upright = np.ascontiguousarray(np.rot90(stored, 3))
+    alpha = matting(tmp_path / "a.png", strategy="resize")
+    np.testing.assert_array_equal(alpha, matting(upright, strategy="resize"))
+    rgba = np.dstack([upright, np.full((96, 144), 255, np.uint8)])
+    rgba[:40, :, 3] = 0
+    Image.fromarray(rgba).save(tmp_path / "b.png")
+    assert not matting(str(tmp_path / "b.png"), strategy="resize")[:40].any()
+
+
+def test_what_is_no_picture_is_refused(matting):
+    with pytest.raises(ValueError, match="uint8"):
+        matting(np.zeros((10, 10), np.uint8))
+    with pytest.raises(ValueError, match="no strategy"):
+        matting(picture_of(10, 10), strategy="best")
+
+
+def test_little_memory_means_a_smaller_size(checkpoint):
+    picture = picture_of(400, 600)
+    little = p3m_jax.load(checkpoint, memory=60_000_000)
+    matte = little.matte(picture, strategy="resize", exact_sizes=False)
+    assert matte.alpha.shape == (400, 600)
+    height, width = matte.network_sizes["fusion"]
+    assert height * width < np.prod(bucket_size((400, 600), 0.5))
+    assert "the network ran at" in matte.warnings[0]
+    assert little.compiled == 1
+    with pytest.raises(MattingError, match="--max-memory"):
+        p3m_jax.load(checkpoint, memory=1000)(picture, strategy="resize")
+
+
+def test_a_folder_by_a_checkpoint(p3m, checkpoint, matting, cache, tmp_path, capsys):
+    for name, size in {"a": (96, 144), "b": (100, 150), "c": (144, 96)}.items():
+        write_image(tmp_path / "in" / f"{name}.png", picture_of(*size))
+    arguments = ("predict", tmp_path / "in", "-o", tmp_path / "out", "--checkpoint", checkpoint)
+    options = ("--strategy", "resize", "--alpha-bits", 16, "--compilation-cache", cache)
+    assert p3m(*arguments, *options) == 0
+    captured = capsys.readouterr()
+    assert "3 pictures: 3 done" in captured.out
+    assert "2 programs" in captured.out
+    assert "synthetic portraits" in captured.err
+    for name in "abc":
+        deep = np.asarray(Image.open(tmp_path / "out" / "alpha" / f"{name}.png"))
+        alpha = matting(tmp_path / "in" / f"{name}.png", strategy="resize")
+        assert deep.dtype == np.uint16
+        np.testing.assert_array_equal(deep, np.rint(alpha * 65535))
+    lines = (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()
+    entry = json.loads(lines[0])
+    assert entry["settings"]["checkpoint"] == identify(matting.checkpoint)
+    assert entry["settings"]["checkpoint"]["provenance"]["step"] == 0
+    assert entry["settings"]["strategy"] == "resize"
+    assert entry["network_sizes"] == {"fusion": [64, 32]}
+    assert p3m(*arguments, *options) == 0
+    assert "3 were done before" in capsys.readouterr().out
+    assert p3m(*arguments, "--compilation-cache", cache) == 1
+    error = capsys.readouterr().err
+    assert 'strategy was "resize", now "hybrid"' in error
+
+
+def test_no_checkpoint_there_is_one_sentence(p3m, cache, tmp_path, capsys):
+    write_image(tmp_path / "a.png", picture_of(40, 40))
+    arguments = ("predict", tmp_path / "a.png", "-o", tmp_path / "out", "--checkpoint", "nowhere")
+    assert p3m(*arguments, "--compilation-cache", cache) == 1
+    assert "no such checkpoint" in capsys.readouterr().err
+
+
+def start(checkpoint, tmp_path, out, cache):
+    program = "import sys; from p3m_jax.cli import main; sys.exit(main())"
+    arguments = [
+        *("predict", tmp_path / "a.png", "-o", tmp_path / out, "--checkpoint", checkpoint),
+        *("--strategy", "resize", "--compilation-cache", cache),
+    ]
+    environment = {**os.environ, "JAX_LOG_COMPILES": "1", "JAX_EXPLAIN_CACHE_MISSES": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+
+
+def test_a_second_start_compiles_nothing(checkpoint, tmp_path):
+    write_image(tmp_path / "a.png", picture_of(64, 64))
+    cache = tmp_path / "compiled"
+    first = start(checkpoint, tmp_path, "first", cache)
+    assert first.returncode == 0, first.stderr
+    files = {path.name for path in cache.iterdir() if path.name.endswith("-cache")}
+    assert files
+    assert "Persistent compilation cache hit for 'jit_maps'" not in first.stderr
+    second = start(checkpoint, tmp_path, "second", cache)
+    assert second.returncode == 0
+    assert {path.name for path in cache.iterdir() if path.name.endswith("-cache")} == files
+    assert "Persistent compilation cache hit for 'jit_maps'" in second.stderr
+    alphas = [(tmp_path / out / "alpha" / "a.png").read_bytes() for out in ("first", "second")]
+    assert alphas[0] == alphas[1]
+    (tmp_path / "file").write_text("")
+    third = start(checkpoint, tmp_path, "third", tmp_path / "file")
+    assert third.returncode == 0
+    assert "Compiled programs are not kept" in third.stderr
+
+
+def test_the_cache_is_where_the_system_keeps_caches(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_cache() == tmp_path / "p3m-jax" / "compiled"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_cache() == tmp_path / ".cache" / "p3m-jax" / "compiled"
+
+
+def test_importing_the_package_stays_light():
+    program = (
+        "import sys, p3m_jax; heavy = {'jax', 'numpy', 'PIL', 'cv2', 'tensorflow'};"
+        "print(sorted(heavy & sys.modules.keys())); p3m_jax.load;"
+        "print(sorted({'tensorflow', 'pymatting', 'numba'} & sys.modules.keys()))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.split("\n")[:2] == ["[]", "[]"]
