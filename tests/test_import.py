@@ -248,6 +248,7 @@ def test_safetensors_bring_back_every_bit(tmp_path, p3m, capsys):
         (lambda content: content[:8] + b"[" + content[9:], "cut off or damaged"),
         (lambda content: b"<html>" + content, "is no safetensors file"),
         (lambda content: content.replace(b'"F32"', b'"F99"'), "cut off or damaged"),
+        (lambda content: content.replace(b'"{}"', b'"[]"'), "description is damaged"),
     ],
 )
 def test_damaged_safetensors_are_one_sentence(change, sentence, tmp_path):

@@ -1,6 +1,7 @@
 """PyTorch checkpoints read without PyTorch: all forms, and nothing but arrays."""
 
 import itertools
+import os
 import pickle
 import struct
 from pathlib import Path
@@ -47,7 +48,7 @@ def test_files_that_pytorch_wrote(name, form):
     assert weights.form == form
     assert_equal(weights.arrays, EXPECTED)
     assert weights.size == (PTH / name).stat().st_size
-    assert weights.others == []
+    assert weights.others == 0
 
 
 def test_a_hostile_file_is_refused_and_nothing_run():
@@ -121,7 +122,7 @@ def test_of_two_states_the_moving_average_is_taken(tmp_path):
     write_zip(tmp_path / "b.pth", {"model": {"state_dict": {"w": one, "step": 3}}})
     weights = read_weights(tmp_path / "b.pth")
     assert weights.form == "PyTorch zip, under model under state_dict"
-    assert weights.others == ["step"]
+    assert weights.others == 1
 
 
 # ---- files that are wrong
@@ -201,6 +202,9 @@ REFUSED = {
     "no text": (Raw(b"X\x02\x00\x00\x00\xff\xfe"), "damaged"),
     "text longer than the file": (Raw(b"X\xff\xff\xff\x7fa"), "damaged"),
     "arrays without names": ([ONE], "holds no arrays by name"),
+    "a name with a line break": ({"a\nb": ONE}, "as no program would"),
+    "a name that commands a terminal": ({"a\x1b[31m": ONE}, "as no program would"),
+    "an endless name": ({"a" * 10_000: ONE}, "as no program would"),
     "nothing": ({}, "holds no arrays by name"),
 }
 
@@ -295,6 +299,9 @@ def test_wrong_containers_are_one_sentence(case, tmp_path, monkeypatch):
 
 
 def test_what_is_no_file_is_one_sentence(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pth")
+    with pytest.raises(WeightsFileError, match="no regular file"):
+        read_weights(tmp_path / "pipe.pth")
     with pytest.raises(WeightsFileError, match="is a folder"):
         read_weights(tmp_path)
     with pytest.raises(TorchFileError, match="cannot be read"):

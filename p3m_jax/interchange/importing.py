@@ -15,6 +15,7 @@ from p3m_jax.models.state_dict import complete, list_problems, match_state_dict,
 # In files of the backbone alone, keys lack what stands before them in the whole network's.
 ENCODER_PREFIXES = {"resnet34": "resnet.", "swin": "encoder.", "vitae_s": "encoder."}
 _LEAST_SHARE = 0.1  # of a network's names; a file with fewer holds something else
+_MOST_ARRAYS = 10_000  # the networks have fewer than 1,000
 
 
 class Contents(NamedTuple):
@@ -83,9 +84,8 @@ def read_variables(path, model: str | None = None) -> Imported:
     if model is not None and model not in ENCODERS:
         raise StateDictError(f"There is no network {model!r}; choose from {', '.join(ENCODERS)}.")
     file = read_weights(path)
-    likely = identify(file.arrays)
-    best = likely[0]
-    if best.share < _LEAST_SHARE:
+    best = identify(file.arrays)[0] if len(file.arrays) <= _MOST_ARRAYS else None
+    if best is None or best.share < _LEAST_SHARE:
         some = ", ".join(sorted(file.arrays)[:3])
         raise WeightsFileError(
             f"{path}: holds none of the networks {', '.join(ENCODERS)}, but arrays such as {some}; "
@@ -157,7 +157,8 @@ def _match(path: Path, file: WeightsFile, contents: Contents) -> Imported:
             "it), but " + list_problems(problems)
         )
     dropped = Counter(_kind(contents.network, key) for key in match.dropped)
-    dropped |= Counter(f"{key} (no array)" for key in file.others)
+    if file.others:
+        dropped["values that are no arrays"] = file.others
     variables = complete(net, match)
     found = len(match.found)
     return Imported(contents, variables, found, dict(dropped), match.drawn, sorted(converted), file)

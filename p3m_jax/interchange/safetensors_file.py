@@ -17,6 +17,8 @@ from p3m_jax.files import whole_file
 
 ENDING = ".safetensors"
 _DESCRIPTION = "p3m_jax"
+# What the library and the parser raise; an AttributeError where NumPy lacks a kind of number.
+_DAMAGE = (safetensors.SafetensorError, ValueError, TypeError, AttributeError, RecursionError)
 
 
 class SafetensorsError(UserError):
@@ -52,9 +54,10 @@ def read_safetensors(path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise SafetensorsError(f"{path}: cannot be read ({reason}).") from error
-    except (safetensors.SafetensorError, ValueError, TypeError, AttributeError) as error:
+    except _DAMAGE as error:
+        reason = str(error)[:200]
         raise SafetensorsError(
-            f"{path}: is no safetensors file, or is cut off or damaged ({error}): copy it anew."
+            f"{path}: is no safetensors file, or is cut off or damaged ({reason}): copy it anew."
         ) from error
     if not isinstance(description, dict):
         raise SafetensorsError(f"{path}: its description is damaged; copy it anew.")

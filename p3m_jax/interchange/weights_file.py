@@ -16,6 +16,9 @@ NESTED = ("state_dict_ema", "state_dict", "model")
 PARALLEL = "module."  # what PyTorch's DataParallel puts before each key
 
 
+_LONGEST_KEY = 200
+
+
 class WeightsFileError(UserError):
     """A file without weights; one sentence with its path."""
 
@@ -25,14 +28,14 @@ class WeightsFile(NamedTuple):
 
     Attributes:
       arrays: {key: array} in the authors' layout.
-      others: the keys beside them whose values are no arrays.
+      others: how many values beside them are no arrays.
       form: what kind of file it is, and where in it the weights were.
       sha256, size: of the whole file, hexadecimal and in bytes.
       description: what we wrote into a safetensors file, else empty.
     """
 
     arrays: dict[str, np.ndarray]
-    others: list[str]
+    others: int
     form: str
     sha256: str
     size: int
@@ -46,8 +49,9 @@ def read_weights(path) -> WeightsFile:
       UserError: the file cannot be read, is damaged, or holds no arrays.
     """
     path = Path(path)
-    if path.is_dir():
-        raise WeightsFileError(f"{path}: is a folder; name a file (.pth, .pt, {ENDING}).")
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        state = "is a folder" if path.is_dir() else "is no regular file"
+        raise WeightsFileError(f"{path}: {state}; name a file (.pth, .pt, {ENDING}).")
     if path.suffix == ENDING:
         content, description = read_safetensors(path)
         form = "safetensors"
@@ -57,6 +61,8 @@ def read_weights(path) -> WeightsFile:
     arrays, others, place = _find_arrays(content)
     if not arrays:
         raise WeightsFileError(f"{path}: holds no arrays by name; name a file of weights.")
+    if any(len(key) > _LONGEST_KEY or not key.isprintable() for key in arrays):
+        raise WeightsFileError(f"{path}: names its arrays as no program would; name another file.")
     if all(key.startswith(PARALLEL) for key in arrays):
         arrays = {key.removeprefix(PARALLEL): array for key, array in arrays.items()}
         place = f"{place}, behind {PARALLEL}".removeprefix(", ")
@@ -66,8 +72,8 @@ def read_weights(path) -> WeightsFile:
     return WeightsFile(arrays, others, form, sha256, path.stat().st_size, description)
 
 
-def _find_arrays(content: Any) -> tuple[dict[str, np.ndarray], list[str], str]:
-    """(arrays, keys of anything else beside them, where they were)."""
+def _find_arrays(content: Any) -> tuple[dict[str, np.ndarray], int, str]:
+    """(arrays, the number of other values beside them, where they were)."""
     places = []
     while isinstance(content, dict) and len(places) < 3:
         arrays = {
@@ -76,11 +82,11 @@ def _find_arrays(content: Any) -> tuple[dict[str, np.ndarray], list[str], str]:
             if isinstance(key, str) and isinstance(value, np.ndarray)
         }
         if arrays:
-            others = [str(key) for key in content if key not in arrays]
+            others = len(content) - len(arrays)
             return arrays, others, " ".join(f"under {place}" for place in places)
         place = next((name for name in NESTED if isinstance(content.get(name), dict)), None)
         if place is None:
             break
         content = content[place]
         places.append(place)
-    return {}, [], ""
+    return {}, 0, ""
