@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections import defaultdict
 from pathlib import Path
 
@@ -164,6 +165,7 @@ def run(args: argparse.Namespace) -> int:
     for note in plan.notes:
         print(shown(note), file=sys.stderr)
     signal.signal(signal.SIGTERM, _interrupt)
+    warnings.filterwarnings("ignore", module="PIL")  # what matters is in the manifest
     started = time.monotonic()
     with open_manifest(output, plan.jobs) as manifest:
         source, settings, matting = _matte_source(args, kinds, writing, memory)

@@ -32,37 +32,42 @@ class Picture:
 
 def read(path) -> Picture:
     """Reads a picture; of an animation the first frame. `ImageError` says why it cannot be read."""
-    warnings = []
     with open_picture(path) as image:
         try:
-            image.load()
-            # A telephone's JPEG may bring further pictures, such as a depth map.
-            if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-                warnings.append(f"first of {image.n_frames} frames or pages")
+            return _read(image)
         except MemoryError:
             raise
         except Exception as error:  # there is no end to what decoders raise
             raise damaged(path, error) from None
-        try:
-            upright = ImageOps.exif_transpose(image)
-            exif = _exif(upright)
-        except DAMAGE:
-            upright, exif = image.copy(), None
-            warnings.append("damaged EXIF data, taken as upright")
-        if upright.mode.startswith("I;16"):
-            warnings.append("16 bits a channel, of which colour outputs keep 8")
-        profile = _profile(upright, warnings)
-        opacity = None
-        if upright.has_transparency_data:
-            upright = upright.convert("RGBA")
-            opacity = np.asarray(upright.getchannel("A"))
-            if opacity.min() == 255:
-                opacity = None
-            else:
-                warnings.append("transparent in parts, which are background")
-                white = Image.new("RGBA", upright.size, "white")
-                upright = Image.alpha_composite(white, upright)
-        pixels = np.ascontiguousarray(to_rgb(upright))
+
+
+def _read(image: Image.Image) -> Picture:
+    warnings = []
+    if image.mode.startswith("I;16") or any(";16" in str(tile.args) for tile in image.tile):
+        warnings.append("16 bits a channel, of which colour outputs keep 8")
+    image.load()
+    # A telephone's JPEG may bring further pictures, such as a depth map.
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+        warnings.append(f"first of {image.n_frames} frames or pages")
+    try:
+        upright = ImageOps.exif_transpose(image)
+        exif = _exif(upright)
+        damage = "exif" in image.info and not image.getexif()
+    except DAMAGE:
+        upright, exif, damage = image.copy(), None, True
+    if damage:
+        warnings.append("damaged EXIF data, taken as upright")
+    profile = _profile(upright, warnings)
+    opacity = None
+    if upright.has_transparency_data:
+        upright = upright.convert("RGBA")
+        opacity = np.asarray(upright.getchannel("A"))
+        if opacity.min() == 255:
+            opacity = None
+        else:
+            warnings.append("transparent in parts, which are background")
+            upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+    pixels = np.ascontiguousarray(to_rgb(upright))
     return Picture(pixels, opacity, profile, exif, tuple(warnings))
 
 
@@ -74,7 +79,7 @@ def _profile(image: Image.Image, warnings: list[str]) -> bytes | None:
     space = profile_space(profile)
     if space is None:
         warnings.append("damaged colour profile, left out")
-    expected = {"CMYK": "CMYK", "L": "GRAY", "LA": "GRAY"}.get(image.mode, "RGB")
+    expected = {"CMYK": "CMYK", "L": "GRAY", "LA": "GRAY", "LAB": "Lab"}.get(image.mode, "RGB")
     if space not in (None, expected):
         warnings.append(f"colour profile for {space} in a picture that is {image.mode}, left out")
     return profile if space == expected == "RGB" else None
