@@ -123,6 +123,10 @@ def save_for_inference(
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
+        needed = sum(array.nbytes for part in variables for array in part.values())
+        free = shutil.disk_usage(path.parent).free
+        if free < needed:
+            raise OSError(f"{needed / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free")
         ocp.save(
             path,
             {"parameters": dict(variables.parameters), "statistics": dict(variables.statistics)},

@@ -83,6 +83,8 @@ def test_what_a_file_holds_is_told_by_its_names(name):
         assert likely[0].share > 0.99
         others = [contents.share for contents in likely if contents.network != name]
         assert max(others) < 0.7  # the decoders have the same names
+    prefix = ENCODER_PREFIXES[name]  # a backbone whose keys have the whole network's names
+    assert identify([prefix + key for key in backbone(name)])[0][:3] == (name, "encoder", "")
     assert identify(["a", "encoder.", ""])[0].share == 0
 
 
