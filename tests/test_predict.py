@@ -456,7 +456,7 @@ def test_a_picture_too_large_for_the_memory_is_refused_with_what_it_takes(predic
     Image.new("1", (side, 10_000)).save(pictures / "large.png")
     write_image(mattes / "large.png", matte_of())
     assert predict("--max-memory", bound / 1e9) == 1
-    assert "large.png: takes about 4.0 GB; allow more with --max-memory" in capsys.readouterr().err
+    assert "large.png: takes about 3.4 GB; allow more with --max-memory" in capsys.readouterr().err
 
 
 def test_memory_is_shared_and_the_largest_goes_alone():

@@ -121,17 +121,16 @@ def test_what_is_no_picture_is_refused(matting):
         matting(picture_of(10, 10), strategy="best")
 
 
-def test_little_memory_means_a_smaller_size(checkpoint):
+def test_little_memory_means_a_smaller_size(matting):
     picture = picture_of(400, 600)
-    little = p3m_jax.load(checkpoint, memory=60_000_000)
-    matte = little.matte(picture, strategy="resize", exact_sizes=False)
+    options = {"strategy": "resize", "exact_sizes": False}
+    matte = matting.matte(picture, memory=60_000_000, **options)
     assert matte.alpha.shape == (400, 600)
     height, width = matte.network_sizes["fusion"]
     assert height * width < np.prod(bucket_size((400, 600), 0.5))
     assert "the network ran at" in matte.warnings[0]
-    assert little.compiled == 1
     with pytest.raises(MattingError, match="--max-memory"):
-        p3m_jax.load(checkpoint, memory=1000)(picture, strategy="resize")
+        matting.matte(picture, memory=1000, **options)
 
 
 def test_a_folder_by_a_checkpoint(p3m, checkpoint, matting, cache, tmp_path, capsys):

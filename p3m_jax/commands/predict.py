@@ -125,8 +125,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-memory",
         type=gigabytes,
         metavar="GB",
-        help="for all of it; pictures too large for the network's half of it run at a smaller "
-        "size, with a warning (default: three quarters of the machine's)",
+        help="for all of it, on a CPU the network, too: a picture for which it would take more runs "
+        "at a smaller size, with a warning (default: three quarters of the machine's)",
     )
     add_compilation_cache(machine)
 
@@ -241,16 +241,16 @@ def _matte_source(args, kinds, writing, memory):
     if warning:
         print(warning, file=sys.stderr)
     from p3m_jax.prediction.matting import identify, load
-    from p3m_jax.prediction.run import by_network, network_memory
+    from p3m_jax.prediction.run import by_network
 
-    matting = load(args.checkpoint, memory=network_memory(memory))
+    matting = load(args.checkpoint)
     strategy = args.strategy or "hybrid"
     settings |= {
         "strategy": strategy,
         "exact_sizes": args.exact_sizes,
         "checkpoint": identify(matting.checkpoint),
     }
-    make_matte = by_network(matting, strategy=strategy, exact_sizes=args.exact_sizes)
+    make_matte = by_network(matting, strategy=strategy, exact_sizes=args.exact_sizes, memory=memory)
     return {"make_matte": make_matte, "mattes": None}, settings, matting
 
 

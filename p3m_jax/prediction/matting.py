@@ -47,18 +47,12 @@ class Matte:
 class Matting:
     """A network ready to matte pictures: call it on one.
 
-    Args:
-      checkpoint: its weights, see `p3m_jax.checkpoint`.
-      memory: bytes that a program may take beyond the weights; larger pictures run smaller.
-
     Attributes:
-      checkpoint: as given.
-      compiled: how many programs were compiled, or found in the compilation cache.
+      checkpoint: its weights, see `p3m_jax.checkpoint`.
     """
 
-    def __init__(self, checkpoint: InferenceCheckpoint, *, memory: int | None = None):
+    def __init__(self, checkpoint: InferenceCheckpoint):
         self.checkpoint = checkpoint
-        self._memory = memory
         self._programs: dict[tuple[str, tuple[int, int]], Callable] = {}
 
     def __call__(
@@ -83,7 +77,7 @@ class Matting:
 
         Raises:
           ImageError: the file cannot be read.
-          MattingError: the network's output is no number, or memory does not suffice.
+          MattingError: the network's output is no number, or it ran out of memory.
           ValueError: an array of another kind, or an unknown strategy.
         """
         opacity = None
@@ -93,13 +87,24 @@ class Matting:
         matte = self.matte(picture, strategy=strategy, exact_sizes=exact_sizes)
         return within_opacity(matte.alpha, opacity)
 
-    def matte(self, picture: np.ndarray, *, strategy: str, exact_sizes: bool) -> Matte:
-        """The matte of an RGB uint8 (H, W, 3), with what it took; see `__call__`."""
+    def matte(
+        self,
+        picture: np.ndarray,
+        *,
+        strategy: str,
+        exact_sizes: bool,
+        memory: int | None = None,
+    ) -> Matte:
+        """The matte of an RGB uint8 (H, W, 3), with what it took; see `__call__`.
+
+        The network takes at most `memory` bytes beyond its weights: where it would take more, it
+        runs smaller, and the matte carries a warning.
+        """
         sizes, warnings = {}, []
 
         def size_at(size, ratio):
             wanted = (network_size if exact_sizes else bucket_size)(size, ratio)
-            fitting = self._fitting(_map_of(strategy, ratio), wanted)
+            fitting = self._fitting(_map_of(strategy, ratio), wanted, memory)
             if fitting != wanted:
                 warnings.append(
                     "memory: the network ran at {} x {} instead of {} x {}".format(
@@ -110,7 +115,7 @@ class Matting:
             return fitting
 
         alpha = matte_by_maps(self._predict_map, picture, strategy=strategy, size_at=size_at)
-        return Matte(alpha, sizes, tuple(warnings))
+        return Matte(alpha, sizes, tuple(dict.fromkeys(warnings)))
 
     @property
     def compiled(self) -> int:
@@ -144,37 +149,32 @@ class Matting:
             self._programs[name, size] = lowered.compile()
         return self._programs[name, size]
 
-    def _fitting(self, name: str, size: tuple[int, int]) -> tuple[int, int]:
+    def _fitting(self, name: str, size: tuple[int, int], memory: int | None) -> tuple[int, int]:
         """`size`, or the next smaller one whose program keeps within the memory."""
-        while self._memory is not None and size[0] * size[1] * _BYTES_PER_PIXEL > self._memory:
+        while memory is not None and size[0] * size[1] * _BYTES_PER_PIXEL > memory:
             needed = self._program(name, size).memory_analysis().temp_size_in_bytes
-            if needed <= self._memory:
+            if needed <= memory:
                 break
-            del self._programs[name, size]
-            fitting = smaller(size, self._memory / needed)
+            fitting = smaller(size, memory / needed) if memory > 0 else None
             if fitting is None:
                 raise MattingError(
-                    f"the network takes {needed / 1e9:.1f} GB at {size[1]} x {size[0]} pixels; "
-                    "allow more with --max-memory."
+                    f"the network takes {needed / 1e9:.1f} GB more at {size[1]} x {size[0]} "
+                    "pixels; allow more with --max-memory."
                 )
             size = fitting
         return size
 
 
-def load(path: str | os.PathLike, *, memory: int | None = None) -> Matting:
+def load(path: str | os.PathLike) -> Matting:
     """A network ready to matte pictures, from an inference checkpoint or the folder of a run.
 
         matte = p3m_jax.load("checkpoint")
         alpha = matte("photo.jpg")
 
-    Args:
-      path: the checkpoint.
-      memory: bytes that the network may take beyond its weights; default: no bound.
-
     Raises:
       CheckpointError: there is none, or it cannot be used.
     """
-    return Matting(load_for_inference(path), memory=memory)
+    return Matting(load_for_inference(path))
 
 
 def within_opacity(alpha: np.ndarray, opacity: np.ndarray | None) -> np.ndarray:

@@ -8,9 +8,10 @@ from p3m_jax.foreground import ESTIMATION_PIXELS
 
 # What is there before any picture: the interpreter, JAX, a network's weights, compiled code.
 BASE = 1_200_000_000
-# Of one pixel from decoding to writing, at the worst time of it; while estimating, of one more.
-_BYTES_PER_PIXEL = 28
-_BYTES_PER_ESTIMATED_PIXEL = 72
+# Of one pixel, measured: at the worst time, while the network runs, while colours are estimated.
+_AT_WORST, _AT_NETWORK, _AT_ESTIMATION = 22, 13, 14
+_ESTIMATED = 72  # of one estimated pixel more
+_NETWORK_SHARE = 2 / 3
 
 
 def default_memory() -> int:
@@ -26,8 +27,19 @@ def default_memory() -> int:
 
 def picture_memory(pixels: int, *, colours: bool) -> int:
     """Bytes that a picture takes on its way; `colours` where its foreground is estimated."""
-    estimated = min(pixels, ESTIMATION_PIXELS) if colours else 0
-    return pixels * _BYTES_PER_PIXEL + estimated * _BYTES_PER_ESTIMATED_PIXEL
+    estimating = pixels * _AT_ESTIMATION + min(pixels, ESTIMATION_PIXELS) * _ESTIMATED
+    return max(pixels * _AT_WORST, estimating if colours else 0)
+
+
+def network_memory(memory: int, pixels: int) -> int:
+    """Bytes that the network may take for a picture, of a run's `memory`."""
+    free = memory - BASE
+    return min(int(free * _NETWORK_SHARE), free - pixels * _AT_NETWORK)
+
+
+def pictures_memory(memory: int) -> int:
+    """Bytes that all pictures on their way may take, of a run's `memory`; a larger one is alone."""
+    return int((memory - BASE) * (1 - _NETWORK_SHARE))
 
 
 class Budget:

@@ -14,13 +14,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from p3m_jax.errors import UserError
 from p3m_jax.images import ImageError, open_picture, read_alpha
 from p3m_jax.prediction.manifest import DONE, FAILED, STARTED, Manifest
 from p3m_jax.prediction.matting import Matte, Matting, within_opacity
-from p3m_jax.prediction.memory import BASE, Budget, picture_memory
+from p3m_jax.prediction.memory import (
+    BASE,
+    Budget,
+    network_memory,
+    picture_memory,
+    pictures_memory,
+)
 from p3m_jax.prediction.outputs import Writing, judge, needs_colours, write_outputs
 from p3m_jax.prediction.pictures import Picture, read
 from p3m_jax.prediction.plan import Job
@@ -123,8 +130,7 @@ class Run:
         return self.outcome
 
     def _go_through(self, jobs, loaders, writers) -> None:
-        # Half for the network, which a single picture too large for the other half may use, too.
-        budget = Budget((self._memory - BASE) // 2, pictures=2 * self._workers + 2)
+        budget = Budget(pictures_memory(self._memory), pictures=2 * self._workers + 2)
         waiting, loading = deque(jobs), deque()
         while waiting or loading:
             while waiting and len(loading) <= self._workers:
@@ -310,11 +316,18 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def network_memory(memory: int) -> int:
-    """Bytes that the network may take of a run's `memory`."""
-    return (memory - BASE) // 2
+def by_network(matting: Matting, *, strategy: str, exact_sizes: bool, memory: int):
+    """A `make_matte` for `Run` whose `memory`, in bytes, an accelerator need not share."""
+    device = jax.local_devices()[0]
+    own = None
+    if device.platform != "cpu":
+        statistics = device.memory_stats() or {}
+        own = statistics.get("bytes_limit", 0) - statistics.get("bytes_in_use", 0) or None
 
+    def make_matte(pixels: np.ndarray) -> Matte:
+        bound = own
+        if device.platform == "cpu":
+            bound = network_memory(memory, pixels.shape[0] * pixels.shape[1])
+        return matting.matte(pixels, strategy=strategy, exact_sizes=exact_sizes, memory=bound)
 
-def by_network(matting: Matting, *, strategy: str, exact_sizes: bool):
-    """A `make_matte` for `Run`."""
-    return lambda pixels: matting.matte(pixels, strategy=strategy, exact_sizes=exact_sizes)
+    return make_matte
