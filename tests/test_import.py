@@ -217,7 +217,8 @@ def test_other_kinds_of_numbers_become_float32(tmp_path):
 
 def test_safetensors_bring_back_every_bit(tmp_path, p3m, capsys):
     name = "vitae_s"  # whose random features travel too
-    description = describe(name, synthetic=True, provenance={"step": 7, "data": "drawn"})
+    past = {"step": 7, "data": "drawn", "imported_from": {"file": "theirs.pth"}}
+    description = describe(name, synthetic=True, provenance=past)
     save_for_inference(tmp_path / "ours", golden_variables(name), description)
     assert p3m("export", tmp_path / "ours", "-o", tmp_path / "out.safetensors") == 0
     assert "vitae_s of step 7" in capsys.readouterr().out
@@ -233,6 +234,7 @@ def test_safetensors_bring_back_every_bit(tmp_path, p3m, capsys):
     assert back.synthetic  # a demonstration stays one
     assert back.provenance["data"] == "drawn"
     assert back.provenance["imported_from"]["form"] == "safetensors"
+    assert back.provenance["imported_from"]["imported_from"] == {"file": "theirs.pth"}
     back_again = state_dict_from_variables(back.network, back.variables)
     first, _ = read_safetensors(tmp_path / "out.safetensors")
     assert {k: v.tobytes() for k, v in back_again.items()} == {

@@ -112,14 +112,15 @@ def write_zip(path, value, *, compress=False, byteorder="little", change=None) -
             archive.writestr(name, content)
 
 
-def write_legacy(path, value, head=LEGACY_HEAD) -> None:
-    """The legacy container."""
+def write_legacy(path, value, head=LEGACY_HEAD, keys=None) -> None:
+    """The legacy container; `keys` stands in for the list of storages if given."""
     pickler = Pickler(legacy=True)
     described = pickler.dump(value)
     with path.open("wb") as file:
         for part in head:
             file.write(Pickler().dump(part))
         file.write(described)
-        file.write(Pickler().dump([str(i) for i in range(len(pickler.storages))]))
+        listed = [str(i) for i in range(len(pickler.storages))]
+        file.write(Pickler().dump(listed if keys is None else keys))
         for storage in pickler.storages:
             file.write(struct.pack("<q", storage.size) + storage.tobytes())

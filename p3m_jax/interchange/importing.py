@@ -110,7 +110,7 @@ def import_weights(path, output, model: str | None = None) -> Imported:
     """
     imported = read_variables(path, model)
     contents, file = imported.contents, imported.file
-    source = {
+    source: dict[str, Any] = {
         "file": Path(path).name,
         "bytes": file.size,
         "sha256": file.sha256,
@@ -119,14 +119,15 @@ def import_weights(path, output, model: str | None = None) -> Imported:
         "drawn": imported.drawn,
         "converted": imported.converted,
     }
-    written_by_us = file.description
-    provenance: dict[str, Any] = {"imported_from": source}
-    if isinstance(written_by_us.get("provenance"), dict):
-        provenance = {**written_by_us["provenance"], **provenance}
+    # Of a file that we wrote, where its weights came from stays known.
+    before = file.description.get("provenance")
+    before = before if isinstance(before, dict) else {}
+    if "imported_from" in before:
+        source["imported_from"] = before["imported_from"]
     description = describe(
         contents.network,
-        synthetic=bool(written_by_us.get("synthetic", False)),
-        provenance=provenance,
+        synthetic=bool(file.description.get("synthetic")),
+        provenance={**before, "imported_from": source},
         part=contents.part,
     )
     save_for_inference(output, imported.variables, description)

@@ -183,7 +183,8 @@ def _read_legacy(data) -> Any:
 
     read_pickle(file, _find_global, count_only)
     keys = read_pickle(file, _find_global)
-    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(counts):
+    texts = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+    if not texts or sorted(keys) != sorted(counts):
         raise PickleError("does not hold the storages that it names")
     places, position = {}, file.tell()
     for key in keys:

@@ -14,8 +14,6 @@ from p3m_jax.interchange.torch_file import read_torch_file
 # authors' programs take of a file that holds both.
 NESTED = ("state_dict_ema", "state_dict", "model")
 PARALLEL = "module."  # what PyTorch's DataParallel puts before each key
-
-
 _LONGEST_KEY = 200
 
 
@@ -76,17 +74,16 @@ def _find_arrays(content: Any) -> tuple[dict[str, np.ndarray], int, str]:
     """(arrays, the number of other values beside them, where they were)."""
     places = []
     while isinstance(content, dict) and len(places) < 3:
-        arrays = {
-            key: value
-            for key, value in content.items()
-            if isinstance(key, str) and isinstance(value, np.ndarray)
-        }
-        if arrays:
-            others = len(content) - len(arrays)
-            return arrays, others, " ".join(f"under {place}" for place in places)
         place = next((name for name in NESTED if isinstance(content.get(name), dict)), None)
         if place is None:
             break
         content = content[place]
-        places.append(place)
-    return {}, 0, ""
+        places.append(f"under {place}")
+    if not isinstance(content, dict):
+        return {}, 0, ""
+    arrays = {
+        key: value
+        for key, value in content.items()
+        if isinstance(key, str) and isinstance(value, np.ndarray)
+    }
+    return arrays, len(content) - len(arrays), " ".join(places)

@@ -15,49 +15,31 @@ from p3m_jax.errors import UserError
 _BLOCK = {0: "first.convolution", 1: "first.norm", 3: "second.convolution", 4: "second.norm"}
 _BLOCK |= {6: "third.convolution", 7: "third.norm"}
 _HEAD = {index: _BLOCK[index] for index in (0, 1, 3, 4)}
+_FUSE = {"conv1": "fuse.convolution", "bn1": "fuse.norm"}
+_TFI = {"transform": "project", **_FUSE}
+_SBFI = {"transform1": "project_matting", "transform2": "project_shallow", **_FUSE}
+_DBFI = {"transform1": "project_semantic", "transform2": "project_deep", "conv2": "side", **_FUSE}
 
 
-def _decoder(prefix: str) -> list[tuple[str, str]]:
+def _decoders(prefix: str) -> list[tuple[str, str]]:
     """The layers of the decoders, which have the same names in all networks, behind `prefix`."""
-    semantic, matting = "semantic_decoder", "matting_decoder"
-    return [
-        *(
-            (f"{prefix}decoder{{level+1}}_{short}.{index}", f"{long}.block{{level+1}}.{layer}")
-            for short, long in (("g", semantic), ("l", matting))
-            for index, layer in _BLOCK.items()
-        ),
-        *(
-            (f"{prefix}decoder0_g.{index}", f"{semantic}.head.{layer}")
-            for index, layer in (_HEAD | {6: "third"}).items()
-        ),
-        *((f"{prefix}decoder0_l.{index}", f"{matting}.{layer}") for index, layer in _HEAD.items()),
-        (f"{prefix}decoder_final_g", f"{semantic}.head.logits"),
-        (f"{prefix}decoder_final_l", f"{matting}.alpha"),
-        *(
-            (
-                f"{prefix}{their_module}_{{level}}.{theirs}",
-                f"{decoder}.{their_module}{{level}}.{ours}",
-            )
-            for decoder, their_module, layers in (
-                (matting, "tfi", {"transform": "project"}),
-                (
-                    matting,
-                    "sbfi",
-                    {"transform1": "project_matting", "transform2": "project_shallow"},
-                ),
-                (
-                    semantic,
-                    "dbfi",
-                    {
-                        "transform1": "project_semantic",
-                        "transform2": "project_deep",
-                        "conv2": "side",
-                    },
-                ),
-            )
-            for theirs, ours in ({"conv1": "fuse.convolution", "bn1": "fuse.norm"} | layers).items()
-        ),
-    ]
+    layers = [("decoder_final_g", "semantic_decoder.head.logits")]
+    layers += [("decoder_final_l", "matting_decoder.alpha")]
+    layers += [("decoder0_g.6", "semantic_decoder.head.third")]
+    for index, ours in _HEAD.items():
+        layers += [(f"decoder0_g.{index}", f"semantic_decoder.head.{ours}")]
+        layers += [(f"decoder0_l.{index}", f"matting_decoder.{ours}")]
+    for index, ours in _BLOCK.items():
+        block = f"block{{level+1}}.{ours}"
+        layers += [(f"decoder{{level+1}}_g.{index}", f"semantic_decoder.{block}")]
+        layers += [(f"decoder{{level+1}}_l.{index}", f"matting_decoder.{block}")]
+    modules = {"tfi": ("matting", _TFI), "sbfi": ("matting", _SBFI), "dbfi": ("semantic", _DBFI)}
+    for module, (decoder, names) in modules.items():
+        for theirs, ours in names.items():
+            layers += [
+                (f"{module}_{{level}}.{theirs}", f"{decoder}_decoder.{module}{{level}}.{ours}")
+            ]
+    return [(prefix + theirs, ours) for theirs, ours in layers]
 
 
 # Layers with arrays of their own: of convolutions, linear layers and norms.
@@ -69,7 +51,7 @@ LAYERS = {
         ("resnet.layer{stage+1}.{block}.bn{i}", "encoder.stages.{stage}.{block}.norm{i}"),
         ("resnet.layer{stage+1}.{block}.downsample.0", "encoder.stages.{stage}.{block}.skip"),
         ("resnet.layer{stage+1}.{block}.downsample.1", "encoder.stages.{stage}.{block}.skip_norm"),
-        *_decoder(""),
+        *_decoders(""),
     ],
     "swin": [
         ("encoder.patch_embed.proj{i+1}", "encoder.stem{i}"),
@@ -91,7 +73,7 @@ LAYERS = {
         *((f"encoder.layers.{i}.downsample.norm", f"encoder.norms.{i}") for i in range(3)),
         ("encoder.norm", "encoder.norms.3"),
         ("encoder.layers.{stage}.downsample.linear", "encoder.widen.{stage}"),
-        *_decoder("decoder."),
+        *_decoders("decoder."),
     ],
     "vitae_s": [
         ("encoder.layers.0.RC.proj{i+1}", "encoder.stem{i}"),
@@ -118,7 +100,7 @@ LAYERS = {
                 ("PCM.6", "parallel.convolution2"),
             )
         ),
-        *_decoder("decoder."),
+        *_decoders("decoder."),
     ],
 }
 
