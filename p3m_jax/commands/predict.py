@@ -125,8 +125,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-memory",
         type=gigabytes,
         metavar="GB",
-        help="for all of it, on a CPU the network, too: a picture for which it would take more runs "
-        "at a smaller size, with a warning (default: three quarters of the machine's)",
+        help="for all of it, on a CPU the network, too: where a picture would need more, the "
+        "network runs smaller, with a warning (default: three quarters of the machine's)",
     )
     add_compilation_cache(machine)
 
