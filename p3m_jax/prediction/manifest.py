@@ -8,6 +8,7 @@ line that a killed run left unfinished does not. At the end of a run one line ea
 import contextlib
 import json
 import os
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -97,7 +98,15 @@ def open_manifest(folder: Path, jobs: Iterable[Job]) -> Iterator[Manifest]:
 
     Temporary files that a killed run left where `jobs` will write are removed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise PlanError(
+            f"{folder}: outputs cannot be written there ({error.strerror}); make room, or name "
+            "another folder."
+        ) from None
     with _locked(folder):
         for place in {folder, *(folder / p.parent for j in jobs for p in j.outputs.values())}:
             remove_leftovers(place)
@@ -113,12 +122,15 @@ def _locked(folder: Path) -> Iterator[None]:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(OSError):  # a file system without locks does not guard it either
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise PlanError(
+                    f"{folder}: another process is writing there; wait for it, or name another "
+                    "folder."
+                ) from None
         yield
-    except BlockingIOError:
-        raise PlanError(
-            f"{folder}: another process is writing there; wait for it, or name another folder."
-        ) from None
     finally:
         os.close(handle)
 
