@@ -121,12 +121,11 @@ class Run:
             finally:
                 loaders.shutdown(wait=False, cancel_futures=True)
                 writers.shutdown(wait=True)
-        for future in self._written:  # that were finished while the run was ending
-            error = future.exception()
-            if isinstance(error, _DiskError):
+        while self._written:  # what was finished while the run was ending
+            try:
+                self._collect()
+            except _DiskError as error:
                 self.outcome.stopped = str(error)
-            elif error is not None:
-                raise error
         return self.outcome
 
     def _go_through(self, jobs, loaders, writers) -> None:
@@ -139,7 +138,8 @@ class Run:
                     break
                 job = waiting.popleft()
                 loading.append((job, needed, loaders.submit(self._load, job, needed)))
-            self._look_at_written()
+            while self._written and self._written[0].done():
+                self._collect()
             if not loading:
                 budget.wait(0.2)  # for a picture to be written
                 continue
@@ -153,12 +153,14 @@ class Run:
             self._written.append(future)
             del matted, future
         while self._written:
-            self._written[0].exception()
-            self._look_at_written()
+            self._collect()
 
-    def _look_at_written(self) -> None:
-        while self._written and self._written[0].done():
-            self._written.popleft().result()
+    def _collect(self) -> None:
+        """Waits for the picture that was first given to be written, and counts it."""
+        written = self._written.popleft().result()
+        if written is not None:
+            self.outcome.done += 1
+            self.outcome.warnings += written
 
     def _load(self, job: Job, needed: int) -> _Loaded | None:
         """Reads a picture, in a thread; None if it is done already."""
@@ -221,8 +223,10 @@ class Run:
             self.outcome.network_seconds += seconds
         return loaded, matte, seconds
 
-    def _finish(self, job: Job, loaded: _Loaded, matte: Matte, seconds: float) -> None:
-        """Writes the outputs of a picture, in a thread."""
+    def _finish(
+        self, job: Job, loaded: _Loaded, matte: Matte, seconds: float
+    ) -> list[tuple[Path, str]] | None:
+        """Writes the outputs of a picture, in a thread; returns its warnings, None if it failed."""
         started = time.perf_counter()
         alpha = within_opacity(matte.alpha, loaded.picture.opacity)
         transition, found = judge(alpha)
@@ -257,10 +261,9 @@ class Run:
             if getattr(error, "errno", None) in _FATAL:
                 raise _DiskError(f"{error.filename or job.source}: {error.strerror}") from None
             self._fail(job, error, **values)
-            return
-        self.outcome.done += 1
-        self.outcome.warnings += [(job.source, sentence) for sentence in warnings]
+            return None
         self._bar.update()
+        return [(job.source, sentence) for sentence in warnings]
 
     def _fail(self, job: Job, error: Exception, **values) -> None:
         reason = str(error)
