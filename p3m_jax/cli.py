@@ -7,7 +7,7 @@ import sys
 
 from p3m_jax import __version__
 
-COMMANDS = ("check", "estimate", "synthesize", "evaluate", "predict", "import", "export")
+COMMANDS = ("check", "estimate", "synthesize", "evaluate", "predict", "import", "export", "doctor")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,0 +1,151 @@
+"""`p3m doctor`: what this installation is, what it runs on, and whether it works."""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import time
+from pathlib import Path
+
+import p3m_jax
+from p3m_jax.commands.options import add_compilation_cache, at_least
+
+HELP = "show versions, devices and caches, and time one forward pass; uses no network connection"
+
+# By the names of their packages; the second half only training needs.
+PACKAGES = ("jax", "jaxlib", "flax", "orbax-checkpoint", "numpy", "scipy", "pillow")
+PACKAGES += ("opencv-python-headless", "pymatting", "safetensors")
+TRAINING = ("tensorflow-cpu", "tensorflow", "optax", "matplotlib")
+
+EPILOG = "Exit code: 0 all is well, 1 something is wrong; the last lines say what."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's options."""
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "--checkpoint",
+        metavar="PATH",
+        help="weights to time (default: ResNet-34 with fresh ones, as fast as trained ones)",
+    )
+    parser.add_argument(
+        "--size",
+        type=at_least(32),
+        default=512,
+        metavar="N",
+        help="side of the picture to time in pixels, cut to a multiple of 32 (512)",
+    )
+    add_compilation_cache(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Reports; returns 1 where an accelerator lies idle or the forward pass fails."""
+    from p3m_jax.compilation import keep_compiled
+
+    warning = keep_compiled(args.compilation_cache)
+    problems = [warning] if warning else []
+    _show_versions()
+    problems += _show_devices()
+    _show_caches()
+    problems += _time_forward(args.checkpoint, args.size // 32 * 32)
+    print("\n" + ("\n".join(f"PROBLEM: {text}" for text in problems) or "All is well."))
+    return 1 if problems else 0
+
+
+def _section(title: str, rows: dict[str, str]) -> None:
+    print(f"\n{title}" if title != "Versions" else title)
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        print(f"  {name:<{width}}  {value}")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _show_versions() -> None:
+    rows = {
+        "p3m-jax": f"{p3m_jax.__version__} in {Path(p3m_jax.__file__).parent}",
+        "Python": f"{platform.python_version()} on {platform.platform()}",
+    }
+    rows |= {name: _version(name) or "MISSING" for name in PACKAGES}
+    training = {name: _version(name) for name in TRAINING}
+    found = ", ".join(f"{name} {version}" for name, version in training.items() if version)
+    lacking = not (training["tensorflow-cpu"] or training["tensorflow"]) or not training["optax"]
+    rows["to train"] = found + ('; incomplete: pip install -e ".[train]"' if lacking else "")
+    _section("Versions", rows)
+
+
+def _show_devices() -> list[str]:
+    import jax
+
+    from p3m_jax.accelerators import unused_accelerators
+
+    devices = jax.devices()
+    rows = {
+        "used": f"{len(devices)} x {devices[0].device_kind} ({jax.default_backend()})",
+        "cores": f"{len(os.sched_getaffinity(0))} of {os.cpu_count()}"
+        if hasattr(os, "sched_getaffinity")
+        else str(os.cpu_count()),
+    }
+    statistics = devices[0].memory_stats() or {}
+    if "bytes_limit" in statistics:
+        rows["memory of one"] = f"{statistics['bytes_limit'] / 1e9:.1f} GB"
+    rows["memory"] = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.1f} GB"
+    for name in ("JAX_PLATFORMS", "XLA_FLAGS", "CUDA_VISIBLE_DEVICES"):
+        if name in os.environ:
+            rows[name] = os.environ[name]
+    unused = unused_accelerators(device.platform for device in devices)
+    rows["not used"] = ", ".join(finding.kind for finding in unused) or "nothing that shows"
+    _section("Devices", rows)
+    return [f"{finding.kind} is there but not used. {finding.reason}" for finding in unused]
+
+
+def _show_caches() -> None:
+    import jax
+
+    folder = jax.config.jax_compilation_cache_dir
+    if not jax.config.jax_enable_compilation_cache or not folder:
+        _section("Caches", {"compiled programs": "not kept"})
+        return
+    sizes = [path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()]
+    _section(
+        "Caches",
+        {"compiled programs": f"{folder}: {len(sizes)} files, {sum(sizes) / 1e6:.0f} MB"},
+    )
+
+
+def _time_forward(path: str | None, size: int) -> list[str]:
+    import numpy as np
+
+    from p3m_jax.checkpoint import load_for_inference, predict
+    from p3m_jax.models.network import network
+
+    if path:
+        checkpoint = load_for_inference(path)
+        net, variables = checkpoint.network, checkpoint.variables
+        source = str(checkpoint.path)
+    else:
+        net = network("resnet34")
+        variables, source = net.initialize(0), "fresh ones, no model"
+    pictures = np.random.default_rng(0).integers(0, 256, (1, size, size, 3)).astype(np.float32)
+    start = time.perf_counter()
+    maps = predict(net, variables, pictures)
+    first = time.perf_counter() - start
+    start = time.perf_counter()
+    predict(net, variables, pictures)
+    _section(
+        "One forward pass",
+        {
+            "network": f"{net.name}, weights: {source}",
+            "picture": f"{size} x {size}",
+            "first": f"{first:.2f} s, with what had to be compiled",
+            "second": f"{time.perf_counter() - start:.2f} s",
+        },
+    )
+    if all(np.isfinite(values).all() for values in maps.values()):
+        return []
+    return ["the forward pass gave numbers that are not finite; the weights may be damaged."]

@@ -1,0 +1,94 @@
+"""`p3m doctor`, and how it finds accelerators that lie idle."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from p3m_jax.accelerators import unused_accelerators
+from p3m_jax.checkpoint import describe, save_for_inference
+from p3m_jax.models.network import network
+
+NVIDIA, TPU = "dev/nvidia0", "dev/accel0"
+
+
+def findings(tmp_path, traces, used=("cpu",), packages=("jax",), environment=()):
+    for trace in traces:
+        path = tmp_path / trace
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    found = unused_accelerators(
+        used, root=tmp_path, packages=packages, environment=dict(environment)
+    )
+    return {finding.kind: finding.reason for finding in found}
+
+
+def test_a_machine_without_accelerators_lacks_none(tmp_path):
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "nvidia-caps").mkdir()
+    assert findings(tmp_path, []) == {}
+
+
+def test_a_used_accelerator_is_no_finding(tmp_path):
+    assert findings(tmp_path, [NVIDIA], used=("gpu",)) == {}
+    assert findings(tmp_path, [TPU], used=("tpu",), packages=("libtpu",)) == {
+        "NVIDIA GPU": 'JAX\'s package for it is not installed: pip install -e ".[cuda]".'
+    }
+
+
+@pytest.mark.parametrize(
+    ("packages", "environment", "expected"),
+    [
+        (("jax",), {}, "not installed"),
+        (("jax-cuda13-plugin",), {"JAX_PLATFORMS": "cpu"}, "JAX_PLATFORMS=cpu keeps"),
+        (("jax-cuda13-plugin",), {"CUDA_VISIBLE_DEVICES": ""}, "CUDA_VISIBLE_DEVICES hides"),
+        (("jax-cuda13-plugin",), {"JAX_PLATFORMS": "cuda,cpu"}, "driver"),
+    ],
+)
+def test_why_a_gpu_is_not_used(tmp_path, packages, environment, expected):
+    found = findings(tmp_path, [NVIDIA], packages=packages, environment=environment)
+    assert expected in found["NVIDIA GPU"]
+
+
+def doctor(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "p3m_jax.cli", "doctor", "--size", "64", *map(str, arguments)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_doctor_times_a_checkpoint_and_keeps_the_program(tmp_path):
+    net = network("resnet34")
+    description = describe(net.name, synthetic=False, provenance={})
+    save_for_inference(tmp_path / "weights", net.initialize(0), description)
+    cache = tmp_path / "compiled"
+    run = doctor("--checkpoint", tmp_path / "weights", "--compilation-cache", cache)
+    assert run.returncode == 0, run.stderr
+    assert str(tmp_path / "weights") in run.stdout
+    assert "64 x 64" in run.stdout
+    assert f"{cache}: 0 files" in run.stdout
+    assert run.stdout.endswith("All is well.\n")
+    assert any(cache.iterdir())
+
+
+def test_doctor_names_what_is_wrong(tmp_path):
+    net = network("resnet34")
+    variables = net.initialize(0)
+    variables.parameters["matting_decoder.alpha.bias"][:] = float("nan")
+    description = describe(net.name, synthetic=False, provenance={})
+    save_for_inference(tmp_path / "weights", variables, description)
+    blocked = tmp_path / "file"
+    blocked.touch()
+    run = doctor("--checkpoint", tmp_path / "weights", "--compilation-cache", blocked)
+    assert run.returncode == 1
+    assert run.stdout.count("PROBLEM") == 2
+    assert "are not kept" in run.stdout
+    assert "not finite" in run.stdout
+    missing = doctor("--checkpoint", tmp_path / "nothing")
+    assert missing.returncode == 1
+    assert len(missing.stderr.strip().splitlines()) == 1
+    assert "nothing: there is no such checkpoint" in missing.stderr
