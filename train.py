@@ -24,6 +24,12 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The run's folder (default: runs/ and a name after the configuration)."
 )
+_COMPILATION_CACHE = flags.DEFINE_string(
+    "compilation_cache",
+    None,
+    "Folder that keeps compiled programs, so that a run that goes on need not compile again, or "
+    "off (default: $JAX_COMPILATION_CACHE_DIR, else p3m-jax/compiled in ~/.cache).",
+)
 flags.mark_flag_as_required("config")
 
 
@@ -79,10 +85,14 @@ def main(argv) -> int:
     logging.set_verbosity(logging.ERROR)
     # Imported once the flags are read, so that --help is quick.
     from p3m_jax.commands import one_sentence_errors
+    from p3m_jax.compilation import keep_compiled
     from p3m_jax.training.loop import train
 
     config = _configuration()
     workdir = Path(_WORKDIR.value) if _WORKDIR.value else _default_workdir(config)
+    warning = keep_compiled(_COMPILATION_CACHE.value)
+    if warning:
+        print(warning, file=sys.stderr)
     with one_sentence_errors():
         train(config, workdir)
     return 0

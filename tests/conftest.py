@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,12 @@ import pytest
 
 GOLDENS = Path(__file__).parent / "goldens"
 SHORT = {"resnet34": "r34", "swin": "swin", "vitae_s": "vitae"}
+
+
+def pytest_configure(config):
+    # Commands keep compiled programs in the user's folder unless this says otherwise.
+    compiled = config.cache.mkdir("compiled")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled))
 
 
 @functools.cache

@@ -80,8 +80,9 @@ def test_gradient_norms_equal_the_recorded_ones(steps):
     }
     # The noise of the published program itself. Computing in float64 instead of float32 it moves
     # Swin's norms by 1.9e-3 in the median; two runs that differ by the memory layout and by a
-    # factor 1 + 3e-7 on the input differ by up to 1.2e-2 in Swin's norms, by 0.9e-2 in ResNet's.
-    median, bound = {"resnet34": (1e-3, 1e-2), "swin": (2e-3, 1.2e-2), "vitae_s": (1e-3, 1e-2)}[name]
+    # factor 1 + 3e-7 on the input differ by up to 1.2e-2 in Swin's norms, by 0.9e-2 in ResNet's
+    # and by 0.4e-2 in ViTAE's.
+    median, bound = (2e-3, 1.2e-2) if name == "swin" else (1e-3, 1e-2)
     assert np.median(list(significant.values())) < median
     assert {key: error for key, error in significant.items() if error > bound} == {}
     for key in recorded.keys() - significant.keys():

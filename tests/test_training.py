@@ -19,6 +19,7 @@ from p3m_jax.checkpoint import load_for_inference
 from p3m_jax.configs import common
 from p3m_jax.data.layouts import training_set
 from p3m_jax.data.synthetic import write_synthetic_set
+from p3m_jax.models.network import ENCODERS
 from p3m_jax.training.errors import ConfigurationError, RunFolderError
 from p3m_jax.training.log import read_log
 from p3m_jax.training.run_folder import claim_data, claim_run_folder
@@ -279,7 +280,7 @@ def test_settings_that_cannot_work_are_named(settings, sentence):
         check_settings(config)
 
 
-@pytest.mark.parametrize("network", ["swin", "resnet34"])
-@pytest.mark.parametrize("name", ["", "demonstration", "smoke"])
+@pytest.mark.parametrize("network", sorted(ENCODERS))
+@pytest.mark.parametrize("name", sorted(common.VARIANTS))
 def test_the_variants_can_work(network, name):
     check_settings(common.variant(network, name))

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from p3m_jax.commands import one_sentence_errors
-from p3m_jax.commands.options import at_least
+from p3m_jax.commands.options import add_compilation_cache, at_least
 
 HELP = "score a checkpoint, or any program's mattes, on a test set or a folder pair"
 
@@ -71,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="scoring threads",
     )
+    add_compilation_cache(how)
     out = parser.add_argument_group("output")
     out.add_argument("-o", "--output", required=True, metavar="DIR", help="a new or empty folder")
     out.add_argument(
@@ -178,6 +179,7 @@ def _evaluate_predictions(args: argparse.Namespace, dataset):
 
 def _evaluate_checkpoint(args: argparse.Namespace, dataset, output: Path):
     from p3m_jax.checkpoint import load_for_inference
+    from p3m_jax.compilation import keep_compiled
     from p3m_jax.evaluation.evaluator import (
         Worst,
         check_sizes,
@@ -190,6 +192,9 @@ def _evaluate_checkpoint(args: argparse.Namespace, dataset, output: Path):
     from p3m_jax.images import write_image
 
     check_sizes(dataset)  # before the network is loaded
+    warning = keep_compiled(args.compilation_cache)
+    if warning:
+        print(warning, file=sys.stderr)
     checkpoint = load_for_inference(args.checkpoint)
     protocol = find_protocol(args.protocol or "ours")
     marks = {
