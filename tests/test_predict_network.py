@@ -12,7 +12,7 @@ from PIL import Image
 
 import p3m_jax
 from p3m_jax.checkpoint import describe, load_for_inference, save_for_inference
-from p3m_jax.compilation import default_cache
+from p3m_jax.compilation import default_cache, keep_compiled
 from p3m_jax.evaluation.inference import matte_picture, network_size
 from p3m_jax.images import write_image
 from p3m_jax.models.network import network
@@ -198,10 +198,15 @@ def test_a_second_start_compiles_nothing(checkpoint, tmp_path):
     assert "Persistent compilation cache hit for 'jit_maps'" in second.stderr
     alphas = [(tmp_path / out / "alpha" / "a.png").read_bytes() for out in ("first", "second")]
     assert alphas[0] == alphas[1]
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning(cache, tmp_path):
+    assert keep_compiled(cache) is None
     (tmp_path / "file").write_text("")
-    third = start(checkpoint, tmp_path, "third", tmp_path / "file")
-    assert third.returncode == 0
-    assert "Compiled programs are not kept" in third.stderr
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert "Compiled programs are not kept" in keep_compiled(str(folder))
+        assert not jax.config.jax_enable_compilation_cache
+    assert keep_compiled("off") is None
 
 
 def test_the_cache_is_where_the_system_keeps_caches(monkeypatch, tmp_path):

@@ -22,7 +22,7 @@ _COMPUTED = {
     "detail": ("detail",),
 }
 # More than any of the networks takes; a size below its share of memory needs no closer look.
-_BYTES_PER_PIXEL = 2500
+_BYTES_PER_PIXEL = 3000
 
 
 class MattingError(UserError):
