@@ -7,16 +7,16 @@ import jax.numpy as jnp
 SCORES = 2**21
 
 
-def attention(q: jax.Array, k: jax.Array, v: jax.Array, *, scores: int = SCORES) -> jax.Array:
+def attention(q: jax.Array, k: jax.Array, v: jax.Array, *, scores: int | None = None) -> jax.Array:
     """softmax(q k^T / sqrt(d)) v, for q, k, v of (B, heads, n, d).
 
     Exact: the queries go in blocks of rows, each against all keys, so that a head never holds more
-    than `scores` of the n x n numbers (one row at least). Their gradient goes by the same blocks
-    and computes the rows again instead of keeping them.
+    than `scores` (None: `SCORES`) of the n x n numbers, one row at least. The gradient goes by the
+    same blocks and computes the rows again instead of keeping them.
     """
     batch, heads, n, d = q.shape
     q = q * d**-0.5
-    blocks = -(-n // max(1, scores // n))
+    blocks = -(-n // max(1, (scores or SCORES) // n))
     if blocks == 1:
         return _attend(q, k, v)
     rows = -(-n // blocks)
