@@ -445,7 +445,7 @@ def test_a_full_disk_ends_the_run_and_the_rest_follows(folders, tmp_path, p3m, c
         assert p3m(*arguments) == 0
         assert len(list((disk / "out" / "cutout").rglob("*.png"))) == 15
     finally:
-        subprocess.run(["umount", str(disk)], check=False)
+        subprocess.run(["umount", "--lazy", str(disk)], check=False)
 
 
 def test_a_picture_too_large_for_the_memory_is_refused_with_what_it_takes(predict, folders, capsys):
