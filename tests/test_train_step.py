@@ -164,16 +164,18 @@ import jax
 import numpy as np
 import optax
 
+from p3m_jax.models import attention
 from p3m_jax.models.network import network
 from p3m_jax.training.state import initial_state
 from p3m_jax.training.step import make_train_step
 
-devices = int(sys.argv[1])
+name, devices = sys.argv[1], int(sys.argv[2])
+attention.SCORES = 200  # so that ViTAE-S goes in blocks, too
 assert jax.device_count() == devices
 mesh = jax.make_mesh((devices,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
 everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 over_batch = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
-net, optimizer = network("resnet34"), optax.adam(1e-5)
+net, optimizer = network(name), optax.adam(1e-5)
 state = jax.device_put(initial_state(net, optimizer, net.initialize(0)), everywhere)
 rng = np.random.default_rng(0)
 batch = {name: rng.integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
@@ -186,19 +188,21 @@ compiled = step.lower(state, batch).compile()
 text = compiled.as_text()
 assert devices == 1 or "all-reduce" in text
 assert not re.search(r"all-gather|all-to-all|collective-permute", text)
+assert name != "vitae_s" or "while" in text
 state, terms = compiled(state, batch)
 print(*(float(terms[name]) for name in sorted(terms)))
-print(float(state.statistics["encoder.stem_norm.mean"].sum()))
+print(float(state.statistics["matting_decoder.block4.first.norm.mean"].sum()))
 """
 
 
 @pytest.mark.slow
-def test_two_devices_take_the_same_step_and_gather_no_batch():
+@pytest.mark.parametrize("name", ["resnet34", "vitae_s"])
+def test_two_devices_take_the_same_step_and_gather_no_batch(name):
     printed = []
     for devices in (1, 2):
         flags = f"--xla_force_host_platform_device_count={devices}"
         run = subprocess.run(
-            [sys.executable, "-c", TWO_DEVICES, str(devices)],
+            [sys.executable, "-c", TWO_DEVICES, name, str(devices)],
             env={**os.environ, "XLA_FLAGS": flags},
             capture_output=True,
             text=True,

@@ -8,7 +8,7 @@ import pytest
 
 from p3m_jax.models.attention import attention, linear_attention
 from p3m_jax.models.grouped import convolve
-from p3m_jax.models.network import network
+from p3m_jax.models.network import Variables, network
 
 
 def plain_attention(q, k, v):
@@ -67,6 +67,21 @@ def test_no_full_matrix_even_in_training():
     assert compiled.memory_analysis().temp_size_in_bytes < 4 * tokens**2 / 2
 
 
+def test_the_network_at_full_size_holds_no_full_matrix():
+    height, width = 1600, 1088
+    net = network("vitae_s")
+    pictures = jax.ShapeDtypeStruct((1, height, width, 3), np.float32)
+    shallow = height * width * 32  # the largest map
+
+    def loss(parameters, statistics, pictures):
+        outputs, _ = net.apply(Variables(parameters, statistics), pictures, train=True)
+        return jnp.sum(outputs.fusion)
+
+    for program in (loss, jax.grad(loss)):
+        traced = jax.make_jaxpr(program)(*net.shapes, pictures)
+        assert largest_array(traced.jaxpr) == shallow
+
+
 def test_linear_attention_is_the_published_formula():
     rng = np.random.default_rng(1)
     q, k, v = rng.standard_normal((3, 2, 11, 6)) / 2
@@ -79,6 +94,12 @@ def test_linear_attention_is_the_published_formula():
     expected = weights @ v / (weights.sum(-1, keepdims=True) + 1e-8)
     y = linear_attention(*(jnp.asarray(values, jnp.float32) for values in (q, k, v, features)))
     np.testing.assert_allclose(y, expected, rtol=1e-5)
+
+
+def test_linear_attention_stands_what_underflows():
+    far = jnp.full((1, 3, 64), 10.0)
+    y = linear_attention(far, far, jnp.ones((1, 3, 64)), jnp.zeros((32, 64)))
+    np.testing.assert_array_equal(y, 0)
 
 
 def test_random_features_are_orthogonal_and_follow_the_seed():

@@ -11,18 +11,19 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array, *, scores: int | None = 
     """softmax(q k^T / sqrt(d)) v, for q, k, v of (B, heads, n, d).
 
     Exact: the queries go in blocks of rows, each against all keys, so that a head never holds more
-    than `scores` (None: `SCORES`) of the n x n numbers, one row at least. The gradient goes by the
-    same blocks and computes the rows again instead of keeping them.
+    than `scores` (None: `SCORES`) of a picture's n x n numbers, one row at least. The gradient goes
+    by the same blocks and computes the rows again instead of keeping them.
     """
     batch, heads, n, d = q.shape
     q = q * d**-0.5
     blocks = -(-n // max(1, (scores or SCORES) // n))
+    attend = jax.checkpoint(_attend)
     if blocks == 1:
-        return _attend(q, k, v)
+        return attend(q, k, v)
     rows = -(-n // blocks)
     q = jnp.pad(q, [(0, 0), (0, 0), (0, blocks * rows - n), (0, 0)])
     q = jnp.moveaxis(q.reshape(batch, heads, blocks, rows, d), 2, 0)
-    y = jax.lax.map(jax.checkpoint(lambda rows_of_q: _attend(rows_of_q, k, v)), q)
+    y = jax.lax.map(lambda rows_of_q: attend(rows_of_q, k, v), q)
     return jnp.moveaxis(y, 0, 2).reshape(batch, heads, blocks * rows, d)[:, :, :n]
 
 
@@ -51,4 +52,6 @@ def linear_attention(q: jax.Array, k: jax.Array, v: jax.Array, features: jax.Arr
 
 def _positive_features(z, features):
     half_square = jnp.sum(jnp.square(z), axis=-1, keepdims=True) / 2
-    return jnp.exp(jnp.einsum("bnd,md->bnm", z, features) - half_square) * len(features) ** -0.5
+    # An exponent must not be rounded, as accelerators do in products by default.
+    exponent = jnp.einsum("bnd,md->bnm", z, features, precision=jax.lax.Precision.HIGHEST)
+    return jnp.exp(exponent - half_square) * len(features) ** -0.5

@@ -12,7 +12,8 @@ def convolve(x: jax.Array, kernel: jax.Array, *, groups: int = 1) -> jax.Array:
 
     Groups of 4 or 16 channels are too narrow for any machine, and XLA's own grouped convolution
     takes up to 100 times as long as a dense one on a CPU. So 8 groups each become one dense
-    convolution, with zeros in the kernel between one group's inputs and another's outputs.
+    convolution, with zeros in the kernel between one group's inputs and another's outputs; `groups`
+    is 1 or a multiple of 8.
     """
     if groups == 1:
         return _dense(x, kernel)

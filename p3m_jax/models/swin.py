@@ -1,15 +1,13 @@
 """Swin-T (Liu et al. 2021) with a convolutional, max-pooling stem, as in the IJCV paper."""
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from p3m_jax.models.decoders import EncoderShape, Features
-from p3m_jax.models.layers import Convolution, LayerNorm, Linear, normal_002, parameter
-from p3m_jax.models.pooling import max_pool
+from p3m_jax.models.decoders import EncoderShape
+from p3m_jax.models.layers import LayerNorm, Linear, normal_002, parameter
+from p3m_jax.models.pooling_transformer import PoolingTransformer
 
 SHAPE = EncoderShape(
     channels=(96, 96, 192, 384, 768),
@@ -153,46 +151,18 @@ class SwinStage(nnx.Module):
         return x
 
 
-class SwinT(nnx.Module):
+class SwinT(PoolingTransformer):
     """Swin-T for maps of any multiple of 32 pixels, down to 32 x 32."""
 
     shape = SHAPE
 
     def __init__(self):
-        stem, first = SHAPE.shallow, SHAPE.channels[0]
-        self.stem0 = Convolution(3, stem, 3)
-        self.stem1 = Convolution(stem, first, 3)
-        self.stem2 = Convolution(first, first, 3)
-        self.stem_norm = LayerNorm(first)
         rates = np.split(np.linspace(0, STOCHASTIC_DEPTH, sum(DEPTHS)), np.cumsum(DEPTHS)[:-1])
-        widths = SHAPE.channels[1:]
-        self.stages = nnx.List(
+        stages = [
             SwinStage(width, heads, [float(rate) for rate in stage_rates])
-            for width, heads, stage_rates in zip(widths, HEADS, rates, strict=True)
-        )
-        # Each stage's closing norm makes the map that the decoders get: e1, e2, e3 and E4.
-        self.norms = nnx.List(LayerNorm(width) for width in widths)
-        self.widen = nnx.List(
-            Linear(inputs, outputs, bias=False) for inputs, outputs in itertools.pairwise(widths)
-        )
+            for width, heads, stage_rates in zip(SHAPE.channels[1:], HEADS, rates, strict=True)
+        ]
+        super().__init__(SHAPE, stages, stem_ends_in_relu=True, last_stage_has_norm=True)
 
-    def __call__(self, x: jax.Array, *, train: bool, key: jax.Array | None = None) -> Features:
-        """(B, H, W, 3) normalised, H and W multiples of 32; `key` draws the stochastic depth."""
-        keys = [None] * len(self.stages)
-        if train and key is not None:
-            keys = jax.random.split(key, len(self.stages))
-        shallow = nnx.relu(self.stem0(x))
-        x, positions = max_pool(shallow, SHAPE.pooling_window)
-        x = nnx.relu(self.stem1(x))
-        levels, offsets = [x], [positions]
-        x, positions = max_pool(x, SHAPE.pooling_window)
-        offsets.append(positions)
-        x = self.stem_norm(nnx.relu(self.stem2(x)))
-        for i, (stage, norm) in enumerate(zip(self.stages, self.norms, strict=True)):
-            x = norm(stage(x, key=keys[i]))
-            levels.append(x)
-            if i < len(self.widen):
-                x, positions = max_pool(x, SHAPE.pooling_window)
-                offsets.append(positions)
-                x = self.widen[i](x)
-        return Features(shallow, levels, offsets)
+    def run_stage(self, i, x, *, train, key):
+        return self.stages[i](x, key=key)

@@ -1,16 +1,14 @@
 """ViTAE-S (Xu et al. 2021) with a convolutional, max-pooling stem, as in the IJCV paper."""
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from p3m_jax.models.attention import attention, linear_attention
-from p3m_jax.models.decoders import EncoderShape, Features
+from p3m_jax.models.decoders import EncoderShape
 from p3m_jax.models.layers import BatchNorm, Convolution, LayerNorm, Linear
-from p3m_jax.models.pooling import max_pool
+from p3m_jax.models.pooling_transformer import PoolingTransformer
 
 SHAPE = EncoderShape(
     channels=(64, 64, 128, 256, 512),
@@ -103,45 +101,21 @@ class NormalCell(nnx.Module):
         return x + self.contract(hidden)
 
 
-class ViTAES(nnx.Module):
-    """ViTAE-S for maps of any multiple of 32 pixels."""
+class ViTAES(PoolingTransformer):
+    """ViTAE-S for maps of any multiple of 32 pixels. Nothing in it is random."""
 
     shape = SHAPE
 
     def __init__(self):
-        stem, first = SHAPE.shallow, SHAPE.channels[0]
-        self.stem0 = Convolution(3, stem, 3)
-        self.stem1 = Convolution(stem, first, 3)
-        self.stem2 = Convolution(first, first, 3)
-        self.stem_norm = LayerNorm(first)
-        widths = SHAPE.channels[1:]
-        self.stages = nnx.List(
+        stages = [
             nnx.List(NormalCell(width, heads, groups) for _ in range(depth))
-            for width, heads, groups, depth in zip(widths, HEADS, GROUPS, DEPTHS, strict=True)
-        )
-        # Between stages; what they give are the maps e1, e2 and e3. The last stage has none.
-        self.norms = nnx.List(LayerNorm(width) for width in widths[:-1])
-        self.widen = nnx.List(
-            Linear(inputs, outputs, bias=False) for inputs, outputs in itertools.pairwise(widths)
-        )
+            for width, heads, groups, depth in zip(
+                SHAPE.channels[1:], HEADS, GROUPS, DEPTHS, strict=True
+            )
+        ]
+        super().__init__(SHAPE, stages, stem_ends_in_relu=False, last_stage_has_norm=False)
 
-    def __call__(self, x: jax.Array, *, train: bool, key: jax.Array | None = None) -> Features:
-        """(B, H, W, 3) normalised, H and W multiples of 32; nothing is random: `key` is unused."""
-        shallow = nnx.relu(self.stem0(x))
-        x, positions = max_pool(shallow, SHAPE.pooling_window)
-        x = nnx.relu(self.stem1(x))
-        levels, offsets = [x], [positions]
-        x, positions = max_pool(x, SHAPE.pooling_window)
-        offsets.append(positions)
-        x = self.stem_norm(self.stem2(x))
-        for i, stage in enumerate(self.stages):
-            for cell in stage:
-                x = cell(x, train=train)
-            if i < len(self.norms):
-                x = self.norms[i](x)
-                levels.append(x)
-                x, positions = max_pool(x, SHAPE.pooling_window)
-                offsets.append(positions)
-                x = self.widen[i](x)
-        levels.append(x)
-        return Features(shallow, levels, offsets)
+    def run_stage(self, i, x, *, train, key):
+        for cell in self.stages[i]:
+            x = cell(x, train=train)
+        return x

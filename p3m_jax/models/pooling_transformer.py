@@ -1,0 +1,74 @@
+"""What Swin-T and ViTAE-S share as encoders of P3M-Net: the stem, the poolings and their order."""
+
+import itertools
+
+import jax
+from flax import nnx
+
+from p3m_jax.models.decoders import EncoderShape, Features
+from p3m_jax.models.layers import Convolution, LayerNorm, Linear
+from p3m_jax.models.pooling import max_pool
+
+
+class PoolingTransformer(nnx.Module):
+    """A transformer of four stages behind a stem of convolutions, downsampling by max pooling.
+
+    After each stage that has a norm the normalised map goes to the decoders; it is then pooled and
+    widened for the next stage.
+
+    Args:
+      shape: its `EncoderShape`.
+      stages: the four stages, which `run_stage` runs.
+      stem_ends_in_relu: the third convolution of the stem has a ReLU before the norm.
+      last_stage_has_norm: E4 is normalised, too.
+    """
+
+    def __init__(
+        self,
+        shape: EncoderShape,
+        stages,
+        *,
+        stem_ends_in_relu: bool,
+        last_stage_has_norm: bool,
+    ):
+        self.pooling_window = shape.pooling_window
+        self.stem_ends_in_relu = stem_ends_in_relu
+        first, *widths = shape.channels
+        self.stem0 = Convolution(3, shape.shallow, 3)
+        self.stem1 = Convolution(shape.shallow, first, 3)
+        self.stem2 = Convolution(first, first, 3)
+        self.stem_norm = LayerNorm(first)
+        self.stages = nnx.List(stages)
+        normed = widths if last_stage_has_norm else widths[:-1]
+        self.norms = nnx.List(LayerNorm(width) for width in normed)
+        self.widen = nnx.List(
+            Linear(inputs, outputs, bias=False) for inputs, outputs in itertools.pairwise(widths)
+        )
+
+    def run_stage(self, i: int, x: jax.Array, *, train: bool, key: jax.Array | None) -> jax.Array:
+        """The i-th stage: (B, h, w, C) -> the same; `key` draws what is random in it."""
+        raise NotImplementedError
+
+    def __call__(self, x: jax.Array, *, train: bool, key: jax.Array | None = None) -> Features:
+        """(B, H, W, 3) normalised, H and W multiples of 32; `key` draws the stochastic depth."""
+        keys = [None] * len(self.stages)
+        if train and key is not None:
+            keys = jax.random.split(key, len(self.stages))
+        shallow = nnx.relu(self.stem0(x))
+        x, positions = max_pool(shallow, self.pooling_window)
+        x = nnx.relu(self.stem1(x))
+        levels, offsets = [x], [positions]
+        x, positions = max_pool(x, self.pooling_window)
+        offsets.append(positions)
+        x = self.stem2(x)
+        x = self.stem_norm(nnx.relu(x) if self.stem_ends_in_relu else x)
+        for i in range(len(self.stages)):
+            x = self.run_stage(i, x, train=train, key=keys[i])
+            if i < len(self.norms):
+                x = self.norms[i](x)
+            levels.append(x)
+            if i < len(self.widen):
+                x, positions = max_pool(x, self.pooling_window)
+                offsets.append(positions)
+                x = self.widen[i](x)
+        return Features(shallow, levels, offsets)
