@@ -95,12 +95,14 @@ def test_all_kinds_of_numbers_and_views(tmp_path, container):
         "args": Settings({"lr": 0.1, "betas": (0.9, 0.99), "names": ["a", None, True]}),
         "score": call("numpy.core.multiarray\nscalar", call("numpy\ndtype", "f8"), "bytes"),
         "epoch": -(2**40),
+        "sizes": [call("torch\nSize"), call("torch\nSize", (2, 3))],
     }
     path = tmp_path / "file.pth"
     WRITERS[container](path, value)
     found = read_torch_file(path)
     assert found.container == container
     assert found.content["epoch"] == -(2**40)
+    assert found.content["sizes"] == [(), (2, 3)]
     strided = np.lib.stride_tricks.as_strided
     expected = {
         name: strided(storage[offset:], shape, [4 * stride for stride in strides])
@@ -165,6 +167,11 @@ REFUSED = {
     "getattr": (call("builtins\ngetattr", "a", "b"), "getattr"),
     "a global that is not called": (Raw(b"csubprocess\nPopen\n"), "subprocess"),
     "a global put together": (Raw(b"\x8c\x02os\x8c\x06system\x93"), r"'os\.system'"),
+    "a name that doubles 40 times": (Raw(b"\x8c\x01xq\x00" + b"h\x00h\x00\x86q\x00" * 40
+        + b"\x8c\x01x\x93"), "no text"),
+    "a deep name": (Raw(DEEP + b"\x8c\x01x\x93"), "no text"),
+    "a size of a thousand": (call("torch\nSize", (1,) * 1000), "no short list"),
+    "a size that is text": (call("torch\nSize", "abc"), "no short list"),
     "a whitelisted name's attribute": (Raw(b"ccollections\nOrderedDict.fromkeys\n"), "fromkeys"),
     "torch.load": (call("torch.serialization\nload", "x"), r"torch\.serialization\.load"),
     "an old-style instance": (Raw(b"(ios\nsystem\n"), "refused"),
@@ -206,7 +213,7 @@ REFUSED = {
     "a name that commands a terminal": ({"a\x1b[31m": ONE}, "as no program would"),
     "an endless name": ({"a" * 10_000: ONE}, "as no program would"),
     "nothing": ({}, "holds no arrays by name"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", REFUSED)

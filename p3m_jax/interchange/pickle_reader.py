@@ -27,6 +27,7 @@ _VALUES |= {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE"}
 _VALUES |= {"BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"}
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _PUTS, _GETS = {"PUT", "BINPUT", "LONG_BINPUT"}, {"GET", "BINGET", "LONG_BINGET"}
+_DAMAGE = (ValueError, LookupError, TypeError, OverflowError, RecursionError, struct.error)
 _KEYS = (str, int, float, bytes, type(None))  # hashing a nested key could go too deep
 
 
@@ -53,7 +54,7 @@ def read_pickle(
         return machine.result()
     except PickleError:
         raise
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError, struct.error) as error:
+    except _DAMAGE as error:
         reason = str(error)[:200]
         raise PickleError(f"its list of arrays is damaged ({reason}): copy it anew") from error
 
@@ -106,6 +107,8 @@ class _Machine:
             stack.append(self.find_global(argument))
         elif name == "STACK_GLOBAL":
             module, attribute = self.pop(2)
+            if not isinstance(module, str) or not isinstance(attribute, str):
+                raise TypeError("a name that is no text")  # anything else could be endless as text
             stack.append(self.find_global(f"{module} {attribute}"))
         elif name in ("REDUCE", "NEWOBJ"):
             stack.append(self.call(*self.pop(2)))

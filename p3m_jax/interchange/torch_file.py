@@ -25,6 +25,7 @@ _LEGACY_START = b"\x8a\x0a" + _LEGACY_MAGIC.to_bytes(10, "little")
 _LEGACY_PROTOCOL = 1001
 _PICKLE_LIMIT = 1 << 24  # bytes; those of real checkpoints, optimiser included, are below 1 MB
 _ELEMENTS_LIMIT = 1 << 40
+_MOST_DIMENSIONS = 32  # NumPy had no more before version 2
 
 _DTYPES = {"Float": np.float32, "Double": np.float64, "Half": np.float16}
 _DTYPES |= {"BFloat16": ml_dtypes.bfloat16, "Long": np.int64, "Int": np.int32}
@@ -238,11 +239,10 @@ def _find_global(name: str) -> Any:
 
 
 def _tensor(storage, offset, shape, strides, requires_grad=False, hooks=None, metadata=None):
-    if not isinstance(storage, _Storage) or not isinstance(shape, tuple | list):
-        raise TypeError("a tensor without storage or shape")
-    shape, strides = tuple(map(_whole, shape)), tuple(map(_whole, strides))
-    offset = _whole(offset)
-    if len(shape) != len(strides) or len(shape) > 32:
+    if not isinstance(storage, _Storage):
+        raise TypeError("a tensor without storage")
+    shape, strides, offset = _size(shape), _size(strides), _whole(offset)
+    if len(shape) != len(strides):
         raise TypeError("a tensor whose strides do not fit its shape")
     elements = functools.reduce(lambda product, size: min(product * size, 1 << 62), shape, 1)
     if elements > _ELEMENTS_LIMIT:
@@ -268,6 +268,12 @@ def _parameter(tensor, requires_grad=False, hooks=None):
     return tensor
 
 
+def _size(sizes=()) -> tuple[int, ...]:
+    if not isinstance(sizes, tuple | list) or len(sizes) > _MOST_DIMENSIONS:
+        raise TypeError("sizes that are no short list")
+    return tuple(map(_whole, sizes))
+
+
 def _whole(number) -> int:
     if not isinstance(number, int) or not 0 <= number < 1 << 60:
         raise TypeError("a size that is no whole number")
@@ -278,5 +284,5 @@ _FUNCTIONS = {
     "torch._utils _rebuild_tensor_v2": _tensor,
     "torch._utils _rebuild_parameter": _parameter,
     "collections OrderedDict": lambda: {},
-    "torch Size": tuple,
+    "torch Size": _size,
 }
