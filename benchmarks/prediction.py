@@ -12,13 +12,14 @@ gives nothing back, which makes both faster. PYTHON has PyTorch and scikit-image
 A side is a process, fresh for each row of the table. All of a row are loaded and take turns, a
 picture each; weights, picture and resizing are the same, and alphas are compared. The network's
 share of a picture's time is told apart. Wall times of a busy machine say little: there CPU seconds
-count. `theirs` and `best` with ViTAE-S and HYBRID at 1080 x 1620 take 13 GB each, at different
-moments.
+count. With ViTAE-S and HYBRID at 1080 x 1620 the authors' program takes 13 GB: where memory is
+scarce, name fewer --sides at a time.
 """
 
 import argparse
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -214,6 +215,8 @@ def options() -> argparse.Namespace:
 def main() -> None:
     """Prints the table, and writes it as JSON where asked."""
     args = options()
+    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    print(f"{machine}; medians of {args.runs} runs")
     print("                                          seconds         CPU seconds  ours / it     GB")
     print(
         "network   size        strategy side       all network     all network   wall    CPU   "
@@ -248,7 +251,7 @@ def main() -> None:
                     )
                     show(rows[-len(args.sides) :])
                     if args.json:
-                        report = {"cores": os.cpu_count(), "rows": rows}
+                        report = {"machine": machine, "rows": rows}
                         args.json.write_text(json.dumps(report, indent=2) + "\n")
 
 
