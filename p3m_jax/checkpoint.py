@@ -6,6 +6,7 @@ has left, by path alone; neither needs the optimiser or TensorFlow.
 """
 
 import functools
+import glob
 import json
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from p3m_jax import __version__
+from p3m_jax.data.folders import user_path
 from p3m_jax.errors import UserError
 from p3m_jax.models.network import ENCODERS, Network, Variables, network
 
@@ -134,7 +136,7 @@ def save_for_inference(
             custom_metadata={**description, "format": INFERENCE_FORMAT},
         )
     except Exception as error:  # TensorStore's errors have no class of their own
-        for partial in path.parent.glob(f"{path.name}.orbax-checkpoint-tmp*"):
+        for partial in path.parent.glob(f"{glob.escape(path.name)}.orbax-checkpoint-tmp*"):
             shutil.rmtree(partial, ignore_errors=True)
         raise CheckpointError(
             f"{path}: cannot be written ({_first_line(error)}); make room or name another folder."
@@ -162,7 +164,7 @@ def load_for_inference(path) -> InferenceCheckpoint:
 
 def load_weights(path) -> InferenceCheckpoint:
     """Loads as `load_for_inference` does, also the encoder of an imported backbone."""
-    path = find_checkpoint(Path(path).absolute())
+    path = find_checkpoint(path)
     description = read_description(path)
     net = network(description["network"])
     encoder = description.get("part") == "encoder"
@@ -200,8 +202,13 @@ def _abstract(value):
     return jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=sharding)
 
 
-def find_checkpoint(path: Path) -> Path:
-    """The checkpoint folder that `path` means: itself, or the one to take of a run's folder."""
+def find_checkpoint(path) -> Path:
+    """The checkpoint folder that `path` means: itself, or the one to take of a run's folder.
+
+    Raises:
+      UserError: there is none.
+    """
+    path = user_path(path).absolute()
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such checkpoint.")
     if path.is_file():

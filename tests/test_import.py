@@ -1,6 +1,7 @@
 """Weights of the authors' names become checkpoints of ours, and go out as safetensors again."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,22 +11,23 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from conftest import GOLDENS, SHORT, golden, golden_state_dict, golden_variables, golden_weights
-from torch_writer import Settings, write_legacy, write_zip
+from torch_writer import Settings, Tensor, write_legacy, write_zip
 
 from p3m_jax.checkpoint import (
     CheckpointError,
     describe,
     load_for_inference,
     load_weights,
+    read_description,
     save_for_inference,
 )
-from p3m_jax.interchange.importing import ENCODER_PREFIXES, identify, read_variables
+from p3m_jax.interchange.importing import identify, import_weights, read_variables
 from p3m_jax.interchange.safetensors_file import (
     SafetensorsError,
     read_safetensors,
     write_safetensors,
 )
-from p3m_jax.models.names import StateDictError, original_key
+from p3m_jax.models.names import ENCODER_PREFIXES, StateDictError, original_key
 from p3m_jax.models.network import network
 from p3m_jax.models.state_dict import state_dict_from_variables
 
@@ -106,6 +108,7 @@ def test_a_whole_network_is_imported_and_reported(imported):
     assert not checkpoint.synthetic
     assert_same(checkpoint.variables, golden_variables("resnet34"))
     source = checkpoint.provenance["imported_from"]
+    assert source["matched"] == 421
     assert source["file"] == "theirs.pth"
     assert source["bytes"] == file.stat().st_size
     assert source["form"] == "PyTorch zip, under state_dict"
@@ -142,18 +145,23 @@ def test_all_that_does_not_fit_is_reported_together(tmp_path):
     arrays["encoder2.0.conv1.weight"] = arrays["encoder2.0.conv1.weight"] + 1
     arrays["tfi_3.bn1.bias"] = np.zeros(7, np.float32)
     arrays["resnet.extra"] = np.zeros(1, np.float32)
+    arrays["encoder1.5.extra"] = np.zeros(1, np.float32)
+    huge = Tensor(np.zeros(4, np.float32), 0, (2**36,), (0,))  # a small file, 256 GiB as a copy
+    arrays["resnet.bn1.bias"] = arrays["encoder0.1.bias"] = huge
     arrays["resnet.layer5.0.conv1.weight"] = np.zeros((1, 1, 3, 3), np.float32)
     arrays["decoder_final_l.bias"] = np.float32([np.nan])
     arrays["tfi_2.bn1.bias"] = arrays["tfi_2.bn1.bias"].astype(np.int64)
     arrays["tfi_1.bn1.bias"] = np.full(arrays["tfi_1.bn1.bias"].shape, 1e300)
     del arrays["tfi_0.bn1.bias"]
     write_zip(tmp_path / "bad.pth", arrays)
-    with pytest.raises(StateDictError, match=r"resnet34 .*8 things do not fit") as caught:
+    with pytest.raises(StateDictError, match=r"resnet34 .*10 things do not fit") as caught:
         read_variables(tmp_path / "bad.pth")
     for problem in (
         r"encoder2\.0\.conv1\.weight: differs from resnet\.layer2\.0\.conv1\.weight",
         r"tfi_3\.bn1\.bias: shape \(7,\)",
-        r"resnet\.extra: 0 rules know it",
+        r"resnet\.extra: names no array",
+        r"encoder1\.5\.extra: names no array",
+        r"resnet\.bn1\.bias: shape \(68719476736,\)",
         r"resnet\.layer5\.0\.conv1\.weight: would be encoder\.stages\.4",
         r"matting_decoder\.alpha\.bias: 1 of 1 numbers are not finite",
         r"matting_decoder\.tfi2\.fuse\.norm\.bias: is of int64 numbers",
@@ -161,6 +169,21 @@ def test_all_that_does_not_fit_is_reported_together(tmp_path):
         r"matting_decoder\.tfi0\.fuse\.norm\.bias: missing",
     ):
         assert re.search(problem, str(caught.value))
+
+
+def test_problems_of_a_backbone_are_named_as_in_its_file(tmp_path):
+    arrays = backbone("vitae_s")
+    arrays["layers.1.RC.extra"] = arrays.pop("layers.1.RC.linear.weight")
+    write_zip(tmp_path / "bad.pth", arrays)
+    with pytest.raises(StateDictError, match=r"\n  layers\.1\.RC\.extra: names no array"):
+        read_variables(tmp_path / "bad.pth")
+
+
+def test_an_encoder_under_its_aliases_alone_is_taken(tmp_path):
+    arrays = {k: v for k, v in full_state_dict("resnet34").items() if not k.startswith("resnet.")}
+    write_zip(tmp_path / "aliases.pth", arrays)
+    imported = read_variables(tmp_path / "aliases.pth")
+    assert_same(imported.variables, golden_variables("resnet34"))
 
 
 def test_a_foreign_file_is_refused(p3m, capsys, tmp_path):
@@ -220,7 +243,8 @@ def test_safetensors_bring_back_every_bit(tmp_path, p3m, capsys):
     past = {"step": 7, "data": "drawn", "imported_from": {"file": "theirs.pth"}}
     description = describe(name, synthetic=True, provenance=past)
     save_for_inference(tmp_path / "ours", golden_variables(name), description)
-    assert p3m("export", tmp_path / "ours", "-o", tmp_path / "out.safetensors") == 0
+    assert p3m("export", tmp_path / "ours", "-o", tmp_path / "out.SAFETENSORS") == 0
+    (tmp_path / "out.SAFETENSORS").rename(tmp_path / "out.safetensors")
     assert "vitae_s of step 7" in capsys.readouterr().out
     with safetensors.safe_open(tmp_path / "out.safetensors", framework="numpy") as file:
         for key, array in golden_state_dict(name).items():
@@ -267,6 +291,20 @@ def test_damaged_safetensors_are_one_sentence(change, sentence, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_of_a_foreign_account_only_what_we_write_is_believed(tmp_path):
+    arrays = state_dict_from_variables(network("resnet34"), golden_variables("resnet34"))
+    past = {"program": "theirs 1.0", "step": {"a": 1}, "data": "drawn", "run": 3, "other": "text"}
+    account = {"synthetic": "no", "provenance": past}
+    write_safetensors(tmp_path / "FOREIGN.SAFETENSORS", arrays, account)
+    import_weights(tmp_path / "FOREIGN.SAFETENSORS", tmp_path / "ours")
+    description = read_description(tmp_path / "ours")
+    assert description["synthetic"] is False
+    provenance = description["provenance"]
+    assert provenance.keys() == {"program", "data", "imported_from"}
+    assert provenance["program"].startswith("p3m-jax")
+    assert provenance["imported_from"]["program"] == "theirs 1.0"
+
+
 # ---- at full size, as a process that has no PyTorch
 
 BLOCKED = """\
@@ -275,6 +313,41 @@ sys.modules["torch"] = None  # importing it fails
 from p3m_jax.cli import main
 sys.exit(main(sys.argv[1:]))
 """
+
+
+# Run by a Python that has PyTorch: arrays of one address become tensors of one storage.
+SAVE_BY_TORCH = """\
+import json, sys
+import numpy as np
+import torch
+arrays, aliases, path, zipped = sys.argv[1:]
+state = {key: torch.from_numpy(array) for key, array in np.load(arrays).items()}
+state |= {key: state[original] for key, original in json.loads(aliases).items()}
+value = {"state_dict": state, "epoch": 7}
+torch.save(value, path, _use_new_zipfile_serialization=zipped == "zip")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("container", ["zip", "legacy"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_full_file_that_pytorch_wrote(name, container, tmp_path):
+    """`P3M_TORCH_PYTHON` names the interpreter that has it."""
+    python = os.environ.get("P3M_TORCH_PYTHON")
+    if not python:
+        pytest.skip("P3M_TORCH_PYTHON names no Python with PyTorch")
+    arrays = full_state_dict(name, features=name == "vitae_s")
+    aliases = {key: original_key(name, key) for key in arrays if original_key(name, key)}
+    own = {key: array for key, array in arrays.items() if key not in aliases}
+    np.savez(tmp_path / "arrays.npz", **own)
+    path = tmp_path / "full.pth"
+    files = [tmp_path / "arrays.npz", json.dumps(aliases), path, container]
+    subprocess.run([python, "-c", SAVE_BY_TORCH, *files], check=True)
+    imported = read_variables(path)
+    assert imported.file.form == f"PyTorch {container}, under state_dict"
+    assert path.stat().st_size < 1.05 * sum(array.nbytes for array in own.values())
+    assert imported.dropped.get("aliases of the encoder", 0) == len(aliases)
+    assert_same(imported.variables, golden_variables(name))
 
 
 @pytest.mark.slow

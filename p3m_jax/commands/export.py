@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     from p3m_jax.models.state_dict import state_dict_from_variables
 
     source = load_weights(args.checkpoint)
-    if Path(args.output).suffix == ENDING:
+    if Path(args.output).suffix.lower() == ENDING:
         arrays = state_dict_from_variables(source.network, source.variables)
         write_safetensors(args.output, arrays, source.description)
     else:

@@ -8,13 +8,21 @@ import numpy as np
 
 from p3m_jax.checkpoint import describe, save_for_inference
 from p3m_jax.interchange.weights_file import WeightsFile, WeightsFileError, read_weights
-from p3m_jax.models.names import StateDictError, original_key, our_name
+from p3m_jax.models.names import ENCODER_PREFIXES, StateDictError, original_key, our_name
 from p3m_jax.models.network import ENCODERS, Variables, network
-from p3m_jax.models.state_dict import complete, list_problems, match_state_dict, wanted_shapes
+from p3m_jax.models.state_dict import (
+    Match,
+    complete,
+    list_problems,
+    match_state_dict,
+    our_layout,
+    wanted_shapes,
+)
 
-# In files of the backbone alone, keys lack what stands before them in the whole network's.
-ENCODER_PREFIXES = {"resnet34": "resnet.", "swin": "encoder.", "vitae_s": "encoder."}
 _LEAST_SHARE = 0.1  # of a network's names; a file with fewer holds something else
+# Of a safetensors file's own account, what our program writes; the rest is anybody's.
+_PAST = {"program": str, "run": str, "data": str, "pictures": int, "seed": int, "step": int}
+_PAST |= {"init_from": str, "started_from": dict, "imported_from": dict}
 _MOST_ARRAYS = 10_000  # the networks have fewer than 1,000
 
 
@@ -83,7 +91,17 @@ def read_variables(path, model: str | None = None) -> Imported:
     """
     if model is not None and model not in ENCODERS:
         raise StateDictError(f"There is no network {model!r}; choose from {', '.join(ENCODERS)}.")
-    file = read_weights(path)
+    try:
+        file = read_weights(path)
+        return _match(Path(path), file, _require(path, file, model))
+    except MemoryError as error:
+        raise WeightsFileError(
+            f"{path}: there is not enough memory for what it holds; import it on another machine."
+        ) from error
+
+
+def _require(path, file: WeightsFile, model: str | None) -> Contents:
+    """What the file most likely holds, if that is one of our networks, and `model` if given."""
     best = identify(file.arrays)[0] if len(file.arrays) <= _MOST_ARRAYS else None
     if best is None or best.share < _LEAST_SHARE:
         some = ", ".join(sorted(file.arrays)[:3])
@@ -96,7 +114,7 @@ def read_variables(path, model: str | None = None) -> Imported:
             f"{path}: does not hold {model}; {best.share:.0%} of the names of {best.network} are "
             f"in it: import it with --model {best.network}, or without --model."
         )
-    return _match(Path(path), file, best)
+    return best
 
 
 def import_weights(path, output, model: str | None = None) -> Imported:
@@ -115,6 +133,7 @@ def import_weights(path, output, model: str | None = None) -> Imported:
         "bytes": file.size,
         "sha256": file.sha256,
         "form": file.form,
+        "matched": imported.matched,
         "dropped": imported.dropped,
         "drawn": imported.drawn,
         "converted": imported.converted,
@@ -122,11 +141,11 @@ def import_weights(path, output, model: str | None = None) -> Imported:
     # Of a file that we wrote, where its weights came from stays known.
     before = file.description.get("provenance")
     before = before if isinstance(before, dict) else {}
-    if "imported_from" in before:
-        source["imported_from"] = before["imported_from"]
+    before = {name: value for name, value in before.items() if type(value) is _PAST.get(name)}
+    source |= {name: before.pop(name) for name in ("imported_from", "program") if name in before}
     description = describe(
         contents.network,
-        synthetic=bool(file.description.get("synthetic")),
+        synthetic=file.description.get("synthetic") is True,
         provenance={**before, "imported_from": source},
         part=contents.part,
     )
@@ -136,10 +155,9 @@ def import_weights(path, output, model: str | None = None) -> Imported:
 
 def _match(path: Path, file: WeightsFile, contents: Contents) -> Imported:
     net = network(contents.network)
-    arrays = {contents.prefix + key: array for key, array in file.arrays.items()}
-    problems = _merge_aliases(contents.network, arrays)
-    match = match_state_dict(net, arrays, contents.part)
-    problems += match.problems
+    full_keys = _full_keys(contents, file.arrays)
+    match = match_state_dict(net, file.arrays, contents.part, full_keys)
+    problems = match.problems + _differing_aliases(contents.network, file.arrays, full_keys, match)
     converted = set()
     for name, array in match.found.items():
         if not np.issubdtype(array.dtype, np.inexact) and array.dtype != "bfloat16":
@@ -157,7 +175,7 @@ def _match(path: Path, file: WeightsFile, contents: Contents) -> Imported:
             f"{path}: is most like {_part(contents)} ({contents.share:.0%} of its names are in "
             "it), but " + list_problems(problems)
         )
-    dropped = Counter(_kind(contents.network, key) for key in match.dropped)
+    dropped = Counter(_kind(contents.network, full_keys[key]) for key in match.dropped)
     if file.others:
         dropped["values that are no arrays"] = file.others
     variables = complete(net, match)
@@ -165,17 +183,30 @@ def _match(path: Path, file: WeightsFile, contents: Contents) -> Imported:
     return Imported(contents, variables, found, dict(dropped), match.drawn, sorted(converted), file)
 
 
-def _merge_aliases(name: str, arrays: dict[str, np.ndarray]) -> list[str]:
-    """Checks that aliases equal their originals; what stands under an alias alone is renamed."""
+def _full_keys(contents: Contents, keys) -> dict[str, str]:
+    """{key: the authors' key in a whole network}; for an alias without its original, the latter."""
+    full_keys = {key: contents.prefix + key for key in keys}
+    there = set(full_keys.values())
+    for key, full in full_keys.items():
+        original = original_key(contents.network, full)
+        if original is not None and original not in there:
+            full_keys[key] = original
+    return full_keys
+
+
+def _differing_aliases(name: str, arrays, full_keys: dict[str, str], match: Match) -> list[str]:
+    """A phrase for every alias that differs from what it should be once more.
+
+    Compared is what `match` has found to have its right shape: any other may be larger than memory.
+    """
     problems = []
-    for alias in list(arrays):
-        original = original_key(name, alias)
-        if original is None:
+    for key in match.dropped:
+        original = original_key(name, full_keys[key])
+        ours = _our_name(name, full_keys[key])
+        if original is None or ours not in match.found:
             continue
-        if original not in arrays:
-            arrays[original] = arrays.pop(alias)
-        elif not _same(arrays[alias], arrays[original]):
-            problems.append(f"{alias}: differs from {original}, which should be the same array")
+        if not _same(our_layout(arrays[key], ours), match.found[ours]):
+            problems.append(f"{key}: differs from {original}, which should be the same array")
     return problems
 
 

@@ -50,7 +50,7 @@ def read_weights(path) -> WeightsFile:
     if path.exists() and not path.is_file():  # opening a pipe would wait for ever
         state = "is a folder" if path.is_dir() else "is no regular file"
         raise WeightsFileError(f"{path}: {state}; name a file (.pth, .pt, {ENDING}).")
-    if path.suffix == ENDING:
+    if path.suffix.lower() == ENDING:
         content, description = read_safetensors(path)
         form = "safetensors"
     else:

@@ -42,6 +42,8 @@ def _decoders(prefix: str) -> list[tuple[str, str]]:
     return [(prefix + theirs, ours) for theirs, ours in layers]
 
 
+_WEIGHT_BIAS = ("weight", "bias")
+
 # Layers with arrays of their own: of convolutions, linear layers and norms.
 LAYERS = {
     "resnet34": [
@@ -104,11 +106,24 @@ LAYERS = {
     ],
 }
 
+# In files of the backbone alone, keys lack what stands before them in the whole network's.
+ENCODER_PREFIXES = {"resnet34": "resnet.", "swin": "encoder.", "vitae_s": "encoder."}
+
+# Keys that name an array of the same file once more: how they begin, and how its own name does.
+ALIASES = {
+    "resnet34": [
+        ("encoder0.0.", "resnet.conv1."),
+        ("encoder0.1.", "resnet.bn1."),
+        ("encoder1.0.", "resnet.layer1."),
+        *((f"encoder{stage}.", f"resnet.layer{stage}.") for stage in (2, 3, 4)),
+    ],
+}
+
 # Arrays that belong to no such layer, by their whole names; * is anything.
 ARRAYS = {
     "resnet34": [
-        ("resnet.fc.*", None),  # the ImageNet head, never used
-        *((f"encoder{i}.*", None) for i in range(5)),  # the encoder once more, as aliases
+        *((f"resnet.fc.{array}", None) for array in _WEIGHT_BIAS),  # the ImageNet head, never used
+        *((f"{alias}*", None) for alias, _ in ALIASES["resnet34"]),  # the encoder once more
     ],
     "swin": [
         (
@@ -118,23 +133,14 @@ ARRAYS = {
         # Computed from the window's size.
         ("encoder.layers.{stage}.blocks.{i}.attn.relative_position_index", None),
         ("encoder.layers.{stage}.blocks.{i}.attn_mask", None),
-        ("encoder.head.*", None),  # the ImageNet head, in files of the backbone alone
+        # The ImageNet head, in files of the backbone alone.
+        *((f"encoder.head.{array}", None) for array in _WEIGHT_BIAS),
     ],
     "vitae_s": [
         # In no file of the authors': their program draws them anew at every start.
         ("encoder.layers.0.NC.{cell}.attn.w", "encoder.stages.0.{cell}.attention.features"),
-        ("encoder.layers.0.NC.{cell}.attn.norm1.*", None),  # never used
-        ("encoder.head.*", None),  # the ImageNet head, never used
-    ],
-}
-
-# Keys that name an array of the same file once more: how they begin, and how its own name does.
-ALIASES = {
-    "resnet34": [
-        ("encoder0.0.", "resnet.conv1."),
-        ("encoder0.1.", "resnet.bn1."),
-        ("encoder1.0.", "resnet.layer1."),
-        *((f"encoder{stage}.", f"resnet.layer{stage}.") for stage in (2, 3, 4)),
+        *((f"encoder.layers.0.NC.{{cell}}.attn.norm1.{a}", None) for a in _WEIGHT_BIAS),  # unused
+        *((f"encoder.head.{array}", None) for array in _WEIGHT_BIAS),  # the ImageNet head, unused
     ],
 }
 

@@ -1,5 +1,6 @@
 """State dicts of the authors' program, and our variables: layouts, and what does not fit."""
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -8,9 +9,7 @@ import numpy as np
 from p3m_jax.models.names import StateDictError, our_name, their_name
 from p3m_jax.models.network import Network, Variables
 
-LISTED_PROBLEMS = 20
 RANDOM_FEATURES = ".attention.features"
-PARTS = ("network", "encoder")  # what a state dict may hold
 
 
 def our_layout(array: np.ndarray, name: str) -> np.ndarray:
@@ -70,16 +69,26 @@ def wanted_shapes(network: Network, part: str = "network") -> dict[str, tuple[in
 
 
 def match_state_dict(
-    network: Network, arrays: Mapping[str, np.ndarray], part: str = "network"
+    network: Network,
+    arrays: Mapping[str, np.ndarray],
+    part: str = "network",
+    full_keys: Mapping[str, str] | None = None,
 ) -> Match:
-    """Assigns each array of the authors' program to one of ours; `part` is one of `PARTS`."""
+    """Assigns each array of the authors' program to one of ours.
+
+    Args:
+      network: which one it should be.
+      arrays: {key: array in their layout}.
+      part: what they are those of, "network" or "encoder".
+      full_keys: {key: the authors' key of it in a whole network}; the keys themselves if None.
+    """
     wanted, misshapen = wanted_shapes(network, part), set()
     match = Match({}, [], [], [])
     for key, array in arrays.items():
         try:
-            name = our_name(network.name, key)
-        except StateDictError as error:
-            match.problems.append(str(error))
+            name = our_name(network.name, full_keys[key] if full_keys else key)
+        except StateDictError:
+            match.problems.append(f"{key}: names no array of {network.name}")
             continue
         if name is None:
             match.dropped.append(key)
@@ -129,7 +138,12 @@ def variables_from_state_dict(network: Network, arrays: Mapping[str, np.ndarray]
 
 
 def list_problems(problems: list[str]) -> str:
-    """The first problems, one a line, and how many there are."""
-    more = len(problems) - LISTED_PROBLEMS
-    lines = problems[:LISTED_PROBLEMS] + ([f"and {more} more"] if more > 0 else [])
+    """All problems, one a line; of those that differ in numbers alone the first and how many."""
+    kinds: dict[str, list[str]] = {}
+    for problem in problems:
+        kinds.setdefault(re.sub(r"\d+", "0", problem), []).append(problem)
+    lines = [
+        first + (f" (and {len(others)} more that differ in numbers)" if others else "")
+        for first, *others in kinds.values()
+    ]
     return f"{len(problems)} things do not fit:\n  " + "\n  ".join(lines)
