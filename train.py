@@ -32,6 +32,12 @@ _COMPILATION_CACHE = flags.DEFINE_string(
 )
 flags.mark_flag_as_required("config")
 
+_DATA = {
+    "directory": "P3M-10k's folder",
+    "pictures": "the folder of your pictures",
+    "mattes": "the folder of their mattes",
+}
+
 
 def _configuration():
     """The configuration as flags give it; the demonstration where no data set is named."""
@@ -48,7 +54,7 @@ def _configuration():
 
 
 def _names_data(config) -> bool:
-    return bool(config.data.directory or config.data.pictures or config.data.mattes)
+    return any(config.data[name] for name in _DATA)
 
 
 def _default_workdir(config) -> Path:
@@ -61,10 +67,11 @@ def _parse(argv):
     """Reads the flags; what is wrong with them becomes a short message and exit code 2."""
     try:
         rest = flags.FLAGS(argv)
-        directory = _CONFIG.value.data.directory  # a file that cannot be loaded shows only here
+        data = _CONFIG.value.data  # a file that cannot be loaded shows only here
         overrides = config_flags.get_override_values(flags.FLAGS["config"])
-        if "data.directory" in overrides and not directory:
-            raise ValueError("--config.data.directory is empty; name P3M-10k's folder.")
+        for name, what in _DATA.items():
+            if f"data.{name}" in overrides and not data[name]:
+                raise ValueError(f"--config.data.{name} is empty; name {what}.")
         return rest
     except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         while error.args and isinstance(error.args[0], Exception):

@@ -7,7 +7,7 @@ A configuration file calls `recipe`; `train.py` adds `demonstration` where no da
 from ml_collections import ConfigDict
 
 # From fresh weights: higher ones than Swin-T's throw its attention off for hundreds of steps.
-_FROM_SCRATCH = {"resnet34": 3e-4, "swin": 1e-4}
+_FROM_SCRATCH = {"resnet34": 3e-4, "swin": 1e-4, "vitae_s": 1e-4}
 
 
 def recipe(network: str) -> ConfigDict:
@@ -25,7 +25,7 @@ def recipe(network: str) -> ConfigDict:
     config.epochs = 150
     config.steps = 0  # counts instead of epochs where it is not 0
     config.learning_rate = 1e-5
-    config.stochastic_depth = True  # Swin-T's; the ResNet has none
+    config.stochastic_depth = True  # Swin-T's; the other networks have none
 
     config.data = ConfigDict()
     config.data.directory = ""  # the folder P3M-10k, which holds train/ and validation/
@@ -59,7 +59,7 @@ def demonstration(network: str) -> ConfigDict:
     config.variant = "demonstration"
     config.batch_size = 4
     config.steps = 240
-    config.learning_rate = _FROM_SCRATCH.get(network, 1e-4)
+    config.learning_rate = _FROM_SCRATCH[network]
     config.stochastic_depth = False  # too short a run to need regularising
     config.data.crop_sizes = (160, 224, 288)
     config.data.output_size = 128

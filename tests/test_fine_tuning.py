@@ -18,6 +18,7 @@ from p3m_jax.models.network import Variables, network
 from p3m_jax.training.data import prepare_data
 from p3m_jax.training.errors import ConfigurationError
 from p3m_jax.training.log import read_log
+from p3m_jax.training.loop import train as start_training
 from p3m_jax.training.settings import check_settings
 
 PROJECT = Path(__file__).parents[1]
@@ -93,6 +94,7 @@ def test_fine_tuning_goes_on_from_the_checkpoint_and_from_its_own(folder, tmp_pa
     tuned = load_for_inference(workdir)
     assert not tuned.synthetic
     assert tuned.provenance["started_from"]["imported_from"]["file"] == "theirs.pth"
+    assert tuned.provenance["init_from"] == str(folder / "network")
     assert tuned.provenance["pictures"] == 5
     start = golden_variables("resnet34").parameters
     moved = [np.abs(tuned.variables.parameters[k] - start[k]).max() for k in start]
@@ -140,6 +142,15 @@ def test_settings_that_cannot_work(settings, sentence):
     check_settings(config(**{"batch_size": 8}))
     with pytest.raises(ConfigurationError, match=sentence):
         check_settings(config(**settings))
+
+
+def test_another_networks_weights_are_found_out_before_anything_is_written(folder, tmp_path):
+    other = common.variant("swin", "finetune")
+    other.update_from_flattened_dict({"init_from": str(folder / "encoder"), "data.pictures": "a"})
+    other.data.mattes = "b"
+    with pytest.raises(ConfigurationError, match=r"holds resnet34, .* trains swin"):
+        start_training(other, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_pictures_without_mattes_are_named(folder, tmp_path):

@@ -187,7 +187,9 @@ def test_weights_can_be_taken_from_another_run(folder, whole):
     [
         ({"data.directory": "nowhere"}, "nowhere"),
         ({"learning_rat": 1}, "learning_rat"),
-        ({"init_from": "nowhere"}, "nowhere: there is no such checkpoint"),
+        ({"init_from": "~/nowhere"}, f"{Path.home() / 'nowhere'}: there is no such checkpoint"),
+        ({"data.pictures": ""}, "data.pictures is empty; name the folder of your pictures"),
+        ({"data.mattes": ""}, "data.mattes is empty; name the folder of their mattes"),
     ],
 )
 def test_wrong_settings_get_one_sentence(folder, tmp_path, settings, sentence):
@@ -195,7 +197,7 @@ def test_wrong_settings_get_one_sentence(folder, tmp_path, settings, sentence):
     output = process.communicate(timeout=300)[0]
     assert process.returncode != 0
     assert sentence in output
-    assert not (tmp_path / "run" / "checkpoints").exists() or "init_from" in settings
+    assert not (tmp_path / "run").exists() or "data.directory" in settings
 
 
 def test_an_unknown_variant_is_named(folder, tmp_path):

@@ -1,8 +1,4 @@
-"""A training run from start to end: `train(config, workdir)`.
-
-Order of where the weights come from: the run's own latest checkpoint, then `config.init_from`, then
-fresh ones.
-"""
+"""A training run from start to end: `train(config, workdir)`."""
 
 import contextlib
 import time
@@ -21,23 +17,22 @@ from p3m_jax.checkpoint import (
     complete_steps,
     describe,
     load_for_inference,
-    load_weights,
     predict,
-    read_description,
     save_for_inference,
 )
 from p3m_jax.evaluation.sheet import make_sheet
 from p3m_jax.images import write_image
 from p3m_jax.input.pipeline import training_batches
-from p3m_jax.models.network import Network, Variables, network
+from p3m_jax.models.network import Network, network
 from p3m_jax.training.checkpoint import RunCheckpoints
 from p3m_jax.training.data import TrainingData, prepare_data
-from p3m_jax.training.errors import ConfigurationError, TrainingDiverged
+from p3m_jax.training.errors import TrainingDiverged
 from p3m_jax.training.interrupt import StopRequest
 from p3m_jax.training.log import RunLog, read_log
 from p3m_jax.training.report import write_report
 from p3m_jax.training.run_folder import claim_data, claim_run_folder
 from p3m_jax.training.settings import check_settings
+from p3m_jax.training.start import check_start, first_variables
 from p3m_jax.training.state import TrainState, initial_state, make_optimizer
 from p3m_jax.training.step import make_train_step
 from p3m_jax.training.validation import validate
@@ -68,14 +63,15 @@ def train(config: ConfigDict, workdir) -> Run:
     (seed, step), and what a checkpoint holds is all that going on takes.
 
     Raises:
-      ConfigurationError: settings that cannot work.
+      ConfigurationError: settings that cannot work, or `config.init_from` holds another network.
       RunFolderError: `workdir` holds something else, or another process trains in it.
       DataSetError: the data set is wrong or incomplete.
-      CheckpointError: `config.init_from` cannot be used.
+      CheckpointError: `config.init_from` is no checkpoint.
       TrainingDiverged: a loss, a weight or an output is not finite.
     """
     workdir = Path(workdir)
     check_settings(config)
+    check_start(config, workdir)
     with contextlib.ExitStack() as stack:
         stack.enter_context(claim_run_folder(workdir, config))
         return _train(config, workdir, stack)
@@ -105,7 +101,8 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
 
     # ---- weights: the run's own latest, or another checkpoint's, or fresh ones
     going_on = complete_steps(workdir / RUN_CHECKPOINTS)
-    variables, synthetic, ancestry = _first_variables(config, net, data, going_on)
+    variables, synthetic, past = first_variables(config, net, workdir)
+    synthetic = synthetic or data.synthetic
     state = jax.device_put(initial_state(net, optimizer, variables), everywhere)
     description = describe(
         net.name,
@@ -115,8 +112,7 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
             "data": data.train.name,
             "pictures": len(data.train.examples),
             "seed": config.seed,
-            "init_from": config.init_from,
-            **ancestry,
+            **past,
         },
     )
     checkpoints = RunCheckpoints(workdir, description, keep=config.keep_checkpoints)
@@ -190,38 +186,6 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
     write_report(config, workdir, data, best)
     print(f"Done: weights in {export}, report in {workdir / 'report.md'}.")
     return Run(step, True, workdir, errors)
-
-
-def _first_variables(config, net: Network, data: TrainingData, going_on: list[Path]):
-    """The variables to start from, whether synthetic portraits are behind them, and their past.
-
-    The past is {"started_from": the provenance of `config.init_from`}, or empty.
-    """
-    if going_on:
-        nothing = jax.tree.map(lambda shape: np.zeros(shape.shape, shape.dtype), net.shapes)
-        before = read_description(going_on[0])
-        past = {k: v for k, v in before["provenance"].items() if k == "started_from"}
-        return nothing, data.synthetic or before["synthetic"], past
-    if config.init_from:
-        source = load_weights(config.init_from)
-        if source.network is not net:
-            raise ConfigurationError(
-                f"config.init_from holds {source.model_name}; the configuration trains {net.name}."
-            )
-        variables = source.variables
-        if source.part == "encoder":
-            print(f"The encoder comes from {source.path}; the decoders are drawn from the seed.")
-            fresh = net.initialize(config.seed)
-            variables = Variables(
-                *({**new, **old} for new, old in zip(fresh, variables, strict=True))
-            )
-        return variables, data.synthetic or source.synthetic, {"started_from": source.provenance}
-    if not config.variant:
-        print(
-            f"NOTE: from fresh weights a learning rate of {config.learning_rate:g} hardly moves; "
-            "the published numbers start from a pretrained backbone (--config.init_from=...)."
-        )
-    return net.initialize(config.seed), data.synthetic, {}
 
 
 def _require_finite(terms: dict[str, float], step: int, workdir: Path) -> None:

@@ -1,0 +1,70 @@
+"""Where a run's first weights come from.
+
+The run's own latest checkpoint, then `config.init_from`, then fresh ones.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from p3m_jax.checkpoint import (
+    RUN_CHECKPOINTS,
+    complete_steps,
+    find_checkpoint,
+    load_weights,
+    read_description,
+)
+from p3m_jax.models.network import Network, Variables
+from p3m_jax.training.errors import ConfigurationError
+
+
+def check_start(config: ConfigDict, workdir: Path) -> None:
+    """Checks that `config.init_from` can be used, if it will be, without reading its weights.
+
+    Raises:
+      ConfigurationError: it holds another network.
+      UserError: it is no checkpoint.
+    """
+    if config.init_from and not complete_steps(workdir / RUN_CHECKPOINTS):
+        there = read_description(find_checkpoint(config.init_from))["network"]
+        if there != config.network:
+            raise ConfigurationError(
+                f"{config.init_from}: config.init_from holds {there}, and the configuration trains "
+                f"{config.network}; name a checkpoint of that, or take the other configuration."
+            )
+
+
+def first_variables(
+    config: ConfigDict, net: Network, workdir: Path
+) -> tuple[Variables, bool, dict[str, Any]]:
+    """The variables to start from, whether synthetic portraits are behind them, and their past.
+
+    Of a run that goes on the variables are placeholders: its checkpoint brings them. The past is
+    {"init_from", "started_from": its provenance}, of the run's first start.
+    """
+    own = complete_steps(workdir / RUN_CHECKPOINTS)
+    if own:
+        nothing = jax.tree.map(lambda shape: np.zeros(shape.shape, shape.dtype), net.shapes)
+        before = read_description(max(own, key=lambda step: int(step.name)))
+        past = before["provenance"]
+        past = {name: past[name] for name in ("init_from", "started_from") if name in past}
+        return nothing, before["synthetic"], past
+    past = {"init_from": config.init_from}
+    if not config.init_from:
+        if not config.variant:
+            print(
+                f"NOTE: from fresh weights a learning rate of {config.learning_rate:g} hardly "
+                "moves; the published numbers start from a pretrained backbone "
+                "(--config.init_from=...)."
+            )
+        return net.initialize(config.seed), False, past
+    source = load_weights(config.init_from)
+    variables = source.variables
+    if source.part == "encoder":
+        print(f"The encoder comes from {source.path}; the decoders are drawn from the seed.")
+        fresh = net.initialize(config.seed)
+        variables = Variables(*({**new, **old} for new, old in zip(fresh, variables, strict=True)))
+    return variables, source.synthetic, {**past, "started_from": source.provenance}
