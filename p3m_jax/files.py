@@ -41,7 +41,10 @@ def whole_file(path) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
-        temporary.chmod(0o666 & ~_UMASK)  # mkstemp gives files to their owner alone
+            file.flush()
+            os.fsync(file.fileno())  # else losing power may leave the name with nothing behind it
+        with contextlib.suppress(OSError):  # some network drives have no permissions
+            temporary.chmod(0o666 & ~_UMASK)  # mkstemp gives files to their owner alone
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)

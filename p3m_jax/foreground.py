@@ -6,6 +6,7 @@ then moved, as little as possible, to where they mix to the picture.
 """
 
 import os
+import threading
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 # Larger pictures are estimated at this many pixels and enlarged: PyMatting takes 60 bytes a pixel,
 # and colours change slowly; the mixture is made right at full size.
 ESTIMATION_PIXELS = 16_000_000
+_ALONE = threading.Lock()
 _STRIP = 1 << 20  # pixels that are worked on in floats at a time
 
 
@@ -25,10 +27,8 @@ def estimate_foreground(
     between both mix to it, but for rounding and colours that would leave the picture's range. No
     channel is darker or brighter than it is anywhere in the picture. Of more than `largest` pixels
     the estimate is made at that many. The first call in an environment compiles PyMatting, which
-    takes half a minute or more.
+    takes half a minute or more. Threads may call this at a time.
     """
-    from pymatting import estimate_foreground_ml
-
     if matte.size == 1:  # the method halves the longer side and cannot divide by no halvings
         return picture, picture
     size = matte.shape[::-1]
@@ -39,7 +39,7 @@ def estimate_foreground(
         small = [cv2.resize(values, target, interpolation=cv2.INTER_AREA) for values in small]
     # Single precision is what the method computes in.
     floats = (np.multiply(values, np.float32(1 / 255)) for values in small)
-    estimates = list(estimate_foreground_ml(*floats, return_background=True))
+    estimates = list(_estimate(*floats))
     for i, estimate in enumerate(estimates):  # one after the other, so that floats go at once
         estimates[i] = np.rint(255 * np.clip(estimate, 0, 1)).astype(np.uint8)
         if shrink < 1:
@@ -47,6 +47,26 @@ def estimate_foreground(
     foreground, background = estimates
     _mix_to_picture(picture, matte, foreground, background)
     return foreground, background
+
+
+def _estimate(picture: np.ndarray, matte: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from pymatting import estimate_foreground_ml
+
+    # PyMatting uses Numba's threads, whose plainest kind aborts the process when it is started by
+    # two threads at a time. Which kind it is shows only after the first use.
+    with _ALONE:
+        if _numba_threads() in (None, "workqueue"):
+            return estimate_foreground_ml(picture, matte, return_background=True)
+    return estimate_foreground_ml(picture, matte, return_background=True)
+
+
+def _numba_threads() -> str | None:
+    import numba
+
+    try:
+        return numba.threading_layer()
+    except ValueError:  # not used yet
+        return None
 
 
 def _mix_to_picture(picture, matte, foreground, background) -> None:
@@ -70,15 +90,9 @@ def _mix_to_picture(picture, matte, foreground, background) -> None:
 
 
 def estimating_threads(workers: int | None) -> int:
-    """Threads that may estimate at once: PyMatting lets go of the interpreter's lock.
-
-    But it uses Numba's own threads inside, and Numba's plainest kind of them aborts the process
-    when two threads start them at a time. Which kind it is shows only after the first use.
-    """
+    """Threads that are worth estimating with: one where they would wait for each other."""
     wanted = workers or os.cpu_count() or 1
     if wanted == 1:
         return 1
     estimate_foreground(np.zeros([8, 8, 3], np.uint8), np.zeros([8, 8], np.uint8))
-    import numba
-
-    return 1 if numba.threading_layer() == "workqueue" else wanted
+    return 1 if _numba_threads() == "workqueue" else wanted

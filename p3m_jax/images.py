@@ -49,7 +49,9 @@ def open_picture(path) -> Image.Image:
         ) from None
     except ImageError:
         raise
-    except DAMAGE as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # there is no end to what decoders raise
         raise ImageError(f"{path}: {_why_unreadable(path, error)}") from None
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(f"{path}: has more than {MAX_PIXELS:,} pixels; shrink it first.")
@@ -82,7 +84,9 @@ def damaged(path, error: Exception) -> ImageError:
 def _decode(image: Image.Image, path) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except DAMAGE as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # there is no end to what decoders raise
         raise damaged(path, error) from None
 
 
@@ -205,7 +209,8 @@ def write_image(
     picture behind.
 
     Raises:
-      ImageError: the ending is another, or the format does not hold pictures of this size.
+      ImageError: the ending is another, or the format does not hold pictures of this size or
+        this metadata.
     """
     path = Path(path)
     kind = _format(path)
@@ -215,13 +220,16 @@ def write_image(
     elif kind == "WEBP":
         lossless = {"lossless": True, "exact": True, "quality": 50, "method": 2}  # that: of effort
         options |= lossless if values.shape[2:] == (4,) else {"quality": quality}
-    longest = {"JPEG": 65535, "WEBP": 16383}.get(kind)
+    longest = {"JPEG": 65500, "WEBP": 16383}.get(kind)  # libjpeg's; the format's is 65535
     if longest is not None and max(values.shape[:2]) > longest:
         raise ImageError(f"{path}: {kind} holds at most {longest} pixels a side; write PNG.")
     # Encoded in memory: Pillow's own errors do not say that a disk is full.
     encoded = io.BytesIO()
     options = {name: value for name, value in options.items() if value is not None}
-    Image.fromarray(values).save(encoded, format=kind, **options)
+    try:
+        Image.fromarray(values).save(encoded, format=kind, **options)
+    except (ValueError, OSError) as error:
+        raise ImageError(f"{path}: cannot be written as {kind} ({error}); write PNG.") from None
     with whole_file(path) as file:
         file.write(encoded.getbuffer())
 

@@ -84,8 +84,11 @@ def test_the_tree_is_mirrored_for_every_kind(predict, folders, capsys):
     assert entry["transition"] == pytest.approx(
         np.mean((matte_of() > 0) & (matte_of() < 255)), abs=1e-5
     )
-    assert entry["outputs"]["cutout"] == "cutout/a.png"
-    assert len(entry["sha256"]) == len(entry["matte_sha256"]) == 64
+    assert set(entry["outputs"]) == {f"{kind}/a.png" for kind in KINDS}
+    made = entry["outputs"]["composite/a.png"]
+    assert len(made["sha256"]) == len(made["matte_sha256"]) == 64
+    assert made["settings"] == {"keep_metadata": False, "background": "teal", "mattes": "given"}
+    assert entry["writing"] == []
 
 
 @pytest.mark.parametrize("format", ["jpg", "webp"])
@@ -185,7 +188,8 @@ def test_other_settings_are_refused_and_name_the_difference(predict, folders, ca
     assert "keep_metadata was false, now true" in capsys.readouterr().err
     assert tree(out) == before
     assert predict("--save", "cutout", "--keep-metadata", "--overwrite") == 0
-    assert all(entry["settings"]["keep_metadata"] for entry in manifest(out))
+    made = [how for entry in manifest(out) for how in entry["outputs"].values()]
+    assert all(how["settings"]["keep_metadata"] for how in made)
 
 
 @pytest.mark.parametrize("changed", ["picture", "matte"])

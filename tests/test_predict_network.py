@@ -150,9 +150,11 @@ def test_a_folder_by_a_checkpoint(p3m, checkpoint, matting, cache, tmp_path, cap
         np.testing.assert_array_equal(deep, np.rint(alpha * 65535))
     lines = (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()
     entry = json.loads(lines[0])
-    assert entry["settings"]["checkpoint"] == identify(matting.checkpoint)
-    assert entry["settings"]["checkpoint"]["provenance"]["step"] == 0
-    assert entry["settings"]["strategy"] == "resize"
+    made = entry["outputs"]["alpha/a.png"]["settings"]
+    assert made["checkpoint"] == identify(matting.checkpoint)
+    assert made["strategy"] == "resize"
+    assert entry["provenance"]["step"] == 0
+    assert entry["synthetic"] is True
     assert entry["network_sizes"] == {"fusion": [64, 32]}
     assert p3m(*arguments, *options) == 0
     assert "3 were done before" in capsys.readouterr().out

@@ -142,7 +142,8 @@ def run(args: argparse.Namespace) -> int:
     from p3m_jax.prediction.manifest import open_manifest
     from p3m_jax.prediction.memory import BASE, default_memory
     from p3m_jax.prediction.outputs import Writing, find_background
-    from p3m_jax.prediction.plan import make_plan, shown
+    from p3m_jax.prediction.pictures import digest
+    from p3m_jax.prediction.plan import check_sources, make_plan, shown
 
     kinds = tuple(dict.fromkeys(args.save or ("alpha",)))
     memory = args.max_memory or default_memory()
@@ -157,19 +158,29 @@ def run(args: argparse.Namespace) -> int:
         format=args.format,
         full_names=args.full_names,
     )
+    background, mattes = args.background, user_path(args.alphas) if args.alphas else None
     writing = Writing(
-        background=find_background(args.background) if args.background else None,
+        background=find_background(background) if background else None,
         quality=args.quality,
         deep_alpha=args.alpha_bits == 16,
         keep_metadata=args.keep_metadata,
     )
+    behind = user_path(background) if writing.background and writing.background.picture else None
+    check_sources(plan, output, mattes=mattes, background=behind)
     for note in plan.notes:
         print(shown(note), file=sys.stderr)
     signal.signal(signal.SIGTERM, _interrupt)
     warnings.filterwarnings("ignore", module="PIL")  # what matters is in the manifest
     started = time.monotonic()
+    source, made_by, matting = _matte_source(args, mattes, memory)
+    if behind:
+        background = digest(behind)
+    settings = {kind: _settings(kind, args, background) | made_by for kind in kinds}
+    notes = {}
+    if matting is not None:
+        weights = matting.checkpoint
+        notes = {"synthetic": weights.synthetic, "provenance": weights.provenance}
     with open_manifest(output, plan.jobs) as manifest:
-        source, settings, matting = _matte_source(args, kinds, writing, memory)
         if not args.overwrite:
             manifest.check(plan.jobs, settings)
         from p3m_jax.prediction.run import Run
@@ -178,6 +189,7 @@ def run(args: argparse.Namespace) -> int:
             manifest,
             settings,
             **source,
+            notes=notes,
             writing=writing,
             memory=memory,
             workers=args.workers,
@@ -192,8 +204,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _misuse(args: argparse.Namespace) -> str | None:
-    if not args.checkpoint and not args.alphas:
+    if args.checkpoint is None and args.alphas is None:
         return NO_WEIGHTS
+    named = (*args.inputs, args.output, args.checkpoint, args.alphas, args.background)
+    if "" in named:  # which Python takes for the current folder
+        return "There is an empty name among the options; a variable may be unset."
     if args.checkpoint and args.alphas:
         return "Name one of --checkpoint and --alphas."
     if args.alphas and (args.strategy or args.exact_sizes):
@@ -210,43 +225,39 @@ def _misuse(args: argparse.Namespace) -> str | None:
     return None
 
 
-def _matte_source(args, kinds, writing, memory):
-    """What `Run` takes to get mattes, all settings for the manifest, and the network if any."""
-    from p3m_jax.prediction.outputs import needs_colours
-    from p3m_jax.prediction.plan import PlanError, ending
+def _settings(kind: str, args: argparse.Namespace, background: str | None) -> dict:
+    """What the output of a kind depends on beside its matte; its path tells the format."""
+    from p3m_jax.prediction.plan import ending
 
-    settings = {"save": sorted(kinds)}
-    if writing.deep_alpha:
-        settings["alpha_bits"] = 16
-    if needs_colours(kinds):
-        settings["format"] = args.format
-        if any(ending(kind, args.format) != "png" for kind in kinds):
-            settings["quality"] = args.quality
-        settings["keep_metadata"] = args.keep_metadata
-    if writing.background is not None:
-        settings["background"] = args.background
-        if writing.background.picture is not None:
-            from p3m_jax.prediction.run import digest
+    if kind == "alpha":
+        return {"alpha_bits": args.alpha_bits}
+    settings = {"keep_metadata": args.keep_metadata}
+    if ending(kind, args.format) != "png" and kind != "cutout":  # cut-outs are without loss
+        settings["quality"] = args.quality
+    if kind == "composite":
+        settings["background"] = background
+    return settings
 
-            settings["background_sha256"] = digest(Path(args.background))
-    if args.alphas:
-        from p3m_jax.data.folders import user_path
 
-        folder = user_path(args.alphas)
-        if not folder.is_dir():
-            raise PlanError(f"{folder}: there is no such folder; name the folder of mattes.")
-        return {"make_matte": None, "mattes": folder}, {**settings, "mattes": "given"}, None
+def _matte_source(args, mattes: Path | None, memory: int):
+    """What `Run` takes to get mattes, the settings that they depend on, the network if any."""
+    if mattes is not None:
+        from p3m_jax.prediction.plan import PlanError
+
+        if not mattes.is_dir():
+            raise PlanError(f"{mattes}: there is no such folder; name the folder of mattes.")
+        return {"make_matte": None, "mattes": mattes}, {"mattes": "given"}, None
     from p3m_jax.compilation import keep_compiled
 
     warning = keep_compiled(args.compilation_cache)
     if warning:
         print(warning, file=sys.stderr)
+    from p3m_jax.prediction.mattes import by_network
     from p3m_jax.prediction.matting import identify, load
-    from p3m_jax.prediction.run import by_network
 
     matting = load(args.checkpoint)
     strategy = args.strategy or "hybrid"
-    settings |= {
+    settings = {
         "strategy": strategy,
         "exact_sizes": args.exact_sizes,
         "checkpoint": identify(matting.checkpoint),

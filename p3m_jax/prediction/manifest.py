@@ -1,8 +1,13 @@
 """The manifest: what was done to which picture, and thereby what a next start need not do.
 
 `manifest.jsonl` gets a line when outputs of a picture are about to be written ("started") and
-another when they are ("done") or cannot be ("failed"). The last line of a picture counts, and a
-line that a killed run left unfinished does not. At the end of a run one line each is kept.
+another when they are ("done") or something could not be ("failed"). The last line of a picture
+counts, and a line that a killed run left unfinished does not. At the end of a run one line each is
+kept.
+
+The status is that of the last attempt. What is there is said by `outputs`: for each file that was
+ever written, what it was made from and with which settings. `writing` names those of them that were
+not written to the end.
 """
 
 import contextlib
@@ -18,6 +23,7 @@ from p3m_jax.files import remove_leftovers, write_text
 from p3m_jax.prediction.plan import MANIFEST, Job, PlanError
 
 STARTED, DONE, FAILED = "started", "done", "failed"
+_OF_THE_ATTEMPT = {"input", "name", "status", "reason"}
 _NAMED = 5  # files that an error names
 Entry = dict[str, Any]
 
@@ -35,29 +41,37 @@ class Manifest:
         self._entries = _read(folder / MANIFEST)
         self._file = None
 
-    def entry(self, job: Job) -> Entry | None:
+    def entry(self, job: Job) -> Entry:
         """What is known of a job's outputs."""
-        return self._entries.get(str(job.name))
+        return self._entries.get(str(job.name), {"outputs": {}, "writing": []})
 
-    def existing(self, job: Job) -> list[str]:
-        """The kinds of a job's outputs that are there."""
-        return [kind for kind, path in job.outputs.items() if (self.folder / path).is_file()]
+    def written(self, job: Job, kind: str) -> Entry | None:
+        """How the output of a kind that is there was made; None if it is missing or unfinished."""
+        path, entry = job.outputs[kind], self.entry(job)
+        file = self.folder / path
+        # Losing power may leave an empty file.
+        if str(path) in entry["writing"] or not file.is_file() or not file.stat().st_size:
+            return None
+        return entry["outputs"].get(str(path))
 
-    def check(self, jobs: Iterable[Job], settings: dict[str, Any]) -> None:
-        """Raises `PlanError` if there are outputs of `jobs` that these settings did not make."""
-        foreign, others, difference = [], [], set()
+    def check(self, jobs: Iterable[Job], settings: dict[str, dict[str, Any]]) -> None:
+        """Raises `PlanError` if there are outputs of `jobs` that these settings did not make.
+
+        Args:
+          jobs: what is to be done.
+          settings: by kind.
+        """
+        foreign, others, difference = [], {}, set()
         for job in jobs:
-            there = [path for path in job.outputs.values() if os.path.lexists(self.folder / path)]
-            if not there:
-                continue
-            entry = self.entry(job)
-            written = set((entry or {}).get("outputs", {}).values())
-            strange = [path for path in there if str(path) not in written]
-            if strange:
-                foreign.append(self.folder / strange[0])
-            elif entry["settings"] != settings:
-                others.append(job.source)
-                difference |= _difference(entry["settings"], settings)
+            for kind, path in job.outputs.items():
+                if not os.path.lexists(self.folder / path):
+                    continue
+                known = self.entry(job)["outputs"].get(str(path))
+                if known is None:
+                    foreign.append(self.folder / path)
+                elif known["settings"] != settings[kind]:
+                    others[job.name] = job
+                    difference |= _difference(known["settings"], settings[kind])
         if foreign:
             raise PlanError(
                 f"{_some(foreign)}: there already, and not written from this picture by this "
@@ -70,9 +84,34 @@ class Manifest:
                 "them again."
             )
 
-    def record(self, job: Job, status: str, **values) -> None:
+    def start(self, job: Job, made: dict[str, Entry]) -> None:
+        """Outputs are about to be written; `made` tells by kind how, with their "settings"."""
+        before = self.entry(job)
+        files = {str(job.outputs[kind]): how for kind, how in made.items()}
+        self._record(
+            job,
+            STARTED,
+            outputs={**before["outputs"], **files},
+            writing=sorted({*before["writing"], *files}),
+        )
+
+    def finish(self, job: Job, kinds: Iterable[str] = (), **values) -> None:
+        """The outputs of these kinds are written; `values` are for the reader."""
+        files = {str(job.outputs[kind]) for kind in kinds}
+        writing = [file for file in self.entry(job)["writing"] if file not in files]
+        self._record(job, DONE, writing=writing, **values)
+
+    def fail(self, job: Job, reason: str) -> None:
+        """A picture could not be done; what is known of its outputs stays known."""
+        self._record(job, FAILED, reason=reason)
+
+    def _record(self, job: Job, status: str, **values) -> None:
         """Appends a line; from any thread."""
-        entry = {"input": str(job.source), "name": str(job.name), "status": status, **values}
+        entry = {
+            **{"input": str(job.source), "name": str(job.name), "status": status},
+            **{k: v for k, v in self.entry(job).items() if k not in _OF_THE_ATTEMPT},
+            **values,
+        }
         with self._lock:
             if self._file is None:
                 self._file = _append_to(self.folder / MANIFEST)
@@ -142,9 +181,10 @@ def _read(file: Path) -> dict[str, Entry]:
     except FileNotFoundError:
         return entries
     for line in lines:
-        with contextlib.suppress(ValueError, TypeError, KeyError):
+        with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
             entry = json.loads(line)
-            if isinstance(entry["settings"], dict) and isinstance(entry["outputs"], dict):
+            outputs = entry["outputs"].values()
+            if all(isinstance(how["settings"], dict) for how in outputs) and "writing" in entry:
                 entries[entry["name"]] = entry
     return entries
 

@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import numpy as np
@@ -54,6 +53,7 @@ class Matting:
     def __init__(self, checkpoint: InferenceCheckpoint):
         self.checkpoint = checkpoint
         self._programs: dict[tuple[str, tuple[int, int]], Callable] = {}
+        self._ran: set[tuple[str, tuple[int, int]]] = set()
 
     def __call__(
         self,
@@ -119,10 +119,11 @@ class Matting:
 
     @property
     def compiled(self) -> int:
-        """Programs in use: one for each size and map."""
-        return len(self._programs)
+        """Programs that ran: one for each size and map."""
+        return len(self._ran)
 
     def _predict_map(self, name: str, pictures: np.ndarray) -> np.ndarray:
+        self._ran.add((name, pictures.shape[1:3]))
         try:
             outputs = self._program(name, pictures.shape[1:3])(self.checkpoint.variables, pictures)
             outputs = {name: np.asarray(values) for name, values in outputs.items()}
@@ -184,19 +185,14 @@ def within_opacity(alpha: np.ndarray, opacity: np.ndarray | None) -> np.ndarray:
     return alpha
 
 
-def identify(checkpoint: InferenceCheckpoint) -> dict[str, Any]:
-    """Which weights these are, for a manifest: the network, the numbers' SHA-256, provenance."""
+def identify(checkpoint: InferenceCheckpoint) -> dict[str, str]:
+    """Which weights these are: the network and the numbers' SHA-256, wherever they come from."""
     digest = hashlib.sha256(checkpoint.model_name.encode())
     for arrays in checkpoint.variables:
         for name in sorted(arrays):
             digest.update(name.encode())
             digest.update(np.ascontiguousarray(arrays[name]))
-    return {
-        "network": checkpoint.model_name,
-        "sha256": digest.hexdigest(),
-        "synthetic": checkpoint.synthetic,
-        "provenance": checkpoint.provenance,
-    }
+    return {"network": checkpoint.model_name, "sha256": digest.hexdigest()}
 
 
 def _map_of(strategy: str, ratio: float) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from p3m_jax.data.folders import user_path
 from p3m_jax.evaluation.protocols import to_8_bit
 from p3m_jax.foreground import estimate_foreground
 from p3m_jax.images import write_image
@@ -16,6 +17,7 @@ from p3m_jax.prediction.plan import PlanError
 BLUR = "blur"
 _PERSON = 0.001  # less of a picture than this is no person
 _UNSURE = 0.5  # more of it than this in transition is no matte
+_JPEG_EXIF = 65_533  # bytes that a JPEG holds of it
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,12 @@ def find_background(text: str) -> Background:
     colour = parse_colour(text)
     if colour is not None:
         return Background(colour=colour)
-    if not Path(text).exists():
+    file = user_path(text)
+    if not file.exists():
         raise PlanError(
             f"{text}: is no background; name {BLUR}, a colour ('#30c040', teal) or a picture."
         )
-    return Background(picture=read(text))
+    return Background(picture=read(file))
 
 
 @dataclass(frozen=True)
@@ -76,16 +79,17 @@ def needs_colours(kinds: Iterable[str]) -> bool:
 
 def write_outputs(
     picture: Picture, alpha: np.ndarray, outputs: dict[str, Path], writing: Writing
-) -> None:
+) -> list[str]:
     """Writes the outputs of a picture, by kind, from its alpha float32 (H, W) in [0, 1].
 
     Colours are estimated for alpha in 8 bits, so that the files together mix to the picture.
+    Returns warnings about what a format does not hold.
     """
     matte = to_8_bit(alpha)
     if "alpha" in outputs:
         write_image(outputs["alpha"], deep(alpha) if writing.deep_alpha else matte)
     if not needs_colours(outputs):
-        return
+        return []
     foreground, background = estimate_foreground(picture.pixels, matte)
     make = {
         "foreground": lambda: foreground,
@@ -95,15 +99,21 @@ def write_outputs(
             foreground, matte, writing.background.behind(picture, matte, background)
         ),
     }
+    warnings = []
     for kind, path in outputs.items():
-        if kind in make:
-            write_image(
-                path,
-                make[kind](),
-                quality=writing.quality,
-                icc_profile=picture.icc_profile,
-                exif=picture.exif if writing.keep_metadata else None,
-            )
+        if kind not in make:
+            continue
+        exif = picture.exif if writing.keep_metadata else None
+        if exif and path.suffix == ".jpg" and len(exif) > _JPEG_EXIF:
+            exif, warnings = None, ["more EXIF data than a JPEG holds, left out"]
+        write_image(
+            path,
+            make[kind](),
+            quality=writing.quality,
+            icc_profile=picture.icc_profile,
+            exif=exif,
+        )
+    return warnings
 
 
 def judge(alpha: np.ndarray) -> tuple[float, list[str]]:

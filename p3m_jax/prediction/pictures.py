@@ -1,7 +1,9 @@
 """Reading pictures with what has to be kept of their metadata."""
 
+import hashlib
 import io
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
@@ -109,3 +111,9 @@ def in_profile(pixels: np.ndarray, source: bytes | None, target: bytes | None) -
         return np.asarray(ImageCms.profileToProfile(Image.fromarray(pixels), *profiles))
     except ImageCms.PyCMSError:
         return pixels
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -97,6 +97,27 @@ def make_plan(
     return Plan(tuple(jobs), tuple(notes))
 
 
+def check_sources(
+    plan: Plan, output, *, mattes: Path | None = None, background: Path | None = None
+) -> None:
+    """Raises `PlanError` where outputs would replace mattes or a background that are given."""
+    output = Path(output)
+    kinds = {kind for job in plan.jobs for kind in job.outputs}
+    for kind in sorted(kinds) if mattes is not None else ():
+        own, place = (output / kind).resolve(), mattes.resolve()
+        if place.is_relative_to(own) or (kind == "alpha" and own.is_relative_to(place)):
+            raise PlanError(
+                f"{mattes}: the outputs in {output / kind} would come among these mattes; name "
+                "another output folder."
+            )
+    if background is not None:
+        paths = ((output / path).resolve() for job in plan.jobs for path in job.outputs.values())
+        if background.resolve() in paths:
+            raise PlanError(
+                f"{background}: is the background and would be an output; name another folder."
+            )
+
+
 def ending(kind: str, format: str) -> str:
     """The ending of the files of a kind: alpha is exact, and JPEG has no alpha channel."""
     if kind == "alpha" or (kind == "cutout" and format == "jpg"):

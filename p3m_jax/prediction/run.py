@@ -4,8 +4,8 @@ Pictures go through in the order of the plan. A picture that cannot be done is n
 go on; a disk that cannot be written to ends the run. What is on its way is bounded by a `Budget`.
 """
 
+import contextlib
 import errno
-import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,25 +14,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jax
+import cv2
 import numpy as np
 
 from p3m_jax.errors import UserError
-from p3m_jax.images import ImageError, open_picture, read_alpha
-from p3m_jax.prediction.manifest import DONE, FAILED, STARTED, Manifest
-from p3m_jax.prediction.matting import Matte, Matting, within_opacity
-from p3m_jax.prediction.memory import (
-    BASE,
-    Budget,
-    network_memory,
-    picture_memory,
-    pictures_memory,
-)
+from p3m_jax.images import ImageError, open_picture
+from p3m_jax.prediction.manifest import FAILED, Entry, Manifest
+from p3m_jax.prediction.mattes import find_given, read_given
+from p3m_jax.prediction.matting import Matte, within_opacity
+from p3m_jax.prediction.memory import BASE, Budget, picture_memory, pictures_memory
 from p3m_jax.prediction.outputs import Writing, judge, needs_colours, write_outputs
-from p3m_jax.prediction.pictures import Picture, read
+from p3m_jax.prediction.pictures import Picture, digest, read
 from p3m_jax.prediction.plan import Job
 
-_MATTE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+# What one picture may raise without ending the run; OpenCV has an error of its own for memory.
+_MISHAPS = (UserError, OSError, MemoryError, cv2.error)
 # Nothing more can be written at all, so the next pictures need not be tried.
 _FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
@@ -62,11 +58,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A picture on its way; `matte` where it is given, `kinds` that are to be written."""
+    """A picture on its way; `matte` where it is given, `made`: kinds to be written, and how."""
 
     picture: Picture
-    digests: dict[str, str]
-    kinds: tuple[str, ...]
+    made: dict[str, Entry]
     matte: Matte | None
     seconds: float
 
@@ -76,7 +71,8 @@ class Run:
 
     Args:
       manifest: of the output folder.
-      settings: what the outputs depend on, for the manifest.
+      settings: by kind, what its outputs depend on.
+      notes: what else the manifest is to tell about each picture.
       make_matte: gives the matte of an RGB uint8 (H, W, 3); None where mattes are given.
       mattes: the folder of given mattes, in the tree and with the names of the pictures.
       writing: how outputs are written.
@@ -88,8 +84,9 @@ class Run:
     def __init__(
         self,
         manifest: Manifest,
-        settings: dict[str, Any],
+        settings: dict[str, dict[str, Any]],
         *,
+        notes: dict[str, Any],
         make_matte: Callable[[np.ndarray], Matte] | None,
         mattes: Path | None,
         writing: Writing,
@@ -97,7 +94,7 @@ class Run:
         workers: int,
         overwrite: bool,
     ):
-        self._manifest, self._settings = manifest, settings
+        self._manifest, self._settings, self._notes = manifest, settings, notes
         self._make_matte, self._mattes = make_matte, mattes
         self._writing, self._overwrite = writing, overwrite
         self._workers = workers
@@ -173,36 +170,33 @@ class Run:
         with open_picture(job.source):  # a pipe would never come to its end
             pass
         digests = {"sha256": digest(job.source)}
-        matte_file = None
+        given = None
         if self._mattes is not None:
-            matte_file = _find_matte(self._mattes, job)
-            digests["matte_sha256"] = digest(matte_file)
-        kinds = self._kinds_to_write(job, digests)
-        if not kinds:
+            given = find_given(self._mattes, job)
+            digests["matte_sha256"] = digest(given)
+        made = self._to_make(job, digests)
+        if not made:
             return None
-        picture, matte = read(job.source), None
-        if matte_file is not None:
-            matte = Matte(read_alpha(matte_file), {})
-            if matte.alpha.shape != picture.pixels.shape[:2]:
-                raise ImageError(
-                    "{}: is {} x {}, its picture {} x {}; replace the wrong one.".format(
-                        matte_file, *matte.alpha.shape[::-1], *picture.pixels.shape[1::-1]
-                    )
-                )
-        return _Loaded(picture, digests, kinds, matte, time.perf_counter() - started)
+        picture = read(job.source)
+        matte = read_given(given, picture.pixels.shape[:2]) if given is not None else None
+        return _Loaded(picture, made, matte, time.perf_counter() - started)
 
-    def _kinds_to_write(self, job: Job, digests: dict[str, str]) -> tuple[str, ...]:
-        entry, existing = self._manifest.entry(job), self._manifest.existing(job)
-        if not existing or entry is None:
-            return tuple(job.outputs)
-        same = all(entry.get(name) == value for name, value in digests.items())
-        if not same and not self._overwrite:
-            raise ImageError(
-                f"{job.source}: has changed since it was matted; say --overwrite to do it again."
-            )
-        if same and entry["settings"] == self._settings and entry["status"] == DONE:
-            return tuple(kind for kind in job.outputs if kind not in existing)
-        return tuple(job.outputs)
+    def _to_make(self, job: Job, digests: dict[str, str]) -> dict[str, Entry]:
+        """The kinds of outputs that are not there as they should be, and how to make them."""
+        made = {}
+        for kind in job.outputs:
+            written = self._manifest.written(job, kind)
+            wanted = {**digests, "settings": self._settings[kind]}
+            if written == wanted:
+                continue
+            same = not written or all(written.get(name) == digests[name] for name in digests)
+            if not same and not self._overwrite:
+                raise ImageError(
+                    f"{job.source}: has changed since it was matted; say --overwrite to do it "
+                    "again."
+                )
+            made[kind] = wanted
+        return made
 
     def _matted(self, job: Job, future: Future) -> tuple[_Loaded, Matte, float] | None:
         """A loaded picture with its matte; None where there is nothing to write."""
@@ -210,12 +204,11 @@ class Run:
         try:
             loaded = future.result()
             if loaded is None:
-                self.outcome.skipped += 1
-                self._bar.update()
+                self._skip(job)
                 return None
             started = time.perf_counter()
             matte = loaded.matte or self._make_matte(loaded.picture.pixels)
-        except (UserError, OSError, MemoryError) as error:
+        except _MISHAPS as error:
             self._fail(job, error)
             return None
         seconds = time.perf_counter() - started
@@ -228,66 +221,62 @@ class Run:
     ) -> list[tuple[Path, str]] | None:
         """Writes the outputs of a picture, in a thread; returns its warnings, None if it failed."""
         started = time.perf_counter()
-        alpha = within_opacity(matte.alpha, loaded.picture.opacity)
-        transition, found = judge(alpha)
-        warnings = [*loaded.picture.warnings, *matte.warnings, *found]
-        height, width = alpha.shape
-        values = {
-            **loaded.digests,
-            "settings": self._settings,
-            "outputs": {kind: str(path) for kind, path in job.outputs.items()},
-        }
         try:
-            self._manifest.record(job, STARTED, **values)
-            write_outputs(
-                loaded.picture,
-                alpha,
-                {kind: self._manifest.folder / job.outputs[kind] for kind in loaded.kinds},
-                self._writing,
-            )
+            self._manifest.start(job, loaded.made)
+            alpha = within_opacity(matte.alpha, loaded.picture.opacity)
+            transition, found = judge(alpha)
+            files = {kind: self._manifest.folder / job.outputs[kind] for kind in loaded.made}
+            lost = write_outputs(loaded.picture, alpha, files, self._writing)
+            warnings = [*loaded.picture.warnings, *matte.warnings, *found, *lost]
             total = loaded.seconds + seconds + time.perf_counter() - started
-            self._manifest.record(
+            self._manifest.finish(
                 job,
-                DONE,
-                **values,
-                size=[width, height],
+                loaded.made,
+                size=list(alpha.shape[::-1]),
                 network_sizes={name: size[::-1] for name, size in matte.network_sizes.items()},
                 transition=round(transition, 5),
                 warnings=warnings,
                 seconds=round(total, 3),
                 network_seconds=round(seconds, 3),
+                **self._notes,
             )
-        except (UserError, OSError) as error:
+        except _MISHAPS as error:
             if getattr(error, "errno", None) in _FATAL:
                 raise _DiskError(f"{error.filename or job.source}: {error.strerror}") from None
-            self._fail(job, error, **values)
+            self._fail(job, error)
             return None
         self._bar.update()
         return [(job.source, sentence) for sentence in warnings]
 
-    def _fail(self, job: Job, error: Exception, **values) -> None:
+    def _skip(self, job: Job) -> None:
+        """Counts a picture that is done, also if it could not be read in between."""
+        if self._manifest.entry(job).get("status") == FAILED:
+            with _disk_errors(self._manifest.folder):
+                self._manifest.finish(job)
+        self.outcome.skipped += 1
+        self._bar.update()
+
+    def _fail(self, job: Job, error: Exception) -> None:
         reason = str(error)
         if isinstance(error, OSError) and error.filename:
             reason = f"{error.filename}: {error.strerror}"
-        elif isinstance(error, MemoryError):
+        elif isinstance(error, MemoryError | cv2.error):
             reason = f"{job.source}: takes more memory than there is."
         elif str(job.source) not in reason:
             reason = f"{job.source}: {reason}"
-        # What is known of outputs that are there stays known.
-        before = self._manifest.entry(job) if self._manifest.existing(job) else None
-        kept = {name: before[name] for name in ("sha256", "matte_sha256") if name in (before or {})}
-        known = {
-            **kept,
-            "settings": before["settings"] if before else self._settings,
-            "outputs": before["outputs"] if before else {},
-            **values,
-        }
         self.outcome.failed.append((job.source, reason))
-        try:
-            self._manifest.record(job, FAILED, **known, reason=reason)
-        except OSError as full:
-            raise _DiskError(f"{full.filename or self._manifest.folder}: {full.strerror}") from None
+        with _disk_errors(self._manifest.folder):
+            self._manifest.fail(job, reason)
         self._bar.update()
+
+
+@contextlib.contextmanager
+def _disk_errors(folder: Path):
+    """Whatever keeps the manifest from being written ends the run."""
+    try:
+        yield
+    except OSError as error:
+        raise _DiskError(f"{error.filename or folder}: {error.strerror}") from None
 
 
 class _DiskError(Exception):
@@ -301,36 +290,3 @@ def _memory_of(job: Job) -> int:
     except (UserError, OSError):  # said when it is loaded
         pixels = 0
     return picture_memory(pixels, colours=needs_colours(job.outputs))
-
-
-def _find_matte(folder: Path, job: Job) -> Path:
-    names = dict.fromkeys([job.name, job.name.with_name(job.source.stem)])
-    for name in names:
-        for ending in _MATTE_ENDINGS:
-            path = folder / f"{name}{ending}"
-            if path.is_file():
-                return path
-    raise ImageError(f"{folder / job.name}.png: there is no such matte for {job.source}; add it.")
-
-
-def digest(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def by_network(matting: Matting, *, strategy: str, exact_sizes: bool, memory: int):
-    """A `make_matte` for `Run` whose `memory`, in bytes, an accelerator need not share."""
-    device = jax.local_devices()[0]
-    own = None
-    if device.platform != "cpu":
-        statistics = device.memory_stats() or {}
-        own = statistics.get("bytes_limit", 0) - statistics.get("bytes_in_use", 0) or None
-
-    def make_matte(pixels: np.ndarray) -> Matte:
-        bound = own
-        if device.platform == "cpu":
-            bound = network_memory(memory, pixels.shape[0] * pixels.shape[1])
-        return matting.matte(pixels, strategy=strategy, exact_sizes=exact_sizes, memory=bound)
-
-    return make_matte
