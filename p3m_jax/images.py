@@ -126,6 +126,8 @@ def to_rgb(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I") or image.mode == "F":
         grey = _to_8_bit(np.asarray(image))
         return np.repeat(grey[..., None], 3, axis=-1)
+    if image.mode == "LA":
+        image = image.convert("L")  # which the profile is for
     if image.mode in ("CMYK", "L") and profile_space(image.info.get("icc_profile")) == (
         "CMYK" if image.mode == "CMYK" else "GRAY"
     ):

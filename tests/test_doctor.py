@@ -5,19 +5,22 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from p3m_jax.accelerators import unused_accelerators
 from p3m_jax.checkpoint import describe, save_for_inference
 from p3m_jax.models.network import network
 
-NVIDIA, TPU = "dev/nvidia0", "dev/accel0"
+NVIDIA, TPU, AMD = "dev/nvidia0", "dev/accel0", "dev/kfd"
+GOOGLE = "sys/bus/pci/devices/0000:00:05.0/vendor"
 
 
-def findings(tmp_path, traces, used=("cpu",), packages=("jax",), environment=()):
-    for trace in traces:
+def findings(tmp_path, traces, used=("cpu",), packages=("jax",), environment=(), vendor="0x1ae0"):
+    for trace in [*traces, GOOGLE]:
         path = tmp_path / trace
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
+    (tmp_path / GOOGLE).write_text(f"{vendor}\n")
     found = unused_accelerators(
         used, root=tmp_path, packages=packages, environment=dict(environment)
     )
@@ -28,6 +31,36 @@ def test_a_machine_without_accelerators_lacks_none(tmp_path):
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev" / "nvidia-caps").mkdir()
     assert findings(tmp_path, []) == {}
+
+
+@pytest.mark.parametrize(
+    ("trace", "vendor", "kinds"),
+    [
+        ("dev/accel0", "0x1ae0", {"TPU"}),
+        ("dev/vfio/0", "0x1ae0", {"TPU"}),
+        ("dev/vfio/0", "0x10de", set()),  # somebody's virtual machine
+        ("dev/accel/accel0", "0x8086", set()),
+        ("dev/accel0", "0x1da3", set()),
+        ("dev/dxg", "0x8086", set()),  # under WSL any GPU has it
+        ("usr/lib/wsl/lib/libcuda.so.1", "0x8086", {"NVIDIA GPU"}),
+        ("proc/driver/nvidia/gpus/0000:01:00.0", "0x10de", {"NVIDIA GPU"}),
+        ("dev/kfd", "0x1002", {"AMD GPU"}),
+    ],
+)
+def test_what_a_machine_shows(tmp_path, trace, vendor, kinds):
+    assert set(findings(tmp_path, [trace], vendor=vendor)) == kinds
+
+
+def test_a_variable_hides_its_own_kind_alone(tmp_path):
+    hidden = findings(
+        tmp_path,
+        [NVIDIA, AMD, TPU],
+        packages=("jax-cuda13-plugin", "jax-rocm7-plugin", "libtpu"),
+        environment={"CUDA_VISIBLE_DEVICES": "-1"},
+    )
+    assert "CUDA_VISIBLE_DEVICES" in hidden["NVIDIA GPU"]
+    assert "driver" in hidden["AMD GPU"]
+    assert "driver" in hidden["TPU"]
 
 
 def test_a_used_accelerator_is_no_finding(tmp_path):
@@ -42,6 +75,7 @@ def test_a_used_accelerator_is_no_finding(tmp_path):
     [
         (("jax",), {}, "not installed"),
         (("jax-cuda13-plugin",), {"JAX_PLATFORMS": "cpu"}, "JAX_PLATFORMS=cpu keeps"),
+        (("jax-cuda13-plugin",), {"JAX_PLATFORM_NAME": "cpu"}, "JAX_PLATFORM_NAME=cpu keeps"),
         (("jax-cuda13-plugin",), {"CUDA_VISIBLE_DEVICES": ""}, "CUDA_VISIBLE_DEVICES hides"),
         (("jax-cuda13-plugin",), {"JAX_PLATFORMS": "cuda,cpu"}, "driver"),
     ],
@@ -92,3 +126,28 @@ def test_doctor_names_what_is_wrong(tmp_path):
     assert missing.returncode == 1
     assert len(missing.stderr.strip().splitlines()) == 1
     assert "nothing: there is no such checkpoint" in missing.stderr
+
+
+def test_without_a_device_there_is_one_sentence(tmp_path):
+    run = doctor(JAX_PLATFORMS="cuda")
+    if run.returncode == 0:
+        pytest.skip("there is a GPU here")
+    assert "Traceback" not in run.stderr
+    assert "PROBLEM: JAX_PLATFORMS=cuda: JAX has no such device here" in run.stdout
+    assert "Caches" in run.stdout
+    net = network("resnet34")
+    description = describe(net.name, synthetic=False, provenance={})
+    save_for_inference(tmp_path / "weights", net.initialize(0), description)
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    paths = tmp_path / "a.png", "-o", tmp_path / "out", "--checkpoint", tmp_path / "weights"
+    predict = subprocess.run(
+        [sys.executable, "-m", "p3m_jax.cli", "predict", *map(str, paths)],
+        env={**os.environ, "JAX_PLATFORMS": "cuda"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert predict.returncode == 1
+    assert "JAX_PLATFORMS=cuda: JAX has no such device here" in predict.stderr
+    assert "Traceback" not in predict.stderr
+    assert not (tmp_path / "out").exists()

@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 
+from p3m_jax.accelerators import no_device
 from p3m_jax.errors import UserError
 
 
@@ -12,7 +13,7 @@ def one_sentence_errors():
     """Turns the errors that a user can mend into one sentence and exit code 1.
 
     These are `UserError`s, the system's about files and disks, and JAX's, such as being out of
-    memory. A bug keeps its traceback. Ctrl-C exits with 130.
+    memory or having no device. A bug keeps its traceback. Ctrl-C exits with 130.
     """
     # File names need not be text: what cannot be printed is escaped.
     for stream in (sys.stdout, sys.stderr):
@@ -27,11 +28,14 @@ def one_sentence_errors():
         text = f"{error.filename}: {error.strerror}" if named else str(error)
         print(f"\n{text}", file=sys.stderr)
         raise SystemExit(1) from None
-    except RuntimeError as error:
-        if not type(error).__module__.startswith("jax"):
-            raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]  # pages follow
-        print(f"\nThe network could not run: {reason}", file=sys.stderr)
+    except (RuntimeError, AssertionError) as error:
+        sentence = no_device() if "jax" in sys.modules else None
+        if sentence is None:
+            if not type(error).__module__.startswith("jax"):
+                raise
+            reason = (str(error).splitlines() or [type(error).__name__])[0]  # pages follow
+            sentence = f"The network could not run: {reason}"
+        print(f"\n{sentence}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)

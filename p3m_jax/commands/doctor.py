@@ -1,7 +1,9 @@
 """`p3m doctor`: what this installation is, what it runs on, and whether it works."""
 
 import argparse
+import contextlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import time
@@ -12,9 +14,11 @@ from p3m_jax.commands.options import add_compilation_cache, at_least
 
 HELP = "show versions, devices and caches, and time one forward pass; uses no network connection"
 
-# By the names of their packages; the second half only training needs.
-PACKAGES = ("jax", "jaxlib", "flax", "orbax-checkpoint", "numpy", "scipy", "pillow")
-PACKAGES += ("opencv-python-headless", "pymatting", "safetensors")
+# By the names of their packages, with what is imported; the second half only training needs.
+PACKAGES = {name: name for name in ("jax", "jaxlib", "flax", "numpy", "scipy")}
+PACKAGES |= {"orbax-checkpoint": "orbax", "pillow": "PIL", "opencv-python-headless": "cv2"}
+PACKAGES |= {"pymatting": "pymatting", "safetensors": "safetensors"}
+MISSING = "MISSING"
 TRAINING = ("tensorflow-cpu", "tensorflow", "optax", "matplotlib")
 
 EPILOG = "Exit code: 0 all is well, 1 something is wrong; the last lines say what."
@@ -40,14 +44,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Reports; returns 1 where an accelerator lies idle or the forward pass fails."""
+    from p3m_jax.accelerators import no_device
     from p3m_jax.compilation import keep_compiled
 
     warning = keep_compiled(args.compilation_cache)
     problems = [warning] if warning else []
-    _show_versions()
-    problems += _show_devices()
+    problems += _show_versions()
+    unavailable = no_device()
+    problems += [unavailable] if unavailable else _show_devices()
     _show_caches()
-    problems += _time_forward(args.checkpoint, args.size // 32 * 32)
+    if not unavailable:
+        problems += _time_forward(args.checkpoint, args.size // 32 * 32)
     print("\n" + ("\n".join(f"PROBLEM: {text}" for text in problems) or "All is well."))
     return 1 if problems else 0
 
@@ -66,23 +73,28 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _show_versions() -> None:
+def _show_versions() -> list[str]:
     rows = {
         "p3m-jax": f"{p3m_jax.__version__} in {Path(p3m_jax.__file__).parent}",
         "Python": f"{platform.python_version()} on {platform.platform()}",
     }
-    rows |= {name: _version(name) or "MISSING" for name in PACKAGES}
+    for package, module in PACKAGES.items():
+        other = "by another package" if importlib.util.find_spec(module) else MISSING
+        rows[package] = _version(package) or other
     training = {name: _version(name) for name in TRAINING}
     found = ", ".join(f"{name} {version}" for name, version in training.items() if version)
     lacking = not (training["tensorflow-cpu"] or training["tensorflow"]) or not training["optax"]
     rows["to train"] = found + ('; incomplete: pip install -e ".[train]"' if lacking else "")
     _section("Versions", rows)
+    missing = [name for name in PACKAGES if rows[name] == MISSING]
+    return [f"{', '.join(missing)}: not installed; pip install -e ."] if missing else []
 
 
 def _show_devices() -> list[str]:
     import jax
 
     from p3m_jax.accelerators import unused_accelerators
+    from p3m_jax.prediction.memory import machine_memory
 
     devices = jax.devices()
     rows = {
@@ -94,14 +106,23 @@ def _show_devices() -> list[str]:
     statistics = devices[0].memory_stats() or {}
     if "bytes_limit" in statistics:
         rows["memory of one"] = f"{statistics['bytes_limit'] / 1e9:.1f} GB"
-    rows["memory"] = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.1f} GB"
-    for name in ("JAX_PLATFORMS", "XLA_FLAGS", "CUDA_VISIBLE_DEVICES"):
+    memory = machine_memory()
+    if memory:
+        rows["memory"] = f"{memory / 1e9:.1f} GB"
+    for name in ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "XLA_FLAGS", "CUDA_VISIBLE_DEVICES"):
         if name in os.environ:
             rows[name] = os.environ[name]
     unused = unused_accelerators(device.platform for device in devices)
     rows["not used"] = ", ".join(finding.kind for finding in unused) or "nothing that shows"
     _section("Devices", rows)
-    return [f"{finding.kind} is there but not used. {finding.reason}" for finding in unused]
+    problems = []
+    for finding in unused:
+        sentence = f"{finding.kind} is there but not used. {finding.reason}"
+        if finding.certain:
+            problems.append(sentence)
+        else:
+            print(f"  Note: {sentence} JAX may not support this one.")
+    return problems
 
 
 def _show_caches() -> None:
@@ -111,7 +132,11 @@ def _show_caches() -> None:
     if not jax.config.jax_enable_compilation_cache or not folder:
         _section("Caches", {"compiled programs": "not kept"})
         return
-    sizes = [path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()]
+    sizes = []
+    for path in Path(folder).rglob("*"):
+        with contextlib.suppress(OSError):  # another process may tidy up
+            if path.is_file():
+                sizes.append(path.stat().st_size)
     _section(
         "Caches",
         {"compiled programs": f"{folder}: {len(sizes)} files, {sum(sizes) / 1e6:.0f} MB"},

@@ -12,11 +12,20 @@ BASE = 1_200_000_000
 _AT_WORST, _AT_NETWORK, _AT_ESTIMATION = 22, 13, 14
 _ESTIMATED = 72  # of one estimated pixel more
 _NETWORK_SHARE = 2 / 3
+_UNKNOWN = 8_000_000_000  # of a machine that does not tell
+
+
+def machine_memory() -> int | None:
+    """Bytes that the machine has; None where it does not tell, as under Windows."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 def default_memory() -> int:
     """Bytes: three quarters of what the machine, or the container, has."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    total = machine_memory() or _UNKNOWN
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
         total = min(total, int(limit))

@@ -54,22 +54,20 @@ def _read(image: Image.Image) -> Picture:
     try:
         upright = ImageOps.exif_transpose(image)
         exif = _exif(upright)
-        damage = "exif" in image.info and not image.getexif()
+        damage = not image.getexif() and not _has_no_tags(image.info.get("exif"))
     except DAMAGE:
         upright, exif, damage = image.copy(), None, True
     if damage:
         warnings.append("damaged EXIF data, taken as upright")
     profile = _profile(upright, warnings)
-    opacity = None
+    pixels, opacity = np.ascontiguousarray(to_rgb(upright)), None
     if upright.has_transparency_data:
-        upright = upright.convert("RGBA")
-        opacity = np.asarray(upright.getchannel("A"))
-        if opacity.min() == 255:
-            opacity = None
-        else:
+        opaque = upright.convert("RGBA").getchannel("A")
+        if opaque.getextrema()[0] < 255:
             warnings.append("transparent in parts, which are background")
-            upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
-    pixels = np.ascontiguousarray(to_rgb(upright))
+            opacity = np.asarray(opaque)
+            white = Image.new("RGB", upright.size, "white")
+            pixels = np.asarray(Image.composite(Image.fromarray(pixels), white, opaque))
     return Picture(pixels, opacity, profile, exif, tuple(warnings))
 
 
@@ -94,6 +92,16 @@ def _exif(image: Image.Image) -> bytes | None:
     for tag in _SIZES:  # of the picture as it was stored
         inner.pop(tag, None)
     return exif.tobytes() if exif else None
+
+
+def _has_no_tags(exif: bytes | None) -> bool:
+    """Whether an EXIF block is missing, or says itself that it is empty."""
+    if not exif:
+        return True
+    header = exif.removeprefix(b"Exif\0\0")
+    order = "big" if header[:2] == b"MM" else "little"
+    start = int.from_bytes(header[4:8], order)
+    return header[start : start + 2] == b"\0\0"
 
 
 def in_profile(pixels: np.ndarray, source: bytes | None, target: bytes | None) -> np.ndarray:
