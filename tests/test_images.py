@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from p3m_jax.images import (
     read_picture,
     write_image,
 )
+from p3m_jax.prediction import pictures
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (20, 30, 3)).astype(np.uint8)
@@ -196,3 +198,26 @@ def test_cmyk_goes_by_its_profile_if_that_is_one(tmp_path):
 
 def srgb():
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def linear_grey() -> bytes:
+    """A colour profile for grey whose numbers are light itself."""
+    white = b"XYZ \0\0\0\0" + struct.pack(">3i", 0xF6D6, 0x10000, 0xD32D)
+    curve = b"curv\0\0\0\0" + struct.pack(">I", 0)
+    head = struct.pack(">I4sI4s4s4s", 0, b"lcms", 0x02400000, b"mntr", b"GRAY", b"XYZ ")
+    head += bytes(12) + b"acsp" + bytes(28) + white[8:]
+    head += bytes(128 - len(head))
+    table = struct.pack(">I4sII4sII", 2, b"wtpt", 156, len(white), b"kTRC", 176, len(curve))
+    profile = head + table + white + curve
+    return struct.pack(">I", len(profile)) + profile[4:]
+
+
+def test_grey_goes_by_its_profile_with_alpha_and_without(tmp_path):
+    grey = Image.new("L", (5, 4), 64)
+    plain = saved(tmp_path, grey, "a.png", icc_profile=linear_grey())
+    grey.putalpha(255)
+    with_alpha = saved(tmp_path, grey, "b.png", icc_profile=linear_grey())
+    assert abs(int(read_picture(plain)[0, 0, 0]) - 137) <= 2  # a quarter of the light
+    np.testing.assert_array_equal(read_picture(with_alpha), read_picture(plain))
+    assert pictures.read(with_alpha).warnings == ()
+    np.testing.assert_array_equal(pictures.read(with_alpha).pixels, read_picture(plain))

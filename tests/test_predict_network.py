@@ -229,3 +229,31 @@ def test_importing_the_package_stays_light():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert run.stdout.split("\n")[:2] == ["[]", "[]"]
+
+
+def test_on_a_cpu_max_memory_bounds_the_network_too(p3m, checkpoint, cache, tmp_path, capsys):
+    if jax.default_backend() != "cpu":
+        pytest.skip("an accelerator has memory of its own")
+    Image.new("RGB", (6000, 5000)).save(tmp_path / "large.png", compress_level=1)
+    arguments = ("predict", tmp_path / "large.png", "-o", tmp_path / "out")
+    options = ("--checkpoint", checkpoint, "--strategy", "resize", "--compilation-cache", cache)
+    assert p3m(*arguments, *options, "--max-memory", 1.9) == 0
+    assert "memory: the network ran at" in capsys.readouterr().err
+    with Image.open(tmp_path / "out" / "alpha" / "large.png") as alpha:
+        assert alpha.size == (6000, 5000)
+    entry = json.loads((tmp_path / "out" / "manifest.jsonl").read_text())
+    assert entry["network_sizes"]["fusion"][0] < bucket_size((5000, 6000), 0.5)[1]
+
+
+def test_weights_by_another_path_are_the_same(p3m, checkpoint, cache, tmp_path, capsys):
+    write_image(tmp_path / "a.png", picture_of(64, 64))
+    net, other = network("resnet34"), tmp_path / "copy"
+    description = describe(net.name, synthetic=True, provenance={"from": "elsewhere", "x": np.nan})
+    save_for_inference(other, load_for_inference(checkpoint).variables, description)
+    options = ("--strategy", "resize", "--compilation-cache", cache)
+    arguments = ("predict", tmp_path / "a.png", "-o", tmp_path / "out", "--checkpoint")
+    assert p3m(*arguments, checkpoint, *options) == 0
+    capsys.readouterr()
+    for weights in (other, checkpoint, other):
+        assert p3m(*arguments, weights, *options) == 0
+        assert "0 done, 1 were done before" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import os
 import unicodedata
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -58,9 +59,9 @@ def make_plan(
 ) -> Plan:
     """Finds the pictures and names their outputs.
 
-    A folder's tree is mirrored; what lies in the output folder, or is hidden, is left out. A file
-    that is named twice is done once. `full_names` keeps the ending of the picture in the name
-    (a.jpg becomes a.jpg.png).
+    A folder's tree is mirrored; what lies in the output folder, is hidden, or was written by this
+    command, is left out. A file that is named twice is done once. `full_names` keeps the ending of
+    the picture in the name (a.jpg becomes a.jpg.png).
 
     Raises:
       PlanError: an input is missing or holds no picture, the output folder is in the way, or two
@@ -141,24 +142,54 @@ def _pictures(named: Path, output: Path, kinds, notes) -> list[tuple[Path, PureP
                 f"{output}: the outputs would come among the pictures of {named}; name a folder "
                 "beside or below it."
             )
-    pictures, seen = [], {own, place}
-    for folder, folders, files in os.walk(named, onerror=_refuse, followlinks=True):
-        entered = []
-        for name in sorted(folders):
-            real = Path(folder, name).resolve()
-            if name.startswith(".") or real == own:
-                continue
-            if real in seen:
-                notes.append(f"{Path(folder, name)}: leads to a folder that was visited, left out")
-                continue
-            seen.add(real)
-            entered.append(name)
-        folders[:] = entered
-        for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in _PICTURES + _UNREADABLE:
-                source = Path(folder, name)
-                pictures.append((source, PurePath(source.relative_to(named))))
+    # Folders themselves come first: a link to one must not take its place.
+    pictures, seen, links = [], {own}, deque([named])
+    while links:
+        start = links.popleft()
+        if not _enter(start, seen, notes):
+            continue
+        for folder, folders, files in os.walk(start, onerror=_refuse):
+            below = [Path(folder, name) for name in sorted(folders) if not name.startswith(".")]
+            if MANIFEST in files:
+                made = [path for path in below if path.name in KINDS]
+                notes += [f"{path}: outputs of this command, left out" for path in made]
+                below = [path for path in below if path not in made]
+            links += [path for path in below if path.is_symlink()]
+            if any(path.resolve() == own for path in below) and _has_others(own):
+                notes.append(f"{output}: the output folder is left out, with pictures of yours")
+            folders[:] = [
+                path.name
+                for path in below
+                if not path.is_symlink() and path.resolve() != own and _enter(path, seen, notes)
+            ]
+            for name in sorted(files):
+                if _is_picture(name):
+                    source = Path(folder, name)
+                    pictures.append((source, PurePath(source.relative_to(named))))
     return pictures
+
+
+def _enter(folder: Path, seen: set[Path], notes: list[str]) -> bool:
+    """Whether a folder was not visited yet; now it is."""
+    real = folder.resolve()
+    if real in seen:
+        notes.append(f"{folder}: leads to a folder that was visited, left out")
+        return False
+    seen.add(real)
+    return True
+
+
+def _is_picture(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in _PICTURES + _UNREADABLE
+
+
+def _has_others(output: Path) -> bool:
+    """Whether an output folder holds pictures beside the outputs."""
+    return any(
+        _is_picture(file.name)
+        for file in output.rglob("*")
+        if file.relative_to(output).parts[0] not in KINDS
+    )
 
 
 def _refuse(error: OSError):
