@@ -200,23 +200,41 @@ def srgb():
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
-def linear_grey() -> bytes:
-    """A colour profile for grey whose numbers are light itself."""
-    white = b"XYZ \0\0\0\0" + struct.pack(">3i", 0xF6D6, 0x10000, 0xD32D)
-    curve = b"curv\0\0\0\0" + struct.pack(">I", 0)
-    head = struct.pack(">I4sI4s4s4s", 0, b"lcms", 0x02400000, b"mntr", b"GRAY", b"XYZ ")
-    head += bytes(12) + b"acsp" + bytes(28) + white[8:]
-    head += bytes(128 - len(head))
-    table = struct.pack(">I4sII4sII", 2, b"wtpt", 156, len(white), b"kTRC", 176, len(curve))
-    profile = head + table + white + curve
+def linear_profile(space: str) -> bytes:
+    """A colour profile for "GRAY" or "RGB " with sRGB's colours, whose numbers are light itself."""
+
+    def xyz(*numbers):
+        return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(65536 * x) for x in numbers))
+
+    white, curve = xyz(0.9642, 1, 0.8249), b"curv" + bytes(8)
+    tags = {b"wtpt": white, b"kTRC": curve}
+    if space == "RGB ":
+        tags = {b"wtpt": white, b"rTRC": curve, b"gTRC": curve, b"bTRC": curve}
+        tags |= {b"rXYZ": xyz(0.4361, 0.2225, 0.0139), b"gXYZ": xyz(0.3851, 0.7169, 0.0971)}
+        tags |= {b"bXYZ": xyz(0.1431, 0.0606, 0.7139)}
+    head = struct.pack(">I4sI4s4s4s", 0, b"lcms", 0x02400000, b"mntr", space.encode(), b"XYZ ")
+    head += bytes(12) + b"acsp" + bytes(28) + white[8:] + bytes(48)
+    table, place = struct.pack(">I", len(tags)), 132 + 12 * len(tags)
+    for name, value in tags.items():
+        table += struct.pack(">4sII", name, place, len(value))
+        place += len(value)
+    profile = head + table + b"".join(tags.values())
     return struct.pack(">I", len(profile)) + profile[4:]
+
+
+def test_colours_go_from_one_profile_to_another():
+    linear, quarter = linear_profile("RGB "), np.full((2, 2, 3), 64, np.uint8)
+    assert np.abs(pictures.in_profile(quarter, linear, None).astype(int) - 137).max() <= 2
+    assert np.abs(pictures.in_profile(quarter + 73, None, linear).astype(int) - 64).max() <= 2
+    assert pictures.in_profile(quarter, linear, linear) is quarter
+    np.testing.assert_array_equal(pictures.in_profile(quarter, linear_profile("GRAY"), None), 64)
 
 
 def test_grey_goes_by_its_profile_with_alpha_and_without(tmp_path):
     grey = Image.new("L", (5, 4), 64)
-    plain = saved(tmp_path, grey, "a.png", icc_profile=linear_grey())
+    plain = saved(tmp_path, grey, "a.png", icc_profile=linear_profile("GRAY"))
     grey.putalpha(255)
-    with_alpha = saved(tmp_path, grey, "b.png", icc_profile=linear_grey())
+    with_alpha = saved(tmp_path, grey, "b.png", icc_profile=linear_profile("GRAY"))
     assert abs(int(read_picture(plain)[0, 0, 0]) - 137) <= 2  # a quarter of the light
     np.testing.assert_array_equal(read_picture(with_alpha), read_picture(plain))
     assert pictures.read(with_alpha).warnings == ()

@@ -1,30 +1,16 @@
-"""`p3m predict` with mattes that are given: files, metadata, resumption, and what is refused."""
+"""`p3m predict` with mattes that are given: files, metadata, and what is refused."""
 
-import json
 import os
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
+from predicting import manifest, matte_of, picture_of, tree
 
-from p3m_jax.images import read_alpha, read_picture, write_image
+from p3m_jax.images import read_picture, write_image
 from p3m_jax.prediction.memory import BASE, Budget, picture_memory
 
-RNG = np.random.default_rng(0)
 KINDS = ("alpha", "cutout", "foreground", "background", "composite")
-
-
-def picture_of(height=40, width=60):
-    return RNG.integers(0, 256, (height, width, 3)).astype(np.uint8)
-
-
-def matte_of(height=40, width=60):
-    ramp = np.linspace(-200, 455, width).clip(0, 255)
-    return np.repeat(np.rint(ramp)[None], height, axis=0).astype(np.uint8)
 
 
 @pytest.fixture
@@ -44,19 +30,6 @@ def predict(p3m, folders):
         return p3m("predict", *(pictures or [own]), "-o", out, "--alphas", mattes, *more)
 
     return run
-
-
-def manifest(out):
-    return [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
-
-
-def tree(folder):
-    """Everything in a folder but the manifest, hidden files included."""
-    return {
-        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
-        for path in folder.rglob("*")
-        if path.is_file() and path.name != "manifest.jsonl"
-    }
 
 
 def test_the_tree_is_mirrored_for_every_kind(predict, folders, capsys):
@@ -146,7 +119,7 @@ def read_stored(path):
 
 def test_16_bits_of_alpha(predict, folders):
     pictures, mattes, out = folders
-    deep = RNG.integers(0, 65536, (40, 60)).astype(np.uint16)
+    deep = np.random.default_rng(0).integers(0, 65536, (40, 60)).astype(np.uint16)
     (mattes / "a.png").unlink()
     write_image(mattes / "a.png", deep)
     assert predict("--alpha-bits", 16, pictures=[pictures / "a.png"]) == 0
@@ -164,61 +137,6 @@ def test_what_is_transparent_stays_so(predict, folders):
     np.testing.assert_array_equal(alpha[20:], matte_of()[20:])
     entry = next(entry for entry in manifest(out) if entry["name"] == "a")
     assert entry["warnings"] == ["transparent in parts, which are background"]
-
-
-def test_the_same_command_does_nothing_again(predict, folders, capsys):
-    _, _, out = folders
-    assert predict("--save", "alpha", "cutout") == 0
-    before = tree(out)
-    assert predict("--save", "alpha", "cutout") == 0
-    assert tree(out) == before
-    assert "0 done, 3 were done before" in capsys.readouterr().out
-    (out / "cutout" / "a.png").unlink()
-    assert predict("--save", "alpha", "cutout") == 0
-    after = tree(out)
-    assert after["cutout/a.png"][0] == before["cutout/a.png"][0]
-    assert after["alpha/a.png"] == before["alpha/a.png"]
-
-
-def test_other_settings_are_refused_and_name_the_difference(predict, folders, capsys):
-    out = folders[2]
-    assert predict("--save", "cutout") == 0
-    before = tree(out)
-    assert predict("--save", "cutout", "--keep-metadata") == 1
-    assert "keep_metadata was false, now true" in capsys.readouterr().err
-    assert tree(out) == before
-    assert predict("--save", "cutout", "--keep-metadata", "--overwrite") == 0
-    made = [how for entry in manifest(out) for how in entry["outputs"].values()]
-    assert all(how["settings"]["keep_metadata"] for how in made)
-
-
-@pytest.mark.parametrize("changed", ["picture", "matte"])
-def test_a_changed_input_is_done_again_only_if_asked(predict, folders, capsys, changed):
-    pictures, mattes, out = folders
-    assert predict() == 0
-    before = tree(out)
-    if changed == "picture":
-        write_image(pictures / "a.png", picture_of())
-    else:
-        write_image(mattes / "a.png", 255 - matte_of())
-    assert predict() == 1
-    captured = capsys.readouterr()
-    assert "a.png: has changed since it was matted; say --overwrite" in captured.err
-    assert "0 done, 2 were done before, 1 failed" in captured.out
-    assert tree(out) == before
-    assert predict("--overwrite") == 0
-    assert "1 done, 2 were done before" in capsys.readouterr().out
-
-
-def test_files_of_the_user_are_never_replaced_unasked(predict, folders, capsys):
-    out = folders[2]
-    (out / "alpha" / "deep").mkdir(parents=True)
-    (out / "alpha" / "deep" / "b.png").write_text("mine")
-    assert predict() == 1
-    assert "b.png: there already, and not written from this picture" in capsys.readouterr().err
-    assert set(tree(out)) == {"alpha/deep/b.png"}
-    assert predict("--overwrite") == 0
-    assert read_alpha(out / "alpha/deep/b.png").shape == (40, 60)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "A.png", "deep.png/x.png"])
@@ -350,106 +268,6 @@ def test_without_weights_it_says_where_there_are_some(p3m, tmp_path, capsys):
     for part in ("github.com/JizhiziLi/P3M", "github.com/ViTAE-Transformer/P3M-Net", "p3m import"):
         assert part in error
     assert "Swin-T never" in error
-
-
-def command(folders, *more):
-    pictures, mattes, out = folders
-    program = "import sys; from p3m_jax.cli import main; sys.exit(main())"
-    return [
-        *(sys.executable, "-c", program, "predict", str(pictures), "-o", str(out)),
-        *("--alphas", str(mattes), "--save", "alpha", "cutout", "--workers", "2", *more),
-    ]
-
-
-@pytest.fixture
-def many(folders):
-    pictures, mattes, _ = folders
-    for i in range(40):
-        write_image(pictures / f"many/{i}.png", picture_of(200, 300))
-        write_image(mattes / f"many/{i}.png", matte_of(200, 300))
-    return folders
-
-
-def wait_for_outputs(process, out, count):
-    deadline = time.monotonic() + 120
-    while len(list((out / "cutout").rglob("*.png"))) < count:
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-def test_killed_and_started_again_it_gives_the_same_files(many, tmp_path):
-    pictures, mattes, out = many
-    assert (
-        subprocess.run(command((pictures, mattes, tmp_path / "whole")), check=False).returncode == 0
-    )
-    whole = {name: content for name, (content, _) in tree(tmp_path / "whole").items()}
-    for count in (2, 20):
-        process = subprocess.Popen(command(many), stderr=subprocess.PIPE)
-        wait_for_outputs(process, out, count)
-        process.kill()
-        process.wait()
-    (out / "alpha" / ".p3m.abcd_123").write_bytes(b"half a file")
-    assert subprocess.run(command(many), check=False).returncode == 0
-    assert {name: content for name, (content, _) in tree(out).items()} == whole
-    assert all(entry["status"] == "done" for entry in manifest(out))
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_says_how_to_go_on(many, number):
-    out = many[2]
-    process = subprocess.Popen(command(many), stderr=subprocess.PIPE, text=True)
-    wait_for_outputs(process, out, 3)
-    process.send_signal(number)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "start the same command again to go on" in error
-    assert "Traceback" not in error
-    assert not list(out.rglob(".p3m.*"))
-    assert 0 < len(manifest(out)) < 43
-
-
-def test_two_processes_do_not_write_to_one_folder(predict, folders, capsys):
-    import fcntl
-
-    out = folders[2]
-    out.mkdir()
-    handle = os.open(out, os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    assert predict() == 1
-    assert "another process is writing there" in capsys.readouterr().err
-    os.close(handle)
-    assert predict() == 0
-
-
-def test_a_full_disk_ends_the_run_and_the_rest_follows(folders, tmp_path, p3m, capsys):
-    pictures, mattes, _ = folders
-    for i in range(12):
-        write_image(pictures / f"many/{i}.png", picture_of(200, 300))
-        write_image(mattes / f"many/{i}.png", matte_of(200, 300))
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    try:
-        possible = subprocess.run(mounted, capture_output=True, check=False).returncode == 0
-    except OSError:
-        possible = False
-    if not possible:
-        pytest.skip("a small disk cannot be mounted here")
-    arguments = ("predict", pictures, "-o", disk / "out", "--alphas", mattes, "--save", "cutout")
-    try:
-        assert p3m(*arguments) == 1
-        error = capsys.readouterr().err
-        assert "No space left on device" in error
-        assert "make room and start the same command again" in error
-        assert not list(disk.rglob(".p3m.*"))
-        for path in (disk / "out" / "cutout").rglob("*.png"):
-            read_picture(path)  # whole, every one
-        subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], check=True)
-        assert p3m(*arguments) == 0
-        assert len(list((disk / "out" / "cutout").rglob("*.png"))) == 15
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=False)
 
 
 def test_a_picture_too_large_for_the_memory_is_refused_with_what_it_takes(predict, folders, capsys):

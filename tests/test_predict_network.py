@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -257,3 +259,15 @@ def test_weights_by_another_path_are_the_same(p3m, checkpoint, cache, tmp_path, 
     for weights in (other, checkpoint, other):
         assert p3m(*arguments, weights, *options) == 0
         assert "0 done, 1 were done before" in capsys.readouterr().out
+
+
+def test_what_the_documentation_shows_runs(checkpoint, tmp_path, monkeypatch):
+    text = (Path(__file__).parents[1] / "docs" / "matting.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 2
+    monkeypatch.chdir(tmp_path)
+    Path("weights").symlink_to(checkpoint)
+    Image.new("RGB", (64, 64)).save("photo.jpg")
+    exec("\n".join(blocks), {})
+    assert Image.open("cut.png").mode == "RGBA"
+    assert Image.open("over.jpg").size == (64, 64)

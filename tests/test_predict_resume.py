@@ -1,30 +1,22 @@
 """What `p3m predict` leaves alone when it is started again, and what it does anew."""
 
 import json
-import subprocess
-import sys
 
-import numpy as np
 import pytest
 from PIL import Image
+from predicting import manifest, matte_of, picture_of, tree
 
-from p3m_jax.images import write_image
-
-RNG = np.random.default_rng(0)
-PROGRAM = "import sys; from p3m_jax.cli import main; sys.exit(main())"
-
-
-def picture_of():
-    return RNG.integers(0, 256, (20, 30, 3)).astype(np.uint8)
+from p3m_jax.images import read_alpha, write_image
 
 
 @pytest.fixture
 def folders(tmp_path):
-    pictures, mattes, out = (tmp_path / name for name in ("pictures", "mattes", "out"))
-    for name in "ab":
+    """Pictures, their mattes, and where outputs go."""
+    pictures, mattes = tmp_path / "pictures", tmp_path / "mattes"
+    for name in ("a", "deep/b"):
         write_image(pictures / f"{name}.png", picture_of())
-        write_image(mattes / f"{name}.png", RNG.integers(0, 256, (20, 30)).astype(np.uint8))
-    return pictures, mattes, out
+        write_image(mattes / f"{name}.png", matte_of())
+    return pictures, mattes, tmp_path / "out"
 
 
 @pytest.fixture
@@ -34,13 +26,67 @@ def predict(p3m, folders):
 
 
 def entries(out):
-    lines = (out / "manifest.jsonl").read_text().splitlines()
-    return {entry["name"]: entry for entry in map(json.loads, lines)}
+    return {entry["name"]: entry for entry in manifest(out)}
 
 
 def touch_up(file):
-    Image.new("L", (30, 20), 77).save(file)
+    Image.new("L", (60, 40), 77).save(file)
     return file.read_bytes()
+
+
+def test_the_same_command_does_nothing_again(predict, folders, capsys):
+    _, _, out = folders
+    assert predict("--save", "alpha", "cutout") == 0
+    before = tree(out)
+    assert predict("--save", "alpha", "cutout") == 0
+    assert tree(out) == before
+    assert "0 done, 2 were done before" in capsys.readouterr().out
+    (out / "cutout" / "a.png").unlink()
+    assert predict("--save", "alpha", "cutout") == 0
+    after = tree(out)
+    assert after["cutout/a.png"][0] == before["cutout/a.png"][0]
+    assert after["alpha/a.png"] == before["alpha/a.png"]
+
+
+def test_other_settings_are_refused_and_name_the_difference(predict, folders, capsys):
+    out = folders[2]
+    assert predict("--save", "cutout") == 0
+    before = tree(out)
+    assert predict("--save", "cutout", "--keep-metadata") == 1
+    assert "keep_metadata was false, now true" in capsys.readouterr().err
+    assert tree(out) == before
+    assert predict("--save", "cutout", "--keep-metadata", "--overwrite") == 0
+    made = [how for entry in manifest(out) for how in entry["outputs"].values()]
+    assert all(how["settings"]["keep_metadata"] for how in made)
+
+
+@pytest.mark.parametrize("changed", ["picture", "matte"])
+def test_a_changed_input_is_done_again_only_if_asked(predict, folders, capsys, changed):
+    pictures, mattes, out = folders
+    assert predict() == 0
+    before = tree(out)
+    if changed == "picture":
+        write_image(pictures / "a.png", picture_of())
+    else:
+        write_image(mattes / "a.png", 255 - matte_of())
+    assert predict() == 1
+    captured = capsys.readouterr()
+    assert "a.png: has changed since it was matted; say --overwrite" in captured.err
+    assert "0 done, 1 were done before, 1 failed" in captured.out
+    assert tree(out) == before
+    assert predict("--overwrite") == 0
+    assert "1 done, 1 were done before" in capsys.readouterr().out
+
+
+def test_files_of_the_user_are_never_replaced_unasked(predict, folders, capsys):
+    out = folders[2]
+    (out / "alpha" / "deep").mkdir(parents=True)
+    (out / "alpha" / "deep" / "b.png").write_text("mine")
+    assert predict() == 1
+    assert "b.png: there already, and not written from this picture" in capsys.readouterr().err
+    assert set(tree(out)) == {"alpha/deep/b.png"}
+    assert predict("--overwrite") == 0
+    assert read_alpha(out / "alpha/deep/b.png").shape == (40, 60)
 
 
 def test_a_picture_that_was_unreadable_once_keeps_its_touched_up_matte(predict, folders, capsys):
@@ -126,11 +172,11 @@ def test_one_kind_done_anew_leaves_the_other_as_made_from_the_former_picture(
 def test_an_emptied_output_is_made_again(predict, folders, capsys):
     out = folders[2]
     assert predict() == 0
-    whole = (out / "alpha/b.png").read_bytes()
-    (out / "alpha/b.png").write_bytes(b"")
+    whole = (out / "alpha/deep/b.png").read_bytes()
+    (out / "alpha/deep/b.png").write_bytes(b"")
     assert predict() == 0
     assert "1 done, 1 were done before" in capsys.readouterr().out
-    assert (out / "alpha/b.png").read_bytes() == whole
+    assert (out / "alpha/deep/b.png").read_bytes() == whole
 
 
 @pytest.mark.parametrize("output", ["", "below"])
@@ -138,12 +184,12 @@ def test_given_mattes_are_never_replaced(p3m, folders, capsys, output):
     pictures, mattes, out = folders
     mattes.rename(out.parent / "alpha")
     mattes = out.parent / "alpha"
-    before = {file.name: file.read_bytes() for file in mattes.iterdir()}
+    before = tree(mattes)
     out = mattes / output if output else mattes.parent
     arguments = ("predict", pictures, "-o", out, "--alphas", mattes, "--overwrite")
     assert p3m(*arguments, "--save", "alpha", "cutout") == 1
     assert "would come among these mattes" in capsys.readouterr().err
-    assert {file.name: file.read_bytes() for file in mattes.iterdir()} == before
+    assert tree(mattes) == before
     assert p3m(*arguments, "--save", "cutout") == 0
 
 
@@ -175,22 +221,3 @@ def test_an_old_or_foreign_manifest_protects_what_is_there(predict, folders, cap
     assert predict() == 1
     assert "say --overwrite" in capsys.readouterr().err
     assert (out / "alpha/a.png").read_bytes() == before
-
-
-def test_of_two_processes_on_one_folder_one_writes(folders):
-    pictures, mattes, out = folders
-    for i in range(12):
-        write_image(pictures / f"{i}.png", RNG.integers(0, 256, (300, 400, 3)).astype(np.uint8))
-        write_image(mattes / f"{i}.png", RNG.integers(0, 256, (300, 400)).astype(np.uint8))
-    arguments = ["predict", str(pictures), "-o", str(out), "--alphas", str(mattes)]
-    processes = [
-        subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments], stderr=subprocess.PIPE)
-        for _ in range(2)
-    ]
-    ends = [(process.communicate()[1].decode(), process.returncode) for process in processes]
-    for error, code in ends:  # at the same time or one after the other
-        assert "Traceback" not in error
-        assert code == 0 or "another process is writing there" in error
-    assert 0 in {code for _, code in ends}
-    assert len(list((out / "alpha").iterdir())) == 14
-    assert len(entries(out)) == 14
