@@ -142,7 +142,6 @@ def run(args: argparse.Namespace) -> int:
     from p3m_jax.prediction.manifest import open_manifest
     from p3m_jax.prediction.memory import BASE, default_memory
     from p3m_jax.prediction.outputs import Writing, find_background
-    from p3m_jax.prediction.pictures import digest
     from p3m_jax.prediction.plan import check_sources, make_plan, shown
 
     kinds = tuple(dict.fromkeys(args.save or ("alpha",)))
@@ -158,24 +157,22 @@ def run(args: argparse.Namespace) -> int:
         format=args.format,
         full_names=args.full_names,
     )
-    background, mattes = args.background, user_path(args.alphas) if args.alphas else None
+    background = find_background(args.background) if args.background else None
+    mattes = user_path(args.alphas) if args.alphas else None
+    check_sources(plan, output, mattes=mattes, background=background and background.file)
     writing = Writing(
-        background=find_background(background) if background else None,
+        background=background,
         quality=args.quality,
         deep_alpha=args.alpha_bits == 16,
         keep_metadata=args.keep_metadata,
     )
-    behind = user_path(background) if writing.background and writing.background.picture else None
-    check_sources(plan, output, mattes=mattes, background=behind)
     for note in plan.notes:
         print(shown(note), file=sys.stderr)
     signal.signal(signal.SIGTERM, _interrupt)
     warnings.filterwarnings("ignore", module="PIL")  # what matters is in the manifest
     started = time.monotonic()
     source, made_by, matting = _matte_source(args, mattes, memory)
-    if behind:
-        background = digest(behind)
-    settings = {kind: _settings(kind, args, background) | made_by for kind in kinds}
+    settings = {kind: writing.settings(kind, args.format) | made_by for kind in kinds}
     notes = {}
     if matting is not None:
         weights = matting.checkpoint
@@ -223,20 +220,6 @@ def _misuse(args: argparse.Namespace) -> str | None:
     if args.quality > 100:
         return "--quality is at most 100."
     return None
-
-
-def _settings(kind: str, args: argparse.Namespace, background: str | None) -> dict:
-    """What the output of a kind depends on beside its matte; its path tells the format."""
-    from p3m_jax.prediction.plan import ending
-
-    if kind == "alpha":
-        return {"alpha_bits": args.alpha_bits}
-    settings = {"keep_metadata": args.keep_metadata}
-    if ending(kind, args.format) != "png" and kind != "cutout":  # cut-outs are without loss
-        settings["quality"] = args.quality
-    if kind == "composite":
-        settings["background"] = background
-    return settings
 
 
 def _matte_source(args, mattes: Path | None, memory: int):

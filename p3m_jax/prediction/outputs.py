@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,8 +12,8 @@ from p3m_jax.evaluation.protocols import to_8_bit
 from p3m_jax.foreground import estimate_foreground
 from p3m_jax.images import write_image
 from p3m_jax.prediction.compose import blurred, composite, cover, cut_out, deep, parse_colour
-from p3m_jax.prediction.pictures import Picture, in_profile, read
-from p3m_jax.prediction.plan import PlanError
+from p3m_jax.prediction.pictures import Picture, digest, in_profile, read
+from p3m_jax.prediction.plan import PlanError, ending
 
 BLUR = "blur"
 _PERSON = 0.001  # less of a picture than this is no person
@@ -22,10 +23,17 @@ _JPEG_EXIF = 65_533  # bytes that a JPEG holds of it
 
 @dataclass(frozen=True)
 class Background:
-    """What composites are put over: a colour (3,), a picture, or the picture's own, blurred."""
+    """What composites are put over: a colour (3,), a picture, or the picture's own, blurred.
 
+    Attributes:
+      name: tells it from others: "blur", the colour as it was written, a picture's SHA-256.
+      file: of the picture.
+    """
+
+    name: str
     colour: np.ndarray | None = None
     picture: Picture | None = None
+    file: Path | None = None
 
     def behind(self, picture: Picture, matte, estimate: np.ndarray) -> np.ndarray:
         """The background for one picture: uint8 (H, W, 3) or (3,), in the picture's profile."""
@@ -43,16 +51,16 @@ def find_background(text: str) -> Background:
     Raises `PlanError` for none of them, and `ImageError` for a picture that cannot be read.
     """
     if text == BLUR:
-        return Background()
+        return Background(text)
     colour = parse_colour(text)
     if colour is not None:
-        return Background(colour=colour)
+        return Background(text, colour=colour)
     file = user_path(text)
     if not file.exists():
         raise PlanError(
             f"{text}: is no background; name {BLUR}, a colour ('#30c040', teal) or a picture."
         )
-    return Background(picture=read(file))
+    return Background(digest(file), picture=read(file), file=file)
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,17 @@ class Writing:
     quality: int = 95
     deep_alpha: bool = False
     keep_metadata: bool = False
+
+    def settings(self, kind: str, format: str) -> dict[str, Any]:
+        """What an output depends on beside its matte; its path tells the format."""
+        if kind == "alpha":
+            return {"alpha_bits": 16 if self.deep_alpha else 8}
+        settings = {"keep_metadata": self.keep_metadata}
+        if ending(kind, format) != "png" and kind != "cutout":  # cut-outs are without loss
+            settings["quality"] = self.quality
+        if kind == "composite":
+            settings["background"] = self.background.name
+        return settings
 
 
 def needs_colours(kinds: Iterable[str]) -> bool:

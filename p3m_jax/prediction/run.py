@@ -260,7 +260,7 @@ class Run:
         reason = str(error)
         if isinstance(error, OSError) and error.filename:
             reason = f"{error.filename}: {error.strerror}"
-        elif isinstance(error, MemoryError | cv2.error):
+        elif isinstance(error, MemoryError) or getattr(error, "code", 0) == cv2.Error.StsNoMem:
             reason = f"{job.source}: takes more memory than there is."
         elif str(job.source) not in reason:
             reason = f"{job.source}: {reason}"
@@ -287,6 +287,6 @@ def _memory_of(job: Job) -> int:
     try:
         with open_picture(job.source) as image:
             pixels = image.width * image.height
-    except (UserError, OSError):  # said when it is loaded
+    except _MISHAPS:  # said when it is loaded
         pixels = 0
     return picture_memory(pixels, colours=needs_colours(job.outputs))
