@@ -32,7 +32,11 @@ def tree(folder):
 
 def command(folders, *more):
     pictures, mattes, out = folders
-    program = "import sys; from p3m_jax.cli import main; sys.exit(main())"
+    # Shells start what runs in their background with Ctrl-C ignored, and the tests may be that.
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from p3m_jax.cli import main; sys.exit(main())"
+    )
     return [
         *(sys.executable, "-c", program, "predict", str(pictures), "-o", str(out)),
         *("--alphas", str(mattes), "--save", "alpha", "cutout", "--workers", "2", *more),
