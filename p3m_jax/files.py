@@ -59,6 +59,30 @@ def write_text(path, text: str) -> None:
         file.write(text.encode("utf-8", errors="backslashreplace"))
 
 
+@contextlib.contextmanager
+def locked(path: Path, refusal: Exception) -> Iterator[None]:
+    """Keeps other processes from what they ask for with the same file or folder, which is there.
+
+    Raises:
+      refusal: another process has it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not a Unix system: nothing guards the folder there
+        yield
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks does not guard it either
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise refusal from None
+        yield
+    finally:
+        os.close(handle)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Removes the temporary files that killed programs left in a folder where none runs now."""
     with contextlib.suppress(FileNotFoundError):

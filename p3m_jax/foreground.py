@@ -5,7 +5,6 @@ multi-level method (Germer et al., "Fast Multi-Level Foreground Estimation", 202
 then moved, as little as possible, to where they mix to the picture.
 """
 
-import os
 import threading
 
 import cv2
@@ -87,12 +86,3 @@ def _mix_to_picture(picture, matte, foreground, background) -> None:
             front = np.clip(front + alpha * rest, darkest, brightest)
             back = np.clip(back + (1 - alpha) * rest, darkest, brightest)
         foreground[strip], background[strip] = np.rint(front), np.rint(back)
-
-
-def estimating_threads(workers: int | None) -> int:
-    """Threads that are worth estimating with: one where they would wait for each other."""
-    wanted = workers or os.cpu_count() or 1
-    if wanted == 1:
-        return 1
-    estimate_foreground(np.zeros([8, 8, 3], np.uint8), np.zeros([8, 8], np.uint8))
-    return 1 if _numba_threads() == "workqueue" else wanted

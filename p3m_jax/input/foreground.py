@@ -10,13 +10,14 @@ and give away a cache that was made for other pictures of equal names.
 
 import contextlib
 import json
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from p3m_jax.data.folders import DataSetError, user_path
 from p3m_jax.data.layouts import CACHE_FOLDERS, DataSet, Example
-from p3m_jax.foreground import estimate_foreground, estimating_threads
+from p3m_jax.foreground import estimate_foreground
 from p3m_jax.images import ImageError, read_matte, read_picture, write_image
 
 SOURCES = "sources.jsonl"
@@ -44,7 +45,7 @@ def estimate_missing(
     broken = []
     with (
         _bar(len(missing), progress) as bar,
-        ThreadPoolExecutor(estimating_threads(workers)) as pool,
+        ThreadPoolExecutor(workers or os.cpu_count()) as pool,
         (cache / SOURCES).open("a", encoding="utf-8") as sources,
     ):
         futures = {pool.submit(_estimate, example, cache): example for example in missing}

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from p3m_jax.files import remove_leftovers, write_text
+from p3m_jax.files import locked, remove_leftovers, write_text
 from p3m_jax.prediction.plan import MANIFEST, Job, PlanError
 
 STARTED, DONE, FAILED = "started", "done", "failed"
@@ -146,32 +146,13 @@ def open_manifest(folder: Path, jobs: Iterable[Job]) -> Iterator[Manifest]:
             f"{folder}: outputs cannot be written there ({error.strerror}); make room, or name "
             "another folder."
         ) from None
-    with _locked(folder):
+    refusal = PlanError(
+        f"{folder}: another process is writing there; wait for it, or name another folder."
+    )
+    with locked(folder, refusal):
         for place in {folder, *(folder / p.parent for j in jobs for p in j.outputs.values())}:
             remove_leftovers(place)
         yield Manifest(folder)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    try:
-        import fcntl
-    except ImportError:  # not a Unix system: nothing guards the folder there
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # a file system without locks does not guard it either
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise PlanError(
-                    f"{folder}: another process is writing there; wait for it, or name another "
-                    "folder."
-                ) from None
-        yield
-    finally:
-        os.close(handle)
 
 
 def _read(file: Path) -> dict[str, Entry]:

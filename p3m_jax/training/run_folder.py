@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from p3m_jax.checkpoint import RUN_CHECKPOINTS, complete_steps
 from p3m_jax.data.layouts import DataSet
-from p3m_jax.files import write_text
+from p3m_jax.files import locked, write_text
 from p3m_jax.training.errors import RunFolderError
 
 CONFIG_FILE = "config.json"
@@ -55,7 +55,11 @@ def claim_run_folder(workdir: Path, config: ConfigDict) -> Iterator[None]:
             f"{workdir}: holds files that are no training run; name another --workdir."
         )
     workdir.mkdir(parents=True, exist_ok=True)
-    with _locked(workdir):
+    refusal = RunFolderError(
+        f"{workdir}: another process is training in it; wait for it, or name another --workdir."
+    )
+    (workdir / LOCK_FILE).touch()
+    with locked(workdir / LOCK_FILE, refusal):
         settings = json.loads(json.dumps(config.to_dict()))
         if complete_steps(workdir / RUN_CHECKPOINTS):
             differences = _differences(_read(file), settings)
@@ -87,24 +91,6 @@ def claim_data(workdir: Path, dataset: DataSet) -> None:
             "name that data set to go on, or another --workdir."
         )
     write_text(file, json.dumps(identity, indent=2) + "\n")
-
-
-@contextlib.contextmanager
-def _locked(workdir: Path) -> Iterator[None]:
-    try:
-        import fcntl
-    except ImportError:  # not a Unix system: nothing guards the folder there
-        yield
-        return
-    with (workdir / LOCK_FILE).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunFolderError(
-                f"{workdir}: another process is training in it; wait for it, or name another "
-                "--workdir."
-            ) from None
-        yield
 
 
 def _read(file: Path) -> dict:
