@@ -1,14 +1,11 @@
 """Going on from a checkpoint on one's own pictures and mattes, as users start it."""
 
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import golden_variables
+from running import start_training
 
 from p3m_jax.checkpoint import describe, load_for_inference, save_for_inference
 from p3m_jax.configs import common
@@ -18,10 +15,9 @@ from p3m_jax.models.network import Variables, network
 from p3m_jax.training.data import prepare_data
 from p3m_jax.training.errors import ConfigurationError
 from p3m_jax.training.log import read_log
-from p3m_jax.training.loop import train as start_training
+from p3m_jax.training.loop import train as train_here
 from p3m_jax.training.settings import check_settings
 
-PROJECT = Path(__file__).parents[1]
 SOURCE = {"imported_from": {"file": "theirs.pth", "sha256": "0" * 64}}
 SETTINGS = {
     "batch_size": 2,
@@ -59,25 +55,10 @@ def train(folder, workdir, start, expected=0, **settings):
         **SETTINGS,
         **settings,
     }
-    done = subprocess.run(
-        [
-            sys.executable,
-            PROJECT / "train.py",
-            f"--config={PROJECT / 'configs/resnet34.py'}:finetune",
-            f"--workdir={workdir}",
-            *(f"--config.{name}={value}" for name, value in settings.items()),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={
-            **os.environ,
-            "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        },
-    )
-    assert done.returncode == expected, done.stdout
-    return done.stdout
+    run = start_training("resnet34.py:finetune", workdir, settings, compiled=folder / "compiled")
+    output, _ = run.communicate()
+    assert run.returncode == expected, output
+    return output
 
 
 @pytest.mark.slow
@@ -149,7 +130,7 @@ def test_another_networks_weights_are_found_out_before_anything_is_written(folde
     other.update_from_flattened_dict({"init_from": str(folder / "encoder"), "data.pictures": "a"})
     other.data.mattes = "b"
     with pytest.raises(ConfigurationError, match=r"holds resnet34, .* trains swin"):
-        start_training(other, tmp_path / "run")
+        train_here(other, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -1,12 +1,9 @@
 """Training runs as users start them: real processes, killed, stopped, and gone on with."""
 
 import json
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from running import start_training
 
 from p3m_jax.checkpoint import load_for_inference
 from p3m_jax.configs import common
@@ -25,7 +23,6 @@ from p3m_jax.training.log import read_log
 from p3m_jax.training.run_folder import claim_data, claim_run_folder
 from p3m_jax.training.settings import check_settings
 
-PROJECT = Path(__file__).parents[1]
 STEPS = 8
 
 # ResNet-34 at the smallest sizes that go, its loss logged at every step.
@@ -53,24 +50,7 @@ def folder(tmp_path_factory):
 
 def start(folder, workdir, *arguments, config="resnet34.py:smoke", **settings):
     settings = {**SETTINGS, "data.directory": folder / "data", **settings}
-    return subprocess.Popen(
-        [
-            sys.executable,
-            PROJECT / "train.py",
-            f"--config={PROJECT / 'configs' / config}",
-            f"--workdir={workdir}",
-            *(f"--config.{name}={value}" for name, value in settings.items()),
-            *arguments,
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={
-            **os.environ,
-            "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        },
-    )
+    return start_training(config, workdir, settings, *arguments, compiled=folder / "compiled")
 
 
 def finish(process, expected=0):
