@@ -9,6 +9,14 @@ BACKGROUND, TRANSITION, FOREGROUND = 0, 128, 255
 TRIMAP_KERNEL = 25
 
 
+def transition_kernel(size: tuple[int, int]) -> int:
+    """The kernel that stands to a picture of `size` (H, W) as 25 pixels to one of 1080; 3 at least.
+
+    Where the band has to follow the picture, such as around what is private.
+    """
+    return max(3, round(TRIMAP_KERNEL * min(size) / 1080))
+
+
 def trimap_from_matte(matte: np.ndarray, kernel: int = TRIMAP_KERNEL) -> np.ndarray:
     """The three-valued map (H, W) uint8 of an 8-bit matte (H, W): 0, 128 or 255.
 

@@ -1,0 +1,109 @@
+"""Landmarks of a face: MediaPipe's mesh of 468 points, run by OpenCV alone."""
+
+import threading
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from p3m_jax.faces.detector import Face, quiet_opencv
+from p3m_jax.faces.weights import find_weights
+
+POINTS = 468
+_SIDE = 192  # of the network's input, pixels
+_REACH = 1.5  # side of the square that is looked at, in the longer side of the face's box
+_PRESENCE, _LANDMARKS = "conv2d_30", "conv2d_20"
+
+# Numbers of mesh points. Right and left are the person's.
+JAW = (
+    *(127, 234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152),
+    *(377, 400, 378, 379, 365, 397, 288, 361, 323, 454, 356),
+)
+BROWS = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)  # their upper edges
+# What corresponds to a detector's five points: corners of the eyes, tip of the nose, mouth.
+_FIVE = ((33, 133), (362, 263), (1,), (61,), (291,))
+
+
+class Landmarks(NamedTuple):
+    """The mesh laid over a face.
+
+    Attributes:
+      points: float32 (468, 2), (x, y) in pixels of the picture; may lie beyond it.
+      presence: how sure the mesh's network is that a face is there, in [0, 1].
+      disagreement: mean distance between a detector's five points and the mesh's, as a share of
+        the longer side of the face's box. What covers a face moves one of them.
+    """
+
+    points: np.ndarray
+    presence: float
+    disagreement: float
+
+
+class FaceMesh:
+    """Lays the mesh over faces that were found; from any thread.
+
+    Raises:
+      FaceWeightsError: the weights are not installed.
+    """
+
+    def __init__(self):
+        self._file = str(find_weights("mesh"))
+        self._networks = threading.local()
+
+    def __call__(self, picture: np.ndarray, face: Face) -> Landmarks:
+        """The landmarks of a face in a picture RGB uint8 (H, W, 3).
+
+        The network sees a square around the face, turned so that its eyes are level.
+        """
+        to_square = _square(face)
+        square = _warped(picture, face, to_square)
+        network = self._network()
+        network.setInput(cv2.dnn.blobFromImage(square, 1 / 255))
+        presence, points = network.forward([_PRESENCE, _LANDMARKS])
+        points = points.reshape(POINTS, 3)[:, :2]
+        back = cv2.invertAffineTransform(to_square)
+        points = (points @ back[:, :2].T + back[:, 2]).astype(np.float32)
+        five = np.stack([points[list(group)].mean(0) for group in _FIVE])
+        distances = np.linalg.norm(five - face.points, axis=-1)
+        return Landmarks(
+            points,
+            float(1 / (1 + np.exp(-np.float64(presence.item())))),
+            float(distances.mean() / max(face.box[2:])),
+        )
+
+    def _network(self):
+        if not hasattr(self._networks, "mesh"):
+            with quiet_opencv():  # OpenCV's newer engine loses the output that tells presence
+                self._networks.mesh = cv2.dnn.readNetFromTFLite(self._file, cv2.dnn.ENGINE_CLASSIC)
+        return self._networks.mesh
+
+
+def _square(face: Face) -> np.ndarray:
+    """The affine map (2, 3) from the picture to the network's square."""
+    left, top, width, height = face.box
+    center = left + width / 2, top + height / 2
+    right_eye, left_eye = face.points[:2].astype(np.float64)
+    angle = np.degrees(np.arctan2(*(left_eye - right_eye)[::-1]))
+    matrix = cv2.getRotationMatrix2D(center, float(angle), _SIDE / (_REACH * max(width, height)))
+    matrix[:, 2] += _SIDE / 2 - np.array(center)
+    return matrix
+
+
+def _warped(picture: np.ndarray, face: Face, to_square: np.ndarray) -> np.ndarray:
+    """The square that the network sees; what it shows of a large face is averaged, not sampled."""
+    shrink = int(1 / np.hypot(*to_square[:, 0]))
+    if shrink < 2:
+        return cv2.warpAffine(picture, to_square, (_SIDE, _SIDE))
+    left, top, width, height = face.box
+    reach = 0.5**0.5 * _REACH * max(width, height)  # half the square's diagonal
+    center = np.array([left + width / 2, top + height / 2])
+    first = np.maximum(center - reach, 0).astype(int)
+    last = np.maximum(center + reach, first + shrink).astype(int)
+    window = picture[first[1] : last[1], first[0] : last[0]]
+    size = [max(1, side // shrink) for side in window.shape[1::-1]]
+    small = cv2.resize(window, size, interpolation=cv2.INTER_AREA)
+    scale = np.array(window.shape[1::-1]) / size
+    # Pixels of the small window to pixels of the picture: centres of pixels lie at whole numbers.
+    to_picture = np.diag([*scale, 1.0])
+    to_picture[:2, 2] = first + scale / 2 - 0.5
+    return cv2.warpAffine(small, to_square @ to_picture, (_SIDE, _SIDE))

