@@ -2,9 +2,11 @@
 
 P3M-10k comes in two forms, told apart by what is there: the older archive has
 `train/{blurred_image,mask}`, the one of 2024 adds `fg_blurred`, `bg` and `facemask`. Test sets are
-`validation/P3M-500-P`, `validation/P3M-500-NP` and the separate RealWorldPortrait-636. In every
-folder the files are matched by stem. A folder is first scanned (`Scan`: what is there, what is
-wrong), and only a complete scan becomes a `DataSet`; the check before a run reads the same scans.
+`validation/P3M-500-P`, `validation/P3M-500-NP` and the separate RealWorldPortrait-636. Sets of
+one's own may hold pictures with ordinary faces, too: `original_image` beside `blurred_image` or in
+its place, and `fg` for `fg_blurred`. In every folder the files are matched by stem. A folder is
+first scanned (`Scan`: what is there, what is wrong), and only a complete scan becomes a `DataSet`;
+the check before a run reads the same scans.
 """
 
 import hashlib
@@ -42,6 +44,9 @@ TEST_FOLDERS = {
     "P3M-500-NP": {"picture": "original_image", "matte": "mask", "trimap": "trimap"},
     "RealWorldPortrait-636": {"picture": "image", "matte": "alpha"},
 }
+# What P3M-10k publishes, and what only the owner of the pictures has.
+FACES = ("blurred", "normal")
+_NORMAL = {"picture": "original_image", "foreground": "fg"}
 CACHE_FOLDERS = {"foreground": "fg", "background": "bg"}
 # Without these a picture is of no use; the others may be absent, picture by picture.
 REQUIRED = ("picture", "matte", "trimap")
@@ -49,7 +54,11 @@ REQUIRED = ("picture", "matte", "trimap")
 
 @dataclass(frozen=True)
 class Example:
-    """One picture and the files that belong to it, all of its size."""
+    """One picture and the files that belong to it, all of its size.
+
+    `private` is no file of a data set but of a cache: the label map of the private areas, which
+    have to be obfuscated before anything else sees the picture (see `p3m_jax.faces.areas`).
+    """
 
     stem: str
     picture: Path
@@ -58,6 +67,7 @@ class Example:
     foreground: Path | None = None
     background: Path | None = None
     facemask: Path | None = None
+    private: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,20 @@ class DataSet:
     synthetic: bool
 
 
-ROLES = tuple(part.name for part in fields(Example) if part.name != "stem")
+ROLES = tuple(part.name for part in fields(Example) if part.name not in ("stem", "private"))
+
+
+def folder_names(part: str, faces: str | None = None) -> dict[str, str]:
+    """The folders of "train" or of a test set by role.
+
+    `faces` is "blurred" or "normal"; None is what P3M-10k publishes: blurred ones, but in
+    P3M-500-NP, which has no others.
+    """
+    names = TRAINING_FOLDERS if part == "train" else TEST_FOLDERS[part]
+    if faces != "normal":
+        return names
+    kept = {role: folder for role, folder in _NORMAL.items() if role in names}
+    return names | kept if names["picture"] == TRAINING_FOLDERS["picture"] else names
 
 
 @dataclass(frozen=True)
@@ -137,23 +160,28 @@ class Scan:
         return DataSet(self.name, self.root, self.examples(), self.synthetic)
 
 
-def training_set(root, *, foreground_cache=None, facemasks=None) -> DataSet:
+def training_set(root, *, faces="blurred", foreground_cache=None, facemasks=None) -> DataSet:
     """The training set of P3M-10k at `root`, the folder that holds `train/`.
 
+    `faces` says which pictures: "blurred" ones, or "normal" ones from `original_image`.
     Foreground and background come from the archive where both are there, else from
     `foreground_cache`/{fg,bg} where both are there, else they are None. `facemasks` names a folder
     of face masks that stands apart from the archive. Raises `DataSetError`.
     """
-    return scan_training(root, foreground_cache=foreground_cache, facemasks=facemasks).dataset()
+    return scan_training(
+        root, faces=faces, foreground_cache=foreground_cache, facemasks=facemasks
+    ).dataset()
 
 
-def test_set(root, name: str, *, facemasks=None) -> DataSet:  # noqa: PT028
+def test_set(root, name: str, *, faces=None, facemasks=None) -> DataSet:  # noqa: PT028
     """The test set `name`: "P3M-500-P", "P3M-500-NP" or "RealWorldPortrait-636".
+
+    `faces` "normal" takes the pictures of P3M-500-P from `original_image`, which is not published.
 
     `root` is P3M-10k (the folder that holds `validation/`), for RealWorldPortrait-636 that set's
     own folder (it holds `image/` and `alpha/`, and has no trimaps). Raises `DataSetError`.
     """
-    return scan_test(root, name, facemasks=facemasks).dataset()
+    return scan_test(root, name, faces=faces, facemasks=facemasks).dataset()
 
 
 test_set.__test__ = False  # not a test, whatever pytest concludes from the name
@@ -169,10 +197,9 @@ def folder_pair(
     return scan_pair(pictures, mattes, trimaps=trimaps, facemasks=facemasks, name=name).dataset()
 
 
-def scan_training(root, *, foreground_cache=None, facemasks=None) -> Scan:
+def scan_training(root, *, faces="blurred", foreground_cache=None, facemasks=None) -> Scan:
     """What `train/` under `root` holds; raises `DataSetError` where there is no such folder."""
-    root = find_root(root, Path("train") / TRAINING_FOLDERS["picture"])
-    folders = _present(root / "train", TRAINING_FOLDERS)
+    root, folders = _find(root, Path("train"), folder_names("train", faces))
     if facemasks is not None:
         folders["facemask"] = picture_folder(facemasks)
     cache = {}
@@ -185,13 +212,12 @@ def scan_training(root, *, foreground_cache=None, facemasks=None) -> Scan:
     return _scan("P3M-10k train", root, folders, cache)
 
 
-def scan_test(root, name: str, *, facemasks=None) -> Scan:
+def scan_test(root, name: str, *, faces=None, facemasks=None) -> Scan:
     """What the folder of a test set holds; raises `DataSetError` where there is no such folder."""
     if name not in TEST_FOLDERS:
         raise DataSetError(f"{name}: is no test set; choose {', '.join(TEST_FOLDERS)}.")
     inside = Path() if name == "RealWorldPortrait-636" else Path("validation") / name
-    root = find_root(root, inside / TEST_FOLDERS[name]["picture"])
-    folders = _present(root / inside, TEST_FOLDERS[name])
+    root, folders = _find(root, inside, folder_names(name, faces))
     if facemasks is not None:
         folders["facemask"] = picture_folder(facemasks)
     return _scan(name, root, folders)
@@ -260,6 +286,23 @@ def _scan(name: str, root: Path, folders: dict[str, Path], cache=None) -> Scan:
     return Scan(
         name, root, folders, files, tuple(unusable), synthetic or bool(unfinished), cache or {}
     )
+
+
+def _find(root, inside: Path, names: dict[str, str]) -> tuple[Path, dict[str, Path]]:
+    """The root and the folders that are there by role; the required ones must be."""
+    place = user_path(root) / inside
+    picture, normal = names["picture"], _NORMAL["picture"]
+    others = {TRAINING_FOLDERS["picture"]: normal, normal: TRAINING_FOLDERS["picture"]}
+    other = others.get(picture)
+    both = inside.name != "P3M-500-NP"  # which is published with ordinary faces alone
+    if both and other and (place / other).is_dir() and not (place / picture).is_dir():
+        faces = FACES[other == normal]
+        raise DataSetError(
+            f"{place}: holds {other} ({faces} faces) and no {picture}; ask for {faces} faces "
+            f"(--config.data.faces={faces} in training)."
+        )
+    root = find_root(root, inside / picture)
+    return root, _present(root / inside, names)
 
 
 def _present(base: Path, names: dict[str, str]) -> dict[str, Path]:

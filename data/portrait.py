@@ -12,7 +12,8 @@ import numpy as np
 from p3m_jax.data.backdrops import draw_backdrop
 from p3m_jax.data.drawing import Frame, to_8_bit
 from p3m_jax.data.people import draw_person, face_area, sample_person
-from p3m_jax.trimap import TRANSITION, trimap_from_matte
+from p3m_jax.faces.obfuscation import Obfuscation, obfuscate
+from p3m_jax.faces.region import labels_of_mask, without_transition
 
 
 @dataclass(frozen=True)
@@ -67,38 +68,17 @@ def draw_portrait(key: tuple[int, ...], size: tuple[int, int], *, behind: bool =
     )
 
 
-def obfuscate(portrait: Portrait) -> Portrait:
+def obfuscate_portrait(portrait: Portrait) -> Portrait:
     """The portrait with its face blurred beyond recognition, as P3M-10k publishes pictures.
 
-    Blurred is the face mask without the matte's transition area, so that the edge of the person
-    stays sharp; the area has a hard edge, and sigma is a fifth of the face's longer side.
+    What is blurred, and how, is what `p3m_jax.faces` does to photos: the face mask without the
+    matte's transition area, with a hard edge.
     """
-    area = private_area(portrait)
-    if not area.any():
-        return portrait
-    rows, columns = np.nonzero(portrait.facemask.any(1))[0], np.nonzero(portrait.facemask.any(0))[0]
-    sigma = 0.2 * max(rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1)
-    margin = int(3 * sigma)
-    window = (
-        slice(max(0, rows[0] - margin), rows[-1] + margin + 1),
-        slice(max(0, columns[0] - margin), columns[-1] + margin + 1),
-    )
-    face = portrait.foreground[window]
-    step = max(1, int(sigma / 6))  # so strong a blur needs no full resolution
-    small = (max(1, face.shape[1] // step), max(1, face.shape[0] // step))
-    blurred = cv2.resize(face, small, interpolation=cv2.INTER_AREA)
-    blurred = cv2.GaussianBlur(blurred, (0, 0), sigma / step, borderType=cv2.BORDER_REPLICATE)
-    blurred = cv2.resize(blurred, face.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    foreground = portrait.foreground.copy()
-    foreground[window] = np.where(area[window][..., None], blurred, face)
+    labels = private_labels(portrait)
+    foreground = obfuscate(portrait.foreground, labels, Obfuscation())
     return replace(portrait, foreground=foreground)
 
 
-def private_area(portrait: Portrait) -> np.ndarray:
-    """What is obfuscated, bool (H, W): the face mask without the matte's transition area.
-
-    The band has the width that a trimap of kernel 25 has on a picture of 1080 pixels.
-    """
-    kernel = max(3, round(25 * min(portrait.matte.shape) / 1080))
-    transition = trimap_from_matte(portrait.matte, kernel) == TRANSITION
-    return (portrait.facemask > 0) & ~transition
+def private_labels(portrait: Portrait) -> np.ndarray:
+    """The label map of what is obfuscated, uint8 (H, W)."""
+    return without_transition(labels_of_mask(portrait.facemask), portrait.matte)

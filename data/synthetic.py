@@ -1,8 +1,9 @@
 """Synthetic portraits written in P3M-10k's layout, so that everything runs without its data.
 
 The folder has the form of the archive of 2024: faces are obfuscated in the training set and in
-P3M-500-P, P3M-500-NP shows faces or people from behind. The pictures show that a program works; a
-number measured on them says nothing about portraits.
+P3M-500-P, P3M-500-NP shows faces or people from behind. Since nobody's privacy is at stake, the
+same portraits stand there with ordinary faces, too (`original_image`, `fg`). The pictures show that
+a program works; a number measured on them says nothing about portraits.
 """
 
 import json
@@ -14,17 +15,16 @@ from tqdm import tqdm
 from p3m_jax.data.folders import DataSetError, user_path
 from p3m_jax.data.layouts import (
     SYNTHETIC_MARK,
-    TEST_FOLDERS,
-    TRAINING_FOLDERS,
     UNFINISHED_MARK,
+    folder_names,
 )
-from p3m_jax.data.portrait import Portrait, draw_portrait, obfuscate
+from p3m_jax.data.portrait import Portrait, draw_portrait, obfuscate_portrait
 from p3m_jax.files import write_text
 from p3m_jax.images import write_image
 from p3m_jax.trimap import trimap_from_matte
 
 # Counts up whenever the same settings give other pixels than before.
-GENERATOR = 1
+GENERATOR = 2
 
 # The parts of the set: a number that goes into the seed, and the folder.
 _PARTS = {
@@ -32,8 +32,7 @@ _PARTS = {
     "P3M-500-P": (1, Path("validation/P3M-500-P")),
     "P3M-500-NP": (2, Path("validation/P3M-500-NP")),
 }
-_FOLDERS = {"train": TRAINING_FOLDERS} | {name: TEST_FOLDERS[name] for name in list(_PARTS)[1:]}
-_JPEG = ("picture", "background")
+_JPEG = ("blurred_image", "original_image", "bg")
 SIDES = (32, 4096)  # pixels; of larger ones a single portrait would fill the memory
 _BEHIND = 4  # every fourth person of P3M-500-NP is seen from behind
 
@@ -84,18 +83,18 @@ def write_synthetic_set(
 def example_files(
     part: str, number: int, size: tuple[int, int], seed: int
 ) -> dict[str, np.ndarray]:
-    """The files of one example by role (see `layouts`), as uint8 arrays of `size`."""
+    """The files of one example by folder (see `layouts.folder_names`), uint8 arrays of `size`."""
     code, _ = _PARTS[part]
     behind = part == "P3M-500-NP" and number % _BEHIND == _BEHIND - 1
-    portrait = draw_portrait((seed, code, number), size, behind=behind)
+    normal = draw_portrait((seed, code, number), size, behind=behind)
+    files = _files(normal, folder_names(part, "normal"))
     if part != "P3M-500-NP":
-        portrait = obfuscate(portrait)
-    values = _by_role(portrait)
-    return {role: values[role]() for role in _FOLDERS[part]}
+        files |= _files(obfuscate_portrait(normal), folder_names(part, "blurred"))
+    return files
 
 
-def _by_role(portrait: Portrait) -> dict:
-    return {
+def _files(portrait: Portrait, folders: dict[str, str]) -> dict[str, np.ndarray]:
+    values = {
         "picture": portrait.picture,
         "matte": lambda: portrait.matte,
         "foreground": lambda: portrait.foreground,
@@ -103,21 +102,23 @@ def _by_role(portrait: Portrait) -> dict:
         "facemask": lambda: portrait.facemask,
         "trimap": lambda: trimap_from_matte(portrait.matte),
     }
+    return {folder: values[role]() for role, folder in folders.items()}
 
 
 def _write_example(root: Path, part: str, number: int, size, seed: int) -> None:
     stem = f"synthetic_{number:05d}"
     base = root / _PARTS[part][1]
+    folders = {*folder_names(part, "blurred").values(), *folder_names(part, "normal").values()}
     paths = {
-        role: base / folder / f"{stem}.{'jpg' if role in _JPEG else 'png'}"
-        for role, folder in _FOLDERS[part].items()
+        folder: base / folder / f"{stem}.{'jpg' if folder in _JPEG else 'png'}"
+        for folder in folders
     }
     # Files appear whole under their names, so what is there need not be drawn again.
     if all(path.is_file() for path in paths.values()):
         return
-    for role, values in example_files(part, number, size, seed).items():
-        if not paths[role].is_file():
-            write_image(paths[role], values)
+    for folder, values in example_files(part, number, size, seed).items():
+        if not paths[folder].is_file():
+            write_image(paths[folder], values)
 
 
 def _claim(root: Path, settings: dict) -> None:

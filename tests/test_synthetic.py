@@ -7,7 +7,7 @@ import pytest
 
 from p3m_jax.data import layouts
 from p3m_jax.data.layouts import DataSetError
-from p3m_jax.data.portrait import draw_portrait, obfuscate, private_area
+from p3m_jax.data.portrait import draw_portrait, obfuscate_portrait, private_labels
 from p3m_jax.data.synthetic import example_files, write_synthetic_set
 from p3m_jax.images import read_matte, read_picture
 from p3m_jax.trimap import trimap_from_matte
@@ -50,7 +50,7 @@ def test_layout_is_the_newer_archive(root):
             matte = read_matte(example.matte)
             np.testing.assert_array_equal(read_matte(example.trimap), trimap_from_matte(matte, 25))
     settings = json.loads((root / "SYNTHETIC.json").read_text())
-    assert settings == {"generator": 1, "seed": 3, "train": 6, "test": 4, "size": [192, 144]}
+    assert settings == {"generator": 2, "seed": 3, "train": 6, "test": 4, "size": [192, 144]}
     assert not [path for path in root.rglob("*") if path.name.startswith(".")]
 
 
@@ -67,12 +67,13 @@ def test_files_on_disk_compose_to_the_picture(root):
 
 def test_arrays_compose_exactly():
     files = example_files("train", 1, SIZE, 0)
-    alpha = files["matte"][..., None] / 255
-    composed = alpha * files["foreground"] + (1 - alpha) * files["background"]
-    assert np.abs(composed - files["picture"]).max() <= 0.501
-    for role, values in files.items():
+    alpha = files["mask"][..., None] / 255
+    for foreground, picture in (("fg", "original_image"), ("fg_blurred", "blurred_image")):
+        composed = alpha * files[foreground] + (1 - alpha) * files["bg"]
+        assert np.abs(composed - files[picture]).max() <= 0.501
+    for folder, values in files.items():
         assert values.dtype == np.uint8
-        assert values.shape == (SIZE if role in ("matte", "facemask") else (*SIZE, 3))
+        assert values.shape == (SIZE if folder in ("mask", "facemask") else (*SIZE, 3))
 
 
 def test_mattes_have_hair_like_edges(portraits):
@@ -112,8 +113,8 @@ def test_face_mask_is_a_u_with_a_flat_top_on_the_person(portraits):
 
 def test_obfuscation_removes_the_face_and_nothing_else(portraits):
     for portrait in portraits:
-        hidden = obfuscate(portrait)
-        area = private_area(portrait)
+        hidden = obfuscate_portrait(portrait)
+        area = private_labels(portrait) > 0
         assert area.sum() > 0.5 * (portrait.facemask > 0).sum()
         assert (portrait.matte[area] == 255).all()  # the edge of the person stays sharp
         changed = (hidden.foreground != portrait.foreground).any(-1)
@@ -131,16 +132,19 @@ def test_obfuscation_removes_the_face_and_nothing_else(portraits):
 
 
 def test_faces_are_clear_only_without_privacy():
-    """The very same portraits would be drawn; what differs is the part's seed and the blur."""
+    """The very same portraits are drawn; what differs is the part's seed and the blur."""
     for part, blurred in (("train", True), ("P3M-500-P", True), ("P3M-500-NP", False)):
         code = {"train": 0, "P3M-500-P": 1, "P3M-500-NP": 2}[part]
         clear = draw_portrait((5, code, 0), SIZE)
         files = example_files(part, 0, SIZE, 5)
-        assert (files["picture"] != clear.picture()).any() == blurred
-        assert (files["matte"] == clear.matte).all()
+        assert (files["original_image"] == clear.picture()).all()
+        assert ("blurred_image" in files) == blurred
+        if blurred:
+            assert (files["blurred_image"] != clear.picture()).any()
+        assert (files["mask"] == clear.matte).all()
     behind = draw_portrait((5, 2, 3), SIZE, behind=True)
     assert not behind.facemask.any()
-    assert (example_files("P3M-500-NP", 3, SIZE, 5)["picture"] == behind.picture()).all()
+    assert (example_files("P3M-500-NP", 3, SIZE, 5)["original_image"] == behind.picture()).all()
 
 
 def test_examples_depend_on_seed_and_number_alone(root, tmp_path):
@@ -149,9 +153,9 @@ def test_examples_depend_on_seed_and_number_alone(root, tmp_path):
     assert set(after) < set(before)
     for name, pixels in after.items():
         np.testing.assert_array_equal(pixels, before[name])
-    different = example_files("train", 0, SIZE, 4)["matte"]
-    assert (different != example_files("train", 0, SIZE, 3)["matte"]).any()
-    assert (example_files("P3M-500-P", 0, SIZE, 3)["matte"] != before[
+    different = example_files("train", 0, SIZE, 4)["mask"]
+    assert (different != example_files("train", 0, SIZE, 3)["mask"]).any()
+    assert (example_files("P3M-500-P", 0, SIZE, 3)["mask"] != before[
         next(name for name in before if "train" in name.parts and "mask" in name.parts)
     ][..., 0]).any()  # fmt: skip
 
