@@ -18,6 +18,8 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from p3m_jax.configs import common
+
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Configuration: a file, and after a colon a variant of it (smoke)."
 )
@@ -42,13 +44,14 @@ _DATA = {
 def _configuration():
     """The configuration as flags give it; the demonstration where no data set is named."""
     config, flag = _CONFIG.value, flags.FLAGS["config"]
-    if _names_data(config) or config.variant:
+    wanted = f"demonstration,{config.variant}".rstrip(",")
+    if _names_data(config) or config.variant not in ("", *common.PROTOCOLS):
         return config
     file = Path(config_flags.get_config_filename(flag))
     spec = importlib.util.spec_from_file_location(file.stem, file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    config = module.get_config("demonstration")
+    config = module.get_config(wanted)
     config.update_from_flattened_dict(config_flags.get_override_values(flag))
     return config
 
@@ -59,7 +62,7 @@ def _names_data(config) -> bool:
 
 def _default_workdir(config) -> Path:
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"]).split(":")[0]).stem
-    parts = [name, config.variant, "" if _names_data(config) else "synthetic"]
+    parts = [name, config.variant.replace(":", "-"), "" if _names_data(config) else "synthetic"]
     return Path("runs") / "-".join(part for part in parts if part)
 
 

@@ -33,6 +33,14 @@ def recipe(network: str) -> ConfigDict:
     config.data.pictures = ""
     config.data.mattes = ""
     config.data.foreground_cache = ""  # where `p3m estimate` has put foregrounds and backgrounds
+    # Privacy-preserving training. P3M-10k publishes faces that are blurred already; a set of one's
+    # own may hold ordinary ones ("normal": original_image), to be obfuscated while it streams.
+    config.data.faces = "blurred"
+    config.data.obfuscation = "none"  # or blur, mosaic, fill
+    config.data.obfuscation_strength = 0.2  # share of the face's size, see p3m_jax/faces
+    config.data.facemasks = ""  # face masks that stand apart; without any, faces are searched for
+    config.data.private_cache = ""  # what is private in each picture; empty: in the run's folder
+    config.data.doubtful = "refuse"  # pictures whose faces are not surely found; or leave_out
     config.data.crop_sizes = (512, 768, 1024)
     config.data.output_size = 512
     config.data.validation_pictures = 100  # held out of the training set for model selection
@@ -50,6 +58,8 @@ def recipe(network: str) -> ConfigDict:
     config.validation_rows = 6  # pictures on a validation sheet
     # Test sets scored when the training has ended, with RESIZE; `evaluate.py` does it any time.
     config.final_test_sets = ()
+    # With faces as P3M-10k publishes the set, or all of them "blurred" or "normal".
+    config.test_faces = ""
     return config
 
 
@@ -105,16 +115,39 @@ def finetune(network: str) -> ConfigDict:
     return config
 
 
+def protocol(config: ConfigDict, name: str) -> ConfigDict:
+    """`config` as one of the protocols of privacy-preserving training: "B:B" to "N:N".
+
+    The first letter is what is trained on, the second what the report tests on: B, blurred faces,
+    or N, normal ones. Both train on the same pictures, so that nothing else differs; that takes a
+    set with ordinary faces, which P3M-10k is not: its plain recipe is the training of B:B and B:N.
+    """
+    train, test = name.split(":")
+    config.variant = ",".join(filter(None, (config.variant, name)))
+    config.data.faces = "normal"
+    config.data.obfuscation = "blur" if train == "B" else "none"
+    config.final_test_sets = ("P3M-500-P",)
+    config.test_faces = "blurred" if test == "B" else "normal"
+    return config
+
+
+PROTOCOLS = ("B:B", "B:N", "N:B", "N:N")
 VARIANTS = {"": recipe, "finetune": finetune, "demonstration": demonstration, "smoke": smoke}
 
 
 def variant(network: str, name: str | None) -> ConfigDict:
     """The configuration of `network` that `--config=FILE:NAME` asks for.
 
+    `name` is a variant, a protocol, or both with a comma between them ("smoke,B:N").
+
     Raises:
       ValueError: there is no such variant.
     """
-    if (name or "") not in VARIANTS:
-        known = ", ".join(repr(key) for key in VARIANTS if key)
+    base, _, last = (name or "").rpartition(",")
+    if last not in PROTOCOLS:
+        base, last = name or "", ""
+    if base not in VARIANTS:
+        known = ", ".join(repr(key) for key in (*VARIANTS, *PROTOCOLS) if key)
         raise ValueError(f"Unknown variant {name!r} of the configuration; there are {known}.")
-    return VARIANTS[name or ""](network)
+    config = VARIANTS[base](network)
+    return protocol(config, last) if last else config

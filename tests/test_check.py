@@ -15,7 +15,7 @@ from p3m_jax.data import layouts
 from p3m_jax.data.check import check
 from p3m_jax.data.synthetic import write_synthetic_set
 from p3m_jax.images import write_image
-from p3m_jax.input.foreground import _source
+from p3m_jax.input.foreground import foreground_cache
 
 SAMPLES = Path(__file__).parents[1].parent / "shared" / "p3m_samples"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample portraits are absent")
@@ -248,8 +248,9 @@ def test_the_foreground_cache_is_checked_as_estimating_does(root, tmp_path, caps
         (root / "train" / folder).rename(cache / place)
     options = (root, "--set", "train", "--foreground-cache", cache)
     assert run(*options) == 1
-    assert "p3m estimate has not written" in capsys.readouterr().out
-    sources = [_source(example) for example in layouts.training_set(root).examples]
+    assert "were not estimated here" in capsys.readouterr().out
+    examples = layouts.training_set(root).examples
+    sources = [foreground_cache(cache).source(example) for example in examples]
     (cache / "sources.jsonl").write_text("\n".join(map(json.dumps, sources)))
     assert run(*options) == 0
     sources[3]["matte_bytes"] += 1

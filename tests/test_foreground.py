@@ -156,7 +156,7 @@ def test_pictures_that_were_not_estimated_here_are_not_overwritten(
     mine = tmp_path / "mine" / folder / "p_0.jpg"
     write_image(mine, np.zeros((5, 5, 3), np.uint8))
     before = mine.read_bytes()
-    with pytest.raises(DataSetError, match="mine: holds fg/ or bg/ that p3m estimate has not"):
+    with pytest.raises(DataSetError, match="mine: holds fg/ or bg/ that were not estimated here"):
         fill(root, tmp_path / "mine")
     assert mine.read_bytes() == before
     assert [path.name for path in (tmp_path / "mine").iterdir()] == [folder]

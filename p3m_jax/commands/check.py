@@ -98,11 +98,12 @@ def _scan(args: argparse.Namespace, name: str):
 def _with_cache_problem(scan, cache):
     """The scan, with what `p3m estimate` would say against its cache among the problems."""
     from p3m_jax.data.folders import DataSetError
-    from p3m_jax.input.foreground import missing_pairs
+    from p3m_jax.input.foreground import foreground_cache, without_own_pair
 
     try:
         if cache is not None:
-            missing_pairs(scan.examples(), cache)
+            known = foreground_cache(cache)
+            known.missing(without_own_pair(scan.examples(), known.folder))
     except DataSetError as error:
         return dataclasses.replace(scan, unusable=(*scan.unusable, str(error)))
     return scan

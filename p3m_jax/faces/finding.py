@@ -19,6 +19,7 @@ _PRESENT = 0.5  # of the mesh
 # no face it was mostly above 0.12.
 _AGREEMENT = 0.1
 
+NO_FACE = "no face found"
 LOW_SCORE = "found with a low score"
 AT_EDGE = "touches the edge of the picture"
 COVERED = "covered in part, or no face"

@@ -42,6 +42,9 @@ class Obfuscation(NamedTuple):
     mode: str = "blur"
     strength: float = STRENGTH
 
+    def __str__(self) -> str:
+        return self.mode if self.mode == "fill" else f"{self.mode} {self.strength:g}"
+
     def check(self) -> "Obfuscation":
         """Itself; `ObfuscationError` where it cannot work."""
         if self.mode not in MODES:

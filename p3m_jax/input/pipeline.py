@@ -11,9 +11,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from p3m_jax.data.layouts import DataSet, DataSetError, Example
+from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.images import read_matte, read_picture
 from p3m_jax.input import augment, host_tensorflow
 from p3m_jax.input.decode import assert_size, decode_matte, decode_picture, decode_window
+from p3m_jax.input.obfuscate import obfuscate
 from p3m_jax.input.trimap import dilations, unpack
 
 tf = host_tensorflow()
@@ -32,6 +34,7 @@ def training_batches(
     start_step: int = 0,
     composition: bool = True,
     facemasks: bool = False,
+    obfuscation: Obfuscation | None = None,
     shard: tuple[int, int] = (0, 1),
     workers: int | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
@@ -40,19 +43,22 @@ def training_batches(
     A batch holds uint8 arrays with S = `output_size`: picture (B, S, S, 3) RGB, matte (B, S, S, 1)
     in 0..255, trimap (B, S, S, 1) in {0, 128, 255}; foreground and background (B, S, S, 3) if
     `composition`; facemask (B, S, S, 1) in {0, 255} if `facemasks`, 0 where an example has none.
+    With an `obfuscation` the private areas of the examples (see `p3m_jax.input.private`) are
+    obfuscated at the pictures' own resolution, before anything is resized, and the foreground takes
+    the picture's pixels there: where the person is opaque, it is the picture.
     `shard` (index, count) makes B = `batch_size` / count: one process's slice of the batch of all.
     `workers` is the number of threads, as many as are useful if None.
 
-    Raises `DataSetError` if foregrounds or backgrounds are missing, and while iterating for a file
-    that cannot be read (or `ImageError`) or whose size is not its picture's.
+    Raises `DataSetError` if foregrounds, backgrounds or private areas are missing, and while
+    iterating for a file that cannot be read (or `ImageError`) or whose size is not its picture's.
     """
-    _validate(dataset, batch_size, crop_sizes, start_step, composition, shard)
+    _validate(dataset, batch_size, crop_sizes, start_step, composition, obfuscation, shard)
     index, count = shard
     local = batch_size // count
     roles = ["picture"] + ["foreground", "background"] * composition
     files = {
         role: tf.constant([str(getattr(e, role) or "") for e in dataset.examples])
-        for role in [*roles, "matte"] + ["facemask"] * facemasks
+        for role in [*roles, "matte"] + ["facemask"] * facemasks + ["private"] * bool(obfuscation)
     }
 
     @tf.autograph.experimental.do_not_convert
@@ -65,6 +71,7 @@ def training_batches(
             augment.draw(seed, number, crop_sizes),
             crop_sizes=crop_sizes,
             output_size=output_size,
+            obfuscation=obfuscation,
         )
 
     parallel = tf.data.AUTOTUNE if workers is None else workers
@@ -88,11 +95,12 @@ def example_at(number, count: int, seed: int):
     return tf.random.experimental.index_shuffle(number % count, seeds, last)
 
 
-def load_sample(files, draws: augment.Draws, *, crop_sizes, output_size: int):
+def load_sample(files, draws: augment.Draws, *, crop_sizes, output_size: int, obfuscation=None):
     """One sample, a dict of uint8 tensors as in `training_batches` without the batch.
 
-    `files` maps picture, matte and perhaps foreground, background and facemask to file names
-    (scalar strings); they all get the same crop and flip.
+    `files` maps picture, matte and perhaps foreground, background, facemask and private to file
+    names (scalar strings); they all get the same crop and flip. With an `obfuscation` there must be
+    a private one.
     """
     matte = decode_matte(tf.io.read_file(files["matte"]))
     original = tf.shape(matte)[:2]
@@ -101,32 +109,40 @@ def load_sample(files, draws: augment.Draws, *, crop_sizes, output_size: int):
     matte = augment.resize(matte, size)
     dilated = dilations(matte, draws.kernel)
     window = augment.crop_window(draws, side, size, dilated)
+    enlarging = tf.reduce_any(size != original)
 
     def cut(image):
         return tf.image.crop_to_bounding_box(image, window.top, window.left, side, side)
 
-    def cut_picture(file):
+    def read(file):
         contents = tf.io.read_file(file)
         with tf.control_dependencies([assert_size(contents, original, [file, files["matte"]])]):
-            return tf.cond(
-                tf.reduce_all(size == original),
-                lambda: decode_window(contents, window.top, window.left, side, side),
-                lambda: cut(augment.resize(decode_picture(contents), size)),
-            )
+            return tf.identity(contents)
 
-    def cut_mask(file):
-        contents = tf.io.read_file(file)
-        with tf.control_dependencies([assert_size(contents, original, [file, files["matte"]])]):
-            return cut(augment.resize(decode_matte(contents), size))
+    def cut_pictures():
+        """Picture, foreground, background: of what is not enlarged the window alone is decoded."""
+        place = window.top, window.left, side, side
+        return hide({role: decode_window(read(files[role]), *place) for role in roles}, cut)
 
-    cuts = {role: cut_picture(files[role]) for role in _PICTURES if role in files}
+    def cut_enlarged():
+        images = hide({role: decode_picture(read(files[role])) for role in roles}, tf.identity)
+        return {role: cut(augment.resize(image, size)) for role, image in images.items()}
+
+    def hide(images, of_labels):
+        if obfuscation is None:
+            return images
+        labels = decode_matte(read(files["private"]))
+        return obfuscate(images, of_labels(labels), obfuscation, whole=labels)
+
+    roles = [role for role in _PICTURES if role in files]
+    cuts = tf.cond(enlarging, cut_enlarged, cut_pictures)
     cuts["matte"] = cut(matte)
     cuts["trimap"] = unpack(dilated, window.top, window.left, side, side)
     if "facemask" in files:
         cuts["facemask"] = tf.cond(
             files["facemask"] == "",
             lambda: tf.zeros([side, side, 1], tf.uint8),
-            lambda: cut_mask(files["facemask"]),
+            lambda: cut(augment.resize(decode_matte(read(files["facemask"])), size)),
         )
     sample = {role: augment.finish(image, output_size, draws.flip) for role, image in cuts.items()}
     sample["trimap"] = augment.three_valued(sample["trimap"])
@@ -135,7 +151,7 @@ def load_sample(files, draws: augment.Draws, *, crop_sizes, output_size: int):
     return sample
 
 
-def _validate(dataset, batch_size, crop_sizes, start_step, composition, shard) -> None:
+def _validate(dataset, batch_size, crop_sizes, start_step, composition, obfuscation, shard) -> None:
     index, count = shard
     if not dataset.examples:
         raise DataSetError(f"{dataset.root}: holds no examples.")
@@ -151,6 +167,12 @@ def _validate(dataset, batch_size, crop_sizes, start_step, composition, shard) -
                 "and background, which the composition loss needs; estimate them with "
                 "`p3m estimate`, or set config.loss.composition=False."
             )
+
+    if obfuscation is not None and not all(example.private for example in dataset.examples):
+        raise DataSetError(
+            f"{dataset.root}: some pictures have no private areas to obfuscate; find them first, "
+            "with find_private_areas of p3m_jax.input.private."
+        )
 
 
 def _options(workers):
@@ -180,10 +202,11 @@ def _iterate(batches, dataset, step, batch_size, seed):
 def _diagnose(example: Example) -> None:
     """Raises a readable error for what is wrong with an example that TensorFlow stumbled over."""
     size = read_matte(example.matte).shape
-    for file in (example.picture, example.foreground, example.background, example.facemask):
+    pictures = (example.picture, example.foreground, example.background)
+    for file in (*pictures, example.facemask, example.private):
         if file is None:
             continue
-        found = read_picture(file).shape[:2]
+        found = (read_picture if file in pictures else read_matte)(file).shape[:2]
         if found != size:
             raise DataSetError(
                 f"{file}: is {found[1]} x {found[0]} pixels, its matte {size[1]} x {size[0]}; "

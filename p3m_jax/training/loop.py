@@ -25,7 +25,7 @@ from p3m_jax.images import write_image
 from p3m_jax.input.pipeline import training_batches
 from p3m_jax.models.network import Network, network
 from p3m_jax.training.checkpoint import RunCheckpoints
-from p3m_jax.training.data import TrainingData, prepare_data
+from p3m_jax.training.data import TrainingData, describe_faces, prepare_data
 from p3m_jax.training.errors import TrainingDiverged
 from p3m_jax.training.interrupt import StopRequest
 from p3m_jax.training.log import RunLog, read_log
@@ -112,6 +112,7 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
             "data": data.train.name,
             "pictures": len(data.train.examples),
             "seed": config.seed,
+            **describe_faces(config),
             **past,
         },
     )
@@ -131,6 +132,7 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
         seed=config.seed,
         start_step=first,
         composition=config.loss.composition,
+        obfuscation=data.obfuscation,
         shard=(jax.process_index(), jax.process_count()),
     )
 
@@ -215,6 +217,7 @@ def _validate(config, net: Network, state: TrainState, data: TrainingData, workd
     result = validate(
         lambda pictures: predict(net, state.variables, pictures),
         data.validation,
+        read=data.read,
         size=config.validation_size,
         rows=config.validation_rows,
     )

@@ -14,7 +14,7 @@ from p3m_jax.evaluation.report import worst_sheet
 from p3m_jax.evaluation.summary import summarise
 from p3m_jax.files import write_text
 from p3m_jax.images import write_image
-from p3m_jax.training.data import TrainingData
+from p3m_jax.training.data import TrainingData, describe_faces
 from p3m_jax.training.log import read_log
 
 _SHOWN = ("SAD", "MSE", "MAD", "SAD-T", "GRAD", "CONN")
@@ -32,7 +32,7 @@ def write_report(
         f"# Training of {config.network}: {workdir.name}",
         "",
         *(["```", (workdir / "SYNTHETIC").read_text(), "```", ""] if data.synthetic else []),
-        f"{len(data.train.examples):,} pictures of {data.train.name}, "
+        f"{len(data.train.examples):,} pictures of {data.train.name}{_faces(config)}, "
         f"{steps[-1]['step']:,} steps of {config.batch_size}, learning rate "
         f"{config.learning_rate:g}, seed {config.seed}. The loss went from {first:.3f} to "
         f"{last:.3f} (medians of the first and the last tenth of the logged steps).",
@@ -50,19 +50,25 @@ def write_report(
         "",
     ]
     for name in config.final_test_sets:
-        lines += _score_test_set(name, workdir, data.root, best)
+        faces = config.test_faces or None
+        lines += _score_test_set(name, faces, workdir, data.root, best)
     write_text(workdir / "report.md", "\n".join(lines))
 
 
-def _score_test_set(name, workdir: Path, root: Path, best: InferenceCheckpoint) -> list[str]:
-    dataset = test_set(root, name)
+def _faces(config: ConfigDict) -> str:
+    faces = describe_faces(config).get("faces")
+    return f" (faces {faces})" if faces else ""
+
+
+def _score_test_set(name, faces, workdir: Path, root: Path, best: InferenceCheckpoint) -> list[str]:
+    dataset = test_set(root, name, faces=faces)
     worst = Worst(4)
     rows = evaluate_examples(best.predict, dataset, model_name=best.model_name, observe=worst)
-    sheet = f"{name}.jpg"
+    sheet, shown = f"{name}.jpg", f", {faces} faces" if faces else ""
     write_image(workdir / "sheets" / sheet, worst_sheet(worst))
     means = {measure: estimate.mean for measure, estimate in summarise(rows).items()}
     return [
-        f"## {name} ({len(rows)} pictures, RESIZE, protocol ours)",
+        f"## {name} ({len(rows)} pictures{shown}, RESIZE, protocol ours)",
         "",
         "Scored once, after the weights were chosen.",
         "",

@@ -29,10 +29,12 @@ _MAY_CHANGE = (
     "validation_rows",
     "keep_checkpoints",
     "final_test_sets",
+    "test_faces",
     "data.directory",  # the set may have moved, but must be the same: see `claim_data`
     "data.pictures",
     "data.mattes",
     "data.foreground_cache",
+    "data.private_cache",
 )
 
 

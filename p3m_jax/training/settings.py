@@ -5,8 +5,10 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from p3m_jax.data.layouts import TEST_FOLDERS
+from p3m_jax.data.layouts import FACES, TEST_FOLDERS
+from p3m_jax.faces.obfuscation import ObfuscationError
 from p3m_jax.models.network import ENCODERS
+from p3m_jax.training.data import find_obfuscation
 from p3m_jax.training.errors import ConfigurationError
 
 _AT_LEAST_ONE = (
@@ -42,7 +44,7 @@ def check_settings(config: ConfigDict) -> None:
         problems.append("steps is 0 (epochs count) or more, epochs 1 or more")
     for name in set(config.final_test_sets) - TEST_FOLDERS.keys():
         problems.append(f"final_test_sets names {name!r}; there are {', '.join(TEST_FOLDERS)}")
-    problems += _data_problems(config)
+    problems += _data_problems(config) + _privacy_problems(config)
     if problems:
         raise ConfigurationError("The configuration cannot work: " + "; ".join(problems) + ".")
 
@@ -65,4 +67,21 @@ def _data_problems(config: ConfigDict) -> list[str]:
             )
         if not data.pictures and not data.directory:
             problems.append("data.pictures and data.mattes are empty; name what to fine-tune on")
+    return problems
+
+
+def _privacy_problems(config: ConfigDict) -> list[str]:
+    data, problems = config.data, []
+    choices = {
+        "data.faces": (data.faces, FACES),
+        "data.doubtful": (data.doubtful, ("refuse", "leave_out")),
+        "test_faces": (config.test_faces, ("", *FACES)),
+    }
+    for name, (value, known) in choices.items():
+        if value not in known:
+            problems.append(f"{name} is {value!r}; it is one of {', '.join(map(repr, known))}")
+    try:
+        find_obfuscation(config)
+    except ObfuscationError as error:
+        problems.append(f"data.obfuscation: {str(error).removesuffix('.')} (or none)")
     return problems

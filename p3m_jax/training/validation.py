@@ -8,7 +8,7 @@ import numpy as np
 
 from p3m_jax.data.layouts import DataSet, Example
 from p3m_jax.evaluation.metrics import all_metrics
-from p3m_jax.images import read_matte, read_picture
+from p3m_jax.images import read_matte
 from p3m_jax.training.errors import TrainingDiverged
 from p3m_jax.trimap import TRIMAP_KERNEL, trimap_from_matte
 
@@ -29,10 +29,13 @@ def validate(
     predict: Callable[[np.ndarray], dict[str, np.ndarray]],
     dataset: DataSet,
     *,
+    read: Callable[[Example], np.ndarray],
     size: int,
     rows: int,
 ) -> Validation:
     """Scores `predict` on every picture, each resized to `size` x `size` for the network.
+
+    `read` gives the picture of an example, uint8 (H, W, 3).
 
     One size means one compiled program, whatever the pictures' sizes, at the price of a changed
     aspect ratio: good enough to tell a run's checkpoints apart, and not the benchmark's protocol,
@@ -41,7 +44,7 @@ def validate(
     """
     scores, shown = [], []
     for example in dataset.examples:
-        picture, matte, prediction = _predict_example(predict, example, size)
+        picture, matte, prediction = _predict_example(predict, read(example), example, size)
         errors = all_metrics(prediction, matte, trimap_from_matte(matte, TRIMAP_KERNEL))
         scores.append(errors)
         if len(shown) < rows:
@@ -51,8 +54,8 @@ def validate(
     return Validation(means, shown)
 
 
-def _predict_example(predict, example: Example, size: int):
-    picture, matte = read_picture(example.picture), read_matte(example.matte)
+def _predict_example(predict, picture: np.ndarray, example: Example, size: int):
+    matte = read_matte(example.matte)
     height, width = matte.shape
     small = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
     outputs = predict(small[None])

@@ -1,0 +1,135 @@
+"""The private areas of a data set's pictures: found once, cached, and kept from training.
+
+A cache holds `private/STEM.png`, the label maps of `p3m_jax.faces.region` with the matte's
+transition area taken out, and nothing of the pictures. Where a data set has face masks, they say
+what is private (an empty one: nothing); elsewhere faces are searched for. A picture in which no
+face is found, or one that is doubtful, is not used before somebody has looked: see `reviewed`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from p3m_jax.data.folders import DataSetError, name_some, user_path
+from p3m_jax.data.layouts import DataSet, Example
+from p3m_jax.faces.finding import NO_FACE, FaceFinder
+from p3m_jax.faces.obfuscation import Obfuscation, obfuscate
+from p3m_jax.faces.region import label_map, labels_of_mask, without_transition
+from p3m_jax.files import write_text
+from p3m_jax.images import read_matte, read_picture, write_image
+from p3m_jax.input.derived import Cache, read_pair
+
+REVIEWED, TO_REVIEW = "reviewed.txt", "to_review.txt"
+
+
+def private_cache(folder) -> Cache:
+    """The cache of private areas in `folder`."""
+    return Cache(
+        user_path(folder),
+        what="private areas",
+        made="found",
+        files=lambda stem: (Path("private", f"{stem}.png"),),
+        roles=("picture", "matte", "facemask"),
+    )
+
+
+def find_private_areas(
+    dataset: DataSet,
+    folder,
+    *,
+    leave_out: bool = False,
+    finder=None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> DataSet:
+    """The data set with the private areas of its pictures, found into a cache where need be.
+
+    Args:
+      leave_out: leaves out pictures that somebody would have to look at; by default they are an
+        error.
+      finder: finds faces as `FaceFinder`, the default, does.
+      workers, progress: threads (default: one per core), and whether to show a bar.
+
+    Raises:
+      DataSetError: the cache cannot be used, or there are pictures to look at. They are listed in
+        `to_review.txt`; a stem in `reviewed.txt` counts as looked at and found right.
+      FaceWeightsError: faces must be searched for and the weights are not installed.
+    """
+    cache = private_cache(folder)
+    if finder is None and any(e.facemask is None for e in cache.missing(dataset.examples)):
+        finder = FaceFinder()
+
+    def make(example: Example, paths: tuple[Path, ...]) -> dict:
+        picture, matte = read_pair(example)
+        if example.facemask is not None:
+            labels, doubts = labels_of_mask(_mask(example, matte.shape)), []
+        else:
+            faces = finder(picture)
+            labels = label_map([face.polygon for face in faces], matte.shape)
+            doubts = sorted({doubt for face in faces for doubt in face.doubts})
+            doubts = doubts or ([] if faces else [NO_FACE])
+        write_image(paths[0], without_transition(labels, matte))
+        return {"doubts": doubts}
+
+    cache.fill(dataset.examples, make, workers=workers, progress=progress)
+    doubtful = _to_review(cache, dataset.examples)
+    if doubtful and not leave_out:
+        lines = [f"{stem}\t{', '.join(doubts)}\n" for stem, doubts in doubtful.items()]
+        write_text(cache.folder / TO_REVIEW, "".join(lines))
+        raise DataSetError(
+            f"{dataset.root}: {name_some(doubtful)} to be looked at before training on obfuscated "
+            f"faces: no face was found, or it is doubtful ({cache.folder / TO_REVIEW} says why). "
+            f"Correct the masks in {cache.folder / 'private'} where they are wrong (black: no "
+            f"face) and put the names into {cache.folder / REVIEWED}, or leave these pictures out "
+            "with --config.data.doubtful=leave_out."
+        )
+    examples = tuple(
+        replace(example, private=cache.paths(example.stem)[0])
+        for example in dataset.examples
+        if example.stem not in doubtful
+    )
+    return replace(dataset, examples=examples)
+
+
+def _to_review(cache: Cache, examples: Iterable[Example]) -> dict[str, list[str]]:
+    """The doubts about the pictures that nobody has looked at, by stem."""
+    notes, reviewed = cache.notes(), set()
+    if (cache.folder / REVIEWED).is_file():
+        lines = (cache.folder / REVIEWED).read_text("utf-8", errors="replace").splitlines()
+        reviewed = {line.split("\t")[0].strip() for line in lines}
+    doubts = {
+        e.stem: notes.get(e.stem, {}).get("doubts") for e in examples if e.stem not in reviewed
+    }
+    return {stem: found for stem, found in doubts.items() if found}
+
+
+def _mask(example: Example, size: tuple[int, int]) -> np.ndarray:
+    mask = read_matte(example.facemask)
+    if mask.shape != size:
+        raise DataSetError(
+            f"{example.facemask}: is {mask.shape[1]} x {mask.shape[0]} pixels, its matte "
+            f"{size[1]} x {size[0]}; replace the wrong one."
+        )
+    return mask
+
+
+def obfuscated(
+    example: Example, picture: np.ndarray, obfuscation: Obfuscation | None
+) -> np.ndarray:
+    """A picture (H, W, 3) of an example as training may see it; both uint8."""
+    if obfuscation is None:
+        return picture
+    labels = read_matte(example.private)
+    if labels.shape != picture.shape[:2]:
+        raise DataSetError(
+            f"{example.private}: does not have the size of {example.picture}; delete it, and it is "
+            "found anew."
+        )
+    return obfuscate(picture, labels, obfuscation)
+
+
+def read_obfuscated(example: Example, obfuscation: Obfuscation | None) -> np.ndarray:
+    """The picture of an example as training may see it, uint8 (H, W, 3)."""
+    return obfuscated(example, read_picture(example.picture), obfuscation)
