@@ -1,0 +1,419 @@
+"""The four PPT protocols: pictures, scores, comparisons, and the command as a user meets it."""
+
+import csv
+import json
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from p3m_jax import checkpoint
+from p3m_jax.data.layouts import folder_pair
+from p3m_jax.data.synthetic import write_synthetic_set
+from p3m_jax.evaluation import ppt
+from p3m_jax.evaluation.evaluator import EvaluationError
+from p3m_jax.evaluation.ppt_report import notes
+from p3m_jax.faces.obfuscation import Obfuscation, obfuscate
+from p3m_jax.faces.region import label_map, labels_of_mask, without_transition
+from p3m_jax.images import read_matte, read_picture, write_image
+from p3m_jax.models.network import network
+
+COUNT = 3
+FILES = {"summary.md", "ppt.csv", "results.json", "ppt_differences.jpg"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A synthetic set, read only, and two checkpoints a and b of fresh weights."""
+    root = tmp_path_factory.mktemp("ppt")
+    write_synthetic_set(root / "set", train=1, test=COUNT, size=(96, 96), progress=False)
+    for seed, name in enumerate("ab"):
+        description = checkpoint.describe(
+            "resnet34", synthetic=name == "a", provenance={"run": f"run {name}"}
+        )
+        variables = network("resnet34").initialize(seed)
+        checkpoint.save_for_inference(root / name, variables, description)
+    return SimpleNamespace(
+        root=root,
+        set=root / "set",
+        base=root / "set" / "validation" / "P3M-500-P",
+        networks=["--blurred", root / "a", "--normal", root / "b"],
+    )
+
+
+@pytest.fixture
+def portraits(made, tmp_path):
+    """Folders of pictures, mattes, face masks, which a test may change."""
+    names = {"original_image": "pictures", "mask": "mattes", "facemask": "facemasks"}
+    for folder, name in names.items():
+        shutil.copytree(made.base / folder, tmp_path / name)
+    return tmp_path
+
+
+def _pair(folder, *more):
+    return ["--pictures", folder / "pictures", "--mattes", folder / "mattes", *more]
+
+
+def _results(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def _rows(results, name):
+    return {row.pop("stem"): row for row in results["results"][name]["pictures"]}
+
+
+def _same(one, other):
+    # Up to rounding: OpenCV sums in an order that depends on where arrays lie in memory.
+    assert one.keys() == other.keys()
+    for stem in one:
+        assert one[stem] == pytest.approx(other[stem], rel=1e-7), stem
+
+
+# --- the command -----------------------------------------------------------------------------
+
+
+def test_the_matrix_holds_what_evaluate_gives(made, p3m, tmp_path, capsys):
+    out = tmp_path / "out"
+    data = ["--set", "P3M-500-P", "--data", made.set]
+    assert p3m("ppt", *made.networks, *data, "-o", out) == 0
+    printed = capsys.readouterr()
+    summary = (out / "summary.md").read_text()
+    results = _results(out)
+    assert {path.name for path in out.iterdir()} == FILES
+    assert summary in printed.out
+    assert list(results["results"]) == list(ppt.PROTOCOLS)
+    assert results["trained"]["B"]["provenance"]["run"] == "run a"
+    assert results["blurred_pictures"].endswith("blurred_image")
+
+    normal = ["--pictures", made.base / "original_image", "--mattes", made.base / "mask"]
+    normal += ["--trimaps", made.base / "trimap", "--facemasks", made.base / "facemask"]
+    for name, weights, pictures in [("N:B", "b", data), ("B:N", "a", normal)]:
+        alone = tmp_path / name.replace(":", "")
+        assert p3m("evaluate", "--checkpoint", made.root / weights, *pictures, "-o", alone) == 0
+        expected = _results(alone)["results"]["resize"]
+        mean = results["results"][name]["means"]["SAD"]["mean"]
+        assert mean == pytest.approx(expected["means"]["SAD"]["mean"])
+        assert f"{name} **{mean:.2f}**" in summary
+        _same(_rows(results, name), _rows(_results(alone), "resize"))
+
+    with (out / "ppt.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 4 * COUNT
+    for line in lines:
+        row = next(
+            row
+            for row in _results(out)["results"][line["protocol"]]["pictures"]
+            if row["stem"] == line["stem"]
+        )
+        assert float(line["CONN"]) == row["CONN"]
+    # Few and synthetic pictures are not to be taken for more.
+    assert "NOT COMPARABLE: 3 pictures here" in summary
+    assert "| P3M-Net (ResNet-34) | 8.73 | 9.22 | 11.22 | 9.06 |" in summary
+    assert summary.count("not judged") == len(ppt.QUESTIONS)
+    assert summary.count("SYNTHETIC") >= 3
+    assert "checkpoint B was trained on synthetic portraits and the data set" in printed.err
+    assert results["comparisons"][0]["p"] is None
+    with Image.open(out / "ppt_differences.jpg") as sheet:
+        assert sheet.height > 4 * COUNT * 192
+
+
+def test_faces_blurred_in_memory_are_those_that_were_blurred_before(made, portraits, p3m, capsys):
+    for path in (portraits / "pictures").iterdir():
+        matte = read_matte(portraits / "mattes" / f"{path.stem}.png")
+        labels = labels_of_mask(read_matte(portraits / "facemasks" / f"{path.stem}.png"))
+        labels = without_transition(labels, matte)
+        picture = obfuscate(read_picture(path), labels, Obfuscation("mosaic", 0.1))
+        assert (picture != read_picture(path)).any()
+        write_image(portraits / "blurred" / f"{path.stem}.png", picture)
+    data = _pair(portraits, "--facemasks", portraits / "facemasks")
+    before, memory = portraits / "before", portraits / "memory"
+    common = [*made.networks, *data]
+    more = ["--blurred-pictures", portraits / "blurred", "--sheet", 0]
+    assert p3m("ppt", *common, *more, "-o", before) == 0
+    more = ["--obfuscate", "mosaic", "--strength", 0.1]
+    assert p3m("ppt", *common, *more, "-o", memory) == 0
+    assert {path.name for path in before.iterdir()} == FILES - {"ppt_differences.jpg"}
+    one, other = _results(before), _results(memory)
+    assert other["blurred_pictures"] == (
+        "made from those with normal faces (mosaic, strength 0.1); pictures by face masks: 3"
+    )
+    for name in ppt.PROTOCOLS:
+        _same(_rows(one, name), _rows(other, name))
+    assert "published" not in (memory / "summary.md").read_text()
+
+
+def test_results_are_replaced_only_when_asked(made, portraits, p3m, capsys):
+    out = portraits / "out"
+    same = ["--blurred", made.root / "a", "--normal", made.root / "a"]
+    data = _pair(portraits, "--facemasks", portraits / "facemasks")
+    assert p3m("ppt", *same, *data, "-o", out) == 0
+    assert "same weights" in capsys.readouterr().err
+    assert "same weights" in (out / "summary.md").read_text()
+    (out / "mine.txt").write_text("mine")
+    assert p3m("ppt", *same, *data, "-o", out) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert p3m("ppt", *same, *data, "-o", out, "--overwrite", "--sheet", 0) == 0
+    assert {path.name for path in out.iterdir()} == FILES - {"ppt_differences.jpg"} | {"mine.txt"}
+    # Neither what another command has written.
+    (out / "results.json").write_text('{"results": {}}')
+    assert p3m("ppt", *same, *data, "-o", out, "--overwrite") == 1
+    assert "p3m evaluate" in capsys.readouterr().err
+    assert (out / "results.json").read_text() == '{"results": {}}'
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Nothing may be matted."""
+    monkeypatch.setattr(checkpoint, "_forward", None)
+
+
+def test_nothing_is_scored_where_a_face_may_be_missed(
+    made, portraits, p3m, capsys, monkeypatch, no_network
+):
+    monkeypatch.setattr(ppt, "FaceFinder", lambda: lambda picture: [])
+    stems = sorted(path.stem for path in (portraits / "facemasks").iterdir())
+    (portraits / "facemasks" / f"{stems[1]}.png").unlink()
+    data = _pair(portraits, "--facemasks", portraits / "facemasks")
+    assert p3m("ppt", *made.networks, *data, "-o", portraits / "out") == 1
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"cannot obfuscate 1 ({stems[1]})" in message
+    assert "--facemasks" in message
+    assert not list((portraits / "out").iterdir())
+
+
+def test_bad_data_ends_with_a_sentence(made, portraits, p3m, capsys, no_network):
+    def refused(*arguments) -> str:
+        assert p3m("ppt", *arguments, "-o", portraits / "out") == 1
+        error = capsys.readouterr().err
+        assert "Traceback" not in error
+        assert not list((portraits / "out").glob("*"))
+        return error
+
+    data = _pair(portraits, "--facemasks", portraits / "facemasks")
+    lost = ["--blurred", made.root / "a", "--normal", portraits / "lost"]
+    assert "lost: there is no such checkpoint" in refused(*lost, *data)
+    # As P3M-10k is published: without normal faces.
+    shutil.copytree(made.set, portraits / "set")
+    base = portraits / "set" / "validation" / "P3M-500-P"
+    named = ["--data", portraits / "set", "--set", "P3M-500-P"]
+    next((base / "blurred_image").iterdir()).unlink()
+    assert "blurred_image: 1 (" in refused(*made.networks, *named)
+    shutil.rmtree(base / "original_image")
+    assert "holds no original_image" in refused(*made.networks, *named)
+    # Blurred pictures must be there, and have the size of the others.
+    blurred = portraits / "blurred"
+    shutil.copytree(portraits / "pictures", blurred)
+    first = next(blurred.iterdir())
+    write_image(first, np.zeros((9, 9, 3), np.uint8))
+    more = ["--blurred-pictures", blurred]
+    assert f"{first.name}: 9 x 9" in refused(*made.networks, *data, *more)
+    first.unlink()
+    assert f"1 ({first.stem})" in refused(*made.networks, *data, *more)
+    for path in (portraits / "facemasks").iterdir():
+        write_image(path, np.zeros((96, 96), np.uint8))
+    assert "no face mask shows a face" in refused(*made.networks, *data)
+
+
+NETWORKS = ["--blurred", "x", "--normal", "y"]
+PAIR = ["--pictures", "p", "--mattes", "m"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [],
+        ["--blurred", "x", *PAIR],
+        NETWORKS,
+        [*NETWORKS, "--pictures", "p"],
+        [*NETWORKS, "--set", "P3M-500-P"],
+        [*NETWORKS, *PAIR, "--set", "P3M-500-P", "--data", "d"],
+        [*NETWORKS, "--set", "P3M-500-P", "--data", "d", "--blurred-pictures", "q"],
+        [*NETWORKS, "--set", "P3M-500-P", "--data", "d", "--trimaps", "t"],
+        [*NETWORKS, *PAIR, "--blurred-pictures", "q", "--obfuscate", "blur"],
+        [*NETWORKS, *PAIR, "--blurred-pictures", "./p"],
+        [*NETWORKS, *PAIR, "--strength", "0.2"],
+        [*NETWORKS, *PAIR, "--obfuscate", "blur", "--strength", "3"],
+        [*NETWORKS, *PAIR, "--obfuscate", "blur", "--strength", "nan"],
+        [*NETWORKS, *PAIR, "--obfuscate", "swirl"],
+        [*NETWORKS, *PAIR, "--workers", "0"],
+    ],
+)
+def test_wrong_options(p3m, tmp_path, wrong, capsys):
+    assert p3m("ppt", *wrong, "-o", tmp_path / "out") == 2
+    assert capsys.readouterr().err.strip()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("place", [".", "pictures", "mattes/out", "facemasks"])
+def test_results_never_go_where_pictures_are(made, portraits, p3m, capsys, place):
+    before = sorted(portraits.rglob("*"))
+    data = _pair(portraits, "--facemasks", portraits / "facemasks")
+    assert p3m("ppt", *made.networks, *data, "-o", portraits / place, "--overwrite") == 2
+    assert "overlaps with" in capsys.readouterr().err
+    assert sorted(portraits.rglob("*")) == before
+
+
+def test_help_teaches(p3m, capsys):
+    assert p3m("ppt", "--help") == 0
+    text = capsys.readouterr().out
+    for word in ("B:N", "--blurred runs/swin-b", "--facemasks", "Exit code"):
+        assert word in text
+
+
+def test_pictures_that_are_not_blurred_are_announced(made, portraits, p3m, capsys):
+    shutil.copytree(portraits / "pictures", portraits / "copies")
+    data = _pair(portraits, "--blurred-pictures", portraits / "copies")
+    assert p3m("ppt", *made.networks, *data, "-o", portraits / "out") == 0
+    assert "are they the same pictures" in capsys.readouterr().err
+    assert "are they the same pictures" in (portraits / "out" / "summary.md").read_text()
+
+
+def test_what_does_not_go_together_is_announced():
+    def network_of(name, value, **provenance):
+        variables = ({"weight": np.full(2, value)}, {})
+        return SimpleNamespace(model_name=name, variables=variables, provenance=provenance)
+
+    blurred = network_of("swin", 0, faces="obfuscated: blur")
+    normal = network_of("swin", 1, faces="normal")
+    assert notes(blurred, normal) == []
+    swapped = notes(normal, blurred)
+    assert len(swapped) == 2
+    assert "for blurred faces was trained on others by its own account (normal)" in swapped[0]
+    assert "for normal faces" in swapped[1]
+    (note,) = notes(blurred, network_of("vitae_s", 1))  # one that says nothing about faces
+    assert "different networks, swin (blurred faces) and vitae_s (normal faces)" in note
+    (note,) = notes(blurred, network_of("swin", 0))
+    assert "the same weights" in note
+
+
+# --- private areas ---------------------------------------------------------------------------
+
+
+def _face(left, *doubts):
+    polygon = np.float32([(left, 40), (left + 12, 40), (left + 12, 55), (left, 55)])
+    return SimpleNamespace(polygon=polygon, doubts=doubts)
+
+
+def _areas(portraits, finder, facemasks=None):
+    dataset = folder_pair(portraits / "pictures", portraits / "mattes", facemasks=facemasks)
+    return dataset, ppt.find_private_areas(dataset, finder=finder)
+
+
+def test_faces_are_searched_for_where_no_mask_is(portraits):
+    """All that are found are obfuscated, those in doubt, too; masks are believed."""
+    facemasks, number = portraits / "facemasks", 0
+    _, black, searched = sorted(path.stem for path in facemasks.iterdir())
+    write_image(facemasks / f"{black}.png", np.zeros((96, 96), np.uint8))
+    (facemasks / f"{searched}.png").unlink()
+    faces = [_face(40), _face(2, "found with a low score")]
+    dataset, areas = _areas(portraits, lambda picture: faces, facemasks)
+    assert areas.polygons.keys() == {searched}
+    assert areas.without == (black,)
+    for example in dataset.examples:
+        matte = read_matte(example.matte)
+        labels = areas.labels(example, matte)
+        if example.stem == searched:
+            expected = label_map([face.polygon for face in faces], matte.shape)
+            np.testing.assert_array_equal(labels, without_transition(expected, matte))
+        picture = ppt.obfuscating(areas, Obfuscation("fill"))(example)
+        changed = (picture != read_picture(example.picture)).any(axis=-1)
+        assert not changed[labels == 0].any()
+        assert (picture[labels > 0] == 0).all()
+        number += bool(changed.any())
+    assert number == 2
+
+
+@pytest.mark.parametrize("faces", [[], [_face(40, "touches the edge of the picture")], "empty"])
+def test_only_sure_faces_are_enough(portraits, faces):
+    if faces == "empty":  # a face of which nothing is left
+        faces = [_face(-50)]
+    with pytest.raises(EvaluationError, match=r"cannot obfuscate 3 \("):
+        _areas(portraits, lambda picture: faces)
+
+
+# --- comparisons -----------------------------------------------------------------------------
+
+
+def test_a_shift_is_found_and_noise_is_not():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 1, 50)
+    assert ppt.sign_flip_p(noise + 1) == pytest.approx(1 / 10_001)
+    assert ppt.sign_flip_p(noise - 1) == pytest.approx(1 / 10_001)
+    assert ppt.sign_flip_p(noise - noise.mean()) == 1
+    # Under the hypothesis every p is as likely as another: here a twentieth lies below 0.05.
+    ps = [ppt.sign_flip_p(rng.normal(0, 1, 10)) for _ in range(400)]
+    assert 0.025 < np.mean(np.array(ps) <= 0.05) < 0.08
+
+
+def test_few_pairs_are_flipped_in_all_ways():
+    assert ppt.sign_flip_p([1.0, 2.0, 3.0]) == 2 / 8
+    assert ppt.sign_flip_p([1.0, 2.0, -3.0]) == 1
+    assert ppt.sign_flip_p([0.1] * 10 + [0.0] * 90) == 2 / 1024
+    assert ppt.sign_flip_p([0.0] * 40) == 1
+    many = np.random.default_rng(1).normal(0.3, 1, 13)
+    drawn = ppt.sign_flip_p(np.repeat(many, 2) * np.tile([1, 1e-12], 13))  # 26 pairs, 13 count
+    assert drawn == pytest.approx(ppt.sign_flip_p(many), abs=0.015)
+
+
+def test_a_difference_is_judged_by_a_reference_implementation():
+    from scipy.stats import permutation_test
+
+    values = np.random.default_rng(2).normal(0.25, 1, 12)
+    reference = permutation_test((values,), np.mean, permutation_type="samples", n_resamples=np.inf)
+    assert ppt.sign_flip_p(values) == pytest.approx(reference.pvalue)
+
+
+def test_several_tests_are_corrected_as_holm_does():
+    assert ppt.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert ppt.holm([0.6, 0.5]) == [1.0, 1.0]
+    assert ppt.holm([0.04]) == [0.04]
+
+
+def _made_rows(count):
+    """B:N is worse than B:B and N:N by 1, N:B than N:N by nothing but noise."""
+    rng = np.random.default_rng(3)
+    base, noise = rng.gamma(2, 4, count), rng.normal(0, 0.5, (2, count))
+    noise -= noise.mean(axis=1, keepdims=True)
+    values = {"B:B": base, "B:N": base + 1 + noise[0], "N:B": base + noise[1], "N:N": base}
+    return {
+        name: [{"stem": str(i), "SAD": v} for i, v in enumerate(sad)]
+        for name, sad in values.items()
+    }
+
+
+def test_comparisons_are_paired_and_said_in_words():
+    rows = _made_rows(40)
+    comparisons = ppt.compare(rows)
+    assert ppt.compare(rows) == comparisons
+    assert ppt.compare(rows, seed=1) != comparisons
+    first, second, third = comparisons
+    for comparison in (first, second):
+        sad = comparison.differences["SAD"]
+        assert sad.mean == pytest.approx(1)
+        assert 0.7 < sad.low < 1 < sad.high < 1.3  # of the pairs, not of the pictures
+        assert comparison.p_holm == 3 / 10_001
+        assert comparison.p == 1 / 10_001
+        assert comparison.verdict.startswith("real: ")
+        assert "errs more" in comparison.verdict
+    assert third.differences["SAD"].low < 0 < third.differences["SAD"].high
+    assert third.verdict.startswith("not shown")
+    flipped = ppt.compare({**rows, "B:N": rows["B:B"], "B:B": rows["B:N"]})
+    assert "errs less on normal faces than on blurred ones" in flipped[0].verdict
+
+
+def test_equal_mattes_do_not_differ_by_rounding():
+    rows = _made_rows(40)
+    rows["B:N"] = [{**row, "SAD": row["SAD"] * (1 + 1e-13)} for row in rows["N:N"]]
+    second = ppt.compare(rows)[1]
+    assert second.differences["SAD"] == (0, 0, 0, 40)
+    assert second.p == 1
+
+
+def test_few_pictures_are_not_judged():
+    for comparison in ppt.compare(_made_rows(29)):
+        assert comparison.p is None
+        assert comparison.p_holm is None
+        assert comparison.differences["SAD"].low is None
+        assert "29 pictures, fewer than 30, no significance" in comparison.verdict
