@@ -7,7 +7,18 @@ import sys
 
 from p3m_jax import __version__
 
-COMMANDS = ("check", "estimate", "synthesize", "evaluate", "predict", "import", "export", "doctor")
+COMMANDS = (
+    "check",
+    "estimate",
+    "synthesize",
+    "evaluate",
+    "ppt",
+    "predict",
+    "anonymize",
+    "import",
+    "export",
+    "doctor",
+)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image, ImageCms
 from predicting import manifest, matte_of, picture_of, tree
 
+from p3m_jax.collection.memory import BASE, Budget, picture_memory
 from p3m_jax.images import read_picture, write_image
-from p3m_jax.prediction.memory import BASE, Budget, picture_memory
 
 KINDS = ("alpha", "cutout", "foreground", "background", "composite")
 

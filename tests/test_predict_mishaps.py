@@ -8,10 +8,10 @@ import pytest
 from PIL import Image, PngImagePlugin, features
 from predicting import command, manifest
 
+from p3m_jax.collection.memory import default_memory
+from p3m_jax.collection.pictures import read
 from p3m_jax.images import ImageError, open_picture, read_picture, write_image
-from p3m_jax.prediction.memory import default_memory
 from p3m_jax.prediction.outputs import judge
-from p3m_jax.prediction.pictures import read
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (20, 30, 3)).astype(np.uint8)

@@ -5,7 +5,7 @@ from pathlib import PurePath
 import pytest
 from PIL import Image
 
-from p3m_jax.prediction.plan import PlanError, make_plan
+from p3m_jax.collection.plan import PlanError, make_plan
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def put(file):
 
 
 def plan_of(pictures, output="elsewhere"):
-    plan = make_plan([pictures], pictures.parent / output, ["alpha"], format="png")
+    plan = make_plan([pictures], pictures.parent / output, {"alpha": "png"})
     return {str(job.name) for job in plan.jobs}, plan.notes
 
 
@@ -64,7 +64,7 @@ def test_own_pictures_in_the_output_folder_are_told_of(pictures):
 def test_outputs_among_the_pictures_are_refused(pictures):
     with pytest.raises(PlanError, match="among the pictures"):
         plan_of(pictures, "in")
-    plan = make_plan([pictures / "own"], pictures, ["alpha"], format="jpg")
+    plan = make_plan([pictures / "own"], pictures, {"alpha": "png"})
     assert {job.outputs["alpha"] for job in plan.jobs} == {
         PurePath("alpha/b.png"),
         PurePath("alpha/deep/c.png"),

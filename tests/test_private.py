@@ -16,12 +16,13 @@ from PIL import Image
 from p3m_jax.data.layouts import DataSetError, folder_pair, training_set
 from p3m_jax.data.synthetic import write_synthetic_set
 from p3m_jax.faces import weights
-from p3m_jax.faces.finding import COVERED, NO_FACE, FoundFace
+from p3m_jax.faces.areas import NO_FACE
+from p3m_jax.faces.finding import COVERED, FoundFace
 from p3m_jax.faces.mesh import Landmarks
 from p3m_jax.faces.obfuscation import MODES, Obfuscation
 from p3m_jax.images import read_matte, read_picture
 from p3m_jax.input.foreground import estimate_missing
-from p3m_jax.input.private import find_private_areas, read_obfuscated
+from p3m_jax.input.private import read_obfuscated, with_private_areas
 
 FACES = Path(__file__).parents[2] / "shared" / "faces"
 FILL = Obfuscation("fill")
@@ -52,7 +53,7 @@ def pair(tmp_path_factory):
 
 
 def find(dataset, folder, **options):
-    return find_private_areas(dataset, folder, workers=2, progress=False, **options)
+    return with_private_areas(dataset, folder, workers=2, progress=False, **options)
 
 
 def batches(dataset, obfuscation, count=6, **options):
@@ -166,7 +167,7 @@ def test_doubtful_pictures_wait_for_somebody_to_look(pair, tmp_path):
     options = {"finder": lambda picture: next(answers)}
     cache = tmp_path / "cache"
     with pytest.raises(DataSetError, match=r"2 \(.*\) to be looked at"):
-        find_private_areas(bare, cache, workers=1, progress=False, **options)
+        with_private_areas(bare, cache, workers=1, progress=False, **options)
     lines = [line.split("\t") for line in (cache / "to_review.txt").read_text().splitlines()]
     assert sorted(reason for _, reason in lines) == sorted([COVERED, NO_FACE])
     # Nothing is searched for again, and what was looked at counts.

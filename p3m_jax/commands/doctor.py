@@ -94,7 +94,7 @@ def _show_devices() -> list[str]:
     import jax
 
     from p3m_jax.accelerators import unused_accelerators
-    from p3m_jax.prediction.memory import machine_memory
+    from p3m_jax.collection.memory import machine_memory
 
     devices = jax.devices()
     rows = {

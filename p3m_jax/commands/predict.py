@@ -44,7 +44,8 @@ Exit code: 0 done, 1 something could not be done (the end of the output says wha
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
-    from p3m_jax.prediction.plan import FORMATS, KINDS
+    from p3m_jax.collection.plan import FORMATS
+    from p3m_jax.collection.plan import MATTING_KINDS as KINDS
 
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLES
@@ -138,11 +139,11 @@ def run(args: argparse.Namespace) -> int:
     if problem:
         print(problem, file=sys.stderr)
         return 2
+    from p3m_jax.collection.manifest import open_manifest
+    from p3m_jax.collection.memory import BASE, default_memory
+    from p3m_jax.collection.plan import check_given, make_plan, shown
     from p3m_jax.data.folders import user_path
-    from p3m_jax.prediction.manifest import open_manifest
-    from p3m_jax.prediction.memory import BASE, default_memory
-    from p3m_jax.prediction.outputs import Writing, find_background
-    from p3m_jax.prediction.plan import check_sources, make_plan, shown
+    from p3m_jax.prediction.outputs import Writing, check_background, ending, find_background
 
     kinds = tuple(dict.fromkeys(args.save or ("alpha",)))
     memory = args.max_memory or default_memory()
@@ -153,13 +154,15 @@ def run(args: argparse.Namespace) -> int:
     plan = make_plan(
         map(user_path, args.inputs),
         output,
-        kinds,
-        format=args.format,
+        {kind: ending(kind, args.format) for kind in kinds},
         full_names=args.full_names,
     )
     background = find_background(args.background) if args.background else None
     mattes = user_path(args.alphas) if args.alphas else None
-    check_sources(plan, output, mattes=mattes, background=background and background.file)
+    if mattes is not None:
+        check_given(plan, output, mattes, kind="alpha", what="mattes")
+    if background is not None:
+        check_background(plan, output, background)
     writing = Writing(
         background=background,
         quality=args.quality,
@@ -171,30 +174,25 @@ def run(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     warnings.filterwarnings("ignore", module="PIL")  # what matters is in the manifest
     started = time.monotonic()
-    source, made_by, matting = _matte_source(args, mattes, memory)
+    work, made_by, matting = _work(args, mattes, memory, writing)
     settings = {kind: writing.settings(kind, args.format) | made_by for kind in kinds}
-    notes = {}
-    if matting is not None:
-        weights = matting.checkpoint
-        notes = {"synthetic": weights.synthetic, "provenance": weights.provenance}
     with open_manifest(output, plan.jobs) as manifest:
         if not args.overwrite:
             manifest.check(plan.jobs, settings)
-        from p3m_jax.prediction.run import Run
+        from p3m_jax.collection.run import Run
 
         outcome = Run(
             manifest,
             settings,
-            **source,
-            notes=notes,
-            writing=writing,
+            work,
             memory=memory,
             workers=args.workers,
             overwrite=args.overwrite,
         ).start(plan.jobs)
         if outcome.stopped is None:
             manifest.close(plan.jobs)
-    _summarise(outcome, len(plan.jobs), output, time.monotonic() - started, matting)
+    seconds = time.monotonic() - started
+    _summarise(outcome, len(plan.jobs), output, seconds, work.network_seconds, matting)
     if outcome.interrupted:
         return 130
     return int(bool(outcome.failed or outcome.stopped))
@@ -222,14 +220,16 @@ def _misuse(args: argparse.Namespace) -> str | None:
     return None
 
 
-def _matte_source(args, mattes: Path | None, memory: int):
-    """What `Run` takes to get mattes, the settings that they depend on, the network if any."""
+def _work(args, mattes: Path | None, memory: int, writing):
+    """What is done to each picture, the settings that mattes depend on, the network if any."""
+    from p3m_jax.prediction.work import MattingWork
+
     if mattes is not None:
-        from p3m_jax.prediction.plan import PlanError
+        from p3m_jax.collection.plan import PlanError
 
         if not mattes.is_dir():
             raise PlanError(f"{mattes}: there is no such folder; name the folder of mattes.")
-        return {"make_matte": None, "mattes": mattes}, {"mattes": "given"}, None
+        return MattingWork(writing, mattes=mattes), {"mattes": "given"}, None
     from p3m_jax.compilation import keep_compiled
 
     warning = keep_compiled(args.compilation_cache)
@@ -246,15 +246,19 @@ def _matte_source(args, mattes: Path | None, memory: int):
         "checkpoint": identify(matting.checkpoint),
     }
     make_matte = by_network(matting, strategy=strategy, exact_sizes=args.exact_sizes, memory=memory)
-    return {"make_matte": make_matte, "mattes": None}, settings, matting
+    weights = matting.checkpoint
+    notes = {"synthetic": weights.synthetic, "provenance": weights.provenance}
+    return MattingWork(writing, make_matte=make_matte, notes=notes), settings, matting
 
 
 def _interrupt(number, frame):
     raise KeyboardInterrupt
 
 
-def _summarise(outcome, total: int, output: Path, seconds: float, matting) -> None:
-    from p3m_jax.prediction.plan import MANIFEST, shown
+def _summarise(
+    outcome, total: int, output: Path, seconds: float, network_seconds: float, matting
+) -> None:
+    from p3m_jax.collection.plan import MANIFEST, shown
 
     kinds = defaultdict(list)
     for file, sentence in outcome.warnings:
@@ -275,7 +279,7 @@ def _summarise(outcome, total: int, output: Path, seconds: float, matting) -> No
     if outcome.done:
         text += f", {seconds / outcome.done:.2f} s a picture"
         if matting is not None:
-            each = outcome.network_seconds / outcome.done
+            each = network_seconds / outcome.done
             text += f" ({each:.2f} s in the network, {matting.compiled} programs)"
     print(f"{text}.\nIn {shown(output)}; {MANIFEST} tells about each.")
     rest = total - outcome.done - outcome.skipped - len(outcome.failed)

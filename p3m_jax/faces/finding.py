@@ -21,7 +21,6 @@ _PRESENT = 0.5  # of the mesh
 # a side covered exceed 0.08, and what is no face mostly 0.12.
 _AGREEMENT, _CLOSE_AGREEMENT = 0.1, 0.06
 
-NO_FACE = "no face found"
 LOW_SCORE = "found with a low score"
 AT_EDGE = "touches the edge of the picture"
 COVERED = "covered in part, small, or no face"
@@ -42,6 +41,11 @@ class FoundFace(NamedTuple):
     landmarks: Landmarks
     polygon: np.ndarray
     doubts: tuple[str, ...]
+
+    @property
+    def agreed(self) -> bool:
+        """Whether both networks see a face here, sure or not."""
+        return _agreed(self.landmarks)
 
 
 class FaceFinder:
@@ -67,7 +71,7 @@ class FaceFinder:
         found = []
         for face in self._detector(picture):
             landmarks = self._mesh(picture, face)
-            trusted = landmarks.presence >= _PRESENT and landmarks.disagreement <= _AGREEMENT
+            trusted = _agreed(landmarks)
             if not trusted and face.score < LIKELY:
                 continue
             polygon = face_polygon(landmarks) if trusted else box_polygon(face)
@@ -80,6 +84,10 @@ class FaceFinder:
             reasons = tuple(reason for reason, holds in doubts.items() if holds)
             found.append(FoundFace(face, landmarks, polygon, reasons))
         return found
+
+
+def _agreed(landmarks: Landmarks) -> bool:
+    return landmarks.presence >= _PRESENT and landmarks.disagreement <= _AGREEMENT
 
 
 def _reaches_edge(polygon: np.ndarray, size: tuple[int, int]) -> bool:

@@ -171,7 +171,7 @@ def _validate(dataset, batch_size, crop_sizes, start_step, composition, obfuscat
     if obfuscation is not None and not all(example.private for example in dataset.examples):
         raise DataSetError(
             f"{dataset.root}: some pictures have no private areas to obfuscate; find them first, "
-            "with find_private_areas of p3m_jax.input.private."
+            "with with_private_areas of p3m_jax.input.private."
         )
 
 

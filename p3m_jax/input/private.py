@@ -14,9 +14,9 @@ import numpy as np
 
 from p3m_jax.data.folders import DataSetError, name_some, user_path
 from p3m_jax.data.layouts import DataSet, Example
-from p3m_jax.faces.finding import NO_FACE, FaceFinder
+from p3m_jax.faces.areas import find_private_areas
+from p3m_jax.faces.finding import FaceFinder
 from p3m_jax.faces.obfuscation import Obfuscation, obfuscate
-from p3m_jax.faces.region import label_map, labels_of_mask, without_transition
 from p3m_jax.files import write_text
 from p3m_jax.images import read_matte, read_picture, write_image
 from p3m_jax.input.derived import Cache, read_pair
@@ -35,7 +35,7 @@ def private_cache(folder) -> Cache:
     )
 
 
-def find_private_areas(
+def with_private_areas(
     dataset: DataSet,
     folder,
     *,
@@ -63,15 +63,10 @@ def find_private_areas(
 
     def make(example: Example, paths: tuple[Path, ...]) -> dict:
         picture, matte = read_pair(example)
-        if example.facemask is not None:
-            labels, doubts = labels_of_mask(_mask(example, matte.shape)), []
-        else:
-            faces = finder(picture)
-            labels = label_map([face.polygon for face in faces], matte.shape)
-            doubts = sorted({doubt for face in faces for doubt in face.doubts})
-            doubts = doubts or ([] if faces else [NO_FACE])
-        write_image(paths[0], without_transition(labels, matte))
-        return {"doubts": doubts}
+        mask = None if example.facemask is None else _mask(example, matte.shape)
+        areas = find_private_areas(picture, matte=matte, mask=mask, finder=finder)
+        write_image(paths[0], areas.private)
+        return {"doubts": areas.doubts}
 
     cache.fill(dataset.examples, make, workers=workers, progress=progress)
     doubtful = _to_review(cache, dataset.examples)

@@ -5,34 +5,16 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from p3m_jax.images import ImageError, read_alpha
+from p3m_jax.collection.given import require_size
+from p3m_jax.collection.memory import network_memory
+from p3m_jax.images import read_alpha
 from p3m_jax.prediction.matting import Matte, Matting
-from p3m_jax.prediction.memory import network_memory
-from p3m_jax.prediction.plan import Job
-
-_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
-
-
-def find_given(folder: Path, job: Job) -> Path:
-    """The matte of a picture in a folder with the tree and names of the pictures."""
-    names = dict.fromkeys([job.name, job.name.with_name(job.source.stem)])
-    for name in names:
-        for ending in _ENDINGS:
-            path = folder / f"{name}{ending}"
-            if path.is_file():
-                return path
-    raise ImageError(f"{folder / job.name}.png: there is no such matte for {job.source}; add it.")
 
 
 def read_given(path: Path, size: tuple[int, int]) -> Matte:
     """A given matte; `ImageError` if it has not its picture's size (height, width)."""
     alpha = read_alpha(path)
-    if alpha.shape != size:
-        raise ImageError(
-            "{}: is {} x {}, its picture {} x {}; replace the wrong one.".format(
-                path, *alpha.shape[::-1], *size[::-1]
-            )
-        )
+    require_size(path, alpha.shape, size)
     return Matte(alpha, {})
 
 

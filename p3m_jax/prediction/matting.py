@@ -9,9 +9,9 @@ import jax
 import numpy as np
 
 from p3m_jax.checkpoint import InferenceCheckpoint, load_for_inference
+from p3m_jax.collection.pictures import read
 from p3m_jax.errors import UserError
 from p3m_jax.evaluation.inference import check_finite, matte_by_maps, network_size
-from p3m_jax.prediction.pictures import read
 from p3m_jax.prediction.sizes import bucket_size, smaller
 
 # What is computed for a map: what it needs, and for "fusion" also the logits, which are checked.

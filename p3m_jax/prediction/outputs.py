@@ -7,18 +7,25 @@ from typing import Any
 
 import numpy as np
 
+from p3m_jax.collection.pictures import Picture, digest, in_profile, read
+from p3m_jax.collection.plan import Plan, PlanError
 from p3m_jax.data.folders import user_path
 from p3m_jax.evaluation.protocols import to_8_bit
 from p3m_jax.foreground import estimate_foreground
 from p3m_jax.images import write_image
 from p3m_jax.prediction.compose import blurred, composite, cover, cut_out, deep, parse_colour
-from p3m_jax.prediction.pictures import Picture, digest, in_profile, read
-from p3m_jax.prediction.plan import PlanError, ending
 
 BLUR = "blur"
 _PERSON = 0.001  # less of a picture than this is no person
 _UNSURE = 0.5  # more of it than this in transition is no matte
 _JPEG_EXIF = 65_533  # bytes that a JPEG holds of it
+
+
+def ending(kind: str, format: str) -> str:
+    """The ending of the files of a kind: alpha is exact, and JPEG has no alpha channel."""
+    if kind == "alpha" or (kind == "cutout" and format == "jpg"):
+        return "png"
+    return format
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,16 @@ def find_background(text: str) -> Background:
             f"{text}: is no background; name {BLUR}, a colour ('#30c040', teal) or a picture."
         )
     return Background(digest(file), picture=read(file), file=file)
+
+
+def check_background(plan: Plan, output: Path, background: Background) -> None:
+    """Raises `PlanError` where an output would replace the picture of a background."""
+    if background.file is not None:
+        paths = ((output / path).resolve() for job in plan.jobs for path in job.outputs.values())
+        if background.file.resolve() in paths:
+            raise PlanError(
+                f"{background.file}: is the background and would be an output; name another folder."
+            )
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from p3m_jax.data.layouts import (
 from p3m_jax.data.synthetic import write_synthetic_set
 from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.files import write_text
-from p3m_jax.input.private import find_private_areas, read_obfuscated
+from p3m_jax.input.private import read_obfuscated, with_private_areas
 
 SYNTHETIC_FOLDER = "synthetic_portraits"
 FOREGROUND_FOLDER = "foregrounds"
@@ -105,7 +105,7 @@ def prepare_data(config: ConfigDict, workdir: Path) -> TrainingData:
         )
     dataset, obfuscation = scan.dataset(), find_obfuscation(config)
     if obfuscation is not None:
-        dataset = find_private_areas(
+        dataset = with_private_areas(
             dataset,
             config.data.private_cache or workdir / PRIVATE_FOLDER,
             leave_out=config.data.doubtful == "leave_out",

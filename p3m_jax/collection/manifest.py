@@ -19,8 +19,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from p3m_jax.collection.plan import MANIFEST, Job, PlanError
 from p3m_jax.files import locked, remove_leftovers, write_text
-from p3m_jax.prediction.plan import MANIFEST, Job, PlanError
 
 STARTED, DONE, FAILED = "started", "done", "failed"
 _OF_THE_ATTEMPT = {"input", "name", "status", "reason"}

@@ -1,4 +1,4 @@
-"""Matting many pictures: threads decode and write while the network runs.
+"""Working through many pictures: threads read and write while one computes.
 
 Pictures go through in the order of the plan. A picture that cannot be done is noted and the others
 go on; a disk that cannot be written to ends the run. What is on its way is bounded by a `Budget`.
@@ -8,24 +8,20 @@ import contextlib
 import errno
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
-import numpy as np
 
+from p3m_jax.collection.manifest import FAILED, Entry, Manifest
+from p3m_jax.collection.memory import BASE, Budget, pictures_memory
+from p3m_jax.collection.pictures import digest
+from p3m_jax.collection.plan import Job
 from p3m_jax.errors import UserError
 from p3m_jax.images import ImageError, open_picture
-from p3m_jax.prediction.manifest import FAILED, Entry, Manifest
-from p3m_jax.prediction.mattes import find_given, read_given
-from p3m_jax.prediction.matting import Matte, within_opacity
-from p3m_jax.prediction.memory import BASE, Budget, picture_memory, pictures_memory
-from p3m_jax.prediction.outputs import Writing, judge, needs_colours, write_outputs
-from p3m_jax.prediction.pictures import Picture, digest, read
-from p3m_jax.prediction.plan import Job
 
 # What one picture may raise without ending the run; OpenCV has an error of its own for memory.
 _MISHAPS = (UserError, OSError, MemoryError, cv2.error)
@@ -38,11 +34,10 @@ class Outcome:
     """What became of a run.
 
     Attributes:
-      done: pictures matted now.
+      done: pictures done now.
       skipped: pictures that were done already.
       failed: (file, reason) of those that could not be done.
       warnings: (file, sentence).
-      network_seconds: in the network, compiling included.
       stopped: why the run ended before all pictures were tried, or None.
       interrupted: it ended by Ctrl-C or a signal.
     """
@@ -51,18 +46,43 @@ class Outcome:
     skipped: int = 0
     failed: list[tuple[Path, str]] = field(default_factory=list)
     warnings: list[tuple[Path, str]] = field(default_factory=list)
-    network_seconds: float = 0.0
     stopped: str | None = None
     interrupted: bool = False
 
 
+class Work(Protocol):
+    """What is done to each picture. `UserError` and `OSError` are of the picture, not of the run.
+
+    Attributes:
+      done: what became of a picture, as a participle ("matted").
+    """
+
+    done: str
+
+    def given(self, job: Job) -> dict[str, Path]:
+        """Further files that the outputs depend on, by name."""
+
+    def memory(self, job: Job, pixels: int) -> int:
+        """Bytes that a picture takes on its way."""
+
+    def load(self, job: Job, given: dict[str, Path]) -> Any:
+        """Reads what is needed; in a thread."""
+
+    def compute(self, loaded: Any) -> Any:
+        """One picture at a time."""
+
+    def write(
+        self, job: Job, computed: Any, files: dict[str, Path]
+    ) -> tuple[list[str], dict[str, Any]]:
+        """Writes the outputs by kind, in a thread; gives warnings, and notes for the manifest."""
+
+
 @dataclass(frozen=True)
 class _Loaded:
-    """A picture on its way; `matte` where it is given, `made`: kinds to be written, and how."""
+    """A picture on its way; `made`: kinds to be written, and how."""
 
-    picture: Picture
+    value: Any
     made: dict[str, Entry]
-    matte: Matte | None
     seconds: float
 
 
@@ -72,12 +92,9 @@ class Run:
     Args:
       manifest: of the output folder.
       settings: by kind, what its outputs depend on.
-      notes: what else the manifest is to tell about each picture.
-      make_matte: gives the matte of an RGB uint8 (H, W, 3); None where mattes are given.
-      mattes: the folder of given mattes, in the tree and with the names of the pictures.
-      writing: how outputs are written.
+      work: what is done to each picture.
       memory: bytes for everything.
-      workers: threads that decode, and as many that write.
+      workers: threads that read, and as many that write.
       overwrite: replace outputs of other settings or an earlier state of the picture.
     """
 
@@ -85,20 +102,14 @@ class Run:
         self,
         manifest: Manifest,
         settings: dict[str, dict[str, Any]],
+        work: Work,
         *,
-        notes: dict[str, Any],
-        make_matte: Callable[[np.ndarray], Matte] | None,
-        mattes: Path | None,
-        writing: Writing,
         memory: int,
         workers: int,
         overwrite: bool,
     ):
-        self._manifest, self._settings, self._notes = manifest, settings, notes
-        self._make_matte, self._mattes = make_matte, mattes
-        self._writing, self._overwrite = writing, overwrite
-        self._workers = workers
-        self._memory = memory
+        self._manifest, self._settings, self._work = manifest, settings, work
+        self._overwrite, self._workers, self._memory = overwrite, workers, memory
         self.outcome = Outcome()
 
     def start(self, jobs: Sequence[Job], *, progress: bool = True) -> Outcome:
@@ -130,7 +141,7 @@ class Run:
         waiting, loading = deque(jobs), deque()
         while waiting or loading:
             while waiting and len(loading) <= self._workers:
-                needed = _memory_of(waiting[0])
+                needed = self._memory_of(waiting[0])
                 if not budget.try_take(needed):
                     break
                 job = waiting.popleft()
@@ -141,14 +152,14 @@ class Run:
                 budget.wait(0.2)  # for a picture to be written
                 continue
             job, needed, future = loading.popleft()
-            matted = self._matted(job, future)
-            if matted is None:
+            computed = self._computed(job, future)
+            if computed is None:
                 budget.give_back(needed)
                 continue
-            future = writers.submit(self._finish, job, *matted)
+            future = writers.submit(self._finish, job, *computed)
             future.add_done_callback(lambda _, needed=needed: budget.give_back(needed))
             self._written.append(future)
-            del matted, future
+            del computed, future
         while self._written:
             self._collect()
 
@@ -169,17 +180,13 @@ class Run:
             )
         with open_picture(job.source):  # a pipe would never come to its end
             pass
+        given = self._work.given(job)
         digests = {"sha256": digest(job.source)}
-        given = None
-        if self._mattes is not None:
-            given = find_given(self._mattes, job)
-            digests["matte_sha256"] = digest(given)
+        digests |= {f"{name}_sha256": digest(file) for name, file in given.items()}
         made = self._to_make(job, digests)
         if not made:
             return None
-        picture = read(job.source)
-        matte = read_given(given, picture.pixels.shape[:2]) if given is not None else None
-        return _Loaded(picture, made, matte, time.perf_counter() - started)
+        return _Loaded(self._work.load(job, given), made, time.perf_counter() - started)
 
     def _to_make(self, job: Job, digests: dict[str, str]) -> dict[str, Entry]:
         """The kinds of outputs that are not there as they should be, and how to make them."""
@@ -192,14 +199,14 @@ class Run:
             same = not written or all(written.get(name) == digests[name] for name in digests)
             if not same and not self._overwrite:
                 raise ImageError(
-                    f"{job.source}: has changed since it was matted; say --overwrite to do it "
-                    "again."
+                    f"{job.source}: has changed since it was {self._work.done}, or what is given "
+                    "for it has; say --overwrite to do it again."
                 )
             made[kind] = wanted
         return made
 
-    def _matted(self, job: Job, future: Future) -> tuple[_Loaded, Matte, float] | None:
-        """A loaded picture with its matte; None where there is nothing to write."""
+    def _computed(self, job: Job, future: Future) -> tuple[_Loaded, Any, float] | None:
+        """A loaded picture with what was computed; None where there is nothing to write."""
         started = time.perf_counter()
         try:
             loaded = future.result()
@@ -207,38 +214,24 @@ class Run:
                 self._skip(job)
                 return None
             started = time.perf_counter()
-            matte = loaded.matte or self._make_matte(loaded.picture.pixels)
+            computed = self._work.compute(loaded.value)
         except _MISHAPS as error:
             self._fail(job, error)
             return None
-        seconds = time.perf_counter() - started
-        if loaded.matte is None:
-            self.outcome.network_seconds += seconds
-        return loaded, matte, seconds
+        return loaded, computed, time.perf_counter() - started
 
     def _finish(
-        self, job: Job, loaded: _Loaded, matte: Matte, seconds: float
+        self, job: Job, loaded: _Loaded, computed: Any, seconds: float
     ) -> list[tuple[Path, str]] | None:
         """Writes the outputs of a picture, in a thread; returns its warnings, None if it failed."""
         started = time.perf_counter()
         try:
             self._manifest.start(job, loaded.made)
-            alpha = within_opacity(matte.alpha, loaded.picture.opacity)
-            transition, found = judge(alpha)
             files = {kind: self._manifest.folder / job.outputs[kind] for kind in loaded.made}
-            lost = write_outputs(loaded.picture, alpha, files, self._writing)
-            warnings = [*loaded.picture.warnings, *matte.warnings, *found, *lost]
+            warnings, notes = self._work.write(job, computed, files)
             total = loaded.seconds + seconds + time.perf_counter() - started
             self._manifest.finish(
-                job,
-                loaded.made,
-                size=list(alpha.shape[::-1]),
-                network_sizes={name: size[::-1] for name, size in matte.network_sizes.items()},
-                transition=round(transition, 5),
-                warnings=warnings,
-                seconds=round(total, 3),
-                network_seconds=round(seconds, 3),
-                **self._notes,
+                job, loaded.made, warnings=warnings, seconds=round(total, 3), **notes
             )
         except _MISHAPS as error:
             if getattr(error, "errno", None) in _FATAL:
@@ -247,6 +240,14 @@ class Run:
             return None
         self._bar.update()
         return [(job.source, sentence) for sentence in warnings]
+
+    def _memory_of(self, job: Job) -> int:
+        try:
+            with open_picture(job.source) as image:
+                pixels = image.width * image.height
+        except _MISHAPS:  # said when it is loaded
+            pixels = 0
+        return self._work.memory(job, pixels)
 
     def _skip(self, job: Job) -> None:
         """Counts a picture that is done, also if it could not be read in between."""
@@ -281,12 +282,3 @@ def _disk_errors(folder: Path):
 
 class _DiskError(Exception):
     """Nothing can be written any more."""
-
-
-def _memory_of(job: Job) -> int:
-    try:
-        with open_picture(job.source) as image:
-            pixels = image.width * image.height
-    except _MISHAPS:  # said when it is loaded
-        pixels = 0
-    return picture_memory(pixels, colours=needs_colours(job.outputs))

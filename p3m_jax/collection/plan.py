@@ -3,14 +3,15 @@
 import os
 import unicodedata
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from p3m_jax.errors import UserError
 
-# What may be asked for; each goes to a folder of its name in the output folder.
-KINDS = ("alpha", "cutout", "foreground", "background", "composite")
+# What commands write, each kind to a folder of its name in the output folder.
+MATTING_KINDS = ("alpha", "cutout", "foreground", "background", "composite")
+ANONYMIZED_KINDS = ("blurred_image", "mask", "facemask")  # as P3M-10k calls them
 FORMATS = ("png", "webp", "jpg")
 MANIFEST = "manifest.jsonl"
 
@@ -24,6 +25,7 @@ _UNREADABLE = (
     *(".arw", ".cr2", ".cr3", ".dng", ".heic", ".heif", ".jxl", ".nef", ".orf", ".psd", ".raf"),
     ".rw2",
 )
+_KINDS = MATTING_KINDS + ANONYMIZED_KINDS
 _NAMED = 10  # files that an error names
 
 
@@ -33,7 +35,7 @@ class PlanError(UserError):
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to matte.
+    """One picture and what is to be made of it.
 
     Attributes:
       source: its file.
@@ -55,9 +57,9 @@ class Plan:
 
 
 def make_plan(
-    inputs: Iterable, output, kinds: Iterable[str], *, format: str, full_names: bool = False
+    inputs: Iterable, output, endings: Mapping[str, str], *, full_names: bool = False
 ) -> Plan:
-    """Finds the pictures and names their outputs.
+    """Finds the pictures and names their outputs; `endings` gives those of the files by kind.
 
     A folder's tree is mirrored; what lies in the output folder, is hidden, or was written by this
     command, is left out. A file that is named twice is done once. `full_names` keeps the ending of
@@ -72,7 +74,7 @@ def make_plan(
         raise PlanError(f"{output}: is a file; name a folder for the outputs.")
     found: dict[Path, tuple[Path, PurePath]] = {}
     for named in map(Path, inputs):
-        pictures = _pictures(named, output, kinds, notes)
+        pictures = _pictures(named, output, endings, notes)
         if not pictures:
             raise PlanError(
                 f"{named}: holds no pictures ({', '.join(_PICTURES)}); name another folder."
@@ -86,7 +88,7 @@ def make_plan(
     for source, name in found.values():
         if not full_names:
             name = name.with_suffix("")
-        outputs = {kind: PurePath(kind, f"{name}.{ending(kind, format)}") for kind in kinds}
+        outputs = {kind: PurePath(kind, f"{name}.{end}") for kind, end in endings.items()}
         jobs.append(Job(source, name, outputs))
     _check_collisions(jobs)
     for job in jobs:
@@ -98,32 +100,16 @@ def make_plan(
     return Plan(tuple(jobs), tuple(notes))
 
 
-def check_sources(
-    plan: Plan, output, *, mattes: Path | None = None, background: Path | None = None
-) -> None:
-    """Raises `PlanError` where outputs would replace mattes or a background that are given."""
-    output = Path(output)
-    kinds = {kind for job in plan.jobs for kind in job.outputs}
-    for kind in sorted(kinds) if mattes is not None else ():
-        own, place = (output / kind).resolve(), mattes.resolve()
-        if place.is_relative_to(own) or (kind == "alpha" and own.is_relative_to(place)):
+def check_given(plan: Plan, output, folder: Path, *, kind: str, what: str) -> None:
+    """Raises `PlanError` where outputs would come among what is given, files of a `kind`."""
+    output, place = Path(output), folder.resolve()
+    for written in sorted({written for job in plan.jobs for written in job.outputs}):
+        own = (output / written).resolve()
+        if place.is_relative_to(own) or (written == kind and own.is_relative_to(place)):
             raise PlanError(
-                f"{mattes}: the outputs in {output / kind} would come among these mattes; name "
+                f"{folder}: the outputs in {output / written} would come among these {what}; name "
                 "another output folder."
             )
-    if background is not None:
-        paths = ((output / path).resolve() for job in plan.jobs for path in job.outputs.values())
-        if background.resolve() in paths:
-            raise PlanError(
-                f"{background}: is the background and would be an output; name another folder."
-            )
-
-
-def ending(kind: str, format: str) -> str:
-    """The ending of the files of a kind: alpha is exact, and JPEG has no alpha channel."""
-    if kind == "alpha" or (kind == "cutout" and format == "jpg"):
-        return "png"
-    return format
 
 
 def _pictures(named: Path, output: Path, kinds, notes) -> list[tuple[Path, PurePath]]:
@@ -151,7 +137,7 @@ def _pictures(named: Path, output: Path, kinds, notes) -> list[tuple[Path, PureP
         for folder, folders, files in os.walk(start, onerror=_refuse):
             below = [Path(folder, name) for name in sorted(folders) if not name.startswith(".")]
             if MANIFEST in files:
-                made = [path for path in below if path.name in KINDS]
+                made = [path for path in below if path.name in _KINDS]
                 notes += [f"{path}: outputs of this command, left out" for path in made]
                 below = [path for path in below if path not in made]
             links += [path for path in below if path.is_symlink()]
@@ -188,7 +174,7 @@ def _has_others(output: Path) -> bool:
     return any(
         _is_picture(file.name)
         for file in output.rglob("*")
-        if file.relative_to(output).parts[0] not in KINDS
+        if file.relative_to(output).parts[0] not in _KINDS
     )
 
 

@@ -1,0 +1,83 @@
+"""The record of what was done to a picture, which is for its owner alone.
+
+It tells where the face was to a fraction of a pixel: landmarks are biometric data. And the hash of
+the input lets anybody who has the clear picture tell that it is the one.
+"""
+
+import importlib.metadata
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from p3m_jax import __version__
+from p3m_jax.collection.pictures import digest
+from p3m_jax.collection.plan import Job
+from p3m_jax.faces.finding import FoundFace
+from p3m_jax.faces.obfuscation import Obfuscation
+from p3m_jax.faces.weights import weights_versions
+
+if TYPE_CHECKING:
+    from p3m_jax.anonymizing.work import Hidden
+
+
+def make_record(
+    job: Job, hidden: "Hidden", obfuscation: Obfuscation, files: dict[str, Path]
+) -> str:
+    """JSON about a picture whose outputs `files` (by kind) are written; pixels are (x, y)."""
+    record = {
+        "input": str(job.source),
+        "input_sha256": digest(job.source),
+        "size": list(hidden.areas.labels.shape[::-1]),
+        "given": list(hidden.given),
+        "obfuscation": obfuscation._asdict(),
+        "faces": [_face(face) for face in hidden.areas.faces],
+        "areas": _areas(hidden.areas.private, obfuscation),
+        "versions": {
+            "p3m-jax": __version__,
+            "opencv": importlib.metadata.version("opencv-python-headless"),
+            "numpy": np.__version__,
+            **{f"{name}_sha256": value for name, value in weights_versions().items()},
+        },
+        "outputs": {
+            kind: {"file": str(job.outputs[kind]), "sha256": digest(file)}
+            for kind, file in files.items()
+        },
+    }
+    return json.dumps(record) + "\n"
+
+
+def _face(found: FoundFace) -> dict:
+    return {
+        "box": _rounded(found.face.box),
+        "score": round(found.face.score, 4),
+        "points": _rounded(found.face.points),
+        "landmarks": _rounded(found.landmarks.points),
+        "presence": round(found.landmarks.presence, 4),
+        "disagreement": round(found.landmarks.disagreement, 4),
+        "polygon": _rounded(found.polygon),
+    }
+
+
+def _areas(private: np.ndarray, obfuscation: Obfuscation) -> list[dict]:
+    """What was obfuscated, for every label: its box, pixels, and strength in pixels."""
+    areas = []
+    for label in np.unique(private[private > 0])[::-1]:
+        rows, columns = np.nonzero(private == label)
+        left, top = int(columns.min()), int(rows.min())
+        width, height = int(columns.max()) - left + 1, int(rows.max()) - top + 1
+        strength = obfuscation.strength * max(width, height)
+        areas.append(
+            {
+                "label": int(label),
+                "box": [left, top, width, height],
+                "pixels": len(rows),
+                "strength_in_pixels": None if obfuscation.mode == "fill" else round(strength, 1),
+            }
+        )
+    return areas
+
+
+def _rounded(values) -> list:
+    return np.round(np.asarray(values, np.float64), 1).tolist()

@@ -1,0 +1,136 @@
+"""Anonymising as the work of a run over a collection: from a picture to its obfuscated copy.
+
+Nothing is passed on that is not sure. A picture without a face, or with a doubtful one, gets no
+output but a place on the review list; a mask that somebody gives for it is what passes it on.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from p3m_jax.anonymizing.record import make_record
+from p3m_jax.anonymizing.review import ReviewList
+from p3m_jax.collection.given import find_given, find_if_given, require_size
+from p3m_jax.collection.memory import picture_memory
+from p3m_jax.collection.pictures import Picture, read
+from p3m_jax.collection.plan import Job
+from p3m_jax.errors import UserError
+from p3m_jax.faces.areas import NO_FACE, PrivateAreas, find_private_areas
+from p3m_jax.faces.finding import FaceFinder
+from p3m_jax.faces.obfuscation import Obfuscation, obfuscate
+from p3m_jax.files import write_text
+from p3m_jax.images import read_matte, write_image
+
+STILL_FOUND = "a face is still found after obfuscation; use a higher strength"
+
+# Kinds of outputs; each is a folder.
+PICTURE, MATTE, FACEMASK = "blurred_image", "mask", "facemask"  # as P3M-10k calls them
+PRIVATE = "keep_private"
+RECORD = f"{PRIVATE}/records"
+
+
+class NeedsReview(UserError):
+    """A picture that somebody has to look at before it is passed on."""
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """A picture and what is private in it.
+
+    Attributes:
+      picture: the clear one.
+      areas: what is private in it.
+      obfuscated: uint8 (H, W, 3).
+      matte: uint8 (H, W), or None.
+      given: the names of what was given.
+    """
+
+    picture: Picture
+    areas: PrivateAreas
+    obfuscated: np.ndarray
+    matte: np.ndarray | None
+    given: tuple[str, ...]
+
+
+@dataclass
+class AnonymizingWork:
+    """A `Work` of `p3m_jax.collection.run`.
+
+    Attributes:
+      finder: finds the faces.
+      obfuscation: what is done to them.
+      review: takes what has to be looked at.
+      mattes, masks: folders in the tree and with the names of the pictures. Every picture has a
+        matte; a face mask takes the place of what would be found, and a black one says that there
+        is no face.
+      no_face_is_fine: pictures in which no face is found are passed on as they are.
+      quality: of JPEG and lossy WebP.
+    """
+
+    finder: FaceFinder
+    obfuscation: Obfuscation
+    review: ReviewList
+    mattes: Path | None = None
+    masks: Path | None = None
+    no_face_is_fine: bool = False
+    quality: int = 95
+    done: str = "anonymized"
+
+    def given(self, job: Job) -> dict[str, Path]:
+        """The matte, and the face mask if there is one."""
+        files = {}
+        if self.mattes is not None:
+            files["matte"] = find_given(self.mattes, job)
+        mask = find_if_given(self.masks, job) if self.masks is not None else None
+        return files | ({"mask": mask} if mask is not None else {})
+
+    def memory(self, job: Job, pixels: int) -> int:
+        """Bytes that a picture takes on its way."""
+        return 2 * picture_memory(pixels, colours=False)
+
+    def load(self, job: Job, given: dict[str, Path]) -> Hidden:
+        """The picture with its faces hidden; `NeedsReview` if that is not sure."""
+        picture = read(job.source)
+        size = picture.pixels.shape[:2]
+        maps = {name: read_matte(file) for name, file in given.items()}
+        for name, values in maps.items():
+            require_size(given[name], values.shape, size)
+        areas = find_private_areas(picture.pixels, **maps, finder=self.finder)
+        doubts = [d for d in areas.doubts if d != NO_FACE or not self.no_face_is_fine]
+        obfuscated = obfuscate(picture.pixels, areas.private, self.obfuscation)
+        # What somebody has given a mask for has been looked at.
+        if "mask" not in maps and any(face.agreed for face in self.finder(obfuscated)):
+            doubts.append(STILL_FOUND)
+        if doubts:
+            self.review.add(job, picture.pixels, areas.labels, doubts)
+            raise NeedsReview("; ".join(doubts))
+        return Hidden(picture, areas, obfuscated, maps.get("matte"), tuple(given))
+
+    def compute(self, loaded: Hidden) -> Hidden:
+        """Nothing is left to do."""
+        return loaded
+
+    def write(
+        self, job: Job, computed: Hidden, files: dict[str, Path]
+    ) -> tuple[list[str], dict[str, Any]]:
+        """Writes the outputs, the record last; no metadata but the colour profile."""
+        hidden = computed
+        mask = np.where(hidden.areas.labels > 0, np.uint8(255), np.uint8(0))
+        values = {
+            PICTURE: hidden.obfuscated,
+            MATTE: hidden.matte,
+            FACEMASK: np.stack([mask] * 3, axis=-1),  # equal channels, as P3M-10k's have
+        }
+        for kind, file in files.items():
+            if kind != RECORD:
+                profile = hidden.picture.icc_profile if kind == PICTURE else None
+                write_image(file, values[kind], quality=self.quality, icc_profile=profile)
+        if RECORD in files:
+            written = {kind: file for kind, file in files.items() if kind != RECORD}
+            write_text(files[RECORD], make_record(job, hidden, self.obfuscation, written))
+        return list(hidden.picture.warnings), {
+            "faces": len(set(np.unique(hidden.areas.labels)) - {0}),
+            "size": list(mask.shape[::-1]),
+        }

@@ -1,0 +1,1 @@
+"""Going through a collection of pictures: what is written where, and what is done."""

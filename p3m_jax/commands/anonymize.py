@@ -1,0 +1,269 @@
+"""`p3m anonymize`: an obfuscated copy of a collection of portraits."""
+
+import argparse
+import os
+import signal
+import sys
+import time
+import warnings
+from collections import Counter
+from pathlib import Path
+
+from p3m_jax.commands.options import at_least, gigabytes
+
+HELP = "make a copy of portraits with obfuscated faces; what is not sure waits for review"
+
+REVIEW_CODE = 3
+
+EXAMPLES = """\
+A folder of portraits, its tree mirrored in out/blurred_image and out/facemask:
+  p3m anonymize portraits -o out
+With mattes, whose transition areas (hair, edges) stay sharp; what comes out can be trained on:
+  p3m anonymize portraits -o out --mattes mattes --format jpg
+After looking at out/keep_private/review/sheet_001.jpg, with masks from there, corrected in a paint
+program where they were wrong (white: face; all black: no face), and those of wrong ones deleted:
+  p3m anonymize portraits -o out --masks out/keep_private/review/masks
+Pictures that are known to show no face go through as they are:
+  p3m anonymize seen_from_behind -o out --no-face ok
+
+Faces are searched for at several scales and ways up. A face goes from the jaw to the top of the
+brows; hair, ears and background stay, and somebody who knows the person may know them by these (see
+docs/privacy.md). A picture in which no face is found, or one with a low score, at the edge, covered
+in part, or still to be found after obfuscation, is not passed on: it goes to
+out/keep_private/review, and the exit code says so.
+
+out/keep_private is for you alone: review shows clear faces, and records tells, for each picture
+that was passed on, where its face is to the pixel, and the hash of the input. Nothing else but
+colour profiles is kept of the metadata: no EXIF, no place, no thumbnail. Publish blurred_image, mask
+and facemask alone: manifest.jsonl tells the inputs' names and hashes, too.
+
+The same command goes on where it was interrupted. Nothing is overwritten without --overwrite.
+
+Exit code: 0 all passed on, 1 something could not be done (the end of the output says what), 2 wrong
+options, 3 pictures wait for review, 130 interrupted.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's options."""
+    from p3m_jax.collection.plan import FORMATS
+
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLES
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="pictures and folders of them")
+    what = parser.add_argument_group("what is hidden")
+    what.add_argument(
+        "--mode",
+        choices=("blur", "mosaic", "fill"),
+        default="blur",
+        help="blur as P3M-10k has it (default), mosaic, or fill with black, which tells least",
+    )
+    what.add_argument(
+        "--strength",
+        type=float,
+        metavar="S",
+        help="sigma of the blur, side of a mosaic's cell, as a share of the face's longer side "
+        "(0.2)",
+    )
+    what.add_argument(
+        "--mattes",
+        metavar="DIR",
+        help="of the pictures, in their tree and with their names: transition areas stay sharp, "
+        "and mattes are written beside the pictures",
+    )
+    what.add_argument(
+        "--masks",
+        metavar="DIR",
+        help="face masks that take the place of what is found, where there is one for a picture: "
+        "white where a face is, all black where none is",
+    )
+    what.add_argument(
+        "--no-face",
+        choices=("review", "ok"),
+        default="review",
+        help="ok: pictures in which no face is found are passed on as they are",
+    )
+    out = parser.add_argument_group("output")
+    out.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for the copy")
+    out.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="png",
+        help="of the pictures; png (default) keeps every other pixel as it is, jpg is P3M-10k's",
+    )
+    out.add_argument(
+        "--quality", type=at_least(1), default=95, metavar="N", help="of JPEG and WebP (95)"
+    )
+    out.add_argument(
+        "--full-names", action="store_true", help="a.jpg becomes a.jpg.png instead of a.png"
+    )
+    out.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace outputs that are in the way; pictures that are done with these settings and "
+        "have not changed are left out as always",
+    )
+    machine = parser.add_argument_group("the machine")
+    machine.add_argument(
+        "--workers",
+        type=at_least(1),
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="threads that look for faces, and as many that write (default: all cores)",
+    )
+    machine.add_argument(
+        "--max-memory",
+        type=gigabytes,
+        metavar="GB",
+        help="for all of it (default: three quarters of the machine's)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Anonymises; returns the exit code, and raises what the command line shows in a sentence."""
+    from p3m_jax.collection.memory import BASE, default_memory
+    from p3m_jax.data.folders import user_path
+    from p3m_jax.faces.obfuscation import STRENGTH, Obfuscation
+
+    strength = STRENGTH if args.strength is None else args.strength
+    memory = args.max_memory or default_memory()
+    problem = _misuse(args, memory, 1.5 * BASE)
+    if problem:
+        print(problem, file=sys.stderr)
+        return 2
+    obfuscation = Obfuscation(args.mode, strength).check()
+    output = user_path(args.output)
+    folders = {name: user_path(path) for name, path in _given(args).items()}
+    plan = _plan(args, output, folders)
+    from p3m_jax.anonymizing.review import ReviewList
+    from p3m_jax.anonymizing.work import PRIVATE, AnonymizingWork
+    from p3m_jax.collection.manifest import open_manifest
+    from p3m_jax.collection.plan import shown
+    from p3m_jax.collection.run import Run
+    from p3m_jax.faces.finding import FaceFinder
+
+    for note in plan.notes:
+        print(shown(note), file=sys.stderr)
+    signal.signal(signal.SIGTERM, _interrupt)
+    warnings.filterwarnings("ignore", module="PIL")  # what matters is in the manifest
+    started = time.monotonic()
+    review = ReviewList(output / PRIVATE / "review")
+    work = AnonymizingWork(
+        FaceFinder(),
+        obfuscation,
+        review,
+        **folders,
+        no_face_is_fine=args.no_face == "ok",
+        quality=args.quality,
+    )
+    settings = _settings(args, obfuscation, plan)
+    with open_manifest(output, plan.jobs) as manifest:
+        if not args.overwrite:
+            manifest.check(plan.jobs, settings)
+        outcome = Run(
+            manifest,
+            settings,
+            work,
+            memory=memory,
+            workers=args.workers,
+            overwrite=args.overwrite,
+        ).start(plan.jobs)
+        if outcome.stopped is None:
+            review.close(whole=not outcome.interrupted)
+            manifest.close(plan.jobs)
+    return _summarise(outcome, review, len(plan.jobs), output, time.monotonic() - started)
+
+
+def _given(args: argparse.Namespace) -> dict[str, str]:
+    named = {"mattes": args.mattes, "masks": args.masks}
+    return {name: path for name, path in named.items() if path is not None}
+
+
+def _misuse(args: argparse.Namespace, memory: int, least: float) -> str | None:
+    if "" in (*args.inputs, args.output, *_given(args).values()):  # Python's current folder
+        return "There is an empty name among the options; a variable may be unset."
+    if args.mode == "fill" and args.strength is not None:
+        return "--strength goes with blur and mosaic; a fill leaves nothing."
+    if args.strength is not None and not 0.02 <= args.strength <= 1:
+        return "--strength is 0.02 to 1, a share of the face's size."
+    if args.quality > 100:
+        return "--quality is at most 100."
+    if memory < least:
+        return f"--max-memory: {least / 1e9:.1f} at least."
+    return None
+
+
+def _plan(args: argparse.Namespace, output: Path, folders: dict[str, Path]):
+    from p3m_jax.anonymizing.work import FACEMASK, MATTE, PICTURE, RECORD
+    from p3m_jax.collection.plan import PlanError, check_given, make_plan
+    from p3m_jax.data.folders import user_path
+
+    endings = {PICTURE: args.format, FACEMASK: "png", RECORD: "json"}
+    if "mattes" in folders:
+        endings |= {MATTE: "png"}
+    plan = make_plan(map(user_path, args.inputs), output, endings, full_names=args.full_names)
+    kinds = {"mattes": MATTE, "masks": FACEMASK}
+    for name, folder in folders.items():
+        if not folder.is_dir():
+            raise PlanError(f"{folder}: there is no such folder; name the folder of {name}.")
+        check_given(plan, output, folder, kind=kinds[name], what=name)
+    return plan
+
+
+def _settings(args: argparse.Namespace, obfuscation, plan) -> dict[str, dict]:
+    """By kind, what its outputs depend on beside the files."""
+    from p3m_jax.anonymizing.work import PICTURE
+    from p3m_jax.faces.weights import weights_versions
+
+    found_by = {name: value[:16] for name, value in weights_versions().items()}
+    hidden = {"obfuscation": str(obfuscation), "no_face": args.no_face, "found_by": found_by}
+    kinds = {kind for job in plan.jobs for kind in job.outputs}
+    settings = {kind: dict(hidden) for kind in kinds}
+    if args.format != "png":
+        settings[PICTURE]["quality"] = args.quality
+    return settings
+
+
+def _interrupt(number, frame):
+    raise KeyboardInterrupt
+
+
+def _summarise(outcome, review, total: int, output: Path, seconds: float) -> int:
+    """Prints what became of the pictures; returns the exit code."""
+    from p3m_jax.collection.plan import MANIFEST, shown
+
+    waiting = review.inputs
+    failed = [(file, reason) for file, reason in outcome.failed if file not in waiting]
+    for sentence, count in Counter(text for _, text in outcome.warnings).items():
+        print(f"Warning: {shown(sentence)}: {count} pictures", file=sys.stderr)
+    for _, reason in failed:
+        print(f"Failed: {shown(reason)}", file=sys.stderr)
+    each = f", {seconds / outcome.done:.2f} s a picture" if outcome.done else ""
+    print(
+        f"{total} pictures: {outcome.done} passed on, {outcome.skipped} were before, "
+        f"{len(waiting)} wait for review, {len(failed)} failed; {seconds:.1f} s{each}.\n"
+        f"In {shown(output)}; {MANIFEST} tells about each. Neither that nor keep_private is for others."
+    )
+    rest = total - outcome.done - outcome.skipped - len(outcome.failed)
+    if waiting:
+        reasons = ", ".join(f"{shown(text)} ({count})" for text, count in review.reasons.items())
+        print(
+            f"NOT passed on: {reasons}. Look at the sheets in {shown(review.folder)}, correct or "
+            "delete the masks there, and say --masks with that folder's masks.",
+            file=sys.stderr,
+        )
+    if outcome.stopped:
+        print(
+            f"Stopped: {shown(outcome.stopped)}. {rest} pictures are left; make room and start "
+            "the same command again.",
+            file=sys.stderr,
+        )
+    elif outcome.interrupted:
+        print(
+            f"Interrupted with {rest} pictures left; start the same command again to go on.",
+            file=sys.stderr,
+        )
+        return 130
+    if failed or outcome.stopped:
+        return 1
+    return REVIEW_CODE if waiting else 0

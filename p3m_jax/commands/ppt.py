@@ -1,0 +1,298 @@
+"""`p3m ppt`: fills the matrix of the four protocols of privacy-preserving training."""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+
+from p3m_jax.commands.evaluate import SETS
+from p3m_jax.commands.options import add_compilation_cache, at_least
+
+HELP = "score two checkpoints, trained on blurred and on normal faces, on both kinds of faces"
+
+EXAMPLES = """\
+The four protocols are TRAINED:TESTED with B(lurred) or N(ormal) faces: B:B, B:N, N:B, N:N.
+
+On a set in P3M-10k's layout that holds the same people twice, in blurred_image and original_image:
+  p3m ppt --blurred runs/swin-b --normal runs/swin-n --data DIR --set P3M-500-P -o results/ppt
+On your own pictures with normal faces, which are blurred in memory (face masks, where there are
+some, say where; elsewhere faces are searched for):
+  p3m ppt --blurred runs/swin-b --normal runs/swin-n --pictures photos --mattes mattes \\
+      --facemasks masks -o results/ppt
+The same, with pictures that were blurred before:
+  p3m ppt --blurred runs/swin-b --normal runs/swin-n --pictures photos --mattes mattes \\
+      --blurred-pictures blurred -o results/ppt
+With another obfuscation than the set's own:
+  p3m ppt --blurred runs/swin-b --normal runs/swin-n --data DIR --set P3M-500-P \\
+      --obfuscate mosaic --strength 0.1 -o results/ppt-mosaic
+
+The output folder gets summary.md (also printed: the matrix, comparisons with tests, published
+scores), ppt.csv (a row per picture and protocol), results.json and ppt_differences.jpg: the
+pictures with normal faces on which the two checkpoints differ most, and what all four protocols
+make of them.
+
+A picture without a face mask in which no face is found for sure ends the command before anything
+is scored: an all-black mask in --facemasks says that no face is there.
+
+Exit code: 0 done, 1 it could not be done (one message says why), 2 wrong options.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's options."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLES
+    scored = parser.add_argument_group("what is scored: checkpoints, or runs")
+    scored.add_argument("--blurred", required=True, metavar="PATH", help="trained on blurred faces")
+    scored.add_argument("--normal", required=True, metavar="PATH", help="trained on normal faces")
+    against = parser.add_argument_group("against what")
+    against.add_argument("--set", choices=SETS, help="a test set, with --data")
+    against.add_argument("--data", metavar="DIR", help="the folder that holds validation/")
+    against.add_argument("--pictures", metavar="DIR", help="with normal faces, with --mattes")
+    against.add_argument("--mattes", metavar="DIR", help="mattes of the same names")
+    against.add_argument("--trimaps", metavar="DIR", help="default: made from the mattes")
+    against.add_argument(
+        "--facemasks",
+        metavar="DIR",
+        help="where faces are, to blur them, and for the measures inside the face",
+    )
+    blurred = parser.add_argument_group("blurred faces (default: the set's, else blur 0.2)")
+    blurred.add_argument(
+        "--blurred-pictures", metavar="DIR", help="those of --pictures with blurred faces"
+    )
+    blurred.add_argument(
+        "--obfuscate",
+        choices=("blur", "mosaic", "fill"),
+        help="make them from those with normal faces, in memory",
+    )
+    blurred.add_argument(
+        "--strength", type=float, metavar="S", help="0.02 to 1 of a face's size (default: 0.2)"
+    )
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "--strategy",
+        choices=("resize", "hybrid", "native"),
+        default="resize",
+        help="see `p3m evaluate` (default: resize, that of the published tables)",
+    )
+    how.add_argument(
+        "--protocol",
+        choices=("p3m-2021", "p3m-2024", "ours"),
+        default="ours",
+        help="how pictures are resized and alpha is scored, see `p3m evaluate` (default: ours)",
+    )
+    how.add_argument(
+        "--workers",
+        type=at_least(1),
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="threads that score and look for faces",
+    )
+    add_compilation_cache(how)
+    out = parser.add_argument_group("output")
+    out.add_argument("-o", "--output", required=True, metavar="DIR", help="a new or empty folder")
+    out.add_argument(
+        "--overwrite", action="store_true", help="replace the results of this command there"
+    )
+    out.add_argument(
+        "--sheet", type=at_least(0), default=4, metavar="N", help="pictures on the sheet"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluates; returns 0, or 2 for wrong options, and raises what the command line shows."""
+    from p3m_jax.data.folders import printable
+
+    problem = _misuse(args)
+    if problem:
+        print(problem, file=sys.stderr)
+        return 2
+    normal, blurred = _sets(args)
+    problem = _overlap(args, [normal, blurred] if blurred else [normal])
+    if problem:
+        print(problem, file=sys.stderr)
+        return 2
+    from p3m_jax.checkpoint import find_checkpoint, read_description
+    from p3m_jax.evaluation.evaluator import check_sizes
+    from p3m_jax.evaluation.output import MARKDOWN, write_files
+    from p3m_jax.evaluation.ppt_report import SHEET
+
+    for path in (args.blurred, args.normal):  # before faces are looked for
+        read_description(find_checkpoint(path))
+    for dataset in filter(None, (normal, blurred)):
+        check_sizes(dataset)
+    output = _claim(args)
+    ppt, report = _evaluate(args, normal, blurred)
+    print(report[MARKDOWN])  # the numbers are not lost where the disk turns out to be full
+    (output / SHEET).unlink(missing_ok=True)
+    write_files(report, output, set())
+    print(printable(f"Written to {output}"))
+    for warning in ppt.warnings():
+        print(warning, file=sys.stderr)
+    return 0
+
+
+def _evaluate(args: argparse.Namespace, normal, blurred):
+    """What was scored, and its report."""
+    from p3m_jax.checkpoint import load_for_inference
+    from p3m_jax.compilation import keep_compiled
+    from p3m_jax.evaluation.evaluator import trimap_source
+    from p3m_jax.evaluation.ppt import BLURRED, NORMAL, Pictures, evaluate_protocols
+    from p3m_jax.evaluation.ppt_report import PPT, Predictions, Trained, make_report, notes
+    from p3m_jax.evaluation.protocols import find_protocol
+
+    paths = {BLURRED: args.blurred, NORMAL: args.normal}
+    checkpoints = {faces: load_for_inference(path) for faces, path in paths.items()}
+    tested = {NORMAL: Pictures(normal)}
+    tested[BLURRED], source = _blurred_pictures(args, normal, blurred)
+    drawn = [faces for faces, checkpoint in checkpoints.items() if checkpoint.synthetic]
+    marks = {
+        "both checkpoints were trained on synthetic portraits": len(drawn) == 2,
+        f"checkpoint {''.join(drawn)} was trained on synthetic portraits": len(drawn) == 1,
+        "the data set is synthetic": normal.synthetic,
+    }
+    ppt = PPT(
+        dataset_name=normal.name,
+        trained={
+            faces: Trained(checkpoint.model_name, str(paths[faces]), checkpoint.provenance)
+            for faces, checkpoint in checkpoints.items()
+        },
+        blurred_source=source,
+        protocol=find_protocol(args.protocol),
+        strategy=args.strategy,
+        trimaps=trimap_source(normal),
+        synthetic=" and ".join(sentence for sentence, holds in marks.items() if holds),
+        notes=notes(checkpoints[BLURRED], checkpoints[NORMAL]),
+        made_here=blurred is None,
+    )
+    for warning in filter(None, [*ppt.warnings(), keep_compiled(args.compilation_cache)]):
+        print(warning, file=sys.stderr)
+    predictions = Predictions(ppt.protocol)
+    ppt.rows = evaluate_protocols(
+        {faces: (c.model_name, c.predict) for faces, c in checkpoints.items()},
+        tested,
+        strategy=ppt.strategy,
+        protocol=ppt.protocol,
+        workers=args.workers,
+        observe=predictions.observe,
+    )
+    return ppt, make_report(ppt, tested, predictions, args.sheet)
+
+
+def _misuse(args: argparse.Namespace) -> str | None:
+    from p3m_jax.data.folders import user_path
+    from p3m_jax.faces.obfuscation import ObfuscationError
+
+    pair = args.pictures is not None or args.mattes is not None
+    named = args.set is not None or args.data is not None
+    if pair == named or (pair and not (args.pictures and args.mattes)):
+        return "Name either --set and --data, or --pictures and --mattes."
+    if named and not (args.set and args.data):
+        return "--set and --data go together."
+    if named and (args.trimaps or args.blurred_pictures):
+        return "--trimaps and --blurred-pictures go with --pictures; the test sets have their own."
+    if args.blurred_pictures and args.obfuscate:
+        return "Name one of --blurred-pictures and --obfuscate."
+    if args.blurred_pictures and (
+        user_path(args.blurred_pictures).resolve() == user_path(args.pictures).resolve()
+    ):
+        return (
+            "--pictures and --blurred-pictures are the same folder; the former have normal faces."
+        )
+    if args.strength is not None and not args.obfuscate:
+        return "--strength goes with --obfuscate."
+    try:
+        _obfuscation(args).check()
+    except ObfuscationError as error:
+        return str(error)
+    return None
+
+
+def _obfuscation(args: argparse.Namespace):
+    from p3m_jax.faces.obfuscation import STRENGTH, Obfuscation
+
+    strength = STRENGTH if args.strength is None else args.strength
+    return Obfuscation(args.obfuscate or "blur", strength)
+
+
+def _sets(args: argparse.Namespace):
+    """The pictures with normal faces, those with blurred ones; None where these are no files."""
+    from p3m_jax.data.folders import user_path
+    from p3m_jax.data.layouts import folder_names, folder_pair, test_set
+    from p3m_jax.evaluation.evaluator import EvaluationError
+
+    if not args.set:
+        folders = {"trimaps": args.trimaps, "facemasks": args.facemasks}
+        normal = folder_pair(args.pictures, args.mattes, **folders)
+        if not args.blurred_pictures:
+            return normal, None
+        return normal, folder_pair(args.blurred_pictures, args.mattes, **folders)
+    names = {faces: folder_names(args.set, faces)["picture"] for faces in ("blurred", "normal")}
+    place = user_path(args.data) / "validation" / args.set
+    there = {faces for faces, name in names.items() if (place / name).is_dir()}
+    if there == {"blurred"}:
+        raise EvaluationError(
+            f"{place}: holds no {names['normal']}, the same people with normal faces, which "
+            "P3M-10k does not publish; name pictures of your own with --pictures and --mattes."
+        )
+    normal = test_set(args.data, args.set, faces="normal", facemasks=args.facemasks)
+    if args.obfuscate or len(set(names.values())) == 1 or "blurred" not in there:
+        return normal, None
+    return normal, test_set(args.data, args.set, faces="blurred", facemasks=args.facemasks)
+
+
+def _blurred_pictures(args: argparse.Namespace, normal, blurred):
+    """The pictures with blurred faces as `Pictures`, and a sentence on where they come from."""
+    from p3m_jax.evaluation.ppt import Pictures, find_private_areas, obfuscating
+
+    if blurred is not None:
+        return Pictures(blurred), f"files in {blurred.examples[0].picture.parent}"
+    obfuscation = _obfuscation(args)
+    areas = find_private_areas(normal, workers=args.workers)
+    how = obfuscation.mode
+    if how != "fill":  # which has no strength
+        how += f", strength {obfuscation.strength:g}"
+    found, without = len(areas.polygons), len(areas.without)
+    counts = {
+        "by face masks": len(normal.examples) - found - without,
+        "by faces that were found": found,
+        "left as they are, since their face masks show no face": without,
+    }
+    pictures = ", ".join(f"{text}: {count}" for text, count in counts.items() if count)
+    source = f"made from those with normal faces ({how}); pictures {pictures}"
+    return Pictures(normal, obfuscating(areas, obfuscation)), source
+
+
+def _overlap(args: argparse.Namespace, datasets) -> str | None:
+    """Why results must not be written to the output: what is read might be overwritten."""
+    from p3m_jax.data.layouts import ROLES
+    from p3m_jax.evaluation.output import first_overlap
+
+    files = (getattr(e, role) for dataset in datasets for e in dataset.examples for role in ROLES)
+    sources = {str(file.parent) for file in files if file is not None}
+    sources |= {args.blurred, args.normal, *filter(None, (args.facemasks, args.trimaps))}
+    source = first_overlap(args.output, sorted(sources))
+    if source is None:
+        return None
+    return f"{args.output}: overlaps with {source}, which is read; name a folder beside it."
+
+
+def _claim(args: argparse.Namespace) -> Path:
+    """The output folder, as `claim_folder` gives it; results of another command are refused."""
+    from p3m_jax.data.folders import user_path
+    from p3m_jax.evaluation.evaluator import EvaluationError
+    from p3m_jax.evaluation.output import JSON, claim_folder
+    from p3m_jax.evaluation.ppt_report import KIND
+
+    results = user_path(args.output) / JSON
+    other = False
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # then `claim_folder` judges
+        there = json.loads(results.read_text(encoding="utf-8"))
+        other = "results" in there and there.get("kind") != KIND
+    if other:
+        raise EvaluationError(
+            f"{results.parent}: holds results of `p3m evaluate`; name another folder."
+        )
+    return claim_folder(args.output, overwrite=args.overwrite)

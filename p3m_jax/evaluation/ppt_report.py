@@ -1,0 +1,320 @@
+"""What an evaluation by the four PPT protocols reports: a matrix, comparisons, rows, a sheet."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from p3m_jax.data.folders import printable
+from p3m_jax.evaluation.evaluator import Observe, Row
+from p3m_jax.evaluation.output import JSON, MARKDOWN
+from p3m_jax.evaluation.ppt import (
+    BLURRED,
+    NORMAL,
+    PROTOCOLS,
+    ROUNDING,
+    SIGNIFICANCE,
+    Comparison,
+    Pictures,
+    compare,
+)
+from p3m_jax.evaluation.protocols import Protocol
+from p3m_jax.evaluation.published import PICTURES, WARNINGS
+from p3m_jax.evaluation.report import SYNTHETIC, _about_intervals, _cell, _known, _own_table
+from p3m_jax.evaluation.sheet import make_sheet
+from p3m_jax.evaluation.summary import Estimate, summarise
+from p3m_jax.images import read_matte
+
+CSV, SHEET = "ppt.csv", "ppt_differences.jpg"
+KIND = "ppt"  # what `results.json` says it holds
+COMPARED = ("B:N", "N:N")  # ranks pictures on the sheet: two networks, the same normal faces
+
+FACES = {BLURRED: "blurred", NORMAL: "normal"}
+
+# SAD on P3M-500-P by protocol, in their order (Li et al., 2021).
+PUBLISHED = {
+    "SHM": (21.56, 24.33, 23.91, 17.13),
+    "GFM": (13.20, 13.08, 13.54, 10.73),
+    "BASIC (P3M-Net without TFI, sBFI, dBFI)": (15.13, 15.52, 24.38, 14.52),
+    "P3M-Net (ResNet-34)": (8.73, 9.22, 11.22, 9.06),
+}
+ONE_TRAINING = (
+    "The test is over pictures: it says whether these two checkpoints differ on such pictures, not "
+    "whether two other trainings would. B:N - N:N also holds all else in which the two trainings "
+    "differed; for more, train both several times with other seeds."
+)
+
+
+class Trained(NamedTuple):
+    """A checkpoint, as far as reports tell of it."""
+
+    model_name: str
+    path: str
+    provenance: dict
+
+
+@dataclass
+class PPT:
+    """One evaluation by the four protocols: what was scored, how, and the rows of each protocol."""
+
+    dataset_name: str
+    trained: dict[str, Trained]  # by the faces that were seen in training
+    blurred_source: str  # where the pictures with blurred faces come from
+    protocol: Protocol
+    strategy: str
+    trimaps: str
+    synthetic: str = ""  # what is synthetic about it, if anything
+    notes: list[str] = field(default_factory=list)  # what to beware of, loudly
+    made_here: bool = False  # whether this program blurred the faces
+    rows: dict[str, list[Row]] = field(default_factory=dict)
+
+    def warnings(self) -> list[str]:
+        """What every reader must see, a sentence each."""
+        found = [SYNTHETIC.format(self.synthetic)] if self.synthetic else []
+        sad = {name: [row["SAD"] for row in rows] for name, rows in self.rows.items()}
+        pairs = [(sad[f"{faces}:B"], sad[f"{faces}:N"]) for faces in FACES if sad]
+        if sad and all(np.allclose(*pair, rtol=ROUNDING, atol=0) for pair in pairs):
+            found.append(
+                "NOTE: blurred and normal pictures score exactly the same; are they the same "
+                "pictures?"
+            )
+        return found + self.notes
+
+
+def notes(blurred, normal) -> list[str]:
+    """What to know before comparing two checkpoints, trained on blurred and on normal faces.
+
+    Both as `p3m_jax.checkpoint.InferenceCheckpoint`, whose provenance may tell of `faces`.
+    """
+    found = []
+    said = {
+        BLURRED: str(blurred.provenance.get("faces")),
+        NORMAL: str(normal.provenance.get("faces")),
+    }
+    for faces, others in ((BLURRED, "normal"), (NORMAL, "obfuscated")):
+        if said[faces].startswith(others):
+            found.append(
+                f"NOTE: the checkpoint for {FACES[faces]} faces was trained on others by its own "
+                f"account ({said[faces]}); are the two swapped?"
+            )
+    if blurred.model_name != normal.model_name:
+        return found + [
+            f"NOTE: the checkpoints are different networks, {blurred.model_name} (blurred faces) "
+            f"and {normal.model_name} (normal faces): B:N - N:N compares the networks as well."
+        ]
+    pairs = zip(blurred.variables, normal.variables, strict=True)
+    if all(np.array_equal(one[name], other[name]) for one, other in pairs for name in one):
+        found.append("NOTE: both checkpoints hold the same weights: rows B and N are one network.")
+    return found
+
+
+class Predictions:
+    """Keeps all predictions, compressed, until it is known which differ most."""
+
+    def __init__(self, protocol: Protocol):
+        self._protocol = protocol
+        self._files: dict[tuple[str, str], np.ndarray] = {}
+
+    def observe(self, name: str) -> Observe:
+        """What observes the pictures of a protocol."""
+
+        def keep(example, prediction, row):
+            if prediction.dtype != np.uint8:
+                prediction = self._protocol.saved(prediction)
+            self._files[name, example.stem] = cv2.imencode(".png", prediction)[1]
+
+        return keep
+
+    def get(self, name: str, stem: str) -> np.ndarray:
+        """The prediction (H, W) in [0, 1] that was scored, as far as 8 bits show it."""
+        stored = cv2.imdecode(self._files[name, stem], cv2.IMREAD_GRAYSCALE)
+        return stored / np.float32(255)
+
+
+def make_report(
+    ppt: PPT, tested: Mapping[str, Pictures], predictions: Predictions, count: int
+) -> dict[str, str | np.ndarray]:
+    """All that is reported, by file name: texts, and the sheet of `count` pictures.
+
+    Nothing is written here, so that a picture which cannot be read leaves no half report behind.
+    """
+    estimates = {name: summarise(ppt.rows[name]) for name in PROTOCOLS}
+    comparisons = compare(ppt.rows)
+    report = {
+        MARKDOWN: printable(markdown(ppt, estimates, comparisons)),
+        CSV: printable(_csv(ppt)),
+        JSON: printable(_json(ppt, estimates, comparisons)),
+    }
+    return report | ({SHEET: differences_sheet(ppt, tested, predictions, count)} if count else {})
+
+
+def differences_sheet(
+    ppt: PPT, tested: Mapping[str, Pictures], predictions: Predictions, count: int
+) -> np.ndarray:
+    """The sheet uint8 (H, W, 3) of the `count` pictures in which SAD of `COMPARED` differs most.
+
+    A row for each of `PROTOCOLS`, with the picture that was matted.
+    """
+    one, other = (ppt.rows[name] for name in COMPARED)
+    gaps = [-abs(a["SAD"] - b["SAD"]) for a, b in zip(one, other, strict=True)]
+    rows = []
+    for number, index in enumerate(np.argsort(gaps, kind="stable")[:count], 1):
+        for name in PROTOCOLS:
+            dataset, read = tested[name.split(":")[1]]
+            example = dataset.examples[index]
+            matte = read_matte(example.matte) / np.float32(255)
+            sad = ppt.rows[name][index]["SAD"]
+            caption = printable(f"{number}. {example.stem}   {name}   SAD {sad:.2f}")
+            rows.append((read(example), matte, predictions.get(name, example.stem), caption))
+    return make_sheet(rows)
+
+
+def markdown(
+    ppt: PPT, estimates: Mapping[str, dict[str, Estimate]], comparisons: list[Comparison]
+) -> str:
+    """The summary: the matrix, the comparisons, all measures, and published scores."""
+    count = len(ppt.rows[PROTOCOLS[0]])
+    loud = [line for warning in ppt.warnings() for line in (f"**{warning}**", "")]
+    lines = [f"# Privacy-preserving training: {ppt.dataset_name}, {count} pictures", "", *loud]
+    for faces, trained in ppt.trained.items():
+        origin = "; ".join(f"{key}: {value}" for key, value in trained.provenance.items())
+        lines.append(
+            f"- {faces}, trained on {FACES[faces]} faces: {trained.model_name}, {trained.path} "
+            f"({origin})"
+        )
+    lines += [
+        f"- Tested on blurred faces: {ppt.blurred_source}",
+        f"- Protocol: {ppt.protocol.name}: {ppt.protocol.says}",
+        f"- Strategy: {ppt.strategy.upper()}",
+        f"- Trimaps: {ppt.trimaps}",
+        "",
+        "## SAD",
+        "",
+        *_matrix(estimates),
+        "",
+        _about_intervals(estimates),
+        "",
+        "## Comparisons",
+        "",
+        *_comparisons(comparisons),
+        "",
+        "## All measures, trained:tested",
+        "",
+        *_own_table(estimates),
+        "",
+    ]
+    if ppt.dataset_name == "P3M-500-P":
+        lines += ["## Beside published SAD", "", *_beside_published(ppt, estimates, count), ""]
+        lines += loud
+    return "\n".join(lines)
+
+
+def _matrix(estimates) -> list[str]:
+    lines = ["| | tested on blurred faces | tested on normal faces |", "|---|---|---|"]
+    for trained, word in FACES.items():
+        cells = (
+            f"{trained}:{tested} **{_cell('SAD', estimates[f'{trained}:{tested}']['SAD'])}**"
+            for tested in FACES
+        )
+        lines.append(f"| trained on {word} faces | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _comparisons(comparisons: list[Comparison]) -> list[str]:
+    lines = ["| difference | SAD, mean over pictures | p | p corrected |", "|---" * 4 + "|"]
+    answers = []
+    for comparison in comparisons:
+        question, sad = comparison.question, comparison.differences["SAD"]
+        name = f"{question.one} - {question.other}"
+        ps = ("" if p is None else f"{p:.4f}" for p in (comparison.p, comparison.p_holm))
+        lines.append(f"| {name} | {_signed(sad)} | " + " | ".join(ps) + " |")
+        answers.append(f"- {name}: {question.asks} **{_signed(sad)} SAD**: {comparison.verdict}")
+    about = "Above 0: the former errs more. Differences are paired by picture."
+    if any(comparison.p is not None for comparison in comparisons):
+        about += (
+            " In brackets: 95 % bootstrap intervals of the mean difference. p: two-sided sign-flip "
+            f"permutation test, corrected for {len(comparisons)} comparisons (Holm); real means "
+            f"below {SIGNIFICANCE}."
+        )
+    return [
+        *lines,
+        "",
+        about,
+        "",
+        *answers,
+        "",
+        ONE_TRAINING,
+    ]
+
+
+def _signed(estimate: Estimate) -> str:
+    text = f"{estimate.mean:+.2f}"
+    if estimate.low is not None:
+        text += f" [{estimate.low:+.2f}, {estimate.high:+.2f}]"
+    return text
+
+
+def _beside_published(ppt: PPT, estimates, count: int) -> list[str]:
+    lines = ["| method | " + " | ".join(PROTOCOLS) + " |", "|---" * 5 + "|"]
+    for method, values in PUBLISHED.items():
+        lines.append(f"| {method} | " + " | ".join(f"{value:.2f}" for value in values) + " |")
+    own = "SYNTHETIC, not comparable" if ppt.synthetic else "this evaluation"
+    cells = (_cell("SAD", estimates[name]["SAD"]) for name in PROTOCOLS)
+    lines += [f"| **{own}, {ppt.strategy.upper()}** | " + " | ".join(cells) + " |", ""]
+    if count != PICTURES:
+        lines.append(f"- NOT COMPARABLE: {count} pictures here, {PICTURES} in the published set.")
+    if ppt.made_here:
+        lines.append(
+            "- NOT COMPARABLE where faces are blurred: this program blurred them, by a method that "
+            "need not be the authors'."
+        )
+    return lines + [f"- {warning}" for warning in WARNINGS]
+
+
+def _csv(ppt: PPT) -> str:
+    names = list(dict.fromkeys(n for rows in ppt.rows.values() for row in rows for n in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["protocol", *names], lineterminator="\n")
+    writer.writeheader()
+    for protocol, rows in ppt.rows.items():
+        for row in rows:
+            writer.writerow({"protocol": protocol, **{k: _known(v) for k, v in row.items()}})
+    return text.getvalue()
+
+
+def _json(ppt: PPT, estimates, comparisons: list[Comparison]) -> str:
+    document = {
+        "kind": KIND,
+        "set": ppt.dataset_name,
+        "synthetic": ppt.synthetic or False,
+        "warnings": ppt.warnings(),
+        "trained": {faces: trained._asdict() for faces, trained in ppt.trained.items()},
+        "blurred_pictures": ppt.blurred_source,
+        "protocol": {"name": ppt.protocol.name, "says": ppt.protocol.says},
+        "strategy": ppt.strategy,
+        "trimaps": ppt.trimaps,
+        "comparisons": [
+            {
+                "difference": f"{comparison.question.one} - {comparison.question.other}",
+                "asks": comparison.question.asks,
+                "means": {n: e._asdict() for n, e in comparison.differences.items()},
+                "p": comparison.p,
+                "p_holm": comparison.p_holm,
+                "verdict": comparison.verdict,
+            }
+            for comparison in comparisons
+        ],
+        "results": {
+            name: {
+                "means": {n: e._asdict() for n, e in estimates[name].items()},
+                "pictures": [{k: _known(v) for k, v in row.items()} for row in rows],
+            }
+            for name, rows in ppt.rows.items()
+        },
+    }
+    return json.dumps(document, indent=1, allow_nan=False, default=str) + "\n"
