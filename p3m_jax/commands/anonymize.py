@@ -34,8 +34,8 @@ out/keep_private/review, and the exit code says so.
 
 out/keep_private is for you alone: review shows clear faces, and records tells, for each picture
 that was passed on, where its face is to the pixel, and the hash of the input. Nothing else but
-colour profiles is kept of the metadata: no EXIF, no place, no thumbnail. Publish blurred_image, mask
-and facemask alone: manifest.jsonl tells the inputs' names and hashes, too.
+colour profiles is kept of the metadata: no EXIF, no place, no thumbnail. Publish blurred_image,
+mask and facemask alone: manifest.jsonl tells the inputs' names and hashes, too.
 
 The same command goes on where it was interrupted. Nothing is overwritten without --overwrite.
 
@@ -242,7 +242,8 @@ def _summarise(outcome, review, total: int, output: Path, seconds: float) -> int
     print(
         f"{total} pictures: {outcome.done} passed on, {outcome.skipped} were before, "
         f"{len(waiting)} wait for review, {len(failed)} failed; {seconds:.1f} s{each}.\n"
-        f"In {shown(output)}; {MANIFEST} tells about each. Neither that nor keep_private is for others."
+        f"In {shown(output)}; {MANIFEST} tells about each. Neither it nor keep_private is for "
+        "others."
     )
     rest = total - outcome.done - outcome.skipped - len(outcome.failed)
     if waiting:
