@@ -3,6 +3,9 @@
     python benchmarks/input_pipeline.py --data P3M-10k --foreground-cache CACHE
     python benchmarks/input_pipeline.py --synthetic        # no data set at hand
 
+Each way is measured as the files are, and with faces blurred on the way (the set's face masks say
+where; `--rounds` alternates the two, so that a drifting machine does not favour one).
+
 It reads the files epoch after epoch, so a handful of pictures is enough to time it (they then come
 from the page cache; a disk must deliver about 2 MB per sample on top). Times are processor time per
 sample, which neighbours and throttling distort least; `pictures/s` is what the wall clock says.
@@ -18,9 +21,11 @@ import time
 from pathlib import Path
 
 from p3m_jax.data.layouts import training_set
+from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.input import augment, host_tensorflow
 from p3m_jax.input.decode import decode_matte, decode_picture, decode_window
 from p3m_jax.input.pipeline import CROP_SIZES, training_batches
+from p3m_jax.input.private import with_private_areas
 from p3m_jax.input.trimap import KERNELS, dilations, unpack
 
 tf = host_tensorflow()
@@ -28,10 +33,15 @@ BATCH = 8  # of the published recipe
 OUTPUT = 512
 
 
-def whole_pipeline(dataset, roles, samples: int, workers) -> tuple[float, float]:
+def whole_pipeline(dataset, roles, samples: int, workers, obfuscation=None) -> tuple[float, float]:
     """(seconds of wall time, seconds of processor time) per sample, after a first batch."""
     batches = training_batches(
-        dataset, batch_size=BATCH, seed=0, composition="foreground" in roles, workers=workers
+        dataset,
+        batch_size=BATCH,
+        seed=0,
+        composition="foreground" in roles,
+        obfuscation=obfuscation,
+        workers=workers,
     )
     return _per_item(batches, max(samples // BATCH, 2), each=BATCH)
 
@@ -107,7 +117,21 @@ def _per_item(iterator, count: int, each: int = 1) -> tuple[float, float]:
     return (time.perf_counter() - wall) / items, (time.process_time() - processor) / items
 
 
-def measure(dataset, *, samples: int, repeats: int, workers) -> dict:
+def cost_of_obfuscation(dataset, roles, samples: int, rounds: int) -> dict:
+    """Processor time per sample as the files are and with blurred faces, alternating; the ratio."""
+    times = {None: [], Obfuscation(): []}
+    for _ in range(rounds):
+        for obfuscation, found in times.items():
+            found.append(whole_pipeline(dataset, roles, samples, 1, obfuscation)[1])
+    plain, blurred = times.values()
+    return {
+        "plain_core_seconds_per_sample": statistics.median(plain),
+        "blurred_core_seconds_per_sample": statistics.median(blurred),
+        "ratio": statistics.median(b / p for p, b in zip(plain, blurred, strict=True)),
+    }
+
+
+def measure(dataset, *, samples: int, repeats: int, workers, rounds: int) -> dict:
     """All figures, times in seconds."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     figures = {"cores": available, "pictures": len(dataset.examples), "samples": samples}
@@ -123,6 +147,7 @@ def measure(dataset, *, samples: int, repeats: int, workers) -> dict:
             "core_seconds_per_sample": processor,
             "pictures_per_second_and_core": 1 / processor,
             "decoding_share": decoding / processor,
+            "obfuscation": cost_of_obfuscation(dataset, roles, samples, rounds),
         }
     figures["stages"] = stages(dataset, repeats)
     return figures
@@ -136,7 +161,10 @@ def table(figures: dict, steps_per_second: list[float]) -> str:
             lines.append(f"{name}: not measured, the data set lacks foregrounds (p3m estimate)")
             continue
         found = figures[name]
-        cost = found["core_seconds_per_sample"]
+        cost, faces = found["core_seconds_per_sample"], found["obfuscation"]
+        plain, blurred = (
+            1 / faces[f"{way}_core_seconds_per_sample"] for way in ("plain", "blurred")
+        )
         lines += [
             f"{name}: {found['pictures_per_second']:.1f} pictures/s on all cores, "
             f"{found['pictures_per_second_and_core']:.1f} per core ({1e3 * cost:.1f} ms), "
@@ -145,6 +173,8 @@ def table(figures: dict, steps_per_second: list[float]) -> str:
             + ", ".join(
                 f"{BATCH * cost * rate:.1f} at {rate:g} steps/s" for rate in steps_per_second
             ),
+            f"  with blurred faces {blurred:.1f} pictures/s per core, without {plain:.1f}: "
+            f"{faces['ratio']:.2f} times the processor time",
         ]
     lines += ["", "stage (one of each, processor time)"]
     lines += [f"  {name:32} {1e3 * value:6.2f} ms" for name, value in figures["stages"].items()]
@@ -162,6 +192,7 @@ def main() -> None:
     parser.add_argument("--foreground-cache", type=Path, help="made by `p3m estimate`")
     parser.add_argument("--samples", type=int, default=64, help="per measurement")
     parser.add_argument("--repeats", type=int, default=9, help="of each stage")
+    parser.add_argument("--rounds", type=int, default=3, help="with and without obfuscation")
     parser.add_argument("--workers", type=int, help="threads (default: what tf.data chooses)")
     parser.add_argument("--steps-per-second", type=float, nargs="+", default=[1.0, 2.0, 5.0])
     parser.add_argument("--json", type=Path, help="also write the figures here")
@@ -171,9 +202,18 @@ def main() -> None:
         if args.synthetic:
             from p3m_jax.data.synthetic import write_synthetic_set
 
-            args.data = write_synthetic_set(Path(folder), train=8, test=1, size=(1080, 1620))
+            args.data = write_synthetic_set(
+                Path(folder) / "set", train=8, test=1, size=(1080, 1620)
+            )
         dataset = training_set(args.data, foreground_cache=args.foreground_cache)
-        figures = measure(dataset, samples=args.samples, repeats=args.repeats, workers=args.workers)
+        dataset = with_private_areas(dataset, Path(folder) / "areas", leave_out=True)
+        figures = measure(
+            dataset,
+            samples=args.samples,
+            repeats=args.repeats,
+            workers=args.workers,
+            rounds=args.rounds,
+        )
     print(table(figures, args.steps_per_second))
     if args.json:
         args.json.write_text(json.dumps(figures, indent=2) + "\n")
