@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -189,6 +190,16 @@ def test_means_leave_out_what_a_picture_does_not_have():
     assert summary["SAD"] == (2.0, None, None, 2)
     assert summary["MSE-T"] == (0.5, None, None, 1)
     assert summary["SAD-PRIVACY"] == (4.0, None, None, 1)
+
+
+def test_what_no_picture_has_is_left_out_without_a_warning():
+    rows = [{"SAD": float(value), "CONN": math.nan, "MSE-T": math.nan} for value in range(40)]
+    rows[0]["MSE-T"] = 2.0
+    with warnings.catch_warnings(action="error"):
+        summary = summarise(rows)
+    assert list(summary) == ["SAD", "MSE-T"]
+    assert summary["SAD"] == summarise([{"SAD": row["SAD"]} for row in rows])["SAD"]
+    assert summary["MSE-T"] == (2.0, None, None, 1)
 
 
 def test_intervals_are_those_of_the_mean():

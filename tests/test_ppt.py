@@ -13,8 +13,11 @@ from p3m_jax import checkpoint
 from p3m_jax.data.layouts import folder_pair
 from p3m_jax.data.synthetic import write_synthetic_set
 from p3m_jax.evaluation import ppt
+from p3m_jax.evaluation.comparison import QUESTIONS, compare, holm, sign_flip_p
 from p3m_jax.evaluation.evaluator import EvaluationError
 from p3m_jax.evaluation.ppt_report import notes
+from p3m_jax.faces.areas import MOSTLY_TRANSITION, NO_FACE
+from p3m_jax.faces.finding import AT_EDGE, LOW_SCORE
 from p3m_jax.faces.obfuscation import Obfuscation, obfuscate
 from p3m_jax.faces.region import label_map, labels_of_mask, without_transition
 from p3m_jax.images import read_matte, read_picture, write_image
@@ -111,7 +114,7 @@ def test_the_matrix_holds_what_evaluate_gives(made, p3m, tmp_path, capsys):
     # Few and synthetic pictures are not to be taken for more.
     assert "NOT COMPARABLE: 3 pictures here" in summary
     assert "| P3M-Net (ResNet-34) | 8.73 | 9.22 | 11.22 | 9.06 |" in summary
-    assert summary.count("not judged") == len(ppt.QUESTIONS)
+    assert summary.count("not judged") == len(QUESTIONS)
     assert summary.count("SYNTHETIC") >= 3
     assert "checkpoint B was trained on synthetic portraits and the data set" in printed.err
     assert results["comparisons"][0]["p"] is None
@@ -156,7 +159,12 @@ def test_results_are_replaced_only_when_asked(made, portraits, p3m, capsys):
     assert "--overwrite" in capsys.readouterr().err
     assert p3m("ppt", *same, *data, "-o", out, "--overwrite", "--sheet", 0) == 0
     assert {path.name for path in out.iterdir()} == FILES - {"ppt_differences.jpg"} | {"mine.txt"}
-    # Neither what another command has written.
+    # Neither what another command has written, nor does that one replace these.
+    kept = {path: path.read_bytes() for path in out.iterdir()}
+    weights = ["--checkpoint", made.root / "a"]
+    assert p3m("evaluate", *weights, *data, "-o", out, "--overwrite") == 1
+    assert "holds results of `p3m ppt`" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in out.iterdir()} == kept
     (out / "results.json").write_text('{"results": {}}')
     assert p3m("ppt", *same, *data, "-o", out, "--overwrite") == 1
     assert "p3m evaluate" in capsys.readouterr().err
@@ -177,9 +185,10 @@ def test_nothing_is_scored_where_a_face_may_be_missed(
     (portraits / "facemasks" / f"{stems[1]}.png").unlink()
     data = _pair(portraits, "--facemasks", portraits / "facemasks")
     assert p3m("ppt", *made.networks, *data, "-o", portraits / "out") == 1
-    message = capsys.readouterr().err.strip().splitlines()[-1]
-    assert f"cannot obfuscate 1 ({stems[1]})" in message
+    message, doubt = capsys.readouterr().err.strip().splitlines()[-2:]
+    assert "1 of 3 pictures cannot be obfuscated for sure" in message
     assert "--facemasks" in message
+    assert doubt == f"  {stems[1]}: {NO_FACE}"
     assert not list((portraits / "out").iterdir())
 
 
@@ -296,41 +305,63 @@ def _face(left, *doubts):
     return SimpleNamespace(polygon=polygon, doubts=doubts)
 
 
-def _areas(portraits, finder, facemasks=None):
+def _obfuscating(portraits, finder, facemasks=None):
     dataset = folder_pair(portraits / "pictures", portraits / "mattes", facemasks=facemasks)
-    return dataset, ppt.find_private_areas(dataset, finder=finder)
+    return dataset, ppt.obfuscating(dataset, Obfuscation("fill"), finder=finder)
 
 
 def test_faces_are_searched_for_where_no_mask_is(portraits):
-    """All that are found are obfuscated, those in doubt, too; masks are believed."""
+    """All that are found are obfuscated, and each is searched for once; masks are believed."""
     facemasks, number = portraits / "facemasks", 0
     _, black, searched = sorted(path.stem for path in facemasks.iterdir())
     write_image(facemasks / f"{black}.png", np.zeros((96, 96), np.uint8))
     (facemasks / f"{searched}.png").unlink()
-    faces = [_face(40), _face(2, "found with a low score")]
-    dataset, areas = _areas(portraits, lambda picture: faces, facemasks)
-    assert areas.polygons.keys() == {searched}
-    assert areas.without == (black,)
+    faces, seen = [_face(40), _face(66)], []
+
+    def finder(picture):
+        seen.append(picture)
+        return faces
+
+    dataset, read = _obfuscating(portraits, finder, facemasks)
+    assert {stem for stem, private in read.private.items() if private is None} == {black}
     for example in dataset.examples:
         matte = read_matte(example.matte)
-        labels = areas.labels(example, matte)
-        if example.stem == searched:
-            expected = label_map([face.polygon for face in faces], matte.shape)
-            np.testing.assert_array_equal(labels, without_transition(expected, matte))
-        picture = ppt.obfuscating(areas, Obfuscation("fill"))(example)
+        if example.facemask is None:
+            labels = label_map([face.polygon for face in faces], matte.shape)
+        else:
+            labels = labels_of_mask(read_matte(example.facemask))
+        labels = without_transition(labels, matte)
+        picture = read(example)
         changed = (picture != read_picture(example.picture)).any(axis=-1)
         assert not changed[labels == 0].any()
         assert (picture[labels > 0] == 0).all()
         number += bool(changed.any())
     assert number == 2
+    (picture,) = seen
+    np.testing.assert_array_equal(picture, read_picture(dataset.examples[2].picture))
 
 
-@pytest.mark.parametrize("faces", [[], [_face(40, "touches the edge of the picture")], "empty"])
-def test_only_sure_faces_are_enough(portraits, faces):
-    if faces == "empty":  # a face of which nothing is left
-        faces = [_face(-50)]
-    with pytest.raises(EvaluationError, match=r"cannot obfuscate 3 \("):
-        _areas(portraits, lambda picture: faces)
+@pytest.mark.parametrize(
+    ("faces", "reason"),
+    [
+        ([], NO_FACE),
+        ([_face(40, AT_EDGE)], AT_EDGE),
+        ([_face(40), _face(2, LOW_SCORE, AT_EDGE)], f"{LOW_SCORE}, {AT_EDGE}"),
+        ("edge", MOSTLY_TRANSITION),
+    ],
+)
+def test_only_sure_faces_are_enough(portraits, faces, reason):
+    """A doubtful one beside a sure one is one too many."""
+    if faces == "edge":  # a face of which nothing is left
+        faces = [_face(40)]
+        for path in (portraits / "mattes").iterdir():
+            write_image(path, np.full((96, 96), 128, np.uint8))
+    stems = sorted(path.stem for path in (portraits / "pictures").iterdir())
+    with pytest.raises(EvaluationError) as error:
+        _obfuscating(portraits, lambda picture: faces)
+    sentence, *doubts = str(error.value).splitlines()
+    assert "3 of 3 pictures cannot be obfuscated for sure" in sentence
+    assert doubts == [f"  {stem}: {reason}" for stem in stems]
 
 
 # --- comparisons -----------------------------------------------------------------------------
@@ -339,22 +370,22 @@ def test_only_sure_faces_are_enough(portraits, faces):
 def test_a_shift_is_found_and_noise_is_not():
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 1, 50)
-    assert ppt.sign_flip_p(noise + 1) == pytest.approx(1 / 10_001)
-    assert ppt.sign_flip_p(noise - 1) == pytest.approx(1 / 10_001)
-    assert ppt.sign_flip_p(noise - noise.mean()) == 1
+    assert sign_flip_p(noise + 1) == pytest.approx(1 / 10_001)
+    assert sign_flip_p(noise - 1) == pytest.approx(1 / 10_001)
+    assert sign_flip_p(noise - noise.mean()) == 1
     # Under the hypothesis every p is as likely as another: here a twentieth lies below 0.05.
-    ps = [ppt.sign_flip_p(rng.normal(0, 1, 10)) for _ in range(400)]
+    ps = [sign_flip_p(rng.normal(0, 1, 10)) for _ in range(400)]
     assert 0.025 < np.mean(np.array(ps) <= 0.05) < 0.08
 
 
 def test_few_pairs_are_flipped_in_all_ways():
-    assert ppt.sign_flip_p([1.0, 2.0, 3.0]) == 2 / 8
-    assert ppt.sign_flip_p([1.0, 2.0, -3.0]) == 1
-    assert ppt.sign_flip_p([0.1] * 10 + [0.0] * 90) == 2 / 1024
-    assert ppt.sign_flip_p([0.0] * 40) == 1
+    assert sign_flip_p([1.0, 2.0, 3.0]) == 2 / 8
+    assert sign_flip_p([1.0, 2.0, -3.0]) == 1
+    assert sign_flip_p([0.1] * 10 + [0.0] * 90) == 2 / 1024
+    assert sign_flip_p([0.0] * 40) == 1
     many = np.random.default_rng(1).normal(0.3, 1, 13)
-    drawn = ppt.sign_flip_p(np.repeat(many, 2) * np.tile([1, 1e-12], 13))  # 26 pairs, 13 count
-    assert drawn == pytest.approx(ppt.sign_flip_p(many), abs=0.015)
+    drawn = sign_flip_p(np.repeat(many, 2) * np.tile([1, 1e-12], 13))  # 26 pairs, 13 count
+    assert drawn == pytest.approx(sign_flip_p(many), abs=0.015)
 
 
 def test_a_difference_is_judged_by_a_reference_implementation():
@@ -362,13 +393,13 @@ def test_a_difference_is_judged_by_a_reference_implementation():
 
     values = np.random.default_rng(2).normal(0.25, 1, 12)
     reference = permutation_test((values,), np.mean, permutation_type="samples", n_resamples=np.inf)
-    assert ppt.sign_flip_p(values) == pytest.approx(reference.pvalue)
+    assert sign_flip_p(values) == pytest.approx(reference.pvalue)
 
 
 def test_several_tests_are_corrected_as_holm_does():
-    assert ppt.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert ppt.holm([0.6, 0.5]) == [1.0, 1.0]
-    assert ppt.holm([0.04]) == [0.04]
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.5]) == [1.0, 1.0]
+    assert holm([0.04]) == [0.04]
 
 
 def _made_rows(count):
@@ -385,9 +416,9 @@ def _made_rows(count):
 
 def test_comparisons_are_paired_and_said_in_words():
     rows = _made_rows(40)
-    comparisons = ppt.compare(rows)
-    assert ppt.compare(rows) == comparisons
-    assert ppt.compare(rows, seed=1) != comparisons
+    comparisons = compare(rows)
+    assert compare(rows) == comparisons
+    assert compare(rows, seed=1) != comparisons
     first, second, third = comparisons
     for comparison in (first, second):
         sad = comparison.differences["SAD"]
@@ -399,20 +430,20 @@ def test_comparisons_are_paired_and_said_in_words():
         assert "errs more" in comparison.verdict
     assert third.differences["SAD"].low < 0 < third.differences["SAD"].high
     assert third.verdict.startswith("not shown")
-    flipped = ppt.compare({**rows, "B:N": rows["B:B"], "B:B": rows["B:N"]})
+    flipped = compare({**rows, "B:N": rows["B:B"], "B:B": rows["B:N"]})
     assert "errs less on normal faces than on blurred ones" in flipped[0].verdict
 
 
 def test_equal_mattes_do_not_differ_by_rounding():
     rows = _made_rows(40)
     rows["B:N"] = [{**row, "SAD": row["SAD"] * (1 + 1e-13)} for row in rows["N:N"]]
-    second = ppt.compare(rows)[1]
+    second = compare(rows)[1]
     assert second.differences["SAD"] == (0, 0, 0, 40)
     assert second.p == 1
 
 
 def test_few_pictures_are_not_judged():
-    for comparison in ppt.compare(_made_rows(29)):
+    for comparison in compare(_made_rows(29)):
         assert comparison.p is None
         assert comparison.p_holm is None
         assert comparison.differences["SAD"].low is None

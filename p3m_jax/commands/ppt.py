@@ -1,11 +1,8 @@
 """`p3m ppt`: fills the matrix of the four protocols of privacy-preserving training."""
 
 import argparse
-import contextlib
-import json
 import os
 import sys
-from pathlib import Path
 
 from p3m_jax.commands.evaluate import SETS
 from p3m_jax.commands.options import add_compilation_cache, at_least
@@ -33,8 +30,9 @@ scores), ppt.csv (a row per picture and protocol), results.json and ppt_differen
 pictures with normal faces on which the two checkpoints differ most, and what all four protocols
 make of them.
 
-A picture without a face mask in which no face is found for sure ends the command before anything
-is scored: an all-black mask in --facemasks says that no face is there.
+Faces that are blurred here must be sure: pictures without a face mask in which no face is found, or
+a doubtful one, end the command before anything is scored. Give them masks with --facemasks; an
+all-black one says that no face is there.
 
 Exit code: 0 done, 1 it could not be done (one message says why), 2 wrong options.
 """
@@ -116,17 +114,15 @@ def run(args: argparse.Namespace) -> int:
         return 2
     from p3m_jax.checkpoint import find_checkpoint, read_description
     from p3m_jax.evaluation.evaluator import check_sizes
-    from p3m_jax.evaluation.output import MARKDOWN, write_files
-    from p3m_jax.evaluation.ppt_report import SHEET
+    from p3m_jax.evaluation.output import MARKDOWN, PPT_KIND, claim_folder, write_files
 
     for path in (args.blurred, args.normal):  # before faces are looked for
         read_description(find_checkpoint(path))
     for dataset in filter(None, (normal, blurred)):
         check_sizes(dataset)
-    output = _claim(args)
+    output = claim_folder(args.output, overwrite=args.overwrite, kind=PPT_KIND)
     ppt, report = _evaluate(args, normal, blurred)
     print(report[MARKDOWN])  # the numbers are not lost where the disk turns out to be full
-    (output / SHEET).unlink(missing_ok=True)
     write_files(report, output, set())
     print(printable(f"Written to {output}"))
     for warning in ppt.warnings():
@@ -140,7 +136,8 @@ def _evaluate(args: argparse.Namespace, normal, blurred):
     from p3m_jax.compilation import keep_compiled
     from p3m_jax.evaluation.evaluator import trimap_source
     from p3m_jax.evaluation.ppt import BLURRED, NORMAL, Pictures, evaluate_protocols
-    from p3m_jax.evaluation.ppt_report import PPT, Predictions, Trained, make_report, notes
+    from p3m_jax.evaluation.ppt_report import PPT, Trained, make_report, notes
+    from p3m_jax.evaluation.ppt_sheet import Predictions
     from p3m_jax.evaluation.protocols import find_protocol
 
     paths = {BLURRED: args.blurred, NORMAL: args.normal}
@@ -245,16 +242,17 @@ def _sets(args: argparse.Namespace):
 
 def _blurred_pictures(args: argparse.Namespace, normal, blurred):
     """The pictures with blurred faces as `Pictures`, and a sentence on where they come from."""
-    from p3m_jax.evaluation.ppt import Pictures, find_private_areas, obfuscating
+    from p3m_jax.evaluation.ppt import Pictures, obfuscating
 
     if blurred is not None:
         return Pictures(blurred), f"files in {blurred.examples[0].picture.parent}"
     obfuscation = _obfuscation(args)
-    areas = find_private_areas(normal, workers=args.workers)
+    read = obfuscating(normal, obfuscation, workers=args.workers)
     how = obfuscation.mode
     if how != "fill":  # which has no strength
         how += f", strength {obfuscation.strength:g}"
-    found, without = len(areas.polygons), len(areas.without)
+    found = sum(example.facemask is None for example in normal.examples)
+    without = sum(private is None for private in read.private.values())
     counts = {
         "by face masks": len(normal.examples) - found - without,
         "by faces that were found": found,
@@ -262,7 +260,7 @@ def _blurred_pictures(args: argparse.Namespace, normal, blurred):
     }
     pictures = ", ".join(f"{text}: {count}" for text, count in counts.items() if count)
     source = f"made from those with normal faces ({how}); pictures {pictures}"
-    return Pictures(normal, obfuscating(areas, obfuscation)), source
+    return Pictures(normal, read), source
 
 
 def _overlap(args: argparse.Namespace, datasets) -> str | None:
@@ -277,22 +275,3 @@ def _overlap(args: argparse.Namespace, datasets) -> str | None:
     if source is None:
         return None
     return f"{args.output}: overlaps with {source}, which is read; name a folder beside it."
-
-
-def _claim(args: argparse.Namespace) -> Path:
-    """The output folder, as `claim_folder` gives it; results of another command are refused."""
-    from p3m_jax.data.folders import user_path
-    from p3m_jax.evaluation.evaluator import EvaluationError
-    from p3m_jax.evaluation.output import JSON, claim_folder
-    from p3m_jax.evaluation.ppt_report import KIND
-
-    results = user_path(args.output) / JSON
-    other = False
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # then `claim_folder` judges
-        there = json.loads(results.read_text(encoding="utf-8"))
-        other = "results" in there and there.get("kind") != KIND
-    if other:
-        raise EvaluationError(
-            f"{results.parent}: holds results of `p3m evaluate`; name another folder."
-        )
-    return claim_folder(args.output, overwrite=args.overwrite)

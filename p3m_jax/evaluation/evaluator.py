@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from p3m_jax.data.folders import list_folder, user_path
+from p3m_jax.data.layouts import Example
 from p3m_jax.errors import UserError
 from p3m_jax.evaluation.inference import Predict, matte_picture
 from p3m_jax.evaluation.metrics import all_metrics
@@ -21,10 +22,16 @@ from p3m_jax.trimap import trimap_from_matte
 Row = dict[str, str | int | float]  # stem, height, width, and the measures by name
 # Called in the set's order with the example, what was scored of it, and its row.
 Observe = Callable[[object, np.ndarray, Row], None]
+Read = Callable[[Example], np.ndarray]  # gives the picture of an example, uint8 (H, W, 3)
 
 
 class EvaluationError(UserError):
     """An evaluation that cannot be done; the message names every file that is in the way."""
+
+
+def read_as_is(example: Example) -> np.ndarray:
+    """The picture of an example as its file shows it; a `Read`."""
+    return read_picture(example.picture)
 
 
 def evaluate_examples(
@@ -38,12 +45,15 @@ def evaluate_examples(
     progress: bool = True,
     observe: Observe | None = None,
     checked: bool = False,
+    read: Read = read_as_is,
+    title: str | None = None,
 ) -> list[Row]:
     """The errors of a network on every example of a `DataSet`, one row each, in its order.
 
     `predict` as in `p3m_jax.evaluation.inference`. Trimaps and face masks are the set's where it
     has them; else the trimap is made from the matte, and the privacy measures are left out.
-    `model_name` ("swin") makes the protocol's rule for small pictures apply. Raises
+    `model_name` ("swin") makes the protocol's rule for small pictures apply. `read` gives what the
+    network sees, `title` names it beside the bar (default: the strategy). Raises
     `EvaluationError` before anything is computed if sizes do not fit, unless they were `checked`.
     """
     protocol = find_protocol(protocol)
@@ -54,7 +64,7 @@ def evaluate_examples(
         smallest_side = protocol.smallest_swin_side
 
     def source(example):
-        picture = read_picture(example.picture)
+        picture = read(example)
         try:
             alpha = matte_picture(
                 predict,
@@ -67,7 +77,7 @@ def evaluate_examples(
             raise EvaluationError(f"{example.picture}: {error}") from None
         return protocol.scored(alpha)
 
-    return _score_all(source, dataset, strategy, workers, progress, observe)
+    return _score_all(source, dataset, title or strategy, workers, progress, observe)
 
 
 def evaluate_predictions(

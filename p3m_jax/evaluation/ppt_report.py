@@ -1,39 +1,25 @@
 """What an evaluation by the four PPT protocols reports: a matrix, comparisons, rows, a sheet."""
 
-import csv
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from p3m_jax.data.folders import printable
-from p3m_jax.evaluation.evaluator import Observe, Row
-from p3m_jax.evaluation.output import JSON, MARKDOWN
-from p3m_jax.evaluation.ppt import (
-    BLURRED,
-    NORMAL,
-    PROTOCOLS,
-    ROUNDING,
-    SIGNIFICANCE,
-    Comparison,
-    Pictures,
-    compare,
-)
+from p3m_jax.evaluation.comparison import ROUNDING, SIGNIFICANCE, Comparison, compare
+from p3m_jax.evaluation.evaluator import Row
+from p3m_jax.evaluation.output import JSON, MARKDOWN, PPT_KIND, PPT_SHEET
+from p3m_jax.evaluation.ppt import BLURRED, NORMAL, PROTOCOLS, Pictures
+from p3m_jax.evaluation.ppt_sheet import Predictions, differences_sheet
 from p3m_jax.evaluation.protocols import Protocol
 from p3m_jax.evaluation.published import PICTURES, WARNINGS
-from p3m_jax.evaluation.report import SYNTHETIC, _about_intervals, _cell, _known, _own_table
-from p3m_jax.evaluation.sheet import make_sheet
+from p3m_jax.evaluation.report import SYNTHETIC
 from p3m_jax.evaluation.summary import Estimate, summarise
-from p3m_jax.images import read_matte
+from p3m_jax.evaluation.tables import about_intervals, cell, measures_table, results, rows_csv
 
-CSV, SHEET = "ppt.csv", "ppt_differences.jpg"
-KIND = "ppt"  # what `results.json` says it holds
-COMPARED = ("B:N", "N:N")  # ranks pictures on the sheet: two networks, the same normal faces
-
+CSV = "ppt.csv"
 FACES = {BLURRED: "blurred", NORMAL: "normal"}
 
 # SAD on P3M-500-P by protocol, in their order (Li et al., 2021).
@@ -113,29 +99,6 @@ def notes(blurred, normal) -> list[str]:
     return found
 
 
-class Predictions:
-    """Keeps all predictions, compressed, until it is known which differ most."""
-
-    def __init__(self, protocol: Protocol):
-        self._protocol = protocol
-        self._files: dict[tuple[str, str], np.ndarray] = {}
-
-    def observe(self, name: str) -> Observe:
-        """What observes the pictures of a protocol."""
-
-        def keep(example, prediction, row):
-            if prediction.dtype != np.uint8:
-                prediction = self._protocol.saved(prediction)
-            self._files[name, example.stem] = cv2.imencode(".png", prediction)[1]
-
-        return keep
-
-    def get(self, name: str, stem: str) -> np.ndarray:
-        """The prediction (H, W) in [0, 1] that was scored, as far as 8 bits show it."""
-        stored = cv2.imdecode(self._files[name, stem], cv2.IMREAD_GRAYSCALE)
-        return stored / np.float32(255)
-
-
 def make_report(
     ppt: PPT, tested: Mapping[str, Pictures], predictions: Predictions, count: int
 ) -> dict[str, str | np.ndarray]:
@@ -145,33 +108,14 @@ def make_report(
     """
     estimates = {name: summarise(ppt.rows[name]) for name in PROTOCOLS}
     comparisons = compare(ppt.rows)
-    report = {
+    report: dict[str, str | np.ndarray] = {
         MARKDOWN: printable(markdown(ppt, estimates, comparisons)),
-        CSV: printable(_csv(ppt)),
+        CSV: printable(rows_csv("protocol", ppt.rows)),
         JSON: printable(_json(ppt, estimates, comparisons)),
     }
-    return report | ({SHEET: differences_sheet(ppt, tested, predictions, count)} if count else {})
-
-
-def differences_sheet(
-    ppt: PPT, tested: Mapping[str, Pictures], predictions: Predictions, count: int
-) -> np.ndarray:
-    """The sheet uint8 (H, W, 3) of the `count` pictures in which SAD of `COMPARED` differs most.
-
-    A row for each of `PROTOCOLS`, with the picture that was matted.
-    """
-    one, other = (ppt.rows[name] for name in COMPARED)
-    gaps = [-abs(a["SAD"] - b["SAD"]) for a, b in zip(one, other, strict=True)]
-    rows = []
-    for number, index in enumerate(np.argsort(gaps, kind="stable")[:count], 1):
-        for name in PROTOCOLS:
-            dataset, read = tested[name.split(":")[1]]
-            example = dataset.examples[index]
-            matte = read_matte(example.matte) / np.float32(255)
-            sad = ppt.rows[name][index]["SAD"]
-            caption = printable(f"{number}. {example.stem}   {name}   SAD {sad:.2f}")
-            rows.append((read(example), matte, predictions.get(name, example.stem), caption))
-    return make_sheet(rows)
+    if count:
+        report[PPT_SHEET] = differences_sheet(ppt.rows, tested, predictions, count)
+    return report
 
 
 def markdown(
@@ -197,7 +141,7 @@ def markdown(
         "",
         *_matrix(estimates),
         "",
-        _about_intervals(estimates),
+        about_intervals(estimates),
         "",
         "## Comparisons",
         "",
@@ -205,7 +149,7 @@ def markdown(
         "",
         "## All measures, trained:tested",
         "",
-        *_own_table(estimates),
+        *measures_table(estimates),
         "",
     ]
     if ppt.dataset_name == "P3M-500-P":
@@ -218,7 +162,7 @@ def _matrix(estimates) -> list[str]:
     lines = ["| | tested on blurred faces | tested on normal faces |", "|---|---|---|"]
     for trained, word in FACES.items():
         cells = (
-            f"{trained}:{tested} **{_cell('SAD', estimates[f'{trained}:{tested}']['SAD'])}**"
+            f"{trained}:{tested} **{cell('SAD', estimates[f'{trained}:{tested}']['SAD'])}**"
             for tested in FACES
         )
         lines.append(f"| trained on {word} faces | " + " | ".join(cells) + " |")
@@ -264,7 +208,7 @@ def _beside_published(ppt: PPT, estimates, count: int) -> list[str]:
     for method, values in PUBLISHED.items():
         lines.append(f"| {method} | " + " | ".join(f"{value:.2f}" for value in values) + " |")
     own = "SYNTHETIC, not comparable" if ppt.synthetic else "this evaluation"
-    cells = (_cell("SAD", estimates[name]["SAD"]) for name in PROTOCOLS)
+    cells = (cell("SAD", estimates[name]["SAD"]) for name in PROTOCOLS)
     lines += [f"| **{own}, {ppt.strategy.upper()}** | " + " | ".join(cells) + " |", ""]
     if count != PICTURES:
         lines.append(f"- NOT COMPARABLE: {count} pictures here, {PICTURES} in the published set.")
@@ -276,20 +220,9 @@ def _beside_published(ppt: PPT, estimates, count: int) -> list[str]:
     return lines + [f"- {warning}" for warning in WARNINGS]
 
 
-def _csv(ppt: PPT) -> str:
-    names = list(dict.fromkeys(n for rows in ppt.rows.values() for row in rows for n in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ["protocol", *names], lineterminator="\n")
-    writer.writeheader()
-    for protocol, rows in ppt.rows.items():
-        for row in rows:
-            writer.writerow({"protocol": protocol, **{k: _known(v) for k, v in row.items()}})
-    return text.getvalue()
-
-
 def _json(ppt: PPT, estimates, comparisons: list[Comparison]) -> str:
     document = {
-        "kind": KIND,
+        "kind": PPT_KIND,
         "set": ppt.dataset_name,
         "synthetic": ppt.synthetic or False,
         "warnings": ppt.warnings(),
@@ -309,12 +242,6 @@ def _json(ppt: PPT, estimates, comparisons: list[Comparison]) -> str:
             }
             for comparison in comparisons
         ],
-        "results": {
-            name: {
-                "means": {n: e._asdict() for n, e in estimates[name].items()},
-                "pictures": [{k: _known(v) for k, v in row.items()} for row in rows],
-            }
-            for name, rows in ppt.rows.items()
-        },
+        "results": results(ppt.rows, estimates),
     }
     return json.dumps(document, indent=1, allow_nan=False, default=str) + "\n"

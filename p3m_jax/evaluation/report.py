@@ -1,9 +1,6 @@
 """What an evaluation reports: numbers per picture, a summary, and a sheet of the worst."""
 
-import csv
-import io
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +11,8 @@ from p3m_jax.evaluation.evaluator import Worst
 from p3m_jax.evaluation.output import CSV, JSON, MARKDOWN, sheet_name
 from p3m_jax.evaluation.published import PICTURES, PUBLISHED, WARNINGS
 from p3m_jax.evaluation.sheet import make_sheet
-from p3m_jax.evaluation.summary import SMALLEST_SAMPLE, Estimate, summarise
+from p3m_jax.evaluation.summary import Estimate, summarise
+from p3m_jax.evaluation.tables import about_intervals, cell, measures_table, results, rows_csv
 from p3m_jax.images import read_matte, read_picture
 
 SYNTHETIC = (
@@ -46,7 +44,7 @@ def make_report(evaluation: Evaluation) -> dict[str, str | np.ndarray]:
     estimates = {name: summarise(rows) for name, rows in evaluation.rows.items()}
     texts = {
         MARKDOWN: markdown(evaluation, estimates),
-        CSV: _csv(evaluation),
+        CSV: rows_csv("strategy", evaluation.rows),
         JSON: _json(evaluation, estimates),
     }
     sheets = {
@@ -72,9 +70,9 @@ def markdown(evaluation: Evaluation, estimates: dict[str, dict[str, Estimate]]) 
         else "- Strategy: whatever the other program did",
         f"- Trimaps: {evaluation.trimaps}",
         "",
-        *_own_table(estimates),
+        *measures_table(estimates),
         "",
-        _about_intervals(estimates),
+        about_intervals(estimates),
         "",
     ]
     published = PUBLISHED.get(evaluation.dataset_name)
@@ -89,47 +87,6 @@ def markdown(evaluation: Evaluation, estimates: dict[str, dict[str, Estimate]]) 
     return "\n".join(lines)
 
 
-def _own_table(estimates) -> list[str]:
-    header = "| measure | " + " | ".join(name.upper() for name in estimates) + " |"
-    lines = [header, "|---" * (len(estimates) + 1) + "|"]
-    for name in next(iter(estimates.values())):
-        cells = [_cell(name, strategy.get(name)) for strategy in estimates.values()]
-        lines.append(f"| {_title(name)} | " + " | ".join(cells) + " |")
-    return lines
-
-
-def _scale(name: str) -> int:
-    """Means over pixels are given in thousandths, as the papers do."""
-    return 1000 if name.startswith(("MSE", "MAD")) else 1
-
-
-def _title(name: str) -> str:
-    return f"{name} x 1000" if _scale(name) == 1000 else name
-
-
-def _cell(name: str, estimate: Estimate | None) -> str:
-    if estimate is None:
-        return ""
-    scale = _scale(name)
-    text = f"{estimate.mean * scale:.2f}"
-    if estimate.low is not None:
-        text += f" [{estimate.low * scale:.2f}, {estimate.high * scale:.2f}]"
-    return text
-
-
-def _about_intervals(estimates) -> str:
-    every = [estimate for strategy in estimates.values() for estimate in strategy.values()]
-    text = "Lower is better; means over pictures."
-    if any(estimate.low is not None for estimate in every):
-        text += " In brackets: 95 % bootstrap intervals over pictures (percentile, 10,000 draws)."
-    if any(estimate.low is None for estimate in every):
-        text += (
-            f" Fewer than {SMALLEST_SAMPLE} pictures give values without intervals: no "
-            "significance is claimed."
-        )
-    return text
-
-
 def _comparison(evaluation: Evaluation, estimates) -> list[str]:
     lines = ["| method | SAD | MSE x 1000 | CONN |", "|---|---|---|---|"]
     for line in PUBLISHED[evaluation.dataset_name]:
@@ -137,7 +94,7 @@ def _comparison(evaluation: Evaluation, estimates) -> list[str]:
         lines.append(f"| {line.method} | " + " | ".join(cells) + " |")
     own = "SYNTHETIC, not comparable" if evaluation.synthetic else "this evaluation"
     for strategy, values in estimates.items():
-        cells = (_cell(name, values.get(name)) for name in ("SAD", "MSE", "CONN"))
+        cells = (cell(name, values.get(name)) for name in ("SAD", "MSE", "CONN"))
         lines.append(f"| **{own}, {strategy.upper()}** | " + " | ".join(cells) + " |")
     return lines
 
@@ -164,20 +121,6 @@ def _picture_for(example, shape) -> np.ndarray:
     return cv2.resize(picture, shape[::-1], interpolation=cv2.INTER_AREA)
 
 
-def _csv(evaluation: Evaluation) -> str:
-    names = []
-    for rows in evaluation.rows.values():
-        for row in rows:
-            names += [name for name in row if name not in names]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ["strategy", *names], lineterminator="\n")
-    writer.writeheader()
-    for strategy, rows in evaluation.rows.items():
-        for row in rows:
-            writer.writerow({"strategy": strategy, **{k: _known(v) for k, v in row.items()}})
-    return text.getvalue()
-
-
 def _json(evaluation: Evaluation, estimates) -> str:
     document = {
         "set": evaluation.dataset_name,
@@ -186,17 +129,6 @@ def _json(evaluation: Evaluation, estimates) -> str:
         "provenance": evaluation.provenance,
         "protocol": {"name": evaluation.protocol, "says": evaluation.protocol_says},
         "trimaps": evaluation.trimaps,
-        "results": {
-            strategy: {
-                "means": {name: e._asdict() for name, e in estimates[strategy].items()},
-                "pictures": [{k: _known(v) for k, v in row.items()} for row in rows],
-            }
-            for strategy, rows in evaluation.rows.items()
-        },
+        "results": results(evaluation.rows, estimates),
     }
     return json.dumps(document, indent=1, allow_nan=False, default=str) + "\n"
-
-
-def _known(value):
-    """None instead of NaN: JSON has no word for it."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -36,10 +36,10 @@ def summarise(rows: Sequence[dict], *, seed: int = 0) -> dict[str, Estimate]:
     known = np.isfinite(values)
     totals, counts = np.where(known, values, 0), known.astype(np.float64)
     enough = known.sum(axis=0) >= SMALLEST_SAMPLE
-    low = high = np.full(len(names), np.nan)
+    low, high = np.full((2, len(names)), np.nan)
     if enough.any():
         means = _resampled_means(totals, counts, np.random.default_rng(seed))
-        low, high = np.nanpercentile(means, [2.5, 97.5], axis=0)
+        low[enough], high[enough] = np.nanpercentile(means[:, enough], [2.5, 97.5], axis=0)
     return {
         name: Estimate(
             mean=float(totals[:, i].sum() / counts[:, i].sum()),

@@ -1,0 +1,66 @@
+"""The sheet of an evaluation by the four PPT protocols: where two networks differ most."""
+
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+
+from p3m_jax.data.folders import printable
+from p3m_jax.evaluation.evaluator import Observe, Row
+from p3m_jax.evaluation.ppt import PROTOCOLS, Pictures
+from p3m_jax.evaluation.protocols import Protocol
+from p3m_jax.evaluation.sheet import make_sheet
+from p3m_jax.images import read_matte
+
+COMPARED = ("B:N", "N:N")  # ranks the pictures: two networks, the same normal faces
+
+
+class Predictions:
+    """Keeps all predictions, as PNG, until it is known which differ most.
+
+    A real matte of 1080 x 1620 pixels takes 30 to 100 KB: 500 pictures by four protocols 100 MB.
+    """
+
+    def __init__(self, protocol: Protocol):
+        self._protocol = protocol
+        self._files: dict[tuple[str, str], np.ndarray] = {}
+
+    def observe(self, name: str) -> Observe:
+        """What observes the pictures of a protocol."""
+
+        def keep(example, prediction, row):
+            if prediction.dtype != np.uint8:
+                prediction = self._protocol.saved(prediction)
+            self._files[name, example.stem] = cv2.imencode(".png", prediction)[1]
+
+        return keep
+
+    def get(self, name: str, stem: str) -> np.ndarray:
+        """The prediction (H, W) in [0, 1] that was scored, as far as 8 bits show it."""
+        stored = cv2.imdecode(self._files[name, stem], cv2.IMREAD_GRAYSCALE)
+        return stored / np.float32(255)
+
+
+def differences_sheet(
+    rows: Mapping[str, Sequence[Row]],
+    tested: Mapping[str, Pictures],
+    predictions: Predictions,
+    count: int,
+) -> np.ndarray:
+    """The sheet uint8 (H, W, 3) of the `count` pictures in which SAD of `COMPARED` differs most.
+
+    A line for each of `PROTOCOLS`, with the picture that was matted. `rows` and `tested` as
+    `evaluate_protocols` gives and takes them.
+    """
+    one, other = (rows[name] for name in COMPARED)
+    gaps = [-abs(a["SAD"] - b["SAD"]) for a, b in zip(one, other, strict=True)]
+    shown = []
+    for number, index in enumerate(np.argsort(gaps, kind="stable")[:count], 1):
+        for name in PROTOCOLS:
+            dataset, read = tested[name.split(":")[1]]
+            example = dataset.examples[index]
+            matte = read_matte(example.matte) / np.float32(255)
+            sad = rows[name][index]["SAD"]
+            caption = printable(f"{number}. {example.stem}   {name}   SAD {sad:.2f}")
+            shown.append((read(example), matte, predictions.get(name, example.stem), caption))
+    return make_sheet(shown)

@@ -1,0 +1,89 @@
+"""The numbers of an evaluation as Markdown, CSV and JSON.
+
+They come by strategy or, where several are compared, by protocol: rows as `evaluate_examples`
+gives them, and their means as `summarise` does.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from p3m_jax.evaluation.evaluator import Row
+from p3m_jax.evaluation.summary import SMALLEST_SAMPLE, Estimate
+
+Rows = Mapping[str, Sequence[Row]]
+Estimates = Mapping[str, Mapping[str, Estimate]]
+
+
+def measures_table(estimates: Estimates) -> list[str]:
+    """The lines of a Markdown table of all measures."""
+    header = "| measure | " + " | ".join(name.upper() for name in estimates) + " |"
+    lines = [header, "|---" * (len(estimates) + 1) + "|"]
+    for name in next(iter(estimates.values())):
+        cells = [cell(name, values.get(name)) for values in estimates.values()]
+        lines.append(f"| {_title(name)} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _scale(name: str) -> int:
+    """Means over pixels are given in thousandths, as the papers do."""
+    return 1000 if name.startswith(("MSE", "MAD")) else 1
+
+
+def _title(name: str) -> str:
+    return f"{name} x 1000" if _scale(name) == 1000 else name
+
+
+def cell(name: str, estimate: Estimate | None) -> str:
+    """The mean of a measure, scaled as its title says, with the interval; "" for None."""
+    if estimate is None:
+        return ""
+    scale = _scale(name)
+    text = f"{estimate.mean * scale:.2f}"
+    if estimate.low is not None:
+        text += f" [{estimate.low * scale:.2f}, {estimate.high * scale:.2f}]"
+    return text
+
+
+def about_intervals(estimates: Estimates) -> str:
+    """Sentences to stand below a table: what its numbers are."""
+    every = [estimate for values in estimates.values() for estimate in values.values()]
+    text = "Lower is better; means over pictures."
+    if any(estimate.low is not None for estimate in every):
+        text += " In brackets: 95 % bootstrap intervals over pictures (percentile, 10,000 draws)."
+    if any(estimate.low is None for estimate in every):
+        text += (
+            f" Fewer than {SMALLEST_SAMPLE} pictures give values without intervals: no "
+            "significance is claimed."
+        )
+    return text
+
+
+def rows_csv(column: str, rows: Rows) -> str:
+    """All rows, headed; the first column, of the given name, tells what they come by."""
+    names = dict.fromkeys(name for some in rows.values() for row in some for name in row)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [column, *names], lineterminator="\n")
+    writer.writeheader()
+    for key, some in rows.items():
+        for row in some:
+            writer.writerow({column: key, **_known(row)})
+    return text.getvalue()
+
+
+def results(rows: Rows, estimates: Estimates) -> dict[str, Any]:
+    """The `results` of a results.json: all means and rows."""
+    return {
+        key: {
+            "means": {name: estimate._asdict() for name, estimate in estimates[key].items()},
+            "pictures": [_known(row) for row in some],
+        }
+        for key, some in rows.items()
+    }
+
+
+def _known(row: Row) -> dict[str, Any]:
+    """A row with None instead of NaN: JSON has no word for it."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
