@@ -85,9 +85,19 @@ def _show_versions() -> list[str]:
     found = ", ".join(f"{name} {version}" for name, version in training.items() if version)
     lacking = not (training["tensorflow-cpu"] or training["tensorflow"]) or not training["optax"]
     rows["to train"] = found + ('; incomplete: pip install -e ".[train]"' if lacking else "")
+    rows["to find faces"] = _face_weights()
     _section("Versions", rows)
     missing = [name for name in PACKAGES if rows[name] == MISSING]
     return [f"{', '.join(missing)}: not installed; pip install -e ."] if missing else []
+
+
+def _face_weights() -> str:
+    from p3m_jax.faces.weights import FaceWeightsError, find_weights
+
+    try:
+        return ", ".join(name for name in ("yunet", "mesh") if find_weights(name))
+    except FaceWeightsError as error:
+        return str(error)
 
 
 def _show_devices() -> list[str]:
