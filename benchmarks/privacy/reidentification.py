@@ -1,0 +1,219 @@
+"""An attack on obfuscated faces: who is it, among people whose pictures the attacker has?
+
+    git -C DEEPFACE archive HEAD tests/unit/dataset | tar -x -C PICTURES --strip-components 3
+    git -C CONGRESS archive HEAD images | tar -x -C DISTRACTORS --strip-components 1
+    python benchmarks/privacy/reidentification.py --people PICTURES --distractors DISTRACTORS \\
+        --recognizers sface dlib -o reidentification.json
+
+DEEPFACE is a clone of serengil/deepface, whose test pictures show 13 people in 61 pictures; the
+tables master.csv and face-recognition-pivot.csv beside them say which pairs are of the same person,
+and who is joined by such pairs is one (`identities`; eyes agreed). CONGRESS is a clone of
+Hainish/congress-images-225x275, 879 portraits of as many other people.
+
+Every picture of the 13 is a probe once; the gallery holds their other pictures and the
+distractors. Re-identified (rank 1) is a probe whose nearest picture in the gallery is of the same
+person; equally near ones share. Attacks:
+
+- parrot: the gallery is obfuscated as the probe is. Faces are aligned by points found on the clear
+  pictures: a detector that fails protects nobody.
+- naive: the gallery is clear.
+- people: parrot, without distractors. They are portraits of one studio, so hair and background tell
+  them from press pictures; this tells how much of a rate that explains.
+
+"all" shows the recognizer the whole obfuscated picture; "region" greys whatever is not obfuscated,
+so what is left is in the private region, and in its outline: fill is the control for that. "over
+fill" is how much more probes the parrot names than with a fill, and 95 % of that over people.
+"""
+
+import argparse
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from recognizers import RECOGNIZERS, aligned
+
+from p3m_jax.faces.finding import FaceFinder, FoundFace
+from p3m_jax.faces.obfuscation import Obfuscation, obfuscate
+from p3m_jax.faces.region import label_map
+from p3m_jax.images import read_picture
+
+CLEAR = "none"
+VARIANTS: dict[str, Obfuscation | None] = {
+    CLEAR: None,
+    **{f"blur {s:g}": Obfuscation("blur", s) for s in (0.04, 0.08, 0.12, 0.16, 0.2, 0.3, 0.4)},
+    **{f"mosaic {s:.4g}": Obfuscation("mosaic", s) for s in (1 / 16, 1 / 8, 0.2)},
+    "fill": Obfuscation("fill"),
+}
+VIEWS = ("all", "region")
+_GREY = 128
+_EQUAL = 1e-6  # cosines that differ less are equal
+
+
+def identities(folder: Path) -> dict[str, int]:
+    """The number of the person of every picture that the two tables of the folder name."""
+    joined: dict[str, str] = {}
+
+    def root(name):
+        while joined.setdefault(name, name) != name:
+            name = joined[name]
+        return name
+
+    for table in ("master.csv", "face-recognition-pivot.csv"):
+        with (folder / table).open(newline="") as file:
+            next(rows := csv.reader(file))
+            for one, other, decision, *_ in rows:
+                first, second = root(Path(one).name), root(Path(other).name)
+                if decision.strip() == "Yes":
+                    joined[first] = second
+    people = sorted({root(name) for name in joined})
+    return {name: people.index(root(name)) for name in sorted(joined)}
+
+
+def main_face(found: list[FoundFace]) -> FoundFace | None:
+    """The face that a portrait is of: the largest of those that raise the fewest doubts."""
+    return min(found, key=lambda one: (len(one.doubts), -max(one.face.box[2:])), default=None)
+
+
+def views_of(picture, found, recognizers) -> dict[tuple[str, str, str], np.ndarray]:
+    """The squares that the recognizers see of a picture, by recognizer, variant and view."""
+    face = main_face(found)
+    labels = label_map([one.polygon for one in found], picture.shape[:2])
+    squares = {}
+    for variant, obfuscation in VARIANTS.items():
+        seen = picture if obfuscation is None else obfuscate(picture, labels, obfuscation)
+        for view in VIEWS:
+            if view == "region":
+                seen = np.where(labels[..., None] > 0, seen, np.uint8(_GREY))
+            for name, recognizer in recognizers.items():
+                points = recognizer.points(face)
+                squares[name, variant, view] = aligned(seen, points, recognizer)
+    return squares
+
+
+def embedded(files: list[Path], finder, recognizers) -> tuple[list[str], dict, list[str]]:
+    """Names of the files with a face, their vectors by recognizer, variant, view; those without."""
+    names, vectors, faceless = [], {}, []
+    for number, file in enumerate(files):
+        picture = read_picture(file)
+        found = finder(picture)
+        if not found:
+            faceless.append(file.name)
+            continue
+        names.append(file.name)
+        for key, square in views_of(picture, found, recognizers).items():
+            vectors.setdefault(key, []).append(recognizers[key[0]].embed(square[None])[0])
+        if number % 100 == 99:
+            print(f"{number + 1} of {len(files)} pictures", file=sys.stderr, flush=True)
+    return names, {key: np.array(values) for key, values in vectors.items()}, faceless
+
+
+def hits(probes, gallery, people, gallery_people) -> np.ndarray:
+    """The share of each probe's nearest pictures that are of its person, float64 (N,).
+
+    Probe i is picture i of the gallery, which is left out for it; there, a person is >= 0.
+    """
+    cosines = probes @ gallery.T
+    np.fill_diagonal(cosines, -np.inf)
+    nearest = cosines >= cosines.max(1, keepdims=True) - _EQUAL
+    same = people[:, None] == gallery_people[None]
+    return (nearest & same).sum(1) / nearest.sum(1)
+
+
+def interval(values: np.ndarray, people: np.ndarray, draws: int = 2000) -> tuple[float, float]:
+    """95 % of the means over people drawn with replacement, with all of their pictures."""
+    noise = np.random.default_rng(0)
+    of_person = [values[people == person] for person in np.unique(people)]
+    means = []
+    for _ in range(draws):
+        drawn = noise.integers(len(of_person), size=len(of_person))
+        means.append(np.concatenate([of_person[number] for number in drawn]).mean())
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def attacks(ours: dict, others: dict, people: np.ndarray, recognizer: str) -> list[dict]:
+    """A row for every variant and view."""
+    everybody = np.concatenate([people, np.full(len(others[recognizer, CLEAR, "all"]), -1)])
+    rows, fill = [], {}
+    for variant in reversed(VARIANTS):  # the fill, which the others are compared with, first
+        for view in reversed(VIEWS):
+            key, clear = (recognizer, variant, view), (recognizer, CLEAR, view)
+            galleries = {
+                "parrot": (np.concatenate([ours[key], others[key]]), everybody),
+                "naive": (np.concatenate([ours[clear], others[clear]]), everybody),
+                "people": (ours[key], people),
+            }
+            row = {"recognizer": recognizer, "variant": variant, "view": view}
+            for attack, (gallery, of_whom) in galleries.items():
+                found = hits(ours[key], gallery, people, of_whom)
+                row[attack] = float(found.mean())
+                row[f"{attack} interval"] = interval(found, people)
+                difference = found - fill.setdefault((attack, view), found)
+                row[f"{attack} over fill"] = [
+                    float(difference.mean()),
+                    *interval(difference, people),
+                ]
+            rows.append(row)
+    return rows[::-1]
+
+
+def chance(people: np.ndarray, others: int) -> float:
+    """Rank 1 of a guess: the mean share of the gallery that is of the probe's person."""
+    same = (people[:, None] == people[None]).sum(1) - 1
+    return float((same / (len(people) - 1 + others)).mean())
+
+
+def main() -> int:
+    """Attacks, prints a table, writes the JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--people", type=Path, required=True, help="pictures and the two tables")
+    parser.add_argument("--distractors", type=Path, required=True, help="pictures of other people")
+    parser.add_argument("--recognizers", nargs="+", choices=RECOGNIZERS, default=["sface"])
+    parser.add_argument("--limit", type=int, help="use this many distractors at most")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the JSON to write")
+    options = parser.parse_args()
+
+    finder = FaceFinder()
+    recognizers = {name: RECOGNIZERS[name]() for name in options.recognizers}
+    whose = identities(options.people)
+    files = [options.people / name for name in whose]
+    names, ours, faceless = embedded(files, finder, recognizers)
+    distractors = sorted(options.distractors.glob("*.jpg"))[: options.limit]
+    _, others, faceless_others = embedded(distractors, finder, recognizers)
+
+    people = np.array([whose[name] for name in names])
+    count = len(distractors) - len(faceless_others)
+    guesses = {"with distractors": chance(people, count), "people": chance(people, 0)}
+    print(
+        f"{len(people)} probes of {len(set(people.tolist()))} people, {count} distractors; no face "
+        f"found in {[*faceless, *faceless_others]}\nrank 1 by chance: "
+        f"{guesses['with distractors']:.4f}, without distractors {guesses['people']:.3f}"
+    )
+    rows = [row for name in recognizers for row in attacks(ours, others, people, name)]
+    print(f"{'':30}{'parrot':>7} {'(95 %)':>16}{'over fill':>11} {'(95 %)':>18}  naive  people")
+    for row in rows:
+        low, high = row["parrot interval"]
+        more, least, most = row["parrot over fill"]
+        title = f"{row['recognizer']}, {row['variant']}, {row['view']}"
+        print(
+            f"{title:30}{row['parrot']:7.3f} ({low:.3f} to {high:.3f}){more:+11.3f} "
+            f"({least:+.3f} to {most:+.3f}){row['naive']:7.3f}{row['people']:8.3f}"
+        )
+    report = {
+        "probes": names,
+        "people": people.tolist(),
+        "distractors": count,
+        "faceless": [*faceless, *faceless_others],
+        "chance": guesses,
+        "rows": rows,
+    }
+    options.output.write_text(json.dumps(report, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
