@@ -41,8 +41,9 @@ class YuNet:
 
     Args:
       threshold: lowest score of a face.
-      turned: lowest score of a face that lies on its side or upside down; None: look for upright
-        ones only. The network finds none that is turned by more than some 45 degrees.
+      turned: lowest score of a face in the picture turned by 45, 90, ... 315 degrees; None: look
+        for upright ones only. The network finds none that is turned by more than some 45 degrees,
+        and small ones by no more than 20.
       scales: long sides, in pixels, at which the picture is searched. It is never enlarged, but
         for one that is smaller than all of them.
 
@@ -68,11 +69,11 @@ class YuNet:
         if self._turned is not None:
             small = _shrunk(picture, min(_TURNED_SCALE, long_side))
             scale = picture.shape[1] / small.shape[1], picture.shape[0] / small.shape[0]
-            for quarter in (1, 2, 3):
-                faces = self._search(np.rot90(small, quarter), max(small.shape), self._turned)
-                found += [
-                    scaled(turned_back(face, quarter, small.shape[:2]), scale) for face in faces
-                ]
+            for degrees in range(45, 360, 45):
+                matrix, size = turn(small.shape[:2], degrees)
+                turned = cv2.warpAffine(small, matrix, size)
+                faces = self._search(turned, max(size), self._turned)
+                found += [scaled(turned_back(face, matrix), scale) for face in faces]
         return union(found)
 
     def _search(self, picture, size: int, threshold: float) -> list[Face]:
@@ -127,26 +128,35 @@ def scaled(face: Face, scale: tuple[float, float]) -> Face:
     )
 
 
-def turned_back(face: Face, quarters: int, size: tuple[int, int]) -> Face:
-    """The face in a picture of `size` (H, W) that was turned by `np.rot90(picture, quarters)`."""
+def turn(size: tuple[int, int], degrees: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """The affine map (2, 3) that turns a picture of `size` (H, W) counter-clockwise, whole.
+
+    And the (width, height) that holds it.
+    """
     height, width = size
+    center = (width - 1) / 2, (height - 1) / 2
+    matrix = cv2.getRotationMatrix2D(center, degrees, 1.0)
+    cosine, sine = np.abs(matrix[0, :2])
+    turned = round(width * cosine + height * sine), round(width * sine + height * cosine)
+    matrix[:, 2] += (np.array(turned) - 1) / 2 - center
+    return matrix, turned
 
-    def back(points):
-        x, y = points[..., 0], points[..., 1]
-        return np.stack(
-            {0: (x, y), 1: (width - y, x), 2: (width - x, height - y), 3: (y, height - x)}[
-                quarters % 4
-            ],
-            axis=-1,
-        )
 
-    left, top, wide, high = face.box
-    corners = back(np.array([[left, top], [left + wide, top + high]]))
-    (left, top), (right, bottom) = corners.min(0), corners.max(0)
-    return face._replace(
-        box=(float(left), float(top), float(right - left), float(bottom - top)),
-        points=back(face.points),
-    )
+def turned_back(face: Face, matrix: np.ndarray) -> Face:
+    """The face in a picture that was turned by `matrix`.
+
+    Its box keeps its sides: they are the face's, whichever way up it is, and what looks at it
+    takes the longer one.
+    """
+    back = cv2.invertAffineTransform(matrix)
+
+    def place(points):  # whose pixels lie between whole numbers, while the map's are at them
+        return (np.asarray(points) - 0.5) @ back[:, :2].T + back[:, 2] + 0.5
+
+    left, top, width, height = face.box
+    x, y = place([left + width / 2, top + height / 2])
+    box = tuple(map(float, (x - width / 2, y - height / 2, width, height)))
+    return face._replace(box=box, points=place(face.points).astype(np.float32))
 
 
 def union(faces: Iterable[Face]) -> list[Face]:

@@ -6,24 +6,28 @@ sure; where they do not, it is obfuscated all the same, more broadly, and a pers
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from p3m_jax.faces.detector import Detector, Face, YuNet
 from p3m_jax.faces.mesh import FaceMesh, Landmarks
-from p3m_jax.faces.region import box_polygon, face_polygon
+from p3m_jax.faces.region import box_polygon, face_hull, face_polygon
 
 # Scores of YuNet. Of 79 uncovered faces in 79 portraits 95 % score 0.932 and more; with one half of
-# the same faces covered by a flat colour 95 % score 0.925 and less.
+# the same faces covered by a flat colour 95 % score 0.925 and less. Small faces score less anyhow.
 POSSIBLE, LIKELY, SURE, UNCOVERED = 0.3, 0.6, 0.8, 0.92
+_LARGE = 96  # pixels
 _TURNED = 0.6
 _PRESENT = 0.5  # of the mesh
 # Between the two networks' points: 95 % of the uncovered faces stay below 0.042, half of those with
 # a side covered exceed 0.08, and what is no face mostly 0.12.
 _AGREEMENT, _CLOSE_AGREEMENT = 0.1, 0.06
+_RIM = 0.05  # of the box's longer side; nearer to the hull's rim are features of half profiles
 
 LOW_SCORE = "found with a low score"
 AT_EDGE = "touches the edge of the picture"
-COVERED = "covered in part, small, or no face"
+COVERED = "covered in part, or no face"
+TURNED_AWAY = "turned away, the area may miss a part"
 
 
 class FoundFace(NamedTuple):
@@ -78,7 +82,8 @@ class FaceFinder:
             close = trusted and landmarks.disagreement <= _CLOSE_AGREEMENT
             doubts = {
                 LOW_SCORE: face.score < SURE,
-                COVERED: not close or face.score < UNCOVERED,
+                COVERED: not close or (face.score < UNCOVERED and max(face.box[2:]) >= _LARGE),
+                TURNED_AWAY: trusted and _features_at_rim(face, landmarks),
                 AT_EDGE: _reaches_edge(polygon, picture.shape[:2]),
             }
             reasons = tuple(reason for reason, holds in doubts.items() if holds)
@@ -88,6 +93,13 @@ class FaceFinder:
 
 def _agreed(landmarks: Landmarks) -> bool:
     return landmarks.presence >= _PRESENT and landmarks.disagreement <= _AGREEMENT
+
+
+def _features_at_rim(face: Face, landmarks: Landmarks) -> bool:
+    """Whether eyes, nose or mouth, as the detector sees them, lie at or beyond the mesh's hull."""
+    hull, least = face_hull(landmarks), _RIM * max(face.box[2:])
+    inside = (cv2.pointPolygonTest(hull, tuple(map(float, p)), True) for p in face.points)
+    return min(inside) < least
 
 
 def _reaches_edge(polygon: np.ndarray, size: tuple[int, int]) -> bool:

@@ -15,10 +15,7 @@ _REACH = 1.5  # side of the square that is looked at, in the longer side of the 
 _PRESENCE, _LANDMARKS = "conv2d_30", "conv2d_20"
 
 # Numbers of mesh points. Right and left are the person's.
-JAW = (
-    *(127, 234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152),
-    *(377, 400, 378, 379, 365, 397, 288, 361, 323, 454, 356),
-)
+CHIN = 152
 BROWS = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)  # their upper edges
 # What corresponds to a detector's five points: corners of the eyes, tip of the nose, mouth.
 _FIVE = ((33, 133), (362, 263), (1,), (61,), (291,))

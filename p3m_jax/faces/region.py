@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from p3m_jax.faces.detector import Face
-from p3m_jax.faces.mesh import BROWS, JAW, Landmarks
+from p3m_jax.faces.mesh import BROWS, CHIN, Landmarks
 from p3m_jax.trimap import TRANSITION, transition_kernel, trimap_from_matte
 
 FACE_ABOVE = 100  # values of a face mask that are face
@@ -19,23 +19,34 @@ LARGEST_LABEL, SMALLEST_LABEL = 255, FACE_ABOVE + 1
 
 # The mesh misses the outline of a face by some per cent of its size, most on cheeks that are turned
 # away; so the polygon is widened by this share of its distance from the middle.
-_MARGIN = 0.06
+_MARGIN = 0.1
 
 
 def face_polygon(landmarks: Landmarks) -> np.ndarray:
     """The private area as a convex polygon, float32 (N, 2), (x, y) in pixels of the picture.
 
-    The hull of the jaw line and the upper edge of the brows, a little widened (spec: P3M-10k's
-    published pictures; the landmark model and the exact outline are not published).
+    The hull of the mesh from the jaw line up to the upper edge of the brows, a little widened
+    (spec: P3M-10k's published pictures; the landmark model and the exact outline are not
+    published). In half profile cheek and nose reach beyond the jaw line, so the hull is of all
+    points that are not above the brows.
     """
-    return _widened(cv2.convexHull(landmarks.points[list(JAW + BROWS)])[:, 0])
+    return _widened(face_hull(landmarks))
+
+
+def face_hull(landmarks: Landmarks) -> np.ndarray:
+    """`face_polygon` before it is widened."""
+    points, brows = landmarks.points, landmarks.points[list(BROWS)]
+    up = brows.mean(0) - points[CHIN]
+    height = points @ up
+    return cv2.convexHull(points[height <= height[list(BROWS)].max()])[:, 0]
 
 
 def box_polygon(face: Face) -> np.ndarray:
-    """The whole box of a face, as `face_polygon`: where the mesh cannot be trusted."""
+    """A square that holds a face whichever way up it is: where the mesh cannot be trusted."""
     left, top, width, height = face.box
-    corners = [(0, 0), (width, 0), (width, height), (0, height)]
-    return _widened(np.array(corners, np.float32) + np.float32((left, top)))
+    middle, half = np.array([left + width / 2, top + height / 2]), max(width, height) / 2
+    corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
+    return _widened(middle + half * corners)
 
 
 def _widened(polygon: np.ndarray) -> np.ndarray:
@@ -46,12 +57,14 @@ def _widened(polygon: np.ndarray) -> np.ndarray:
 def label_map(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
     """The areas of polygons in a picture of `size` (H, W), a label each, uint8 (H, W).
 
-    There are 155 labels; of more faces those after the 154th share the last one.
+    There are 155 labels; of more faces those after the 154th share the last one. Where areas
+    overlap the larger one counts, whose obfuscation is the stronger.
     """
     labels = np.zeros(size, np.uint8)
-    for number, polygon in enumerate(polygons):
-        label = max(LARGEST_LABEL - number, SMALLEST_LABEL)
-        cv2.fillPoly(labels, [np.rint(polygon).astype(np.int32)], label)
+    areas = [cv2.contourArea(polygon) for polygon in polygons]
+    for number in np.argsort(areas, kind="stable"):
+        label = max(LARGEST_LABEL - int(number), SMALLEST_LABEL)
+        cv2.fillPoly(labels, [np.rint(polygons[number]).astype(np.int32)], label)
     return labels
 
 
