@@ -286,3 +286,30 @@ def test_sample_portraits():
     counts = {name: len(layouts.test_set(SAMPLES, name).examples) for name in layouts.TEST_FOLDERS
               if name in layouts.test_sets(SAMPLES)}  # fmt: skip
     assert counts == {"P3M-500-P": 2, "P3M-500-NP": 4}
+
+
+def test_ordinary_faces_stand_beside_blurred_ones_or_in_their_place(tmp_path, p3m, capsys):
+    from p3m_jax.data.synthetic import write_synthetic_set
+
+    root = write_synthetic_set(tmp_path / "set", train=2, test=1, size=(64, 48), progress=False)
+    blurred, normal = (layouts.training_set(root, faces=faces) for faces in layouts.FACES)
+    for one, other in zip(blurred.examples, normal.examples, strict=True):
+        assert one.matte == other.matte
+        assert one.background == other.background
+        assert one.picture.parent.name == "blurred_image"
+        assert other.picture.parent.name == "original_image"
+        assert other.foreground.parent.name == "fg"
+    test = layouts.test_set(root, "P3M-500-P", faces="normal").examples[0]
+    assert test.picture.parent.name == "original_image"
+    # P3M-500-NP has ordinary faces whatever is asked for.
+    for faces in (None, *layouts.FACES):
+        example = layouts.test_set(root, "P3M-500-NP", faces=faces).examples[0]
+        assert example.picture.parent.name == "original_image"
+    assert p3m("check", root, "--set", "train", "--faces", "normal") == 0
+    for file in (root / "train" / "blurred_image").iterdir():
+        file.unlink()
+    (root / "train" / "blurred_image").rmdir()
+    with pytest.raises(DataSetError, match=r"original_image \(normal faces\) and no blurred_image"):
+        layouts.training_set(root)
+    assert p3m("check", root, "--set", "train") == 1
+    assert "faces=normal" in capsys.readouterr().err

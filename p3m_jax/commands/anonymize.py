@@ -21,7 +21,8 @@ A folder of portraits, its tree mirrored in out/blurred_image and out/facemask:
 With mattes, whose transition areas (hair, edges) stay sharp; what comes out can be trained on:
   p3m anonymize portraits -o out --mattes mattes --format jpg
 After looking at out/keep_private/review/sheet_001.jpg, with masks from there, corrected in a paint
-program where they were wrong (white: face; all black: no face), and those of wrong ones deleted:
+program where they were wrong (white: face; all black: no face; all white, where none was found: all
+of it), and those of pictures that are not to be passed on deleted:
   p3m anonymize portraits -o out --masks out/keep_private/review/masks
 Pictures that are known to show no face go through as they are:
   p3m anonymize seen_from_behind -o out --no-face ok
@@ -30,7 +31,8 @@ Faces are searched for at several scales and ways up. A face goes from the jaw t
 brows; hair, ears and background stay, and somebody who knows the person may know them by these (see
 docs/privacy.md). A picture in which no face is found, or one with a low score, at the edge, covered
 in part, or still to be found after obfuscation, is not passed on: it goes to
-out/keep_private/review, and the exit code says so.
+out/keep_private/review, and the exit code says so. A face that is not found beside one that is
+found is not noticed: look at the copies.
 
 out/keep_private is for you alone: review shows clear faces, and records tells, for each picture
 that was passed on, where its face is to the pixel, and the hash of the input. Nothing else but
@@ -137,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
     plan = _plan(args, output, folders)
     from p3m_jax.anonymizing.review import ReviewList
     from p3m_jax.anonymizing.work import PRIVATE, AnonymizingWork
-    from p3m_jax.collection.manifest import open_manifest
+    from p3m_jax.collection.manifest import DONE, open_manifest
     from p3m_jax.collection.plan import shown
     from p3m_jax.collection.run import Run
     from p3m_jax.faces.finding import FaceFinder
@@ -147,7 +149,8 @@ def run(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     warnings.filterwarnings("ignore", module="PIL")  # what matters is in the manifest
     started = time.monotonic()
-    review = ReviewList(output / PRIVATE / "review")
+    names = {str(job.name) for job in plan.jobs}
+    review = ReviewList(output / PRIVATE / "review", names, folders.get("masks"))
     work = AnonymizingWork(
         FaceFinder(),
         obfuscation,
@@ -160,6 +163,7 @@ def run(args: argparse.Namespace) -> int:
     with open_manifest(output, plan.jobs) as manifest:
         if not args.overwrite:
             manifest.check(plan.jobs, settings)
+        (output / PRIVATE).mkdir(mode=0o700, exist_ok=True)
         outcome = Run(
             manifest,
             settings,
@@ -168,10 +172,12 @@ def run(args: argparse.Namespace) -> int:
             workers=args.workers,
             overwrite=args.overwrite,
         ).start(plan.jobs)
-        if outcome.stopped is None:
-            review.close(whole=not outcome.interrupted)
+        if outcome.stopped is None:  # else nothing can be written
+            known = {str(job.name): manifest.entry(job).get("status") for job in plan.jobs}
+            done = {name for name, status in known.items() if status == DONE}
+            review.close(done if outcome.interrupted else names)
             manifest.close(plan.jobs)
-    return _summarise(outcome, review, len(plan.jobs), output, time.monotonic() - started)
+    return _summarise(outcome, work, plan, output, time.monotonic() - started)
 
 
 def _given(args: argparse.Namespace) -> dict[str, str]:
@@ -195,6 +201,7 @@ def _misuse(args: argparse.Namespace, memory: int, least: float) -> str | None:
 
 def _plan(args: argparse.Namespace, output: Path, folders: dict[str, Path]):
     from p3m_jax.anonymizing.work import FACEMASK, MATTE, PICTURE, RECORD
+    from p3m_jax.collection.given import find_if_given
     from p3m_jax.collection.plan import PlanError, check_given, make_plan
     from p3m_jax.data.folders import user_path
 
@@ -207,6 +214,12 @@ def _plan(args: argparse.Namespace, output: Path, folders: dict[str, Path]):
         if not folder.is_dir():
             raise PlanError(f"{folder}: there is no such folder; name the folder of {name}.")
         check_given(plan, output, folder, kind=kinds[name], what=name)
+    masks = folders.get("masks")
+    if masks is not None and not any(find_if_given(masks, job) for job in plan.jobs):
+        raise PlanError(
+            f"{masks}: holds no mask for any of the pictures; masks are looked for in the "
+            f"pictures' tree and with their names, such as {masks / plan.jobs[0].name}.png."
+        )
     return plan
 
 
@@ -216,7 +229,7 @@ def _settings(args: argparse.Namespace, obfuscation, plan) -> dict[str, dict]:
     from p3m_jax.faces.weights import weights_versions
 
     found_by = {name: value[:16] for name, value in weights_versions().items()}
-    hidden = {"obfuscation": str(obfuscation), "no_face": args.no_face, "found_by": found_by}
+    hidden = {"obfuscation": str(obfuscation), "found_by": found_by}
     kinds = {kind for job in plan.jobs for kind in job.outputs}
     settings = {kind: dict(hidden) for kind in kinds}
     if args.format != "png":
@@ -228,29 +241,43 @@ def _interrupt(number, frame):
     raise KeyboardInterrupt
 
 
-def _summarise(outcome, review, total: int, output: Path, seconds: float) -> int:
+def _summarise(outcome, work, plan, output: Path, seconds: float) -> int:
     """Prints what became of the pictures; returns the exit code."""
+    from p3m_jax.anonymizing.work import PICTURE
     from p3m_jax.collection.plan import MANIFEST, shown
 
+    review, total = work.review, len(plan.jobs)
     waiting = review.inputs
     failed = [(file, reason) for file, reason in outcome.failed if file not in waiting]
     for sentence, count in Counter(text for _, text in outcome.warnings).items():
         print(f"Warning: {shown(sentence)}: {count} pictures", file=sys.stderr)
     for _, reason in failed:
         print(f"Failed: {shown(reason)}", file=sys.stderr)
+    unchanged = len(work.unchanged)
+    as_they_are = f" ({unchanged} as they are, with no face to hide)" if unchanged else ""
     each = f", {seconds / outcome.done:.2f} s a picture" if outcome.done else ""
     print(
-        f"{total} pictures: {outcome.done} passed on, {outcome.skipped} were before, "
+        f"{total} pictures: {outcome.done} passed on{as_they_are}, {outcome.skipped} were before, "
         f"{len(waiting)} wait for review, {len(failed)} failed; {seconds:.1f} s{each}.\n"
         f"In {shown(output)}; {MANIFEST} tells about each. Neither it nor keep_private is for "
         "others."
     )
     rest = total - outcome.done - outcome.skipped - len(outcome.failed)
-    if waiting:
+    if waiting and outcome.stopped is None:  # else there are no sheets
         reasons = ", ".join(f"{shown(text)} ({count})" for text, count in review.reasons.items())
+        remedy = "correct or delete the masks there, and say --masks with that folder's masks"
+        if review.proposals.given:
+            remedy = "and start without --masks to get masks proposed for those that have none"
         print(
-            f"NOT passed on: {reasons}. Look at the sheets in {shown(review.folder)}, correct or "
-            "delete the masks there, and say --masks with that folder's masks.",
+            f"NOT passed on: {reasons}. Look at the sheets in {shown(review.folder)}, {remedy}.",
+            file=sys.stderr,
+        )
+    earlier = [job for job in plan.jobs if job.source in waiting]
+    earlier = sum((output / job.outputs[PICTURE]).exists() for job in earlier)
+    if earlier:
+        print(
+            f"{earlier} of these have a copy from an earlier run, which stays; delete it if it is "
+            "not to be used.",
             file=sys.stderr,
         )
     if outcome.stopped:

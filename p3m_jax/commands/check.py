@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import sys
 
-from p3m_jax.commands.options import at_least
+from p3m_jax.commands.options import add_faces, at_least
 
 HELP = "check a data set: counts, sizes, missing mattes, files that cannot be read"
 
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mattes", metavar="DIR", help="with mattes of the same stems")
     parser.add_argument("--trimaps", metavar="DIR", help="with trimaps of the same stems")
     parser.add_argument("--facemasks", metavar="DIR", help="face masks that stand apart")
+    add_faces(parser)
     parser.add_argument("--foreground-cache", metavar="DIR", help="estimated foregrounds")
     parser.add_argument("--full", action="store_true", help="decode every file, not only headers")
     parser.add_argument("--workers", type=at_least(1), metavar="N", help="threads")
@@ -66,6 +67,8 @@ def _misuse(args: argparse.Namespace, pair: bool, names: list[str]) -> str | Non
         return "Name either DIR, or both --pictures and --mattes."
     if pair and args.sets:
         return "--set goes with DIR, not with --pictures and --mattes."
+    if args.faces and pair:
+        return "--faces goes with DIR; --pictures are what they are."
     if args.trimaps and not pair:
         return "--trimaps goes with --pictures and --mattes; the sets in DIR have their own."
     if args.foreground_cache and _TRAIN not in names:
@@ -89,10 +92,13 @@ def _scan(args: argparse.Namespace, name: str):
         return scan_pair(args.pictures, args.mattes, trimaps=args.trimaps, facemasks=args.facemasks)
     if name == _TRAIN:
         scan = scan_training(
-            args.root, foreground_cache=args.foreground_cache, facemasks=args.facemasks
+            args.root,
+            faces=args.faces or "blurred",
+            foreground_cache=args.foreground_cache,
+            facemasks=args.facemasks,
         )
         return _with_cache_problem(scan, args.foreground_cache)
-    return scan_test(args.root, name, facemasks=args.facemasks)
+    return scan_test(args.root, name, faces=args.faces, facemasks=args.facemasks)
 
 
 def _with_cache_problem(scan, cache):

@@ -2,7 +2,7 @@
 
 import argparse
 
-from p3m_jax.commands.options import at_least
+from p3m_jax.commands.options import add_faces, at_least
 
 HELP = "estimate the foregrounds and backgrounds that the composition loss needs"
 
@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for the estimates, 1 to 2 MB per picture of 1080 x 1620; run it again to go "
         "on after an interruption",
     )
+    add_faces(parser)
     parser.add_argument(
         "--workers", type=at_least(1), metavar="N", help="threads (default: all cores)"
     )
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from p3m_jax.data.layouts import training_set
     from p3m_jax.input.foreground import estimate_missing
 
-    dataset = training_set(args.root)
+    dataset = training_set(args.root, faces=args.faces or "blurred")
     count = estimate_missing(dataset, args.output, workers=args.workers)
     print(
         f"{args.output}: estimated {count}, nothing missing for {len(dataset.examples)} pictures."

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from p3m_jax.commands import one_sentence_errors
-from p3m_jax.commands.options import add_compilation_cache, at_least
+from p3m_jax.commands.options import add_compilation_cache, add_faces, at_least
 
 HELP = "score a checkpoint, or any program's mattes, on a test set or a folder pair"
 
@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     against = parser.add_argument_group("against what")
     against.add_argument("--set", choices=SETS, help="a test set, with --data")
     against.add_argument("--data", metavar="DIR", help="P3M-10k, or RealWorldPortrait-636 itself")
+    add_faces(against)
     against.add_argument("--pictures", metavar="DIR", help="your own pictures, with --mattes")
     against.add_argument("--mattes", metavar="DIR", help="mattes of the same names")
     against.add_argument("--trimaps", metavar="DIR", help="default: made from the mattes")
@@ -124,6 +125,8 @@ def _misuse(args: argparse.Namespace) -> str | None:
         return "--set and --data go together."
     if named and args.trimaps:
         return "--trimaps goes with --pictures and --mattes; the test sets have their own."
+    if args.faces and not named:
+        return "--faces goes with --set and --data; --pictures are what they are."
     if args.predictions and args.save_mattes:
         return "--save-mattes: the mattes of --predictions are there already."
     if args.predictions and (args.strategy or args.protocol):
@@ -152,7 +155,7 @@ def _dataset(args: argparse.Namespace):
     from p3m_jax.data import layouts
 
     if args.set:
-        return layouts.test_set(args.data, args.set, facemasks=args.facemasks)
+        return layouts.test_set(args.data, args.set, faces=args.faces, facemasks=args.facemasks)
     return layouts.folder_pair(
         args.pictures, args.mattes, trimaps=args.trimaps, facemasks=args.facemasks
     )

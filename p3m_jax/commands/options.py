@@ -39,3 +39,13 @@ def add_compilation_cache(parser) -> None:
         help="keeps compiled programs, so that the next start need not compile (default: "
         "$JAX_COMPILATION_CACHE_DIR, else p3m-jax/compiled in $XDG_CACHE_HOME or ~/.cache)",
     )
+
+
+def add_faces(parser) -> None:
+    """Adds `--faces`: which pictures of a set in P3M-10k's layout, see `p3m_jax.data.layouts`."""
+    parser.add_argument(
+        "--faces",
+        choices=("blurred", "normal"),
+        help="normal: take original_image, ordinary faces, which a set of your own may hold "
+        "(default: as P3M-10k publishes them)",
+    )
