@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from p3m_jax.collection import pictures
 from p3m_jax.images import (
     ImageError,
     picture_size,
@@ -16,7 +17,6 @@ from p3m_jax.images import (
     read_picture,
     write_image,
 )
-from p3m_jax.collection import pictures
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (20, 30, 3)).astype(np.uint8)

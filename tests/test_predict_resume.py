@@ -71,7 +71,7 @@ def test_a_changed_input_is_done_again_only_if_asked(predict, folders, capsys, c
         write_image(mattes / "a.png", 255 - matte_of())
     assert predict() == 1
     captured = capsys.readouterr()
-    assert "a.png: has changed since it was matted; say --overwrite" in captured.err
+    assert "a.png: has changed since it was matted, or what is given for it has" in captured.err
     assert "0 done, 1 were done before, 1 failed" in captured.out
     assert tree(out) == before
     assert predict("--overwrite") == 0

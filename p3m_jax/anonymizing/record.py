@@ -25,13 +25,16 @@ if TYPE_CHECKING:
 def make_record(
     job: Job, hidden: "Hidden", obfuscation: Obfuscation, files: dict[str, Path]
 ) -> str:
-    """JSON about a picture whose outputs `files` (by kind) are written; pixels are (x, y)."""
+    """JSON about a picture whose outputs are written, `files` by kind; pixels are (x, y)."""
     record = {
         "input": str(job.source),
-        "input_sha256": digest(job.source),
+        "input_sha256": hidden.sha256,
         "size": list(hidden.areas.labels.shape[::-1]),
         "given": list(hidden.given),
-        "obfuscation": obfuscation._asdict(),
+        "obfuscation": {
+            "mode": obfuscation.mode,
+            "strength": None if obfuscation.mode == "fill" else obfuscation.strength,
+        },
         "faces": [_face(face) for face in hidden.areas.faces],
         "areas": _areas(hidden.areas.private, obfuscation),
         "versions": {

@@ -4,26 +4,25 @@ Nothing is passed on that is not sure. A picture without a face, or with a doubt
 output but a place on the review list; a mask that somebody gives for it is what passes it on.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from p3m_jax.anonymizing.doubts import doubts_about, refuse_what_is_no_mask
 from p3m_jax.anonymizing.record import make_record
 from p3m_jax.anonymizing.review import ReviewList
 from p3m_jax.collection.given import find_given, find_if_given, require_size
 from p3m_jax.collection.memory import picture_memory
-from p3m_jax.collection.pictures import Picture, read
+from p3m_jax.collection.pictures import Picture, digest, read
 from p3m_jax.collection.plan import Job
 from p3m_jax.errors import UserError
-from p3m_jax.faces.areas import NO_FACE, PrivateAreas, find_private_areas
+from p3m_jax.faces.areas import PrivateAreas, find_private_areas
 from p3m_jax.faces.finding import FaceFinder
 from p3m_jax.faces.obfuscation import Obfuscation, obfuscate
 from p3m_jax.files import write_text
-from p3m_jax.images import read_matte, write_image
-
-STILL_FOUND = "a face is still found after obfuscation; use a higher strength"
+from p3m_jax.images import ImageError, read_matte, write_image
 
 # Kinds of outputs; each is a folder.
 PICTURE, MATTE, FACEMASK = "blurred_image", "mask", "facemask"  # as P3M-10k calls them
@@ -41,6 +40,7 @@ class Hidden:
 
     Attributes:
       picture: the clear one.
+      sha256: of its file.
       areas: what is private in it.
       obfuscated: uint8 (H, W, 3).
       matte: uint8 (H, W), or None.
@@ -48,6 +48,7 @@ class Hidden:
     """
 
     picture: Picture
+    sha256: str
     areas: PrivateAreas
     obfuscated: np.ndarray
     matte: np.ndarray | None
@@ -67,6 +68,7 @@ class AnonymizingWork:
         is no face.
       no_face_is_fine: pictures in which no face is found are passed on as they are.
       quality: of JPEG and lossy WebP.
+      unchanged: gets the pictures that were passed on with nothing obfuscated.
     """
 
     finder: FaceFinder
@@ -77,6 +79,7 @@ class AnonymizingWork:
     no_face_is_fine: bool = False
     quality: int = 95
     done: str = "anonymized"
+    unchanged: list[Path] = field(default_factory=list)
 
     def given(self, job: Job) -> dict[str, Path]:
         """The matte, and the face mask if there is one."""
@@ -84,7 +87,13 @@ class AnonymizingWork:
         if self.mattes is not None:
             files["matte"] = find_given(self.mattes, job)
         mask = find_if_given(self.masks, job) if self.masks is not None else None
-        return files | ({"mask": mask} if mask is not None else {})
+        if mask is not None:
+            self.review.proposals.check(job, mask)
+            files["mask"] = mask
+        for name, file in files.items():
+            if file.samefile(job.source):
+                raise ImageError(f"{file}: is the picture itself; name the folder of {name}s.")
+        return files
 
     def memory(self, job: Job, pixels: int) -> int:
         """Bytes that a picture takes on its way."""
@@ -92,21 +101,26 @@ class AnonymizingWork:
 
     def load(self, job: Job, given: dict[str, Path]) -> Hidden:
         """The picture with its faces hidden; `NeedsReview` if that is not sure."""
-        picture = read(job.source)
+        picture, sha256 = read(job.source), digest(job.source)
         size = picture.pixels.shape[:2]
         maps = {name: read_matte(file) for name, file in given.items()}
         for name, values in maps.items():
             require_size(given[name], values.shape, size)
+        if "mask" in maps:
+            refuse_what_is_no_mask(given["mask"], maps["mask"])
         areas = find_private_areas(picture.pixels, **maps, finder=self.finder)
-        doubts = [d for d in areas.doubts if d != NO_FACE or not self.no_face_is_fine]
         obfuscated = obfuscate(picture.pixels, areas.private, self.obfuscation)
-        # What somebody has given a mask for has been looked at.
-        if "mask" not in maps and any(face.agreed for face in self.finder(obfuscated)):
-            doubts.append(STILL_FOUND)
+        doubts = doubts_about(
+            areas,
+            self.finder(obfuscated),
+            self.obfuscation,
+            mask_given="mask" in maps,
+            no_face_is_fine=self.no_face_is_fine,
+        )
         if doubts:
-            self.review.add(job, picture.pixels, areas.labels, doubts)
+            self.review.add(job, picture.pixels, areas.labels, areas.private, doubts, sha256)
             raise NeedsReview("; ".join(doubts))
-        return Hidden(picture, areas, obfuscated, maps.get("matte"), tuple(given))
+        return Hidden(picture, sha256, areas, obfuscated, maps.get("matte"), tuple(given))
 
     def compute(self, loaded: Hidden) -> Hidden:
         """Nothing is left to do."""
@@ -127,9 +141,14 @@ class AnonymizingWork:
             if kind != RECORD:
                 profile = hidden.picture.icc_profile if kind == PICTURE else None
                 write_image(file, values[kind], quality=self.quality, icc_profile=profile)
-        if RECORD in files:
-            written = {kind: file for kind, file in files.items() if kind != RECORD}
-            write_text(files[RECORD], make_record(job, hidden, self.obfuscation, written))
+        kind, file = next(iter(files.items()))
+        output = file.parents[len(job.outputs[kind].parts) - 1]
+        # Of all outputs, also where only some had to be made again.
+        written = {kind: output / path for kind, path in job.outputs.items() if kind != RECORD}
+        record = make_record(job, hidden, self.obfuscation, written)
+        write_text(output / job.outputs[RECORD], record)
+        if not hidden.areas.private.any():
+            self.unchanged.append(job.source)
         return list(hidden.picture.warnings), {
             "faces": len(set(np.unique(hidden.areas.labels)) - {0}),
             "size": list(mask.shape[::-1]),

@@ -11,7 +11,8 @@ from p3m_jax.errors import UserError
 
 # What commands write, each kind to a folder of its name in the output folder.
 MATTING_KINDS = ("alpha", "cutout", "foreground", "background", "composite")
-ANONYMIZED_KINDS = ("blurred_image", "mask", "facemask")  # as P3M-10k calls them
+# As P3M-10k calls them, and what their owner keeps.
+ANONYMIZED_KINDS = ("blurred_image", "mask", "facemask", "keep_private")
 FORMATS = ("png", "webp", "jpg")
 MANIFEST = "manifest.jsonl"
 

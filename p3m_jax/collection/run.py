@@ -196,7 +196,8 @@ class Run:
             wanted = {**digests, "settings": self._settings[kind]}
             if written == wanted:
                 continue
-            same = not written or all(written.get(name) == digests[name] for name in digests)
+            before = {name: value for name, value in (written or {}).items() if name != "settings"}
+            same = not written or before == digests
             if not same and not self._overwrite:
                 raise ImageError(
                     f"{job.source}: has changed since it was {self._work.done}, or what is given "

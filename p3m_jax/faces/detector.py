@@ -4,6 +4,7 @@ A `Detector` is any function that takes a picture and returns `Face`s; a user's 
 of `YuNet` wherever one is asked for.
 """
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -95,15 +96,20 @@ class YuNet:
         return self._networks.yunet
 
 
-class quiet_opencv:
+_LOG_LEVEL = threading.Lock()
+
+
+@contextlib.contextmanager
+def quiet_opencv():
     """OpenCV's notes about its engines, which nobody can act on, are not printed within."""
-
-    def __enter__(self):
-        self._level = cv2.utils.logging.getLogLevel()
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-
-    def __exit__(self, *error):
-        cv2.utils.logging.setLogLevel(self._level)
+    log = cv2.utils.logging
+    with _LOG_LEVEL:  # which is one for all threads
+        level = log.getLogLevel()
+        log.setLogLevel(log.LOG_LEVEL_ERROR)
+        try:
+            yield
+        finally:
+            log.setLogLevel(level)
 
 
 def _shrunk(picture: np.ndarray, size: int) -> np.ndarray:

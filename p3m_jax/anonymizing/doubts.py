@@ -1,0 +1,70 @@
+"""Why a picture is not passed on, after it was obfuscated."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from p3m_jax.errors import UserError
+from p3m_jax.faces.areas import MOSTLY_TRANSITION, NO_FACE, PrivateAreas
+from p3m_jax.faces.finding import LIKELY, FoundFace
+from p3m_jax.faces.obfuscation import Obfuscation
+
+STILL_FOUND = "a face is still found after obfuscation: raise --strength, or mend mask or matte"
+# Shares of a face that a mask covers: below, it does not mean this face; above, and filled with
+# black, there is nothing to be seen of it, whatever the networks make of its surroundings.
+_MEANT, _GONE = 0.1, 0.5
+_LARGEST_TRANSITION = 0.4  # share of what a mask says is face
+# A mask has two values and soft edges, a photograph many in between.
+_GREY, _LARGEST_GREY, _MOST_GREYS = (64, 192), 0.1, 32
+
+
+def doubts_about(
+    areas: PrivateAreas,
+    still: Sequence[FoundFace],
+    obfuscation: Obfuscation,
+    *,
+    mask_given: bool,
+    no_face_is_fine: bool,
+) -> list[str]:
+    """Reasons why somebody should look at an obfuscated picture.
+
+    A mask that somebody has given answers which faces there are, and whether what is found with a
+    low score is one. It does not answer whether the faces it covers are hidden: a weak strength or
+    a matte's transition area may leave them.
+
+    Args:
+      areas: what is private in the picture.
+      still: the faces that are found in the obfuscated one.
+      obfuscation: what was done.
+      mask_given: the areas come from a mask.
+      no_face_is_fine: that no face was found is no reason.
+    """
+    doubts = [doubt for doubt in areas.doubts if doubt != NO_FACE or not no_face_is_fine]
+    face, private = (np.count_nonzero(labels) for labels in (areas.labels, areas.private))
+    if mask_given and face and 1 - private / face > _LARGEST_TRANSITION:
+        doubts.append(MOSTLY_TRANSITION)
+    for found in still:
+        another = mask_given and (_share(found, areas.labels) < _MEANT or found.face.score < LIKELY)
+        filled = obfuscation.mode == "fill" and _share(found, areas.private) > _GONE
+        if found.agreed and not another and not filled:
+            return [*doubts, STILL_FOUND]
+    return doubts
+
+
+def refuse_what_is_no_mask(file: Path, mask: np.ndarray) -> None:
+    """`UserError` if a file that is given as a face mask, uint8 (H, W), is another picture."""
+    grey = mask[(mask >= _GREY[0]) & (mask < _GREY[1])]
+    if grey.size > _LARGEST_GREY * mask.size and len(np.unique(grey)) > _MOST_GREYS:
+        raise UserError(
+            f"{file}: is a picture with many greys rather than a face mask, which is white where "
+            "a face is and black elsewhere; name the folder of the masks."
+        )
+
+
+def _share(found: FoundFace, labels: np.ndarray) -> float:
+    """The share of a face that lies where labels (H, W) are not 0."""
+    inside = np.zeros(labels.shape, np.uint8)
+    cv2.fillPoly(inside, [np.rint(found.polygon).astype(np.int32)], 1)
+    return np.count_nonzero(labels[inside > 0]) / max(1, np.count_nonzero(inside))

@@ -1,0 +1,121 @@
+"""Proposed face masks: what was found, for somebody to look at, to correct, and to give back.
+
+A proposal is taken for what somebody has looked at as soon as its folder is given as masks. So it
+counts for the picture only that it was made for, and none is added to a folder that is given: the
+same command would pass it on, at its next start, unseen.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from p3m_jax.collection.pictures import digest
+from p3m_jax.collection.plan import Job
+from p3m_jax.errors import UserError
+from p3m_jax.images import read_matte, write_image
+
+_KNOWN = "proposals.jsonl"
+
+
+class StaleMask(UserError):
+    """A proposal that was made for another state of its picture."""
+
+
+class Proposals:
+    """The proposed masks in the folder of the review; from any thread.
+
+    `proposals.jsonl` gets a line for every mask before it is written: what it was made for.
+
+    Args:
+      folder: of the review; the masks are in `masks/`, in the tree and with the names of the
+        pictures.
+      given: the folder of masks that the user has given, or None.
+
+    Attributes:
+      folder: of the masks.
+      given: whether the user has given it.
+    """
+
+    def __init__(self, folder: Path, given: Path | None = None):
+        self.folder = folder / "masks"
+        self._list = folder / _KNOWN
+        self._lock = threading.Lock()
+        self._known = _read(self._list)
+        own, other = self.folder.resolve(), given.resolve() if given else None
+        self.given = other is not None and (own == other or other in own.parents)
+
+    def file(self, job: Job) -> Path:
+        """Where the proposal for a picture is or would be."""
+        return self.folder / f"{job.name}.png"
+
+    def add(self, job: Job, labels: np.ndarray, sha256: str) -> None:
+        """Proposes what was found, uint8 (H, W), in the picture whose file has this hash.
+
+        Where nothing was found all of the picture is proposed: to say that there is no face takes
+        somebody who looks. A mask that is there stays, as somebody may have corrected it, but for
+        one that nobody has touched since it was made for another state of the picture.
+        """
+        file, known = self.file(job), self._known.get(str(job.name))
+        if self.given:
+            return
+        if os.path.lexists(file):
+            stale = known is not None and known["input_sha256"] != sha256
+            if not stale or _content(file) != known["mask"]:
+                return
+        mask = np.where(labels > 0, np.uint8(255), np.uint8(0))
+        if not mask.any():
+            mask[:] = 255
+        self._note({"name": str(job.name), "input_sha256": sha256, "mask": _hash(mask)})
+        write_image(file, mask)
+
+    def check(self, job: Job, mask: Path) -> None:
+        """`StaleMask` if a mask that is given is a proposal for another state of the picture."""
+        known = self._known.get(str(job.name))
+        if known is None or mask.resolve() != self.file(job).resolve():
+            return
+        if known["input_sha256"] != digest(job.source):
+            raise StaleMask(
+                f"{mask}: was made for an earlier state of {job.source}; delete it, start without "
+                "--masks, and look again."
+            )
+
+    def _note(self, entry: dict[str, str]) -> None:
+        with self._lock:
+            self._known[entry["name"]] = entry
+            self._list.parent.mkdir(parents=True, exist_ok=True)
+            with self._list.open("ab", buffering=0) as file:
+                file.write(b"\n" * _is_cut(self._list) + json.dumps(entry).encode() + b"\n")
+
+
+def _read(file: Path) -> dict[str, dict[str, str]]:
+    entries = {}
+    with contextlib.suppress(FileNotFoundError):
+        for line in file.read_text("utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError, TypeError, KeyError):  # a killed run's last line
+                entry = json.loads(line)
+                entries[entry["name"]] = {"mask": entry["mask"], **entry}
+    return entries
+
+
+def _is_cut(file: Path) -> bool:
+    """Whether a killed run left the last line of a file unfinished."""
+    with file.open("rb") as content:
+        content.seek(max(file.stat().st_size - 1, 0))
+        return content.read(1) not in (b"", b"\n")
+
+
+def _content(file: Path) -> str | None:
+    """The hash of a mask's pixels; None if it is no mask any more."""
+    try:
+        return _hash(read_matte(file))
+    except (UserError, OSError):
+        return None
+
+
+def _hash(mask: np.ndarray) -> str:
+    return hashlib.sha256(repr(mask.shape).encode() + mask.tobytes()).hexdigest()

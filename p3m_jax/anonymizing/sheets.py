@@ -1,0 +1,60 @@
+"""Contact sheets: small pictures with the outlines of what was found, and why they wait."""
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from p3m_jax.collection.plan import shown
+
+COLUMNS, ROWS = 4, 4
+_CELL, _TEXT = 320, 58  # of a picture on a sheet, and of what stands below it, in pixels
+_WIDTH = _CELL - 8  # of a line
+_OUTLINE = (255, 0, 200)
+
+
+def cell(pixels: np.ndarray, labels: np.ndarray, name: str, reasons: str) -> Image.Image:
+    """A picture RGB uint8 (H, W, 3) with the outlines of `labels` (H, W), and what it is below."""
+    scale = min((_CELL - 4) / side for side in labels.shape)
+    size = [max(1, round(side * scale)) for side in labels.shape[::-1]]
+    small = cv2.resize(
+        pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    )
+    areas = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
+    for label in np.unique(areas[areas > 0]):
+        mask = (areas == label).astype(np.uint8)
+        outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(small, outlines, -1, _OUTLINE, 2)
+    made = Image.new("RGB", (_CELL, _CELL + _TEXT), "white")
+    made.paste(Image.fromarray(small), ((_CELL - size[0]) // 2, 0))
+    draw, font = ImageDraw.Draw(made), ImageFont.load_default(size=12)
+    for number, line in enumerate([_end(shown(name), font), *_lines(shown(reasons), font)]):
+        draw.text((4, _CELL + 2 + 18 * number), line, fill="black", font=font)
+    return made
+
+
+def sheet(cells: list[Image.Image]) -> np.ndarray:
+    """Up to 16 cells on one picture, uint8 (H, W, 3)."""
+    rows = -(-len(cells) // COLUMNS)
+    made = Image.new("RGB", (COLUMNS * _CELL, rows * (_CELL + _TEXT)), "white")
+    for number, one in enumerate(cells):
+        row, column = divmod(number, COLUMNS)
+        made.paste(one, (column * _CELL, row * (_CELL + _TEXT)))
+    return np.asarray(made)
+
+
+def _end(text: str, font) -> str:
+    """`text`, or as much of its end as is as wide as a cell: names of a folder differ there."""
+    start = next((n for n in range(len(text)) if font.getlength(text[n:]) <= _WIDTH), len(text))
+    return text[start:]
+
+
+def _lines(text: str, font) -> list[str]:
+    """`text` cut between words into lines of a cell's width; what two do not hold is left out."""
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}".lstrip()
+        if lines[-1] and font.getlength(longer) > _WIDTH:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines[:2]

