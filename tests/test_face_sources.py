@@ -21,7 +21,7 @@ from p3m_jax.data.layouts import DataSetError, folder_pair, training_set
 from p3m_jax.data.synthetic import write_synthetic_set
 from p3m_jax.faces import weights
 from p3m_jax.faces.finding import COVERED, FoundFace
-from p3m_jax.faces.mesh import Landmarks
+from p3m_jax.faces.mesh import POINTS, Landmarks
 from p3m_jax.images import read_matte, read_picture
 from p3m_jax.training.copy_paste import find_copy_paste
 from p3m_jax.training.errors import ConfigurationError, RunFolderError
@@ -151,8 +151,10 @@ def test_a_folder_with_masks(tmp_path):
 
 
 def found_face(left, top, side, *doubts):
-    square = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float32) * (side - 1) + (left, top)
-    return FoundFace(None, Landmarks(square, 1.0, 0.0), square, doubts)
+    """A square one, whose polygon to obfuscate is larger."""
+    corners = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float32)
+    points = np.resize(corners, (POINTS, 2)) * np.float32(side - 1) + np.float32((left, top))
+    return FoundFace(None, Landmarks(points, 1.0, 0.0), points[:4] * 1.1, doubts)
 
 
 def test_a_folder_without_masks(tmp_path, capsys):

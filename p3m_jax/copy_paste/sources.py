@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import numpy as np
 from tqdm import tqdm
 
 from p3m_jax.copy_paste.recipe import FaceSource
@@ -24,8 +23,8 @@ from p3m_jax.data.folders import (
 )
 from p3m_jax.data.layouts import DataSet
 from p3m_jax.data.synthetic import FACES_FOLDER
-from p3m_jax.faces.finding import FaceFinder, FoundFace
-from p3m_jax.faces.region import label_map
+from p3m_jax.faces.finding import FaceFinder
+from p3m_jax.faces.region import face_polygon, label_map
 from p3m_jax.images import open_picture, orientation, picture_size, read_picture, write_image
 from p3m_jax.input.derived import Cache
 
@@ -81,7 +80,9 @@ def folder_faces(
         _require_pipeline_reads(picture.picture)
         values = read_picture(picture.picture)
         faces = [face for face in find(values) if not face.doubts]
-        polygons = [max(faces, key=_area).polygon] if faces else []
+        # What hides a face is rather too wide, what shows one too narrow: no background, no margin.
+        outlines = [face_polygon(face.landmarks, margin=0) for face in faces]
+        polygons = [max(outlines, key=cv2.contourArea)] if faces else []
         write_image(paths[0], label_map(polygons, values.shape[:2]))
         return {"empty": not faces}
 
@@ -202,7 +203,3 @@ def _without_empty(
     if empty:
         print(f"{folder}: left out for having {why}: {name_some(empty)}.")
     return faces
-
-
-def _area(face: FoundFace) -> float:
-    return cv2.contourArea(np.asarray(face.polygon, np.float32))

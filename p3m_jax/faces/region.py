@@ -22,13 +22,13 @@ LARGEST_LABEL, SMALLEST_LABEL = 255, FACE_ABOVE + 1
 _MARGIN = 0.06
 
 
-def face_polygon(landmarks: Landmarks) -> np.ndarray:
+def face_polygon(landmarks: Landmarks, margin: float = _MARGIN) -> np.ndarray:
     """The private area as a convex polygon, float32 (N, 2), (x, y) in pixels of the picture.
 
-    The hull of the jaw line and the upper edge of the brows, a little widened (spec: P3M-10k's
-    published pictures; the landmark model and the exact outline are not published).
+    The hull of the jaw line and the upper edge of the brows (spec: P3M-10k's published pictures;
+    the landmark model and the exact outline are not published), widened by `margin`, a share.
     """
-    return _widened(cv2.convexHull(landmarks.points[list(JAW + BROWS)])[:, 0])
+    return _widened(cv2.convexHull(landmarks.points[list(JAW + BROWS)])[:, 0], margin)
 
 
 def box_polygon(face: Face) -> np.ndarray:
@@ -38,9 +38,9 @@ def box_polygon(face: Face) -> np.ndarray:
     return _widened(np.array(corners, np.float32) + np.float32((left, top)))
 
 
-def _widened(polygon: np.ndarray) -> np.ndarray:
+def _widened(polygon: np.ndarray, margin: float = _MARGIN) -> np.ndarray:
     middle = (polygon.min(0) + polygon.max(0)) / 2
-    return ((polygon - middle) * (1 + _MARGIN) + middle).astype(np.float32)
+    return ((polygon - middle) * (1 + margin) + middle).astype(np.float32)
 
 
 def label_map(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
