@@ -32,7 +32,9 @@ from p3m_jax.input.obfuscate import obfuscate, pasted
 
 tf = host_tensorflow()
 
-REACH = 1.5  # side of the square that is cut out, in the longer side of the mask's box
+# Side of the square that is cut out, in the longer side of the mask's box: only what lies in the
+# mask is pasted, and averaging mixes in what lies beside it.
+REACH = 1.1
 _OPAQUE = 255  # of a trimap
 
 
@@ -96,11 +98,14 @@ def copy_a_face(
     return tf.cond(draws.paste & tf.reduce_any(target_mask), with_face, lambda: dict(sample))
 
 
-def read_face(picture, mask, *, obfuscated=False, obfuscation: Obfuscation | None = None) -> Face:
+def read_face(
+    picture, mask, *, reach: float = REACH, obfuscated=False, obfuscation: Obfuscation | None = None
+) -> Face:
     """A square around the face of a source, cut at the picture's edges.
 
     Args:
       picture, mask: names of files, string ().
+      reach: side of the square, in the longer side of the mask's box.
       obfuscated: bool (), whether the mask's areas are obfuscated first, as `obfuscation` says: no
         clear face of a training picture comes back where these are hidden.
     """
@@ -109,10 +114,11 @@ def read_face(picture, mask, *, obfuscated=False, obfuscation: Obfuscation | Non
     size = tf.shape(labels)[:2]
     face = largest_face(labels[..., 0])
     left_top, sides = box(face)
-    reach = REACH / 2 * tf.reduce_max(sides)
+    reach *= tf.reduce_max(sides) / 2
     first = tf.cast(tf.maximum(left_top + sides / 2 - reach, 0), tf.int32)
     last = tf.cast(tf.math.ceil(left_top + sides / 2 + reach), tf.int32)
-    (left, top), (right, bottom) = tf.unstack(first), tf.unstack(tf.minimum(last, size[::-1]))
+    (left, top), (right, bottom) = tf.unstack(first), tf.unstack(last)
+    bottom, right = tf.minimum(bottom, size[0]), tf.minimum(right, size[1])
     with tf.control_dependencies([assert_size(contents, size, [picture, mask])]):
         window = decode_window(contents, top, left, bottom - top, right - left)
     if obfuscation is not None:
@@ -165,19 +171,22 @@ def _warped(face: Face, matrix, corner, size):
 
     The window of `size` (h, w) has its first pixel in the row and column `corner`.
     """
+    height, width = tf.unstack(tf.shape(face.mask))
+    sides = tf.cast([width, height], tf.float32)
+    smaller = tf.maximum(tf.round(sides * tf.minimum(scales(matrix), 1.0)), 1.0)
+    matrix = matrix * (smaller / sides)[:, None]
+    width, height = tf.unstack(tf.cast(smaller, tf.int32))
     opaque = 255 * tf.cast(face.mask[..., None], tf.uint8)
-    source = tf.concat([face.picture, opaque], -1)
-    sides = tf.shape(source)[1::-1]
-    smaller = tf.cast(sides, tf.float32) * tf.minimum(scales(matrix), 1.0)
-    smaller = tf.maximum(tf.cast(tf.round(smaller), tf.int32), 1)
-    source = tf.image.resize(source, smaller[::-1], method="area")
-    matrix = matrix * tf.cast(smaller / sides, tf.float32)[:, None]
+    source = [
+        tf.image.resize(values, [height, width], method="area") for values in (face.picture, opaque)
+    ]
     # TensorFlow counts pixels from centres at whole numbers, and from the window's corner.
-    center = tf.cast(tf.stack(corner[::-1]), tf.float32) + 0.5
+    top, left = corner
+    center = tf.cast([left, top], tf.float32) + 0.5
     offset = tf.linalg.matvec(matrix[:, :2], center) + matrix[:, 2] - 0.5
     rows = tf.concat([matrix[:, :2], offset[:, None]], 1)
     warped = tf.raw_ops.ImageProjectiveTransformV3(
-        images=source[None],
+        images=tf.concat(source, -1)[None],
         transforms=tf.concat([tf.reshape(rows, [1, 6]), tf.zeros([1, 2])], 1),
         output_shape=tf.stack(size),
         fill_value=0.0,

@@ -154,14 +154,15 @@ def load_sample(
             return images
         return obfuscate(images, of_labels(labels), obfuscation, whole=labels)
 
-    def cut_target(labels):
+    def target_mask(labels):
         labels = tf.cond(  # labels are names: nothing lies between two of them
             enlarging,
             lambda: tf.image.resize(labels, size, method="nearest"),
             lambda: labels,
         )
         face = geometry.largest_face(cut(labels)[..., 0])
-        return 255 * tf.cast(face[..., None], tf.uint8)
+        face = 255 * tf.cast(face[..., None], tf.uint8)
+        return augment.two_valued(augment.finish(face, output_size, draws.flip))
 
     roles = [role for role in _PICTURES if role in files]
     if obfuscation is not None:
@@ -175,17 +176,17 @@ def load_sample(
             lambda: tf.zeros([side, side, 1], tf.uint8),
             lambda: cut(augment.resize(decode_matte(read(files["facemask"])), size)),
         )
-    if target is not None:
-        by = files["private" if obfuscation is not None else "facemask"]
-        cuts["target"] = tf.cond(
-            target & (by != ""),
-            lambda: cut_target(labels if obfuscation is not None else decode_matte(read(by))),
-            lambda: tf.zeros([side, side, 1], tf.uint8),
-        )
     sample = {role: augment.finish(image, output_size, draws.flip) for role, image in cuts.items()}
     sample["trimap"] = augment.three_valued(sample["trimap"])
-    for role in sample.keys() & {"facemask", "target"}:
-        sample[role] = augment.two_valued(sample[role])
+    if "facemask" in sample:
+        sample["facemask"] = augment.two_valued(sample["facemask"])
+    if target is not None:
+        by = files["private" if obfuscation is not None else "facemask"]
+        sample["target"] = tf.cond(
+            target & (by != ""),
+            lambda: target_mask(labels if obfuscation is not None else decode_matte(read(by))),
+            lambda: tf.zeros([output_size, output_size, 1], tf.uint8),
+        )
     return sample
 
 
