@@ -3,8 +3,9 @@
     python benchmarks/input_pipeline.py --data P3M-10k --foreground-cache CACHE
     python benchmarks/input_pipeline.py --synthetic        # no data set at hand
 
-Each way is measured as the files are, and with faces blurred on the way (the set's face masks say
-where; `--rounds` alternates the two, so that a drifting machine does not favour one).
+Each way is measured as the files are, with faces blurred on the way (the set's face masks say
+where), and with faces pasted onto half of the pictures (P3M-ICP; those of `--faces` and `--masks`,
+else the set's own). `--rounds` alternates them, so that a drifting machine does not favour one.
 
 It reads the files epoch after epoch, so a handful of pictures is enough to time it (they then come
 from the page cache; a disk must deliver about 2 MB per sample on top). Times are processor time per
@@ -20,6 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from p3m_jax.copy_paste.recipe import CopyPaste
+from p3m_jax.copy_paste.sources import folder_faces, training_set_faces
 from p3m_jax.data.layouts import training_set
 from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.input import augment, host_tensorflow
@@ -33,15 +36,15 @@ BATCH = 8  # of the published recipe
 OUTPUT = 512
 
 
-def whole_pipeline(dataset, roles, samples: int, workers, obfuscation=None) -> tuple[float, float]:
+def whole_pipeline(dataset, roles, samples: int, workers, **options) -> tuple[float, float]:
     """(seconds of wall time, seconds of processor time) per sample, after a first batch."""
     batches = training_batches(
         dataset,
         batch_size=BATCH,
         seed=0,
         composition="foreground" in roles,
-        obfuscation=obfuscation,
         workers=workers,
+        **options,
     )
     return _per_item(batches, max(samples // BATCH, 2), each=BATCH)
 
@@ -117,21 +120,27 @@ def _per_item(iterator, count: int, each: int = 1) -> tuple[float, float]:
     return (time.perf_counter() - wall) / items, (time.process_time() - processor) / items
 
 
-def cost_of_obfuscation(dataset, roles, samples: int, rounds: int) -> dict:
-    """Processor time per sample as the files are and with blurred faces, alternating; the ratio."""
-    times = {None: [], Obfuscation(): []}
+def cost_of_faces(dataset, roles, samples: int, rounds: int, faces) -> dict:
+    """Processor time per sample by what is done to faces, alternating; ratios to the plain way."""
+    ways = {
+        "plain": {},
+        "blurred": {"obfuscation": Obfuscation()},
+        "pasted": {"copy_paste": CopyPaste(faces)},
+    }
+    times = {way: [] for way in ways}
     for _ in range(rounds):
-        for obfuscation, found in times.items():
-            found.append(whole_pipeline(dataset, roles, samples, 1, obfuscation)[1])
-    plain, blurred = times.values()
+        for way, options in ways.items():
+            times[way].append(whole_pipeline(dataset, roles, samples, 1, **options)[1])
     return {
-        "plain_core_seconds_per_sample": statistics.median(plain),
-        "blurred_core_seconds_per_sample": statistics.median(blurred),
-        "ratio": statistics.median(b / p for p, b in zip(plain, blurred, strict=True)),
+        way: {
+            "core_seconds_per_sample": statistics.median(found),
+            "ratio": statistics.median(t / p for p, t in zip(times["plain"], found, strict=True)),
+        }
+        for way, found in times.items()
     }
 
 
-def measure(dataset, *, samples: int, repeats: int, workers, rounds: int) -> dict:
+def measure(dataset, faces, *, samples: int, repeats: int, workers, rounds: int) -> dict:
     """All figures, times in seconds."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     figures = {"cores": available, "pictures": len(dataset.examples), "samples": samples}
@@ -147,7 +156,7 @@ def measure(dataset, *, samples: int, repeats: int, workers, rounds: int) -> dic
             "core_seconds_per_sample": processor,
             "pictures_per_second_and_core": 1 / processor,
             "decoding_share": decoding / processor,
-            "obfuscation": cost_of_obfuscation(dataset, roles, samples, rounds),
+            "faces": cost_of_faces(dataset, roles, samples, rounds, faces),
         }
     figures["stages"] = stages(dataset, repeats)
     return figures
@@ -161,10 +170,8 @@ def table(figures: dict, steps_per_second: list[float]) -> str:
             lines.append(f"{name}: not measured, the data set lacks foregrounds (p3m estimate)")
             continue
         found = figures[name]
-        cost, faces = found["core_seconds_per_sample"], found["obfuscation"]
-        plain, blurred = (
-            1 / faces[f"{way}_core_seconds_per_sample"] for way in ("plain", "blurred")
-        )
+        cost, faces = found["core_seconds_per_sample"], found["faces"]
+        rates = {way: 1 / times["core_seconds_per_sample"] for way, times in faces.items()}
         lines += [
             f"{name}: {found['pictures_per_second']:.1f} pictures/s on all cores, "
             f"{found['pictures_per_second_and_core']:.1f} per core ({1e3 * cost:.1f} ms), "
@@ -173,8 +180,11 @@ def table(figures: dict, steps_per_second: list[float]) -> str:
             + ", ".join(
                 f"{BATCH * cost * rate:.1f} at {rate:g} steps/s" for rate in steps_per_second
             ),
-            f"  with blurred faces {blurred:.1f} pictures/s per core, without {plain:.1f}: "
-            f"{faces['ratio']:.2f} times the processor time",
+            *(
+                f"  with {way} faces {rates[way]:.1f} pictures/s per core, without "
+                f"{rates['plain']:.1f}: {faces[way]['ratio']:.2f} times the processor time"
+                for way in ("blurred", "pasted")
+            ),
         ]
     lines += ["", "stage (one of each, processor time)"]
     lines += [f"  {name:32} {1e3 * value:6.2f} ms" for name, value in figures["stages"].items()]
@@ -190,9 +200,11 @@ def main() -> None:
         "--synthetic", action="store_true", help="8 synthetic 1080 x 1620 portraits"
     )
     parser.add_argument("--foreground-cache", type=Path, help="made by `p3m estimate`")
+    parser.add_argument("--faces", type=Path, help="folder of faces to paste")
+    parser.add_argument("--masks", type=Path, help="their face masks")
     parser.add_argument("--samples", type=int, default=64, help="per measurement")
     parser.add_argument("--repeats", type=int, default=9, help="of each stage")
-    parser.add_argument("--rounds", type=int, default=3, help="with and without obfuscation")
+    parser.add_argument("--rounds", type=int, default=3, help="of what is done to faces")
     parser.add_argument("--workers", type=int, help="threads (default: what tf.data chooses)")
     parser.add_argument("--steps-per-second", type=float, nargs="+", default=[1.0, 2.0, 5.0])
     parser.add_argument("--json", type=Path, help="also write the figures here")
@@ -207,8 +219,13 @@ def main() -> None:
             )
         dataset = training_set(args.data, foreground_cache=args.foreground_cache)
         dataset = with_private_areas(dataset, Path(folder) / "areas", leave_out=True)
+        if args.faces:
+            faces = folder_faces(args.faces, masks=args.masks, cache=Path(folder) / "masks")
+        else:
+            faces = training_set_faces(dataset, obfuscated=False)
         figures = measure(
             dataset,
+            faces,
             samples=args.samples,
             repeats=args.repeats,
             workers=args.workers,

@@ -44,7 +44,24 @@ def recipe(network: str) -> ConfigDict:
     config.data.crop_sizes = (512, 768, 1024)
     config.data.output_size = 512
     config.data.validation_pictures = 100  # held out of the training set for model selection
-    config.data.synthetic = ConfigDict({"train": 64, "test": 8, "height": 384, "width": 384})
+    config.data.synthetic = ConfigDict(
+        {"train": 64, "test": 8, "faces": 16, "height": 384, "width": 384}
+    )
+
+    # P3M-CP: public faces are pasted onto those of training pictures, see p3m_jax/copy_paste.
+    config.copy_paste = ConfigDict()
+    config.copy_paste.level = "none"  # or image (P3M-ICP)
+    config.copy_paste.probability = 0.5  # that a picture gets a face
+    config.copy_paste.variant = "augment"  # or vanilla (no augmentation), fill (resize to fill)
+    config.copy_paste.rotation = 30.0  # degrees, to either side
+    config.copy_paste.scale = (0.8, 1.2)  # in width and height by themselves
+    config.copy_paste.flip = 0.5
+    # Faces: a folder of pictures, with or without one of face masks; CelebAMask-HQ's folder; or
+    # other pictures of the training set. Empty: the faces that come with the synthetic portraits.
+    config.copy_paste.sources = ""
+    config.copy_paste.source_masks = ""
+    config.copy_paste.source_kind = "folder"  # or celebamask_hq, training_set
+    config.copy_paste.source_cache = ""  # masks made from them; empty: in the run's folder
 
     config.loss = ConfigDict()
     config.loss.composition = True  # needs a foreground and a background for every picture
@@ -89,7 +106,9 @@ def smoke(network: str) -> ConfigDict:
     config.steps = 12
     config.data.crop_sizes = (96, 128)
     config.data.output_size = 64
-    config.data.synthetic = ConfigDict({"train": 12, "test": 2, "height": 192, "width": 192})
+    config.data.synthetic = ConfigDict(
+        {"train": 12, "test": 2, "faces": 8, "height": 192, "width": 192}
+    )
     config.log_every = 1
     config.checkpoint_every = 4
     config.validate_every = 6
@@ -128,6 +147,12 @@ def protocol(config: ConfigDict, name: str) -> ConfigDict:
     config.data.obfuscation = "blur" if train == "B" else "none"
     config.final_test_sets = ("P3M-500-P",)
     config.test_faces = "blurred" if test == "B" else "normal"
+    return config
+
+
+def image_copy_paste(config: ConfigDict) -> ConfigDict:
+    """`config` with P3M-ICP: copy and paste at image level."""
+    config.copy_paste.level = "image"
     return config
 
 

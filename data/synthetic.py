@@ -2,8 +2,9 @@
 
 The folder has the form of the archive of 2024: faces are obfuscated in the training set and in
 P3M-500-P, P3M-500-NP shows faces or people from behind. Since nobody's privacy is at stake, the
-same portraits stand there with ordinary faces, too (`original_image`, `fg`). The pictures show that
-a program works; a number measured on them says nothing about portraits.
+same portraits stand there with ordinary faces, too (`original_image`, `fg`). `faces/{image,mask}`
+are a few more people in the part of the public ones whose faces P3M-CP copies. The pictures show
+that a program works; a number measured on them says nothing about portraits.
 """
 
 import json
@@ -24,23 +25,37 @@ from p3m_jax.images import write_image
 from p3m_jax.trimap import trimap_from_matte
 
 # Counts up whenever the same settings give other pixels than before.
-GENERATOR = 2
+GENERATOR = 3
+
+FACES_FOLDER = Path("faces")
 
 # The parts of the set: a number that goes into the seed, and the folder.
 _PARTS = {
     "train": (0, Path("train")),
     "P3M-500-P": (1, Path("validation/P3M-500-P")),
     "P3M-500-NP": (2, Path("validation/P3M-500-NP")),
+    "faces": (3, FACES_FOLDER),
 }
-_JPEG = ("blurred_image", "original_image", "bg")
+_PUBLIC_FACES = {"picture": "image", "facemask": "mask"}
+_FACES_SIZE = (256, 256)  # whatever the portraits' size is
+_JPEG = ("blurred_image", "original_image", "bg", "image")
 SIDES = (32, 4096)  # pixels; of larger ones a single portrait would fill the memory
 _BEHIND = 4  # every fourth person of P3M-500-NP is seen from behind
 
 
 def write_synthetic_set(
-    root, *, train: int = 64, test: int = 8, size=(384, 288), seed: int = 0, progress: bool = True
+    root,
+    *,
+    train: int = 64,
+    test: int = 8,
+    faces: int = 8,
+    size=(384, 288),
+    seed: int = 0,
+    progress: bool = True,
 ) -> Path:
     """Writes `train` training pictures and `test` of each test set under `root`; returns `root`.
+
+    `faces` is the number of public faces with masks.
 
     `size` is (height, width) in pixels. A picture depends on the seed, its set and its number, not
     on the counts. Every file is written whole or not at all, and a killed run is resumed by calling
@@ -55,22 +70,23 @@ def write_synthetic_set(
             f"{root}: cannot draw pictures of {height} x {width}; choose sides of {SIDES[0]} to "
             f"{SIDES[1]} pixels."
         )
-    if train < 1 or test < 0 or seed < 0:
+    if train < 1 or test < 0 or faces < 0 or seed < 0:
         raise DataSetError(
-            f"{root}: cannot write {train} + {test} pictures with seed {seed}; choose at least one "
-            "training picture and nothing below zero."
+            f"{root}: cannot write {train} + {test} + {faces} pictures with seed {seed}; choose at "
+            "least one training picture and nothing below zero."
         )
     settings = {
         "generator": GENERATOR,
         "seed": int(seed),
         "train": int(train),
         "test": int(test),
+        "faces": int(faces),
         "size": [height, width],
     }
     mark, unfinished = root / SYNTHETIC_MARK, root / UNFINISHED_MARK
     _claim(root, settings)
-    jobs = [("train", number) for number in range(train)]
-    jobs += [(part, number) for part in list(_PARTS)[1:] for number in range(test)]
+    counts = {"train": train, "P3M-500-P": test, "P3M-500-NP": test, "faces": faces}
+    jobs = [(part, number) for part, count in counts.items() for number in range(count)]
     for part, number in tqdm(
         jobs, desc="Drawing synthetic portraits", unit="picture", disable=not progress
     ):
@@ -85,6 +101,8 @@ def example_files(
 ) -> dict[str, np.ndarray]:
     """The files of one example by folder (see `layouts.folder_names`), uint8 arrays of `size`."""
     code, _ = _PARTS[part]
+    if part == "faces":
+        return _files(draw_portrait((seed, code, number), _FACES_SIZE), _PUBLIC_FACES)
     behind = part == "P3M-500-NP" and number % _BEHIND == _BEHIND - 1
     normal = draw_portrait((seed, code, number), size, behind=behind)
     files = _files(normal, folder_names(part, "normal"))
@@ -108,7 +126,7 @@ def _files(portrait: Portrait, folders: dict[str, str]) -> dict[str, np.ndarray]
 def _write_example(root: Path, part: str, number: int, size, seed: int) -> None:
     stem = f"synthetic_{number:05d}"
     base = root / _PARTS[part][1]
-    folders = {*folder_names(part, "blurred").values(), *folder_names(part, "normal").values()}
+    folders = _folders(part)
     paths = {
         folder: base / folder / f"{stem}.{'jpg' if folder in _JPEG else 'png'}"
         for folder in folders
@@ -119,6 +137,12 @@ def _write_example(root: Path, part: str, number: int, size, seed: int) -> None:
     for folder, values in example_files(part, number, size, seed).items():
         if not paths[folder].is_file():
             write_image(paths[folder], values)
+
+
+def _folders(part: str) -> set[str]:
+    if part == "faces":
+        return set(_PUBLIC_FACES.values())
+    return {*folder_names(part, "blurred").values(), *folder_names(part, "normal").values()}
 
 
 def _claim(root: Path, settings: dict) -> None:

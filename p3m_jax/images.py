@@ -93,12 +93,13 @@ def _decode(image: Image.Image, path) -> Image.Image:
 def picture_size(path) -> tuple[int, int]:
     """(height, width) of a picture the right way up, from its header alone."""
     with open_picture(path) as image:
-        rotated = _orientation(image, path) >= 5  # EXIF orientations 5 to 8 swap the axes
+        rotated = orientation(image, path) >= 5  # EXIF orientations 5 to 8 swap the axes
         width, height = image.size
     return (width, height) if rotated else (height, width)
 
 
-def _orientation(image: Image.Image, path) -> int:
+def orientation(image: Image.Image, path) -> int:
+    """The EXIF orientation of an image, 1 where it is upright or does not say."""
     # Pillow would decode a whole PNG to look for EXIF that it has not announced.
     if image.format == "PNG" and "exif" not in image.info:
         return 1

@@ -50,7 +50,8 @@ def test_layout_is_the_newer_archive(root):
             matte = read_matte(example.matte)
             np.testing.assert_array_equal(read_matte(example.trimap), trimap_from_matte(matte, 25))
     settings = json.loads((root / "SYNTHETIC.json").read_text())
-    assert settings == {"generator": 2, "seed": 3, "train": 6, "test": 4, "size": [192, 144]}
+    counts = {"train": 6, "test": 4, "faces": 8}
+    assert settings == {"generator": 3, "seed": 3, **counts, "size": [192, 144]}
     assert not [path for path in root.rglob("*") if path.name.startswith(".")]
 
 

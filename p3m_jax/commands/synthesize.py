@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--test", type=at_least(0), default=8, metavar="N", help="pictures per test set"
     )
+    parser.add_argument(
+        "--faces", type=at_least(0), default=8, metavar="N", help="public faces to copy (P3M-CP)"
+    )
     parser.add_argument("--size", type=_size, default=(384, 288), metavar="HxW", help="in pixels")
     parser.add_argument("--seed", type=at_least(0), default=0, metavar="S")
 
@@ -33,7 +36,12 @@ def run(args: argparse.Namespace) -> int:
     from p3m_jax.data.synthetic import write_synthetic_set
 
     root = write_synthetic_set(
-        args.output, train=args.train, test=args.test, size=args.size, seed=args.seed
+        args.output,
+        train=args.train,
+        test=args.test,
+        faces=args.faces,
+        size=args.size,
+        seed=args.seed,
     )
     print(f"{root}: {args.train} training pictures and {args.test} of each test set.")
     return 0

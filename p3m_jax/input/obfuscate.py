@@ -61,10 +61,10 @@ def _hide_one(images, area, whole, obfuscation):
     windows = {role: hidden(role) for role in images if role != "foreground"}
     if "foreground" in images:
         windows["foreground"] = tf.where(inside, windows["picture"], window("foreground"))
-    return {role: _pasted(image, windows[role], extents) for role, image in images.items()}
+    return {role: pasted(image, windows[role], extents) for role, image in images.items()}
 
 
-def _pasted(image, window, extents):
+def pasted(image, window, extents):
     """The image with another window; copying rows is much faster than choosing pixels."""
     (top, bottom), (left, right) = extents
     rows = image[top:bottom]

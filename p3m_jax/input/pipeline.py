@@ -10,6 +10,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from p3m_jax.copy_paste import geometry
+from p3m_jax.copy_paste.image import copy_a_face, source_files
+from p3m_jax.copy_paste.recipe import CopyPaste, FaceSource
 from p3m_jax.data.layouts import DataSet, DataSetError, Example
 from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.images import read_matte, read_picture
@@ -35,6 +38,7 @@ def training_batches(
     composition: bool = True,
     facemasks: bool = False,
     obfuscation: Obfuscation | None = None,
+    copy_paste: CopyPaste | None = None,
     shard: tuple[int, int] = (0, 1),
     workers: int | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
@@ -46,6 +50,9 @@ def training_batches(
     With an `obfuscation` the private areas of the examples (see `p3m_jax.input.private`) are
     obfuscated at the pictures' own resolution, before anything is resized, and the foreground takes
     the picture's pixels there: where the person is opaque, it is the picture.
+    With `copy_paste` faces of its sources are pasted over those of some pictures, and their
+    foregrounds, see `p3m_jax.copy_paste.image`; all else is what it is without. It needs the
+    examples' face masks, or with an `obfuscation` their private areas.
     `shard` (index, count) makes B = `batch_size` / count: one process's slice of the batch of all.
     `workers` is the number of threads, as many as are useful if None.
 
@@ -58,21 +65,32 @@ def training_batches(
     roles = ["picture"] + ["foreground", "background"] * composition
     files = {
         role: tf.constant([str(getattr(e, role) or "") for e in dataset.examples])
-        for role in [*roles, "matte"] + ["facemask"] * facemasks + ["private"] * bool(obfuscation)
+        for role in [*roles, "matte", "facemask"] + ["private"] * bool(obfuscation)
     }
+    if not facemasks and (copy_paste is None or obfuscation):
+        del files["facemask"]
+    faces = source_files(copy_paste, dataset.examples) if copy_paste else {}
 
     @tf.autograph.experimental.do_not_convert
     def sample(position):  # counts this process's samples
         step, place = position // local, position % local
         number = step * batch_size + index * local + place
         example = example_at(number, len(dataset.examples), seed)
-        return load_sample(
+        pasting = geometry.draw(seed, number, copy_paste) if copy_paste else None
+        loaded = load_sample(
             {role: names[example] for role, names in files.items()},
             augment.draw(seed, number, crop_sizes),
             crop_sizes=crop_sizes,
             output_size=output_size,
             obfuscation=obfuscation,
+            target=pasting.paste if copy_paste else None,
         )
+        if not facemasks:
+            loaded.pop("facemask", None)
+        if not copy_paste:
+            return loaded
+        source = geometry.source_at(step, index * local + place, len(copy_paste.sources), seed)
+        return copy_a_face(loaded, faces, source, example, pasting, copy_paste, obfuscation)
 
     parallel = tf.data.AUTOTUNE if workers is None else workers
     batches = (
@@ -82,7 +100,7 @@ def training_batches(
         .prefetch(2)
         .with_options(_options(workers))
     )
-    return _iterate(batches, dataset, start_step, batch_size, seed)
+    return _iterate(batches, dataset, start_step, batch_size, seed, copy_paste)
 
 
 def example_at(number, count: int, seed: int):
@@ -95,12 +113,15 @@ def example_at(number, count: int, seed: int):
     return tf.random.experimental.index_shuffle(number % count, seeds, last)
 
 
-def load_sample(files, draws: augment.Draws, *, crop_sizes, output_size: int, obfuscation=None):
+def load_sample(
+    files, draws: augment.Draws, *, crop_sizes, output_size: int, obfuscation=None, target=None
+):
     """One sample, a dict of uint8 tensors as in `training_batches` without the batch.
 
     `files` maps picture, matte and perhaps foreground, background, facemask and private to file
     names (scalar strings); they all get the same crop and flip. With an `obfuscation` there must be
-    a private one.
+    a private one. With a `target`, bool (), there is also a "target" (S, S, 1) in {0, 255}: where
+    `target` is true the largest face in the crop by the private one, else by the face mask.
     """
     matte = decode_matte(tf.io.read_file(files["matte"]))
     original = tf.shape(matte)[:2]
@@ -131,10 +152,21 @@ def load_sample(files, draws: augment.Draws, *, crop_sizes, output_size: int, ob
     def hide(images, of_labels):
         if obfuscation is None:
             return images
-        labels = decode_matte(read(files["private"]))
         return obfuscate(images, of_labels(labels), obfuscation, whole=labels)
 
+    def target_mask(labels):
+        labels = tf.cond(  # labels are names: nothing lies between two of them
+            enlarging,
+            lambda: tf.image.resize(labels, size, method="nearest"),
+            lambda: labels,
+        )
+        face = geometry.largest_face(cut(labels)[..., 0])
+        face = 255 * tf.cast(face[..., None], tf.uint8)
+        return augment.two_valued(augment.finish(face, output_size, draws.flip))
+
     roles = [role for role in _PICTURES if role in files]
+    if obfuscation is not None:
+        labels = decode_matte(read(files["private"]))
     cuts = tf.cond(enlarging, cut_enlarged, cut_pictures)
     cuts["matte"] = cut(matte)
     cuts["trimap"] = unpack(dilated, window.top, window.left, side, side)
@@ -148,6 +180,13 @@ def load_sample(files, draws: augment.Draws, *, crop_sizes, output_size: int, ob
     sample["trimap"] = augment.three_valued(sample["trimap"])
     if "facemask" in sample:
         sample["facemask"] = augment.two_valued(sample["facemask"])
+    if target is not None:
+        by = files["private" if obfuscation is not None else "facemask"]
+        sample["target"] = tf.cond(
+            target & (by != ""),
+            lambda: target_mask(labels if obfuscation is not None else decode_matte(read(by))),
+            lambda: tf.zeros([output_size, output_size, 1], tf.uint8),
+        )
     return sample
 
 
@@ -185,7 +224,7 @@ def _options(workers):
     return options
 
 
-def _iterate(batches, dataset, step, batch_size, seed):
+def _iterate(batches, dataset, step, batch_size, seed, copy_paste):
     iterator = batches.as_numpy_iterator()
     while True:
         try:
@@ -194,6 +233,8 @@ def _iterate(batches, dataset, step, batch_size, seed):
             for i in range(batch_size):
                 number = step * batch_size + i
                 _diagnose(dataset.examples[int(example_at(number, len(dataset.examples), seed))])
+                if copy_paste:
+                    _diagnose_source(copy_paste.sources, step, i, seed)
             raise DataSetError(f"{dataset.root}: step {step} failed: {error.message}") from error
         yield batch
         step += 1
@@ -211,4 +252,16 @@ def _diagnose(example: Example) -> None:
             raise DataSetError(
                 f"{file}: is {found[1]} x {found[0]} pixels, its matte {size[1]} x {size[0]}; "
                 f"all files of {example.stem} must have one size."
+            )
+
+
+def _diagnose_source(sources: tuple[FaceSource, ...], step: int, place: int, seed: int) -> None:
+    """As `_diagnose`, for the faces that a sample may have copied."""
+    first = int(geometry.source_at(step, place, len(sources), seed))
+    for source in (sources[first], sources[(first + 1) % len(sources)]):
+        size, of_mask = read_picture(source.picture).shape[:2], read_matte(source.mask).shape
+        if size != of_mask:
+            raise DataSetError(
+                f"{source.mask}: is {of_mask[1]} x {of_mask[0]} pixels, its picture {size[1]} x "
+                f"{size[0]}; replace the wrong one."
             )

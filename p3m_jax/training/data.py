@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
+from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.data.check import check
 from p3m_jax.data.folders import list_folder
 from p3m_jax.data.layouts import (
@@ -25,6 +26,7 @@ from p3m_jax.data.synthetic import write_synthetic_set
 from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.files import write_text
 from p3m_jax.input.private import read_obfuscated, with_private_areas
+from p3m_jax.training.copy_paste import find_copy_paste
 
 SYNTHETIC_FOLDER = "synthetic_portraits"
 FOREGROUND_FOLDER = "foregrounds"
@@ -45,12 +47,14 @@ class TrainingData(NamedTuple):
       root: P3M-10k's folder, that of one's own pictures, or that of the synthetic portraits.
       train, validation: the training set, and what of it is held out.
       obfuscation: of the faces, before anything else sees them; None: they are as in the files.
+      copy_paste: faces to paste onto those of `train`, and how.
     """
 
     root: Path
     train: DataSet
     validation: DataSet
     obfuscation: Obfuscation | None = None
+    copy_paste: CopyPaste | None = None
 
     @property
     def synthetic(self) -> bool:
@@ -116,7 +120,8 @@ def prepare_data(config: ConfigDict, workdir: Path) -> TrainingData:
             cache = cache or workdir / FOREGROUND_FOLDER
         dataset = _with_foregrounds(dataset, cache or None, obfuscation)
     train, validation = split_validation(dataset, config.data.validation_pictures)
-    return TrainingData(root, train, validation, obfuscation)
+    copy_paste = find_copy_paste(config, workdir, train, root, obfuscated=obfuscation is not None)
+    return TrainingData(root, train, validation, obfuscation, copy_paste)
 
 
 def _scan(config: ConfigDict, workdir: Path) -> Scan:
@@ -130,6 +135,7 @@ def _scan(config: ConfigDict, workdir: Path) -> Scan:
             root,
             train=config.data.synthetic.train,
             test=config.data.synthetic.test,
+            faces=config.data.synthetic.faces,
             size=size,
             seed=config.seed,
         )

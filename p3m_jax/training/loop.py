@@ -82,7 +82,7 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
 
     # ---- data
     data = prepare_data(config, workdir)
-    claim_data(workdir, data.train)
+    claim_data(workdir, data.train, data.copy_paste)
     steps = config.steps or -(-config.epochs * len(data.train.examples) // config.batch_size)
 
     # ---- devices: the batch is cut along `data`, everything else is on all of them
@@ -113,6 +113,7 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
             "pictures": len(data.train.examples),
             "seed": config.seed,
             **describe_faces(config),
+            **({"copy_paste": f"image: {data.copy_paste}"} if data.copy_paste else {}),
             **past,
         },
     )
@@ -133,6 +134,7 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
         start_step=first,
         composition=config.loss.composition,
         obfuscation=data.obfuscation,
+        copy_paste=data.copy_paste,
         shard=(jax.process_index(), jax.process_count()),
     )
 

@@ -9,8 +9,10 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from p3m_jax.checkpoint import RUN_CHECKPOINTS, complete_steps
+from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.data.layouts import DataSet
 from p3m_jax.files import locked, write_text
+from p3m_jax.training.copy_paste import identity_of_faces
 from p3m_jax.training.errors import RunFolderError
 
 CONFIG_FILE = "config.json"
@@ -35,6 +37,9 @@ _MAY_CHANGE = (
     "data.mattes",
     "data.foreground_cache",
     "data.private_cache",
+    "copy_paste.sources",  # likewise
+    "copy_paste.source_masks",
+    "copy_paste.source_cache",
 )
 
 
@@ -74,8 +79,8 @@ def claim_run_folder(workdir: Path, config: ConfigDict) -> Iterator[None]:
         yield
 
 
-def claim_data(workdir: Path, dataset: DataSet) -> None:
-    """Checks that the steps already taken saw the same pictures.
+def claim_data(workdir: Path, dataset: DataSet, copy_paste: CopyPaste | None = None) -> None:
+    """Checks that the steps already taken saw the same pictures, and copied the same faces.
 
     Raises:
       RunFolderError: they saw others.
@@ -85,12 +90,13 @@ def claim_data(workdir: Path, dataset: DataSet) -> None:
         "synthetic": dataset.synthetic,
         "pictures": len(dataset.examples),
         "sha256_of_names": hashlib.sha256(stems.encode()).hexdigest(),
+        **identity_of_faces(copy_paste),
     }
     file = workdir / DATA_FILE
     if complete_steps(workdir / RUN_CHECKPOINTS) and file.exists() and _read(file) != identity:
         raise RunFolderError(
-            f"{workdir}: its steps were taken on other pictures than those of {dataset.root}; "
-            "name that data set to go on, or another --workdir."
+            f"{workdir}: its steps were taken on other pictures than those of {dataset.root}, or "
+            "with other faces to copy; name those to go on, or another --workdir."
         )
     write_text(file, json.dumps(identity, indent=2) + "\n")
 

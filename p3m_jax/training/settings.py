@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from p3m_jax.data.layouts import FACES, TEST_FOLDERS
 from p3m_jax.faces.obfuscation import ObfuscationError
 from p3m_jax.models.network import ENCODERS
+from p3m_jax.training.copy_paste import copy_paste_problems
 from p3m_jax.training.data import find_obfuscation
 from p3m_jax.training.errors import ConfigurationError
 
@@ -44,7 +45,7 @@ def check_settings(config: ConfigDict) -> None:
         problems.append("steps is 0 (epochs count) or more, epochs 1 or more")
     for name in set(config.final_test_sets) - TEST_FOLDERS.keys():
         problems.append(f"final_test_sets names {name!r}; there are {', '.join(TEST_FOLDERS)}")
-    problems += _data_problems(config) + _privacy_problems(config)
+    problems += _data_problems(config) + _privacy_problems(config) + copy_paste_problems(config)
     if problems:
         raise ConfigurationError("The configuration cannot work: " + "; ".join(problems) + ".")
 

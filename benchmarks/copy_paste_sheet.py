@@ -1,0 +1,101 @@
+"""A sheet of pictures with copied faces, to be looked at: a row as it is, a row a variant.
+
+    python benchmarks/copy_paste_sheet.py --data P3M-10k --faces FACES -o sheet.jpg
+    python benchmarks/copy_paste_sheet.py --data P3M-10k --faces CelebAMask-HQ \\
+        --kind celebamask_hq -o sheet.jpg
+    python benchmarks/copy_paste_sheet.py --synthetic -o sheet.jpg
+
+It takes the samples of training itself, crops included, with probability 1. Faces should be where
+faces belong, the right way up, of a plausible size, and nothing else should change. `--masks` names
+face masks of the faces; without, they are searched for, into the folder `--cache`.
+"""
+
+import argparse
+import itertools
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from p3m_jax.copy_paste.recipe import VARIANTS, CopyPaste, FaceSource
+from p3m_jax.copy_paste.sources import (
+    KINDS,
+    celebamask_hq_faces,
+    folder_faces,
+    synthetic_faces,
+    training_set_faces,
+)
+from p3m_jax.data.layouts import DataSet, training_set
+from p3m_jax.data.synthetic import write_synthetic_set
+from p3m_jax.images import write_image
+from p3m_jax.input.pipeline import training_batches
+
+BATCH = 8
+
+
+def find_faces(args, dataset: DataSet) -> tuple[FaceSource, ...]:
+    """The faces that the options name."""
+    if args.kind == "training_set":
+        return training_set_faces(dataset, obfuscated=False)
+    if args.faces is None:
+        return synthetic_faces(args.data)
+    if args.kind == "celebamask_hq":
+        return celebamask_hq_faces(args.faces, cache=args.cache)
+    return folder_faces(args.faces, masks=args.masks, cache=args.cache)
+
+
+def samples(dataset: DataSet, copy_paste: CopyPaste | None, args) -> np.ndarray:
+    """The pictures of the first batches, uint8 (N, S, S, 3)."""
+    batches = training_batches(
+        dataset,
+        batch_size=BATCH,
+        crop_sizes=tuple(args.crop_sizes),
+        output_size=args.size,
+        seed=args.seed,
+        composition=False,
+        copy_paste=copy_paste,
+    )
+    taken = itertools.islice(batches, -(-args.pictures * 4 // BATCH))
+    return np.concatenate([batch["picture"] for batch in taken])
+
+
+def sheet(dataset: DataSet, faces: tuple[FaceSource, ...], args) -> np.ndarray:
+    """The sheet, uint8 (H, W, 3): as many samples that show a face as were asked for."""
+    plain = samples(dataset, None, args)
+    rows = {
+        variant: samples(dataset, CopyPaste(faces, probability=1.0, variant=variant), args)
+        for variant in VARIANTS
+    }
+    changed = [(row != plain).any((1, 2, 3)) for row in rows.values()]
+    shown = np.flatnonzero(np.logical_or.reduce(changed))[: args.pictures]
+    return np.concatenate([np.concatenate(row[shown], 1) for row in (plain, *rows.values())])
+
+
+def main() -> None:
+    """Makes the sheet."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, help="P3M-10k, the folder that holds train/")
+    source.add_argument("--synthetic", action="store_true", help="synthetic portraits and faces")
+    parser.add_argument("--faces", type=Path, help="folder of faces, or CelebAMask-HQ")
+    parser.add_argument("--masks", type=Path, help="their face masks")
+    parser.add_argument("--kind", choices=KINDS, default="folder")
+    parser.add_argument("--cache", type=Path, help="for masks that are made")
+    parser.add_argument("--pictures", type=int, default=8, help="in a row")
+    parser.add_argument("--crop-sizes", type=int, nargs="+", default=[512, 768, 1024])
+    parser.add_argument("--size", type=int, default=256, help="of a picture on the sheet")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-o", "--output", type=Path, required=True, help=".jpg or .png")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if args.synthetic:
+            args.data = write_synthetic_set(Path(folder) / "set", train=16, test=0, size=(384, 384))
+            args.crop_sizes = [192, 288]
+        args.cache = args.cache or Path(folder) / "masks"
+        dataset = training_set(args.data)
+        write_image(args.output, sheet(dataset, find_faces(args, dataset), args))
+    print(f"{args.output}: as it is, {', '.join(VARIANTS)}")
+
+
+if __name__ == "__main__":
+    main()

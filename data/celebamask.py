@@ -1,0 +1,104 @@
+"""CelebAMask-HQ's folder: 30,000 faces of 1024 x 1024 pixels, and masks of their parts.
+
+`CelebA-HQ-img/N.jpg` are the pictures, `CelebAMask-HQ-mask-anno/D/NNNNN_PART.png` the masks, 512
+x 512, with N in five digits and D = N // 2000; a part that does not show has no file. The set is
+for non-commercial research; nothing here fetches it.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from p3m_jax.data.folders import DataSetError, find_root, list_folder
+from p3m_jax.images import read_matte
+
+PICTURES, MASKS = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno"
+FOLDERS, PER_FOLDER = 15, 2000
+# What lies in P3M-10k's face masks: no hair, hat, ears, ear rings or neck; glasses do.
+FACE_PARTS = (
+    *("skin", "l_brow", "r_brow", "l_eye", "r_eye", "nose"),
+    *("u_lip", "l_lip", "mouth", "eye_g"),
+)
+_BROWS = ("l_brow", "r_brow")
+_EYES = ("l_eye", "r_eye", "eye_g")
+
+
+@dataclass(frozen=True)
+class CelebAFace:
+    """A picture and the masks of its face's parts.
+
+    `skin`, the part that every face has, is named apart, for whoever wants one file that tells the
+    masks from others.
+    """
+
+    stem: str
+    picture: Path
+    skin: Path
+    parts: dict[str, Path]
+
+
+def scan_celebamask(root) -> tuple[list[CelebAFace], list[str]]:
+    """The faces below `root`, by number, and the stems of those without a mask of the skin.
+
+    Raises:
+      DataSetError: `root` does not have the set's folders, or they hold no faces.
+    """
+    root = find_root(root, Path(PICTURES))
+    if not (root / MASKS).is_dir():
+        raise DataSetError(f"{root / MASKS}: there is no such folder; unpack the masks there.")
+    there = [_names(root / MASKS / str(number)) for number in range(FOLDERS)]
+    faces, without = [], []
+    pictures, _ = list_folder(root / PICTURES)
+    numbered = {int(stem): path for stem, path in pictures.items() if stem.isdecimal()}
+    for number, picture in sorted(numbered.items()):
+        folder = number // PER_FOLDER
+        if folder >= FOLDERS:
+            continue
+        names = {part: f"{number:05d}_{part}.png" for part in FACE_PARTS}
+        parts = {
+            part: root / MASKS / str(folder) / name
+            for part, name in names.items()
+            if name in there[folder]
+        }
+        if "skin" in parts:
+            faces.append(CelebAFace(picture.stem, picture, parts["skin"], parts))
+        else:
+            without.append(picture.stem)
+    if not faces:
+        raise DataSetError(
+            f"{root}: no picture of {PICTURES}/ has a mask NNNNN_skin.png in {MASKS}/; unpack both."
+        )
+    return faces, without
+
+
+def _names(folder: Path) -> set[str]:
+    if not folder.is_dir():
+        return set()
+    with os.scandir(folder) as listing:
+        return {entry.name for entry in listing}
+
+
+def face_mask(face: CelebAFace, size: tuple[int, int]) -> np.ndarray:
+    """The face mask at `size` (H, W), uint8 in {0, 255}: the parts, cut at the top of the brows.
+
+    The cut is straight, at the row of the picture where the higher brow begins, as the spec's
+    figure has it. Where no brow shows (under hair, a hat or dark glasses) it is where the eyes or
+    the glasses begin; where these are missing, too, nothing tells what is below the brows, and the
+    mask is empty.
+    """
+    masks = {part: read_matte(path) > 127 for part, path in face.parts.items()}
+    shapes = {mask.shape for mask in masks.values()}
+    if len(shapes) > 1:
+        raise DataSetError(f"{face.skin}: masks of one face have several sizes; unpack them anew.")
+    together = np.logical_or.reduce(list(masks.values()))
+    for parts in (_BROWS, _EYES):
+        rows = [np.flatnonzero(masks[part].any(1))[:1] for part in parts if part in masks]
+        top = np.concatenate([*rows, [together.shape[0]]]).min()
+        if top < together.shape[0]:
+            break
+    together[: int(top)] = False
+    values = together.astype(np.uint8) * np.uint8(255)
+    return cv2.resize(values, size[::-1], interpolation=cv2.INTER_NEAREST)

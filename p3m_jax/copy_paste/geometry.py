@@ -1,0 +1,150 @@
+"""Where a copied face comes to lie: draws of chance and the map between two face masks.
+
+Points are (x, y) with y down, in pixels whose edges are whole numbers: the pixel in row r and
+column c covers x from c to c + 1, y from r to r + 1, and has its centre at (c + 0.5, r + 0.5). So
+points of a map that is s times smaller are those of the larger one divided by s.
+
+A point of the source about the centre of its mask's box is scaled by A = R diag(s), s = base scale
+x drawn scale, negative in x where the face is flipped, R a rotation; then it is moved so that the
+box of the transformed mask and that of the target's mask have one centre. The box of the
+transformed mask is computed from its pixels: no canvas cuts it, and a rotated mask's box is not the
+rotated box.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from p3m_jax.copy_paste.recipe import CopyPaste
+from p3m_jax.faces.region import FACE_ABOVE
+from p3m_jax.input import host_tensorflow
+
+tf = host_tensorflow()
+
+# Chance of its own: turning copy and paste on must change neither crops nor flips.
+_SALT = int.from_bytes(b"copy+put")
+_SOURCE_SALT = int.from_bytes(b"sources+")
+
+
+class Draws(NamedTuple):
+    """What chance decides about pasting into one sample."""
+
+    paste: object  # bool ()
+    rotation: object  # radians, float32 (); a positive one turns clockwise as one sees it
+    scale: object  # factors in x and y, float32 (2,), along the source's own axes
+    flip: object  # bool (): mirrored left to right?
+
+
+class Transform(NamedTuple):
+    """How a source is laid over a target.
+
+    Attributes:
+      matrix: float32 (2, 3), from points of the target (x, y, 1) to points of the source.
+      paste: bool (); False where one of the masks is empty, and the matrix means nothing.
+    """
+
+    matrix: object
+    paste: object
+
+
+def draw(seed: int, number, recipe: CopyPaste) -> Draws:
+    """The draws of the sample of global `number`; whether to paste does not hang on the variant."""
+    seeds = tf.stack([tf.constant(seed ^ _SALT, tf.int64), tf.cast(number, tf.int64)])
+    paste, angle, flip, *scale = tf.unstack(tf.random.stateless_uniform([5], seeds))
+    drawn = Draws(paste < recipe.probability, tf.constant(0.0), tf.ones(2), tf.constant(False))
+    if recipe.variant != "augment":
+        return drawn
+    smallest, largest = recipe.scale
+    return drawn._replace(
+        rotation=np.float32(np.radians(recipe.rotation)) * (2 * angle - 1),
+        scale=smallest + (largest - smallest) * tf.stack(scale),
+        flip=flip < recipe.flip,
+    )
+
+
+def source_at(step, place, count: int, seed: int):
+    """Which of `count` sources the sample at `place` in the batch of `step` takes, int64 ().
+
+    The places of one step get different sources as long as there are enough.
+    """
+    step, place = tf.cast(step, tf.int64), tf.cast(place, tf.int64)
+    seeds = tf.stack([tf.constant(seed ^ _SOURCE_SALT, tf.int64) + place // count, step])
+    last = tf.constant(count - 1, tf.int64)
+    return tf.random.experimental.index_shuffle(place % count, seeds, last)
+
+
+def transform(source_mask, target_mask, draws: Draws, variant: str) -> Transform:
+    """The map that lays the face of a source over that of a target.
+
+    Args:
+      source_mask, target_mask: bool (h, w) and (H, W).
+      variant: of `CopyPaste`; "fill" takes no augmentation.
+    """
+    left_top, sides = box(source_mask)
+    target_left_top, target_sides = box(target_mask)
+    base = target_sides / sides
+    if variant != "fill":
+        base = tf.sqrt(tf.reduce_prod(base)) * tf.ones(2)
+    signs = tf.where(draws.flip, [-1.0, 1.0], [1.0, 1.0])
+    scale = base * draws.scale * signs
+    cos, sin = tf.cos(draws.rotation), tf.sin(draws.rotation)
+    rotation = tf.stack([tf.stack([cos, -sin]), tf.stack([sin, cos])])
+    center = left_top + sides / 2
+    lowest, highest = _extremes(source_mask, center, rotation * scale)
+    shift = target_left_top + target_sides / 2 - (lowest + highest) / 2
+    back = tf.transpose(rotation) / scale[:, None]
+    offset = center - tf.linalg.matvec(back, shift)
+    matrix = tf.concat([back, offset[:, None]], axis=1)
+    return Transform(matrix, tf.reduce_any(source_mask) & tf.reduce_any(target_mask))
+
+
+def scales(matrix):
+    """By how much a transform's matrix enlarges the source along its own axes, float32 (2,)."""
+    return 1 / tf.norm(matrix[:, :2], axis=1)
+
+
+def box(mask):
+    """The box of a mask bool (H, W): its left top point and its sides, float32 (2,), (x, y).
+
+    That of an empty mask is the whole of it.
+    """
+    top, bottom = ends(tf.reduce_any(mask, 1))
+    left, right = ends(tf.reduce_any(mask, 0))
+    edges = tf.cast(tf.stack([[left, top], [right, bottom]]), tf.float32)
+    return edges[0], edges[1] - edges[0]
+
+
+def ends(flags):
+    """Along the last axis, the first that is set and one after the last, int32; all if none is."""
+    flags = tf.cast(flags, tf.uint8)
+    last = tf.argmax(tf.reverse(flags, [-1]), -1, tf.int32)
+    return tf.argmax(flags, -1, tf.int32), tf.shape(flags)[-1] - last
+
+
+def largest_face(labels):
+    """The face with most pixels in a mask or label map (H, W) of uint8, bool (H, W).
+
+    Of a large map every fourth row and column are counted.
+    """
+    seen = labels[::4, ::4]
+    seen = tf.cond(tf.reduce_any(seen > FACE_ABOVE), lambda: seen, lambda: labels)
+    counts = tf.math.bincount(tf.cast(tf.reshape(seen, [-1]), tf.int32), minlength=256)
+    label = FACE_ABOVE + 1 + tf.argmax(counts[FACE_ABOVE + 1 :], output_type=tf.int32)
+    return labels == tf.cast(label, tf.uint8)
+
+
+def _extremes(mask, center, linear):
+    """The lowest and highest coordinates (2,) of a mask's pixels about `center`, transformed.
+
+    A linear map takes its extremes in a row of pixels at the row's ends, so these will do. The
+    pixels' own extent adds as much on either side.
+    """
+    first, end = ends(mask)
+    rows = tf.range(tf.shape(mask)[0])
+    columns = tf.cast(tf.concat([first, end - 1], 0), tf.float32)
+    points = tf.stack([columns, tf.cast(tf.concat([rows, rows], 0), tf.float32)], 1) + 0.5
+    points = tf.matmul(points - center, linear, transpose_b=True)
+    there = tf.tile(tf.reduce_any(mask, 1), [2])[:, None]
+    lowest = tf.reduce_min(tf.where(there, points, np.inf), 0)
+    highest = tf.reduce_max(tf.where(there, points, -np.inf), 0)
+    return lowest, highest

@@ -1,0 +1,196 @@
+"""P3M-ICP: a face is pasted at image level, into one sample of a tf.data pipeline.
+
+It comes last, at the resolution of the output: G1 of the paper, what runs before the paste, is the
+crop, flip and resize. The target's mask is the sample's face mask (the private areas, where these
+are being obfuscated) where the trimap says foreground: neither the background nor the transition
+area is pasted over, so the matte stays true, and picture and foreground are one there, so both take
+the same pixels and the composition loss agrees with itself. A crop that shows a part of a face has
+the mask of that part, whose box the whole source then fills.
+
+The source is reduced by averaging areas to the size that it will have, and then warped bilinearly,
+so that no detail turns into noise. The mask goes the same way; half of it or more counts as face.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from p3m_jax.copy_paste.geometry import (
+    Draws,
+    Transform,
+    box,
+    ends,
+    largest_face,
+    scales,
+    transform,
+)
+from p3m_jax.copy_paste.recipe import CopyPaste
+from p3m_jax.data.layouts import Example
+from p3m_jax.faces.obfuscation import Obfuscation
+from p3m_jax.input import host_tensorflow
+from p3m_jax.input.decode import assert_size, decode_matte, decode_window
+from p3m_jax.input.obfuscate import obfuscate, pasted
+
+tf = host_tensorflow()
+
+# Side of the square that is cut out, in the longer side of the mask's box: only what lies in the
+# mask is pasted, and averaging mixes in what lies beside it.
+REACH = 1.1
+_OPAQUE = 255  # of a trimap
+
+
+class Face(NamedTuple):
+    """A source, cut out.
+
+    Attributes:
+      picture: uint8 (h, w, 3).
+      mask: bool (h, w).
+    """
+
+    picture: object
+    mask: object
+
+
+def source_files(copy_paste: CopyPaste, examples: Sequence[Example]) -> dict:
+    """The sources' file names, and for each example which of them it is itself (-1: none)."""
+    sources = copy_paste.sources
+    numbers = {source.picture: number for number, source in enumerate(sources)}
+    return {
+        "picture": tf.constant([str(source.picture) for source in sources]),
+        "mask": tf.constant([str(source.mask) for source in sources]),
+        "obfuscated": tf.constant([source.obfuscated for source in sources]),
+        "own": tf.constant([numbers.get(e.picture, -1) for e in examples], tf.int64),
+    }
+
+
+def copy_a_face(
+    sample: dict,
+    files: dict,
+    source,
+    example,
+    draws: Draws,
+    copy_paste: CopyPaste,
+    obfuscation: Obfuscation | None,
+) -> dict:
+    """A sample without its "target", with a face pasted into it where `draws` say so.
+
+    Args:
+      sample: of `p3m_jax.input.pipeline.load_sample`, with a target.
+      files: of `source_files`.
+      source, example: which of the sources, and of the examples; int64 (). Instead of itself an
+        example takes the next source.
+      obfuscation: of the sources that are to be obfuscated.
+    """
+    sample = dict(sample)
+    target_mask = target_of(sample, sample.pop("target"))
+    count = tf.shape(files["picture"], tf.int64)[0]
+    source = tf.where(source == files["own"][example], (source + 1) % count, source)
+
+    def with_face():
+        face = read_face(
+            files["picture"][source],
+            files["mask"][source],
+            obfuscated=files["obfuscated"][source],
+            obfuscation=obfuscation,
+        )
+        return paste_face(sample, face, target_mask, draws, copy_paste.variant)
+
+    # What is not pasted is not read either.
+    return tf.cond(draws.paste & tf.reduce_any(target_mask), with_face, lambda: dict(sample))
+
+
+def read_face(
+    picture, mask, *, reach: float = REACH, obfuscated=False, obfuscation: Obfuscation | None = None
+) -> Face:
+    """A square around the face of a source, cut at the picture's edges.
+
+    Args:
+      picture, mask: names of files, string ().
+      reach: side of the square, in the longer side of the mask's box.
+      obfuscated: bool (), whether the mask's areas are obfuscated first, as `obfuscation` says: no
+        clear face of a training picture comes back where these are hidden.
+    """
+    contents, of_mask = tf.io.read_file(picture), tf.io.read_file(mask)
+    labels = decode_matte(of_mask)
+    size = tf.shape(labels)[:2]
+    face = largest_face(labels[..., 0])
+    left_top, sides = box(face)
+    reach *= tf.reduce_max(sides) / 2
+    first = tf.cast(tf.maximum(left_top + sides / 2 - reach, 0), tf.int32)
+    last = tf.cast(tf.math.ceil(left_top + sides / 2 + reach), tf.int32)
+    (left, top), (right, bottom) = tf.unstack(first), tf.unstack(last)
+    bottom, right = tf.minimum(bottom, size[0]), tf.minimum(right, size[1])
+    with tf.control_dependencies([assert_size(contents, size, [picture, mask])]):
+        window = decode_window(contents, top, left, bottom - top, right - left)
+    if obfuscation is not None:
+        cut = labels[top:bottom, left:right]
+        window = tf.cond(
+            obfuscated,
+            lambda: obfuscate({"picture": window}, cut, obfuscation, whole=labels)["picture"],
+            lambda: window,
+        )
+    return Face(window, face[top:bottom, left:right])
+
+
+def paste_face(sample: dict, face: Face, target_mask, draws: Draws, variant: str) -> dict:
+    """A sample with a face pasted into its picture and, where there is one, its foreground.
+
+    Args:
+      sample: of `p3m_jax.input.pipeline.load_sample`, uint8 (S, S, C).
+      target_mask: bool (S, S); nothing changes outside of it.
+    """
+    laid = transform(face.mask, target_mask, draws, variant)
+    return tf.cond(
+        laid.paste, lambda: _pasted(sample, face, target_mask, laid), lambda: dict(sample)
+    )
+
+
+def target_of(sample: dict, facemask):
+    """Where a face may be pasted into a sample, bool (S, S); see above.
+
+    `facemask` is uint8 (S, S, 1) in {0, 255}, the sample's.
+    """
+    return (facemask[..., 0] > 0) & (sample["trimap"][..., 0] == _OPAQUE)
+
+
+def _pasted(sample: dict, face: Face, target_mask, laid: Transform) -> dict:
+    top, bottom = ends(tf.reduce_any(target_mask, 1))
+    left, right = ends(tf.reduce_any(target_mask, 0))
+    colours, covered = _warped(face, laid.matrix, (top, left), (bottom - top, right - left))
+    inside = (target_mask[top:bottom, left:right] & covered)[..., None]
+    changed = dict(sample)
+    for role in ("picture", "foreground"):
+        if role in sample:
+            window = tf.where(inside, colours, sample[role][top:bottom, left:right])
+            changed[role] = pasted(sample[role], window, ((top, bottom), (left, right)))
+            changed[role] = tf.ensure_shape(changed[role], sample[role].shape)
+    return changed
+
+
+def _warped(face: Face, matrix, corner, size):
+    """A source as a window of the target sees it: uint8 (h, w, 3), and where it is, bool (h, w).
+
+    The window of `size` (h, w) has its first pixel in the row and column `corner`.
+    """
+    height, width = tf.unstack(tf.shape(face.mask))
+    sides = tf.cast([width, height], tf.float32)
+    smaller = tf.maximum(tf.round(sides * tf.minimum(scales(matrix), 1.0)), 1.0)
+    matrix = matrix * (smaller / sides)[:, None]
+    width, height = tf.unstack(tf.cast(smaller, tf.int32))
+    opaque = 255 * tf.cast(face.mask[..., None], tf.uint8)
+    source = [
+        tf.image.resize(values, [height, width], method="area") for values in (face.picture, opaque)
+    ]
+    # TensorFlow counts pixels from centres at whole numbers, and from the window's corner.
+    top, left = corner
+    center = tf.cast([left, top], tf.float32) + 0.5
+    offset = tf.linalg.matvec(matrix[:, :2], center) + matrix[:, 2] - 0.5
+    rows = tf.concat([matrix[:, :2], offset[:, None]], 1)
+    warped = tf.raw_ops.ImageProjectiveTransformV3(
+        images=tf.concat(source, -1)[None],
+        transforms=tf.concat([tf.reshape(rows, [1, 6]), tf.zeros([1, 2])], 1),
+        output_shape=tf.stack(size),
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+    )[0]
+    return tf.cast(warped[..., :3] + 0.5, tf.uint8), warped[..., 3] >= 127.5

@@ -1,0 +1,49 @@
+"""What copy and paste takes: faces, and how they are laid over others."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+VARIANTS = ("augment", "vanilla", "fill")
+
+
+class FaceSource(NamedTuple):
+    """A face to copy.
+
+    Attributes:
+      stem: its name.
+      picture: JPEG or PNG, stored upright.
+      mask: of the picture's size; what is above 100 in its first channel is face, from the jaw to
+        the top of the brows, as `p3m_jax.faces.region` has it. Of several labels the one with most
+        pixels counts.
+      obfuscated: the picture is one to be obfuscated where its mask is, before it is copied.
+    """
+
+    stem: str
+    picture: Path
+    mask: Path
+    obfuscated: bool = False
+
+
+class CopyPaste(NamedTuple):
+    """Copy and paste of a training run.
+
+    Attributes:
+      sources: the faces, at least one.
+      probability: that a picture gets one, in [0, 1].
+      variant: "augment" scales a face uniformly to the area of the target's box, and then rotates,
+        scales and flips it; "vanilla" only does the former; "fill" scales its height and its width
+        each to the target's box ("resize to fill").
+      rotation: the largest angle to either side, degrees.
+      scale: the smallest and the largest factor, drawn for width and height by themselves.
+      flip: the probability of mirroring left to right.
+    """
+
+    sources: tuple[FaceSource, ...]
+    probability: float = 0.5
+    variant: str = "augment"
+    rotation: float = 30.0
+    scale: tuple[float, float] = (0.8, 1.2)
+    flip: float = 0.5
+
+    def __str__(self) -> str:
+        return f"{self.variant}, probability {self.probability:g}, {len(self.sources)} faces"
