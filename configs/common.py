@@ -27,6 +27,22 @@ def recipe(network: str) -> ConfigDict:
     config.learning_rate = 1e-5
     config.stochastic_depth = True  # Swin-T's; the other networks have none
 
+    # P3M-CP: faces of other people, pasted where faces are obfuscated. Only in training.
+    config.copy_paste = ConfigDict()
+    config.copy_paste.level = "none"  # or feature (P3M-FCP), or image (P3M-ICP)
+    config.copy_paste.probability = 0.5  # of an example to get a face
+    config.copy_paste.start_epoch = 50
+    config.copy_paste.start_step = 0  # counts instead of start_epoch where it is not 0
+    # Feature level: where (stem, level0, stage1 to stage4, see p3m_jax/models/decoders.py), how
+    # many source pictures a step has and of what size, whether they train the layers they pass, and
+    # whether these have the live weights or their moving average ("average").
+    config.copy_paste.layers = ("stem",)
+    config.copy_paste.source_batch = 1
+    config.copy_paste.source_size = 256
+    config.copy_paste.stop_gradient = True
+    config.copy_paste.source_from = "live"
+    config.average_decay = 0.999  # of the moving average, which is kept where something needs it
+
     config.data = ConfigDict()
     config.data.directory = ""  # the folder P3M-10k, which holds train/ and validation/
     # Instead of P3M-10k: one's own pictures and mattes, two folders with files of equal stems.
@@ -128,6 +144,14 @@ def protocol(config: ConfigDict, name: str) -> ConfigDict:
     config.data.obfuscation = "blur" if train == "B" else "none"
     config.final_test_sets = ("P3M-500-P",)
     config.test_faces = "blurred" if test == "B" else "normal"
+    return config
+
+
+def feature_paste(config: ConfigDict) -> ConfigDict:
+    """`config` with P3M-FCP, pasting when a third is done, as after 50 of 150 epochs."""
+    config.copy_paste.level = "feature"
+    config.copy_paste.start_epoch = config.epochs // 3
+    config.copy_paste.start_step = config.steps // 3
     return config
 
 
