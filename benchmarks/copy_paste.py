@@ -31,7 +31,7 @@ from p3m_jax.training.state import initial_state, make_optimizer
 from p3m_jax.training.step import make_train_step
 
 QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-CHOICES = ("stem", "level0", "stage1", "stage2", "stem,stage1", "stem,stage1,stage2")
+CHOICES = ("stem", "level0", "stage1", "stage2", "stem,stage1")
 
 
 def make_batch(size: int, batch: int, sources: int, source_size: int) -> dict[str, np.ndarray]:

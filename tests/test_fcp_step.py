@@ -1,5 +1,6 @@
 """P3M-FCP in whole training steps and runs: gradients, sameness, devices, going on."""
 
+import json
 import os
 import subprocess
 import sys
@@ -125,6 +126,7 @@ def test_gradients_are_those_of_the_target_branch_and_what_finite_differences_sa
 
 
 TWO_DEVICES = """
+import json
 import re
 import sys
 
@@ -156,8 +158,9 @@ text = compiled.as_text()
 assert devices == 1 or "all-reduce" in text
 assert not re.search(r"all-gather|all-to-all|collective-permute|dynamic-partition", text)
 state, terms = compiled(state, batch)
-print(*(float(terms[name]) for name in sorted(terms)))
-print(float(state.statistics["matting_decoder.block4.first.norm.mean"].sum()))
+numbers = {term: float(value) for term, value in terms.items()}
+numbers["mean"] = float(state.statistics["matting_decoder.block4.first.norm.mean"].sum())
+print(json.dumps(numbers))
 """
 
 
@@ -174,8 +177,14 @@ def test_two_devices_take_the_same_step_and_gather_no_batch(name, stop_gradient)
             check=False,
         )
         assert run.returncode == 0, run.stderr
-        printed.append([float(number) for number in run.stdout.split()])
-    np.testing.assert_allclose(printed[0], printed[1], rtol=1e-5)
+        printed.append(json.loads(run.stdout))
+    # Fusion asks which class is the largest: rounding that turns over one pixel moves it by 1e-4.
+    fused = {"composition", "fusion_alpha", "fusion_laplacian", "total"}
+    one, two = printed
+    assert one.keys() == two.keys() >= fused
+    for term in one:
+        bound = 2e-4 if term in fused else 1e-5
+        np.testing.assert_allclose(one[term], two[term], rtol=bound, err_msg=term)
 
 
 @pytest.fixture(scope="module")
