@@ -27,6 +27,8 @@ def recipe(network: str) -> ConfigDict:
     config.learning_rate = 1e-5
     config.stochastic_depth = True  # Swin-T's; the other networks have none
 
+    config.average_decay = 0.999  # of the moving average, which is kept where something needs it
+
     config.data = ConfigDict()
     config.data.directory = ""  # the folder P3M-10k, which holds train/ and validation/
     # Instead of P3M-10k: one's own pictures and mattes, two folders with files of equal stems.
@@ -50,7 +52,7 @@ def recipe(network: str) -> ConfigDict:
 
     # P3M-CP: public faces are pasted onto those of training pictures, see p3m_jax/copy_paste.
     config.copy_paste = ConfigDict()
-    config.copy_paste.level = "none"  # or image (P3M-ICP)
+    config.copy_paste.level = "none"  # or image (P3M-ICP), or feature (P3M-FCP)
     config.copy_paste.probability = 0.5  # that a picture gets a face
     config.copy_paste.variant = "augment"  # or vanilla (no augmentation), fill (resize to fill)
     config.copy_paste.rotation = 30.0  # degrees, to either side
@@ -62,6 +64,17 @@ def recipe(network: str) -> ConfigDict:
     config.copy_paste.source_masks = ""
     config.copy_paste.source_kind = "folder"  # or celebamask_hq, training_set
     config.copy_paste.source_cache = ""  # masks made from them; empty: in the run's folder
+    # Feature level: since when; where (stem, level0, stage1 to stage4, see
+    # p3m_jax/models/decoders.py), how many source pictures a step has and of what size, whether
+    # they train the layers that they pass, and whether these have the live weights or their moving
+    # average ("average").
+    config.copy_paste.start_epoch = 50
+    config.copy_paste.start_step = 0  # counts instead of start_epoch where it is not 0
+    config.copy_paste.layers = ("stem",)
+    config.copy_paste.source_batch = 1
+    config.copy_paste.source_size = 256
+    config.copy_paste.stop_gradient = True
+    config.copy_paste.source_from = "live"
 
     config.loss = ConfigDict()
     config.loss.composition = True  # needs a foreground and a background for every picture
@@ -153,6 +166,14 @@ def protocol(config: ConfigDict, name: str) -> ConfigDict:
 def image_copy_paste(config: ConfigDict) -> ConfigDict:
     """`config` with P3M-ICP: copy and paste at image level."""
     config.copy_paste.level = "image"
+    return config
+
+
+def feature_copy_paste(config: ConfigDict) -> ConfigDict:
+    """`config` with P3M-FCP, pasting when a third is done, as after 50 of 150 epochs."""
+    config.copy_paste.level = "feature"
+    config.copy_paste.start_epoch = config.epochs // 3
+    config.copy_paste.start_step = config.steps // 3
     return config
 
 

@@ -1,5 +1,6 @@
 """The two decoders of P3M-Net: semantic segmentation and matting (Section 4.2 of the paper)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -13,6 +14,19 @@ from p3m_jax.models.integration import (
 from p3m_jax.models.layers import Convolution, ConvolutionBlock
 from p3m_jax.models.pooling import max_unpool
 from p3m_jax.models.upsampling import upsample
+
+# Takes a layer's name and features and gives the features that everything after them sees.
+Edit = Callable[[str, jax.Array], jax.Array]
+
+# The layers of the encoders that an `Edit` is called at, in their order, and by how much the map is
+# smaller than the picture: E0, e0, e1, e2, e3, E4. A cell (i, j) has its centre at the picture's
+# point (stride * (j + 0.5), stride * (i + 0.5)).
+STRIDES = {"stem": 1, "level0": 2, "stage1": 4, "stage2": 8, "stage3": 16, "stage4": 32}
+
+
+def unedited(layer: str, features: jax.Array) -> jax.Array:
+    """The `Edit` that changes nothing."""
+    return features
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ optimiser, checkpoints, imports and tests see.
 
 import functools
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from flax import nnx
 
+from p3m_jax.models.decoders import Edit, unedited
 from p3m_jax.models.p3m_net import Outputs, P3MNet, normalize
 from p3m_jax.models.resnet import ResNet34
 from p3m_jax.models.swin import SwinT
@@ -78,21 +79,51 @@ class Network:
         *,
         train: bool = False,
         key: jax.Array | None = None,
+        edit: Edit = unedited,
     ) -> tuple[Outputs, Arrays]:
         """Runs the network on pictures (B, H, W, 3) of RGB in [0, 255], sides multiples of 32.
 
         Returns its outputs and the statistics, which move only while training. `key` draws the
-        stochastic depth; without it every branch is kept. Computes in the parameters' precision.
+        stochastic depth; without it every branch is kept. `edit` may change the features of each
+        of the `layers`, see `p3m_jax.models.decoders.Edit`. Computes in the parameters' precision.
         """
+        model, dtype = self._model(variables)
+        outputs = model(normalize(pictures, dtype), train=train, key=key, edit=edit)
+        _, _, statistics = nnx.split(model, nnx.Param, ...)
+        return outputs, _flatten(statistics)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The encoder's layers that have a name, in their order."""
+        return ENCODERS[self.name].edited_layers
+
+    def features(
+        self, variables: Variables, pictures: jax.Array, layers: Iterable[str]
+    ) -> dict[str, jax.Array]:
+        """The features {layer: (B, H / stride, W / stride, C)} of some `layers` for pictures.
+
+        Pictures are as in `apply`. Runs in evaluation mode: the running statistics normalise and
+        stay as they are, and no branch is dropped. Compiled, it costs the layers up to the last
+        one asked for: what lies behind them is traced, but nothing uses it.
+        """
+        found: dict[str, jax.Array] = {}
+
+        def keep(layer, features):
+            found[layer] = features
+            return features
+
+        model, dtype = self._model(variables)
+        model.encoder(normalize(pictures, dtype), train=False, edit=keep)
+        return {layer: found[layer] for layer in layers}
+
+    def _model(self, variables: Variables) -> tuple[P3MNet, np.dtype]:
+        """The module with its numbers, and the precision it computes in."""
         model = nnx.merge(
             self._definition,
             self._unflatten(variables.parameters),
             self._unflatten(variables.statistics),
         )
-        dtype = next(iter(variables.parameters.values())).dtype
-        outputs = model(normalize(pictures, dtype), train=train, key=key)
-        _, _, statistics = nnx.split(model, nnx.Param, ...)
-        return outputs, _flatten(statistics)
+        return model, next(iter(variables.parameters.values())).dtype
 
     def _unflatten(self, arrays: Arrays) -> nnx.State:
         return nnx.from_flat_state(

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from p3m_jax.models.decoders import MattingDecoder, SemanticDecoder
+from p3m_jax.models.decoders import Edit, MattingDecoder, SemanticDecoder, unedited
 
 MEAN = (0.485, 0.456, 0.406)
 STANDARD_DEVIATION = (0.229, 0.224, 0.225)
@@ -53,20 +53,28 @@ class P3MNet(nnx.Module):
         self.semantic_decoder = SemanticDecoder(encoder.shape)
         self.matting_decoder = MattingDecoder(encoder.shape)
 
-    def __call__(self, x: jax.Array, *, train: bool, key: jax.Array | None = None) -> Outputs:
+    def __call__(
+        self,
+        x: jax.Array,
+        *,
+        train: bool,
+        key: jax.Array | None = None,
+        edit: Edit = unedited,
+    ) -> Outputs:
         """Runs the network.
 
         Args:
           x: normalised pictures (B, H, W, 3), H and W multiples of 32.
           train: use and update batch statistics.
           key: draws stochastic depth while training; None leaves it off.
+          edit: called at each of the encoder's `edited_layers`.
 
         Raises:
           ValueError: a side is not a multiple of 32.
         """
         if x.shape[1] % 32 or x.shape[2] % 32:
             raise ValueError(f"P3M-Net takes sides that are multiples of 32, not {x.shape[1:3]}.")
-        features = self.encoder(x, train=train, key=key)
+        features = self.encoder(x, train=train, key=key, edit=edit)
         semantic_maps, semantic, sides = self.semantic_decoder(features, train=train)
         detail = self.matting_decoder(features, semantic_maps, train=train)
         return Outputs(semantic, detail, fuse(semantic, detail), *sides)

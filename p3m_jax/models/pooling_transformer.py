@@ -5,7 +5,7 @@ import itertools
 import jax
 from flax import nnx
 
-from p3m_jax.models.decoders import EncoderShape, Features
+from p3m_jax.models.decoders import STRIDES, Edit, EncoderShape, Features, unedited
 from p3m_jax.models.layers import Convolution, LayerNorm, Linear
 from p3m_jax.models.pooling import max_pool
 
@@ -22,6 +22,8 @@ class PoolingTransformer(nnx.Module):
       stem_ends_in_relu: the third convolution of the stem has a ReLU before the norm.
       last_stage_has_norm: E4 is normalised, too.
     """
+
+    edited_layers = tuple(STRIDES)
 
     def __init__(
         self,
@@ -49,14 +51,25 @@ class PoolingTransformer(nnx.Module):
         """The i-th stage: (B, h, w, C) -> the same; `key` draws what is random in it."""
         raise NotImplementedError
 
-    def __call__(self, x: jax.Array, *, train: bool, key: jax.Array | None = None) -> Features:
-        """(B, H, W, 3) normalised, H and W multiples of 32; `key` draws the stochastic depth."""
+    def __call__(
+        self,
+        x: jax.Array,
+        *,
+        train: bool,
+        key: jax.Array | None = None,
+        edit: Edit = unedited,
+    ) -> Features:
+        """(B, H, W, 3) normalised, H and W multiples of 32; `key` draws the stochastic depth.
+
+        `edit` sees the maps as the decoders would, normalised ones where there is a norm, before
+        they are pooled.
+        """
         keys = [None] * len(self.stages)
         if train and key is not None:
             keys = jax.random.split(key, len(self.stages))
-        shallow = nnx.relu(self.stem0(x))
+        shallow = edit("stem", nnx.relu(self.stem0(x)))
         x, positions = max_pool(shallow, self.pooling_window)
-        x = nnx.relu(self.stem1(x))
+        x = edit("level0", nnx.relu(self.stem1(x)))
         levels, offsets = [x], [positions]
         x, positions = max_pool(x, self.pooling_window)
         offsets.append(positions)
@@ -66,6 +79,7 @@ class PoolingTransformer(nnx.Module):
             x = self.run_stage(i, x, train=train, key=keys[i])
             if i < len(self.norms):
                 x = self.norms[i](x)
+            x = edit(f"stage{i + 1}", x)
             levels.append(x)
             if i < len(self.widen):
                 x, positions = max_pool(x, self.pooling_window)

@@ -3,7 +3,7 @@
 import jax
 from flax import nnx
 
-from p3m_jax.models.decoders import EncoderShape, Features
+from p3m_jax.models.decoders import STRIDES, Edit, EncoderShape, Features, unedited
 from p3m_jax.models.layers import BatchNorm, Convolution, kaiming_fan_out
 from p3m_jax.models.pooling import max_pool
 
@@ -45,6 +45,8 @@ class ResNet34(nnx.Module):
     """Five poolings 3x3, one before each of: nothing, stages 1, 2, 3 and 4. All strides are 1."""
 
     shape = SHAPE
+    # Its e0 is E0 pooled and nothing more.
+    edited_layers = tuple(layer for layer in STRIDES if layer != "level0")
 
     def __init__(self):
         self.stem = _convolution(3, SHAPE.shallow, 7)
@@ -58,15 +60,26 @@ class ResNet34(nnx.Module):
             )
         )
 
-    def __call__(self, x: jax.Array, *, train: bool, key: jax.Array | None = None) -> Features:
-        """(B, H, W, 3) normalised, H and W multiples of 32; `key` is not used."""
-        shallow = nnx.relu(self.stem_norm(self.stem(x), train=train))
+    def __call__(
+        self,
+        x: jax.Array,
+        *,
+        train: bool,
+        key: jax.Array | None = None,
+        edit: Edit = unedited,
+    ) -> Features:
+        """(B, H, W, 3) normalised, H and W multiples of 32; `key` is not used.
+
+        `edit` sees the maps as the decoders would, before they are pooled.
+        """
+        shallow = edit("stem", nnx.relu(self.stem_norm(self.stem(x), train=train)))
         x, positions = max_pool(shallow, SHAPE.pooling_window)
         levels, offsets = [x], [positions]
-        for stage in self.stages:
+        for i, stage in enumerate(self.stages):
             x, positions = max_pool(x, SHAPE.pooling_window)
             for block in stage:
                 x = block(x, train=train)
+            x = edit(f"stage{i + 1}", x)
             levels.append(x)
             offsets.append(positions)
         return Features(shallow, levels, offsets)

@@ -55,7 +55,7 @@ class RunCheckpoints:
             return
         self._checkpointer.save_async(
             step,
-            state._asdict(),
+            _arrays(state),
             force=True,  # when to save is the loop's decision
             metrics=validation,
             custom_metadata={
@@ -68,10 +68,15 @@ class RunCheckpoints:
     def restore(self, like: TrainState) -> TrainState:
         """The latest state, with the structure, types and sharding of `like`."""
         abstract = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like._asdict()
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), _arrays(like)
         )
         return TrainState(**self._checkpointer.load(abstract_state=abstract))
 
     def close(self) -> None:
         """Waits, and lets go of the folder."""
         self._checkpointer.close()
+
+
+def _arrays(state: TrainState) -> dict[str, Any]:
+    # Without what the run does not keep: such checkpoints are as they always were.
+    return {name: part for name, part in state._asdict().items() if part is not None}

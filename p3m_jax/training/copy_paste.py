@@ -16,8 +16,7 @@ from p3m_jax.copy_paste.sources import (
 from p3m_jax.data.folders import user_path
 from p3m_jax.data.layouts import DataSet, DataSetError
 
-# "image" is P3M-ICP. What is not listed here cannot be trained.
-LEVELS = ("none", "image")
+LEVELS = ("none", "image", "feature")  # neither, P3M-ICP, P3M-FCP
 CACHE_FOLDER = "face_masks"
 
 

@@ -20,6 +20,7 @@ from p3m_jax.checkpoint import (
     predict,
     save_for_inference,
 )
+from p3m_jax.copy_paste.feature import replicated_entries
 from p3m_jax.evaluation.sheet import make_sheet
 from p3m_jax.images import write_image
 from p3m_jax.input.pipeline import training_batches
@@ -29,6 +30,7 @@ from p3m_jax.training.data import TrainingData, describe_faces, prepare_data
 from p3m_jax.training.errors import TrainingDiverged
 from p3m_jax.training.interrupt import StopRequest
 from p3m_jax.training.log import RunLog, read_log
+from p3m_jax.training.pasting import feature_paste, start_step
 from p3m_jax.training.report import write_report
 from p3m_jax.training.run_folder import claim_data, claim_run_folder
 from p3m_jax.training.settings import check_settings
@@ -93,17 +95,30 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
     # ---- model, optimiser, step
     net = network(config.network)
     optimizer = make_optimizer(config)
-    step_function = jax.jit(
-        make_train_step(net, optimizer, seed=config.seed if config.stochastic_depth else None),
-        donate_argnums=0,
-        out_shardings=everywhere,
-    )
+
+    def step_with(paste):
+        step = make_train_step(
+            net,
+            optimizer,
+            seed=config.seed if config.stochastic_depth else None,
+            paste=paste,
+            average_decay=config.average_decay,
+        )
+        return jax.jit(step, donate_argnums=0, out_shardings=everywhere)
+
+    # Two programs, of which the step's number picks one; each is compiled when it is first needed.
+    paste = feature_paste(config)
+    plain_step = step_with(None)
+    pasting_step = plain_step if paste is None else step_with(paste)
+    first_pasting = start_step(config, len(data.train.examples))
 
     # ---- weights: the run's own latest, or another checkpoint's, or fresh ones
     going_on = complete_steps(workdir / RUN_CHECKPOINTS)
     variables, synthetic, past = first_variables(config, net, workdir)
     synthetic = synthetic or data.synthetic
-    state = jax.device_put(initial_state(net, optimizer, variables), everywhere)
+    averaging = paste is not None and paste.source_from == "average"
+    state = initial_state(net, optimizer, variables, average=averaging)
+    state = jax.device_put(state, everywhere)
     description = describe(
         net.name,
         synthetic=synthetic,
@@ -140,7 +155,9 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
 
     def next_batch():
         return {
-            name: jax.make_array_from_process_local_data(over_batch, array)
+            name: jax.make_array_from_process_local_data(
+                everywhere if name in replicated_entries() else over_batch, array
+            )
             for name, array in next(batches).items()
         }
 
@@ -154,7 +171,7 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
     errors: dict[str, float] = {}
     batch = next_batch() if first < steps else None
     for step in range(first + 1, steps + 1):
-        state, terms = step_function(state, batch)
+        state, terms = (pasting_step if step > first_pasting else plain_step)(state, batch)
         if step < steps:
             batch = next_batch()  # while the devices work on this one
         terms = {name: float(value) for name, value in jax.device_get(terms).items()}

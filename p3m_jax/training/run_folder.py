@@ -9,6 +9,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from p3m_jax.checkpoint import RUN_CHECKPOINTS, complete_steps
+from p3m_jax.configs import common
 from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.data.layouts import DataSet
 from p3m_jax.files import locked, write_text
@@ -110,6 +111,9 @@ def _read(file: Path) -> dict:
 
 def _differences(there: dict, here: dict) -> list[str]:
     there, here = _flat(there), _flat(here)
+    # A setting that the program of then did not know is what it did: the recipe's.
+    recipe = _flat(json.loads(json.dumps(common.recipe("swin").to_dict())))
+    there = {name: recipe[name] for name in here.keys() & recipe.keys()} | there
     names = sorted((there.keys() | here.keys()) - set(_MAY_CHANGE))
     return [
         f"{name} is {there.get(name)!r} there and {here.get(name)!r} here"

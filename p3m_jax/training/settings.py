@@ -11,6 +11,7 @@ from p3m_jax.models.network import ENCODERS
 from p3m_jax.training.copy_paste import copy_paste_problems
 from p3m_jax.training.data import find_obfuscation
 from p3m_jax.training.errors import ConfigurationError
+from p3m_jax.training.pasting import feature_paste_problems
 
 _AT_LEAST_ONE = (
     "batch_size",
@@ -46,6 +47,8 @@ def check_settings(config: ConfigDict) -> None:
     for name in set(config.final_test_sets) - TEST_FOLDERS.keys():
         problems.append(f"final_test_sets names {name!r}; there are {', '.join(TEST_FOLDERS)}")
     problems += _data_problems(config) + _privacy_problems(config) + copy_paste_problems(config)
+    if config.network in ENCODERS:
+        problems += feature_paste_problems(config)
     if problems:
         raise ConfigurationError("The configuration cannot work: " + "; ".join(problems) + ".")
 

@@ -17,12 +17,14 @@ class TrainState(NamedTuple):
       step: int32, how many steps have been taken.
       parameters, statistics: the network's, see `p3m_jax.models.network.Variables`.
       optimizer: Optax's state, Adam's moments and count.
+      average: the parameters' exponential moving average, where the run keeps one.
     """
 
     step: jax.Array
     parameters: Arrays
     statistics: Arrays
     optimizer: Any
+    average: Arrays | None = None
 
     @property
     def variables(self) -> Variables:
@@ -36,13 +38,21 @@ def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
 
 
 def initial_state(
-    network: Network, optimizer: optax.GradientTransformation, variables: Variables
+    network: Network,
+    optimizer: optax.GradientTransformation,
+    variables: Variables,
+    *,
+    average: bool = False,
 ) -> TrainState:
-    """The state before the first step. The arrays are copied: the step may donate them."""
+    """The state before the first step, with an `average` of the parameters where asked.
+
+    The arrays are copied: the step may donate them.
+    """
     variables = jax.tree.map(jnp.array, variables)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         parameters=dict(variables.parameters),
         statistics=dict(variables.statistics),
         optimizer=optimizer.init(dict(variables.parameters)),
+        average=jax.tree.map(jnp.copy, dict(variables.parameters)) if average else None,
     )

@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import optax
 
 from p3m_jax import trimap as trimaps
+from p3m_jax.copy_paste.feature import FeaturePaste, pasting_edit
 from p3m_jax.losses import Targets, total_loss
+from p3m_jax.models.decoders import Edit, unedited
 from p3m_jax.models.network import Network, Variables
 from p3m_jax.models.p3m_net import BACKGROUND, FOREGROUND, TRANSITION, normalize
 from p3m_jax.training.state import TrainState
@@ -34,13 +36,33 @@ def targets_of(batch: Batch, dtype=jnp.float32) -> Targets:
 
 
 def make_train_step(
-    network: Network, optimizer: optax.GradientTransformation, *, seed: int | None = None
+    network: Network,
+    optimizer: optax.GradientTransformation,
+    *,
+    seed: int | None = None,
+    paste: FeaturePaste | None = None,
+    average_decay: float = 0.999,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """The step `(state, batch) -> (state, loss terms)`, to be compiled by the caller.
 
-    With a `seed` stochastic depth is on, drawn from (seed, step). The loss terms are float32
-    scalars, as `p3m_jax.losses.total_loss` names them.
+    With a `seed` stochastic depth is on, drawn from (seed, step). With a `paste` faces are pasted
+    among the features, and a batch holds what `p3m_jax.copy_paste.feature` names; without one a
+    batch may hold it, and nothing looks at it. `average_decay` is that of the state's moving
+    average, where it has one. The loss terms are float32 scalars, as `p3m_jax.losses.total_loss`
+    names them.
+
+    Raises:
+      ValueError: while it is traced, if the source branch runs on the average and there is none.
     """
+
+    def edit_of(state, parameters, batch) -> Edit:
+        if paste is None:
+            return unedited
+        if paste.source_from == "average":
+            parameters = state.average
+            if parameters is None:
+                raise ValueError("The state keeps no average of the parameters to paste from.")
+        return pasting_edit(network, Variables(parameters, state.statistics), batch, paste)
 
     def train_step(state, batch):
         targets = targets_of(batch, next(iter(state.parameters.values())).dtype)
@@ -48,7 +70,11 @@ def make_train_step(
 
         def loss_of(parameters):
             outputs, statistics = network.apply(
-                Variables(parameters, state.statistics), batch["picture"], train=True, key=key
+                Variables(parameters, state.statistics),
+                batch["picture"],
+                train=True,
+                key=key,
+                edit=edit_of(state, parameters, batch),
             )
             loss, terms = total_loss(outputs, targets)
             return loss, (terms, statistics)
@@ -56,6 +82,9 @@ def make_train_step(
         gradients, (terms, statistics) = jax.grad(loss_of, has_aux=True)(state.parameters)
         updates, moments = optimizer.update(gradients, state.optimizer, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
-        return TrainState(state.step + 1, parameters, statistics, moments), terms
+        average = state.average
+        if average is not None:
+            average = optax.incremental_update(parameters, average, 1 - average_decay)
+        return TrainState(state.step + 1, parameters, statistics, moments, average), terms
 
     return train_step
