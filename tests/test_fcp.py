@@ -380,7 +380,7 @@ def test_a_run_of_an_older_version_goes_on_without_pasting_only(tmp_path):
         pass
     file.write_text(json.dumps(older))
     refused = pytest.raises(Exception, match=r"copy_paste.level is 'none' there and 'feature' here")
-    with refused, claim_run_folder(tmp_path / "run", common.feature_paste(config)):
+    with refused, claim_run_folder(tmp_path / "run", common.feature_copy_paste(config)):
         pass
     with claim_run_folder(tmp_path / "other", ConfigDict({"steps": 1})):
         pass

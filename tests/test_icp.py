@@ -12,7 +12,7 @@ from PIL import Image
 pytest.importorskip("tensorflow")
 from p3m_jax.copy_paste import geometry
 from p3m_jax.copy_paste.geometry import Draws
-from p3m_jax.copy_paste.image import Face, paste_face, read_face, target_of
+from p3m_jax.copy_paste.image import Face, paste_face, read_face, square_face, target_of
 from p3m_jax.copy_paste.recipe import VARIANTS, CopyPaste, FaceSource
 from p3m_jax.copy_paste.sources import folder_faces, synthetic_faces, training_set_faces
 from p3m_jax.data.layouts import DataSetError, training_set
@@ -222,6 +222,20 @@ def test_a_batch_takes_different_faces():
     assert [int(geometry.source_at(s, 0, 999, 3)) for s in range(5)] != [
         int(geometry.source_at(s, 0, 999, 4)) for s in range(5)
     ]
+
+
+def test_square_faces():
+    picture, mask = corners(64, 32)
+    face = square_face(Face(tf.constant(picture[:, :48]), tf.constant(mask[:, :48])), 32)
+    assert face.picture.shape == (32, 32, 3)
+    assert face.picture.dtype == tf.uint8
+    expected = np.zeros((32, 32), bool)
+    expected[8:24, 8:24] = True
+    np.testing.assert_array_equal(face.mask, expected)
+    assert (face.picture.numpy()[[9, 9, 22, 22], [9, 22, 9, 22], 0] == [10, 20, 30, 40]).all()
+    assert not face.picture.numpy()[:, 26:].any()
+    laid = geometry.transform(face.mask, tf.constant(expected), STILL, "augment")
+    np.testing.assert_array_equal(laid.matrix, [[1, 0, 0], [0, 1, 0]])
 
 
 @pytest.fixture(scope="module")

@@ -131,6 +131,22 @@ def read_face(
     return Face(window, face[top:bottom, left:right])
 
 
+def square_face(face: Face, side: int) -> Face:
+    """A face as a square of `side` pixels, for what takes pictures of one size.
+
+    What lacks to a square is black, to the right or below.
+    """
+    height, width = tf.unstack(tf.shape(face.mask))
+    lacking = tf.maximum(height, width) - tf.stack([height, width])
+    paddings = tf.stack([tf.zeros_like(lacking), lacking], 1)
+    picture = tf.pad(face.picture, tf.concat([paddings, [[0, 0]]], 0))
+    mask = tf.cast(tf.pad(face.mask, paddings), tf.float32)[..., None]
+    size = [side, side]
+    picture = tf.image.resize(picture, size, antialias=True)
+    picture = tf.cast(tf.clip_by_value(picture, 0, 255) + 0.5, tf.uint8)
+    return Face(picture, tf.image.resize(mask, size, antialias=True)[..., 0] >= 0.5)
+
+
 def paste_face(sample: dict, face: Face, target_mask, draws: Draws, variant: str) -> dict:
     """A sample with a face pasted into its picture and, where there is one, its foreground.
 

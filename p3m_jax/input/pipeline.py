@@ -65,10 +65,11 @@ def training_batches(
     roles = ["picture"] + ["foreground", "background"] * composition
     files = {
         role: tf.constant([str(getattr(e, role) or "") for e in dataset.examples])
-        for role in [*roles, "matte", "facemask"] + ["private"] * bool(obfuscation)
+        for role in [*roles, "matte"] + ["facemask"] * facemasks + ["private"] * bool(obfuscation)
     }
-    if not facemasks and (copy_paste is None or obfuscation):
-        del files["facemask"]
+    if copy_paste:
+        masks = [e.private if obfuscation else e.facemask for e in dataset.examples]
+        files["target"] = tf.constant([str(mask or "") for mask in masks])
     faces = source_files(copy_paste, dataset.examples) if copy_paste else {}
 
     @tf.autograph.experimental.do_not_convert
@@ -85,8 +86,6 @@ def training_batches(
             obfuscation=obfuscation,
             target=pasting.paste if copy_paste else None,
         )
-        if not facemasks:
-            loaded.pop("facemask", None)
         if not copy_paste:
             return loaded
         source = geometry.source_at(step, index * local + place, len(copy_paste.sources), seed)
@@ -120,8 +119,9 @@ def load_sample(
 
     `files` maps picture, matte and perhaps foreground, background, facemask and private to file
     names (scalar strings); they all get the same crop and flip. With an `obfuscation` there must be
-    a private one. With a `target`, bool (), there is also a "target" (S, S, 1) in {0, 255}: where
-    `target` is true the largest face in the crop by the private one, else by the face mask.
+    a private one. With a `target`, bool (), there must be a file of this name, a face mask or label
+    map or "", and there is a "target" (S, S, 1) in {0, 255}: where `target` is true, the largest
+    face of that file in the crop.
     """
     matte = decode_matte(tf.io.read_file(files["matte"]))
     original = tf.shape(matte)[:2]
@@ -152,6 +152,7 @@ def load_sample(
     def hide(images, of_labels):
         if obfuscation is None:
             return images
+        labels = decode_matte(read(files["private"]))
         return obfuscate(images, of_labels(labels), obfuscation, whole=labels)
 
     def target_mask(labels):
@@ -165,8 +166,6 @@ def load_sample(
         return augment.two_valued(augment.finish(face, output_size, draws.flip))
 
     roles = [role for role in _PICTURES if role in files]
-    if obfuscation is not None:
-        labels = decode_matte(read(files["private"]))
     cuts = tf.cond(enlarging, cut_enlarged, cut_pictures)
     cuts["matte"] = cut(matte)
     cuts["trimap"] = unpack(dilated, window.top, window.left, side, side)
@@ -181,10 +180,10 @@ def load_sample(
     if "facemask" in sample:
         sample["facemask"] = augment.two_valued(sample["facemask"])
     if target is not None:
-        by = files["private" if obfuscation is not None else "facemask"]
+        # Decoded here, and only here: what reads files is done even if nothing takes its result.
         sample["target"] = tf.cond(
-            target & (by != ""),
-            lambda: target_mask(labels if obfuscation is not None else decode_matte(read(by))),
+            target & (files["target"] != ""),
+            lambda: target_mask(decode_matte(read(files["target"]))),
             lambda: tf.zeros([output_size, output_size, 1], tf.uint8),
         )
     return sample
