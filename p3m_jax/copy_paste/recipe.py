@@ -36,6 +36,10 @@ class CopyPaste(NamedTuple):
       rotation: the largest angle to either side, degrees.
       scale: the smallest and the largest factor, drawn for width and height by themselves.
       flip: the probability of mirroring left to right.
+      level: "image" (P3M-ICP), or "feature" (P3M-FCP), for which alone the following counts.
+      first_step: the number of steps before the first one that pastes.
+      source_batch: how many sources the samples of a step share.
+      source_size: side of the squares that these are, pixels.
     """
 
     sources: tuple[FaceSource, ...]
@@ -44,6 +48,11 @@ class CopyPaste(NamedTuple):
     rotation: float = 30.0
     scale: tuple[float, float] = (0.8, 1.2)
     flip: float = 0.5
+    level: str = "image"
+    first_step: int = 0
+    source_batch: int = 1
+    source_size: int = 256
 
     def __str__(self) -> str:
-        return f"{self.variant}, probability {self.probability:g}, {len(self.sources)} faces"
+        faces = f"probability {self.probability:g}, {len(self.sources)} faces"
+        return f"{self.level}, {self.variant}, {faces}"

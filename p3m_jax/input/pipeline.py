@@ -13,6 +13,7 @@ import numpy as np
 from p3m_jax.copy_paste import geometry
 from p3m_jax.copy_paste.image import copy_a_face, source_files
 from p3m_jax.copy_paste.recipe import CopyPaste, FaceSource
+from p3m_jax.copy_paste.shared import lay_a_face, shared_faces
 from p3m_jax.data.layouts import DataSet, DataSetError, Example
 from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.images import read_matte, read_picture
@@ -51,8 +52,9 @@ def training_batches(
     obfuscated at the pictures' own resolution, before anything is resized, and the foreground takes
     the picture's pixels there: where the person is opaque, it is the picture.
     With `copy_paste` faces of its sources are pasted over those of some pictures, and their
-    foregrounds, see `p3m_jax.copy_paste.image`; all else is what it is without. It needs the
-    examples' face masks, or with an `obfuscation` their private areas.
+    foregrounds, see `p3m_jax.copy_paste.image`; all else is what it is without. At feature level a
+    batch holds instead what `p3m_jax.copy_paste.feature` names, for the network to paste. It needs
+    the examples' face masks, or with an `obfuscation` their private areas.
     `shard` (index, count) makes B = `batch_size` / count: one process's slice of the batch of all.
     `workers` is the number of threads, as many as are useful if None.
 
@@ -71,6 +73,7 @@ def training_batches(
         masks = [e.private if obfuscation else e.facemask for e in dataset.examples]
         files["target"] = tf.constant([str(mask or "") for mask in masks])
     faces = source_files(copy_paste, dataset.examples) if copy_paste else {}
+    shared = copy_paste is not None and copy_paste.level == "feature"
 
     @tf.autograph.experimental.do_not_convert
     def sample(position):  # counts this process's samples
@@ -78,6 +81,8 @@ def training_batches(
         number = step * batch_size + index * local + place
         example = example_at(number, len(dataset.examples), seed)
         pasting = geometry.draw(seed, number, copy_paste) if copy_paste else None
+        if copy_paste:
+            pasting = pasting._replace(paste=pasting.paste & (step >= copy_paste.first_step))
         loaded = load_sample(
             {role: names[example] for role, names in files.items()},
             augment.draw(seed, number, crop_sizes),
@@ -88,7 +93,11 @@ def training_batches(
         )
         if not copy_paste:
             return loaded
-        source = geometry.source_at(step, index * local + place, len(copy_paste.sources), seed)
+        place += index * local  # in the batch of all processes
+        if shared:
+            options = pasting, copy_paste, seed, obfuscation
+            return lay_a_face(loaded, faces, step, place, example, *options)
+        source = geometry.source_at(step, place, len(copy_paste.sources), seed)
         return copy_a_face(loaded, faces, source, example, pasting, copy_paste, obfuscation)
 
     parallel = tf.data.AUTOTUNE if workers is None else workers
@@ -96,9 +105,17 @@ def training_batches(
         tf.data.Dataset.counter(start_step * local)
         .map(sample, num_parallel_calls=parallel, deterministic=True)
         .batch(local, drop_remainder=True)
-        .prefetch(2)
-        .with_options(_options(workers))
     )
+    if shared:
+
+        @tf.autograph.experimental.do_not_convert
+        def sources(step):
+            return shared_faces(step, faces, copy_paste, seed, obfuscation)
+
+        steps = tf.data.Dataset.counter(start_step)
+        together = tf.data.Dataset.zip(batches, steps.map(sources, num_parallel_calls=1))
+        batches = together.map(lambda batch, sources: {**batch, **sources})
+    batches = batches.prefetch(2).with_options(_options(workers))
     return _iterate(batches, dataset, start_step, batch_size, seed, copy_paste)
 
 

@@ -15,6 +15,7 @@ from p3m_jax.copy_paste.sources import (
 )
 from p3m_jax.data.folders import user_path
 from p3m_jax.data.layouts import DataSet, DataSetError
+from p3m_jax.training.pasting import start_step
 
 LEVELS = ("none", "image", "feature")  # neither, P3M-ICP, P3M-FCP
 CACHE_FOLDER = "face_masks"
@@ -82,6 +83,10 @@ def find_copy_paste(
         rotation=wanted.rotation,
         scale=tuple(wanted.scale),
         flip=wanted.flip,
+        level=wanted.level,
+        first_step=start_step(config, len(dataset.examples)) if wanted.level == "feature" else 0,
+        source_batch=wanted.source_batch,
+        source_size=wanted.source_size,
     )
 
 

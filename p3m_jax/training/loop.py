@@ -128,7 +128,7 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
             "pictures": len(data.train.examples),
             "seed": config.seed,
             **describe_faces(config),
-            **({"copy_paste": f"image: {data.copy_paste}"} if data.copy_paste else {}),
+            **({"copy_paste": str(data.copy_paste)} if data.copy_paste else {}),
             **past,
         },
     )

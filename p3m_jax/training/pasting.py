@@ -46,7 +46,5 @@ def feature_paste_problems(config: ConfigDict) -> list[str]:
             f"copy_paste.source_batch is {settings.source_batch}; it is 1 to the batch_size"
         )
     if settings.source_size < 32 or settings.source_size % 32:
-        problems.append(
-            f"copy_paste.source_size is {settings.source_size}; it is a multiple of 32"
-        )
+        problems.append(f"copy_paste.source_size is {settings.source_size}; it is a multiple of 32")
     return problems
