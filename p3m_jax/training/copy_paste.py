@@ -106,14 +106,12 @@ def _find_sources(
             "--config.copy_paste.source_kind=celebamask_hq besides, or take the training set's own "
             "with --config.copy_paste.source_kind=training_set."
         )
-    cache = wanted.source_cache or workdir / CACHE_FOLDER
-    if wanted.source_kind == "celebamask_hq":
-        faces = celebamask_hq_faces(wanted.sources, cache=cache)
-    else:
-        faces = folder_faces(wanted.sources, masks=wanted.source_masks or None, cache=cache)
     if not dataset.synthetic:
         _refuse_hidden_faces(user_path(wanted.sources), dataset, root)
-    return faces
+    cache = wanted.source_cache or workdir / CACHE_FOLDER
+    if wanted.source_kind == "celebamask_hq":
+        return celebamask_hq_faces(wanted.sources, cache=cache)
+    return folder_faces(wanted.sources, masks=wanted.source_masks or None, cache=cache)
 
 
 def _refuse_hidden_faces(folder: Path, dataset: DataSet, root: Path) -> None:
