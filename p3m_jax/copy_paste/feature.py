@@ -189,14 +189,18 @@ def warp(
     flat = maps.reshape(-1, channels)
 
     def corner(row, column):
+        """Where in `flat` it is, and its weight."""
         weight = (1 - jnp.abs(x - column)) * (1 - jnp.abs(y - row))
         if empty:
             on_map = (column >= 0) & (column < width) & (row >= 0) & (row < height)
             weight = jnp.where(on_map, weight, 0)
         row = jnp.clip(row, 0, height - 1).astype(jnp.int32)
         column = jnp.clip(column, 0, width - 1).astype(jnp.int32)
-        values = jnp.take(flat, first + row * width + column, axis=0, mode="clip")
-        return weight[..., None].astype(maps.dtype) * values
+        return first + row * width + column, weight
 
-    upper = corner(top, left) + corner(top, left + 1)
-    return upper + (corner(top + 1, left) + corner(top + 1, left + 1))
+    corners = [corner(row, column) for row in (top, top + 1) for column in (left, left + 1)]
+    index, weight = (jnp.stack(parts) for parts in zip(*corners, strict=True))
+    values = jnp.take(flat, index, axis=0, mode="clip")
+    # A reduction, not a sum of four: the compiler copies sums into everything that looks at the
+    # features, and keeps the four large maps until the last of these has done so.
+    return jnp.sum(weight[..., None].astype(maps.dtype) * values, axis=0)
