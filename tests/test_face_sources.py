@@ -278,7 +278,7 @@ def test_the_faces_of_a_run(root, tmp_path):
     find = lambda data=dataset: find_copy_paste(config, tmp_path, data, root, obfuscated=False)  # noqa: E731
     recipe = find()
     assert recipe == CopyPaste(synthetic_faces(root))
-    assert str(recipe) == "augment, probability 0.5, 2 faces"
+    assert str(recipe) == "image, augment, probability 0.5, 2 faces"
     real = replace(dataset, synthetic=False)
     with pytest.raises(DataSetError, match=r"copy_paste\.sources=.*celebamask_hq.*training_set"):
         find(real)
