@@ -179,8 +179,8 @@ def test_two_devices_take_the_same_step_and_gather_no_batch(name, stop_gradient)
         )
         assert run.returncode == 0, run.stderr
         printed.append(json.loads(run.stdout))
-    # Fusion asks which class is the largest, and rounding turns over a pixel where two are equal: of
-    # 4 x 64 x 64 that err by a half on average, one moves a mean by up to 1.2e-4.
+    # Fusion asks which class is the largest, and rounding turns over a pixel where two are equal:
+    # of 4 x 64 x 64 that err by a half on average, one moves a mean by up to 1.2e-4.
     fused = {"composition", "fusion_alpha", "fusion_laplacian", "total"}
     one, two = printed
     assert one.keys() == two.keys() >= fused

@@ -1,15 +1,12 @@
 """`p3m anonymize`: an obfuscated copy of a collection of portraits."""
 
 import argparse
-import os
-import signal
 import sys
 import time
-import warnings
 from collections import Counter
 from pathlib import Path
 
-from p3m_jax.commands.options import at_least, gigabytes
+from p3m_jax.commands.collecting import add_machine, add_writing, prepare, say_why_it_ended
 
 HELP = "make a copy of portraits with obfuscated faces; what is not sure waits for review"
 
@@ -93,31 +90,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="png",
         help="of the pictures; png (default) keeps every other pixel as it is, jpg is P3M-10k's",
     )
-    out.add_argument(
-        "--quality", type=at_least(1), default=95, metavar="N", help="of JPEG and WebP (95)"
-    )
-    out.add_argument(
-        "--full-names", action="store_true", help="a.jpg becomes a.jpg.png instead of a.png"
-    )
-    out.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace outputs that are in the way; pictures that are done with these settings and "
-        "have not changed are left out as always",
-    )
-    machine = parser.add_argument_group("the machine")
-    machine.add_argument(
-        "--workers",
-        type=at_least(1),
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="threads that look for faces, and as many that write (default: all cores)",
-    )
-    machine.add_argument(
-        "--max-memory",
-        type=gigabytes,
-        metavar="GB",
-        help="for all of it (default: three quarters of the machine's)",
+    add_writing(out)
+    add_machine(
+        parser.add_argument_group("the machine"), threads="look for faces", memory="for all of it"
     )
 
 
@@ -140,14 +115,10 @@ def run(args: argparse.Namespace) -> int:
     from p3m_jax.anonymizing.review import ReviewList
     from p3m_jax.anonymizing.work import PRIVATE, AnonymizingWork
     from p3m_jax.collection.manifest import DONE, open_manifest
-    from p3m_jax.collection.plan import shown
     from p3m_jax.collection.run import Run
     from p3m_jax.faces.finding import FaceFinder
 
-    for note in plan.notes:
-        print(shown(note), file=sys.stderr)
-    signal.signal(signal.SIGTERM, _interrupt)
-    warnings.filterwarnings("ignore", module="PIL")  # what matters is in the manifest
+    prepare(plan)
     started = time.monotonic()
     names = {str(job.name) for job in plan.jobs}
     review = ReviewList(output / PRIVATE / "review", names, folders.get("masks"))
@@ -237,10 +208,6 @@ def _settings(args: argparse.Namespace, obfuscation, plan) -> dict[str, dict]:
     return settings
 
 
-def _interrupt(number, frame):
-    raise KeyboardInterrupt
-
-
 def _summarise(outcome, work, plan, output: Path, seconds: float) -> int:
     """Prints what became of the pictures; returns the exit code."""
     from p3m_jax.anonymizing.work import PICTURE
@@ -262,7 +229,6 @@ def _summarise(outcome, work, plan, output: Path, seconds: float) -> int:
         f"In {shown(output)}; {MANIFEST} tells about each. Neither it nor keep_private is for "
         "others."
     )
-    rest = total - outcome.done - outcome.skipped - len(outcome.failed)
     if waiting and outcome.stopped is None:  # else there are no sheets
         reasons = ", ".join(f"{shown(text)} ({count})" for text, count in review.reasons.items())
         remedy = "correct or delete the masks there, and say --masks with that folder's masks"
@@ -280,17 +246,8 @@ def _summarise(outcome, work, plan, output: Path, seconds: float) -> int:
             "not to be used.",
             file=sys.stderr,
         )
-    if outcome.stopped:
-        print(
-            f"Stopped: {shown(outcome.stopped)}. {rest} pictures are left; make room and start "
-            "the same command again.",
-            file=sys.stderr,
-        )
-    elif outcome.interrupted:
-        print(
-            f"Interrupted with {rest} pictures left; start the same command again to go on.",
-            file=sys.stderr,
-        )
+    say_why_it_ended(outcome, total)
+    if outcome.interrupted:
         return 130
     if failed or outcome.stopped:
         return 1

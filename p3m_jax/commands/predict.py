@@ -1,15 +1,13 @@
 """`p3m predict`: mattes, cut-outs and composites of pictures."""
 
 import argparse
-import os
-import signal
 import sys
 import time
-import warnings
 from collections import defaultdict
 from pathlib import Path
 
-from p3m_jax.commands.options import add_compilation_cache, at_least, gigabytes
+from p3m_jax.commands.collecting import add_machine, add_writing, prepare, say_why_it_ended
+from p3m_jax.commands.options import add_compilation_cache
 
 HELP = "matte pictures: alpha, cut-outs, foregrounds, composites"
 
@@ -96,9 +94,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="png",
         help="of colour outputs (default: png); alpha is always PNG, a cut-out never JPEG",
     )
-    out.add_argument(
-        "--quality", type=at_least(1), default=95, metavar="N", help="of JPEG and WebP (95)"
-    )
     out.add_argument("--alpha-bits", type=int, choices=(8, 16), default=8, help="default: 8")
     out.add_argument(
         "--keep-metadata",
@@ -106,29 +101,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep EXIF data in colour outputs. It may tell the place (GPS), the time and the "
         "camera's owner; without this option all of it is left out, but never the colour profile",
     )
-    out.add_argument(
-        "--full-names", action="store_true", help="a.jpg becomes a.jpg.png instead of a.png"
-    )
-    out.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace outputs that are in the way; pictures that are done with these settings and "
-        "have not changed are left out as always",
-    )
+    add_writing(out)
     machine = parser.add_argument_group("the machine")
-    machine.add_argument(
-        "--workers",
-        type=at_least(1),
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="threads that decode, and as many that write (default: all cores)",
-    )
-    machine.add_argument(
-        "--max-memory",
-        type=gigabytes,
-        metavar="GB",
-        help="for all of it, on a CPU the network, too: where a picture would need more, the "
-        "network runs smaller, with a warning (default: three quarters of the machine's)",
+    add_machine(
+        machine,
+        threads="decode",
+        memory="for all of it, on a CPU the network, too: where a picture would need more, the "
+        "network runs smaller, with a warning",
     )
     add_compilation_cache(machine)
 
@@ -141,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
         return 2
     from p3m_jax.collection.manifest import open_manifest
     from p3m_jax.collection.memory import BASE, default_memory
-    from p3m_jax.collection.plan import check_given, make_plan, shown
+    from p3m_jax.collection.plan import check_given, make_plan
     from p3m_jax.data.folders import user_path
     from p3m_jax.prediction.outputs import Writing, check_background, ending, find_background
 
@@ -169,10 +148,7 @@ def run(args: argparse.Namespace) -> int:
         deep_alpha=args.alpha_bits == 16,
         keep_metadata=args.keep_metadata,
     )
-    for note in plan.notes:
-        print(shown(note), file=sys.stderr)
-    signal.signal(signal.SIGTERM, _interrupt)
-    warnings.filterwarnings("ignore", module="PIL")  # what matters is in the manifest
+    prepare(plan)
     started = time.monotonic()
     work, made_by, matting = _work(args, mattes, memory, writing)
     settings = {kind: writing.settings(kind, args.format) | made_by for kind in kinds}
@@ -251,10 +227,6 @@ def _work(args, mattes: Path | None, memory: int, writing):
     return MattingWork(writing, make_matte=make_matte, notes=notes), settings, matting
 
 
-def _interrupt(number, frame):
-    raise KeyboardInterrupt
-
-
 def _summarise(
     outcome, total: int, output: Path, seconds: float, network_seconds: float, matting
 ) -> None:
@@ -282,15 +254,4 @@ def _summarise(
             each = network_seconds / outcome.done
             text += f" ({each:.2f} s in the network, {matting.compiled} programs)"
     print(f"{text}.\nIn {shown(output)}; {MANIFEST} tells about each.")
-    rest = total - outcome.done - outcome.skipped - len(outcome.failed)
-    if outcome.stopped:
-        print(
-            f"Stopped: {shown(outcome.stopped)}. {rest} pictures are left; make room and start "
-            "the same command again.",
-            file=sys.stderr,
-        )
-    elif outcome.interrupted:
-        print(
-            f"Interrupted with {rest} pictures left; start the same command again to go on.",
-            file=sys.stderr,
-        )
+    say_why_it_ended(outcome, total)

@@ -1,0 +1,73 @@
+"""What `predict` and `anonymize` share: going through a collection of somebody's pictures."""
+
+import os
+import signal
+import sys
+import warnings
+
+from p3m_jax.commands.options import at_least, gigabytes
+
+
+def add_writing(out) -> None:
+    """Adds how files are named and whether they may be replaced, to a group of options."""
+    out.add_argument(
+        "--quality", type=at_least(1), default=95, metavar="N", help="of JPEG and WebP (95)"
+    )
+    out.add_argument(
+        "--full-names", action="store_true", help="a.jpg becomes a.jpg.png instead of a.png"
+    )
+    out.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace outputs that are in the way; pictures that are done with these settings and "
+        "have not changed are left out as always",
+    )
+
+
+def add_machine(machine, *, threads: str, memory: str) -> None:
+    """Adds how much of the machine is taken; `threads` and `memory` say for what."""
+    machine.add_argument(
+        "--workers",
+        type=at_least(1),
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help=f"threads that {threads}, and as many that write (default: all cores)",
+    )
+    machine.add_argument(
+        "--max-memory",
+        type=gigabytes,
+        metavar="GB",
+        help=f"{memory} (default: three quarters of the machine's)",
+    )
+
+
+def prepare(plan) -> None:
+    """Prints a plan's notes, and makes SIGTERM an interruption that leaves all in order."""
+    from p3m_jax.collection.plan import shown
+
+    for note in plan.notes:
+        print(shown(note), file=sys.stderr)
+    signal.signal(signal.SIGTERM, _interrupt)
+    warnings.filterwarnings("ignore", module="PIL")  # what matters is in the manifest
+
+
+def _interrupt(number, frame):
+    raise KeyboardInterrupt
+
+
+def say_why_it_ended(outcome, total: int) -> None:
+    """Prints why a run ended before all of its `total` pictures were tried, if it did."""
+    from p3m_jax.collection.plan import shown
+
+    rest = total - outcome.done - outcome.skipped - len(outcome.failed)
+    if outcome.stopped:
+        print(
+            f"Stopped: {shown(outcome.stopped)}. {rest} pictures are left; make room and start "
+            "the same command again.",
+            file=sys.stderr,
+        )
+    elif outcome.interrupted:
+        print(
+            f"Interrupted with {rest} pictures left; start the same command again to go on.",
+            file=sys.stderr,
+        )
