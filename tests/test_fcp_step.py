@@ -16,7 +16,7 @@ from pasting import batch_of
 from p3m_jax.configs import resnet34_fcp
 from p3m_jax.copy_paste.feature import FeaturePaste, pasting_edit
 from p3m_jax.data.synthetic import write_synthetic_set
-from p3m_jax.models.network import ENCODERS, Variables, network
+from p3m_jax.models.network import Variables, network
 from p3m_jax.training import loop
 from p3m_jax.training.log import read_log
 from p3m_jax.training.state import initial_state
@@ -44,17 +44,25 @@ def equal(ours, expected):
     jax.tree.map(np.testing.assert_array_equal, ours, expected)
 
 
-@pytest.mark.parametrize("name", sorted(ENCODERS))
+@pytest.mark.parametrize("name", ["resnet34", "swin"])
 def test_a_step_that_pastes_nothing_is_the_plain_step(name):
-    net, optimizer = network(name), optax.adam(1e-3)
+    # A step of gradient descent, whose parameters tell the gradients. They are rounded as each of
+    # the two programs happens to be fused: a millionth is what float32 leaves of them.
+    net, optimizer = network(name), optax.sgd(1.0)
     state = initial_state(net, optimizer, net.initialize(0))
     batch = batch_of(1)
     plain = jax.jit(make_train_step(net, optimizer, seed=3))
     pasting = jax.jit(make_train_step(net, optimizer, seed=3, paste=FeaturePaste(LAYERS)))
-    expected = plain(state, batch)
-    equal(pasting(state, batch | {"paste": np.zeros(2, bool)}), expected)
+    expected, expected_terms = plain(state, batch)
+    same, terms = pasting(state, batch | {"paste": np.zeros(2, bool)})
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), terms, expected_terms)
+    for before, one, other in zip(
+        *(jax.tree.leaves(s.parameters) for s in (state, expected, same)), strict=True
+    ):
+        gradient = np.linalg.norm(before - one)
+        assert np.linalg.norm(one - other) <= 1e-6 * max(gradient, 1e-2)
     pasted, terms = pasting(state, batch)
-    assert float(terms["total"]) != float(expected[1]["total"])
+    assert float(terms["total"]) != float(expected_terms["total"])
     equal(pasting(state, batch), (pasted, terms))
 
 
