@@ -39,7 +39,7 @@ def recipe(network: str) -> ConfigDict:
     # own may hold ordinary ones ("normal": original_image), to be obfuscated while it streams.
     config.data.faces = "blurred"
     config.data.obfuscation = "none"  # or blur, mosaic, fill
-    config.data.obfuscation_strength = 0.2  # share of the face's size, see p3m_jax/faces
+    config.data.obfuscation_strength = 0.24  # share of the face's size, see p3m_jax/faces
     config.data.facemasks = ""  # face masks that stand apart; without any, faces are searched for
     config.data.private_cache = ""  # what is private in each picture; empty: in the run's folder
     config.data.doubtful = "refuse"  # pictures whose faces are not surely found; or leave_out

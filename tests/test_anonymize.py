@@ -26,7 +26,7 @@ from p3m_jax.anonymizing.review import ReviewList
 from p3m_jax.collection.plan import make_plan
 from p3m_jax.faces.areas import MOSTLY_TRANSITION, NO_FACE, PrivateAreas
 from p3m_jax.faces.finding import AT_EDGE, COVERED, LOW_SCORE
-from p3m_jax.faces.obfuscation import MODES, Obfuscation
+from p3m_jax.faces.obfuscation import MODES, STRENGTH, Obfuscation
 from p3m_jax.images import read_picture, write_image
 from p3m_jax.trimap import TRANSITION, transition_kernel, trimap_from_matte
 
@@ -90,8 +90,8 @@ def test_records_tell_all_and_their_hashes_are_right(folders):
     assert np.shape(one["landmarks"]) == (468, 2)
     (area,) = record["areas"]
     assert area["box"] == [20, 10, 25, 31]
-    assert area["strength_in_pixels"] == pytest.approx(0.2 * 31)
-    assert record["obfuscation"] == {"mode": "blur", "strength": 0.2}
+    assert area["strength_in_pixels"] == pytest.approx(STRENGTH * 31, abs=0.05)
+    assert record["obfuscation"] == {"mode": "blur", "strength": STRENGTH}
     assert {"p3m-jax", "opencv", "numpy", "yunet_sha256", "mesh_sha256"} <= set(record["versions"])
     # What has to be made again alone does not take the others out of the record.
     for file in ("blurred_image/deep/a.png", "keep_private/records/deep/a.json"):

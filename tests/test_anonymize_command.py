@@ -137,7 +137,7 @@ def test_nothing_is_overwritten_unasked(p3m, people, capsys):
     (out / "facemask/sure.png").write_bytes(b"touched")
     before = tree(out)
     for more, reason in (
-        (("--strength", "0.3"), 'obfuscation was "blur 0.2", now "blur 0.3"'),
+        (("--strength", "0.3"), 'obfuscation was "blur 0.24", now "blur 0.3"'),
         (("--mode", "mosaic"), "say --overwrite to do them again"),
         (("--masks", pictures / "none"), "there is no such folder; name the folder of masks"),
         (("--mattes", mattes), "what is given for it has; say --overwrite"),

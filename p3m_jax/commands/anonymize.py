@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="S",
         help="sigma of the blur, side of a mosaic's cell, as a share of the face's longer side "
-        "(0.2)",
+        "(0.24)",
     )
     what.add_argument(
         "--mattes",

@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where faces are, to blur them, and for the measures inside the face",
     )
-    blurred = parser.add_argument_group("blurred faces (default: the set's, else blur 0.2)")
+    blurred = parser.add_argument_group("blurred faces (default: the set's, else blur 0.24)")
     blurred.add_argument(
         "--blurred-pictures", metavar="DIR", help="those of --pictures with blurred faces"
     )
@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="make them from those with normal faces, in memory",
     )
     blurred.add_argument(
-        "--strength", type=float, metavar="S", help="0.02 to 1 of a face's size (default: 0.2)"
+        "--strength", type=float, metavar="S", help="0.02 to 1 of a face's size (default: 0.24)"
     )
     how = parser.add_argument_group("how")
     how.add_argument(
