@@ -47,13 +47,13 @@ class FaceWeightsError(UserError):
 
 def find_weights(name: str) -> Path:
     """The file of the weights "yunet" or "mesh"; `FaceWeightsError` says how to install them."""
-    known = _KNOWN[name]
-    package = importlib.util.find_spec(known.module)
-    file = Path(package.origin).parent / known.file if package and package.origin else None
-    if file is None or not file.is_file():
+    known, file = _KNOWN[name], _installed(_KNOWN[name])
+    if file is None:
+        missing = {name: other for name, other in _KNOWN.items() if _installed(other) is None}
+        remedies = " && ".join(other.remedy for other in missing.values())
         raise FaceWeightsError(
-            f"Finding faces takes the weights of {name}, which are not installed; install them "
-            f"with: {known.remedy}"
+            f"Finding faces takes the weights of {' and '.join(missing)}, which are not installed; "
+            f"install them with: {remedies}"
         )
     if hashlib.sha256(file.read_bytes()).hexdigest() != known.sha256:
         raise FaceWeightsError(
@@ -61,6 +61,12 @@ def find_weights(name: str) -> Path:
             f"{known.remedy}"
         )
     return file
+
+
+def _installed(weights: _Weights) -> Path | None:
+    package = importlib.util.find_spec(weights.module)
+    file = Path(package.origin).parent / weights.file if package and package.origin else None
+    return file if file is not None and file.is_file() else None
 
 
 def weights_versions() -> dict[str, str]:
