@@ -8,7 +8,12 @@ Importing this package imports nothing heavy; take what else you need from its r
 `p3m_jax.evaluation` and `p3m_jax.prediction`.
 """
 
+import os
 from typing import TYPE_CHECKING
+
+# How etils reaches a bucket, found out once in a process: the same way with TensorFlow installed
+# and without, and no TensorFlow imported for it.
+os.environ.setdefault("EPATH_USE_TF", "false")
 
 if TYPE_CHECKING:
     from p3m_jax.prediction.matting import load

@@ -19,6 +19,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from p3m_jax import __version__
+from p3m_jax.bucket import folder_or_bucket, is_address
 from p3m_jax.data.folders import user_path
 from p3m_jax.errors import UserError
 from p3m_jax.models.network import ENCODERS, Network, Variables, network
@@ -93,15 +94,22 @@ def _forward(network, variables, pictures):
 
 
 def describe(
-    network_name: str, *, synthetic: bool, provenance: dict[str, Any], part: str = "network"
+    network_name: str,
+    *,
+    synthetic: bool,
+    provenance: dict[str, Any],
+    part: str = "network",
+    weights: str = "parameters",
 ) -> dict[str, Any]:
     """The description that goes into a checkpoint's metadata, JSON values only.
 
-    `part` is "network", or "encoder" where the decoders are not in it.
+    `part` is "network", or "encoder" where the decoders are not in it. `weights` is which of a
+    training checkpoint's are the network's: "parameters", or their "average".
     """
     return {
         "network": network_name,
         "part": part,
+        "weights": weights,
         "synthetic": synthetic,
         "provenance": {"program": f"p3m-jax {__version__}", **provenance},
     }
@@ -113,8 +121,11 @@ def save_for_inference(
     """Writes an inference checkpoint, whole or not at all.
 
     Raises:
-      CheckpointError: there is something at `path` already, and `overwrite` is off.
+      CheckpointError: there is something at `path` already, and `overwrite` is off; or it is no
+        place of the file system.
     """
+    if is_address(path):
+        raise CheckpointError(f"{path}: weights are exported to a folder of the file system.")
     path = Path(path).absolute()
     if path.exists() and not overwrite:
         raise CheckpointError(f"{path} exists already; name another folder or remove it first.")
@@ -129,9 +140,11 @@ def save_for_inference(
         free = shutil.disk_usage(path.parent).free
         if free < needed:
             raise OSError(f"{needed / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free")
+        # NumPy arrays are written by the first of several processes, while the others wait.
+        arrays = jax.tree.map(np.asarray, variables)
         ocp.save(
             path,
-            {"parameters": dict(variables.parameters), "statistics": dict(variables.statistics)},
+            {"parameters": dict(arrays.parameters), "statistics": dict(arrays.statistics)},
             overwrite=overwrite,
             custom_metadata={**description, "format": INFERENCE_FORMAT},
         )
@@ -168,8 +181,9 @@ def load_weights(path) -> InferenceCheckpoint:
     description = read_description(path)
     net = network(description["network"])
     encoder = description.get("part") == "encoder"
+    weights = description.get("weights", "parameters")
     wanted = {
-        kind: {
+        weights if kind == "parameters" else kind: {
             name: _abstract(shape)
             for name, shape in shapes.items()
             if not encoder or name.startswith("encoder.")
@@ -187,7 +201,8 @@ def load_weights(path) -> InferenceCheckpoint:
             f"{path}: the weights of {net.name} cannot be read from it ({_first_line(error)}); "
             "it is damaged or was written by another version: copy it anew."
         ) from error
-    variables = Variables(arrays["parameters"], arrays["statistics"])
+    variables = Variables(arrays[weights], arrays["statistics"])
+    description = {**description, "weights": "parameters"}  # of what is exported from here
     return InferenceCheckpoint(net, variables, description, path)
 
 
@@ -208,7 +223,7 @@ def find_checkpoint(path) -> Path:
     Raises:
       UserError: there is none.
     """
-    path = user_path(path).absolute()
+    path = folder_or_bucket(path) if is_address(path) else user_path(path).absolute()
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such checkpoint.")
     if path.is_file():
@@ -241,8 +256,10 @@ def _step(path: Path) -> int | None:
 
 
 def _is_checkpoint(path: Path) -> bool:
-    # Orbax writes it last; its own test takes any folder for a checkpoint.
-    return (path / "_CHECKPOINT_METADATA").is_file()
+    # What Orbax writes last; its own test takes any folder for a checkpoint. In a bucket, where
+    # nothing can be renamed, another file tells that all is there.
+    last = "commit_success.txt" if is_address(path) else "_CHECKPOINT_METADATA"
+    return (path / last).is_file()
 
 
 def _rank(step: Path):

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from p3m_jax.bucket import is_address
+
 _PREFIX = ".p3m."
 _TEMPORARY = re.compile(re.escape(_PREFIX) + "[a-z0-9_]{8}")  # as mkstemp names them
 
@@ -55,13 +57,19 @@ def whole_file(path) -> Iterator[BinaryIO]:
 
 def write_text(path, text: str) -> None:
     """Writes a text file in UTF-8, whole or not at all; names that are not text are escaped."""
+    contents = text.encode("utf-8", errors="backslashreplace")
+    if is_address(path):  # a bucket has no part of a file
+        path.write_bytes(contents)
+        return
     with whole_file(path) as file:
-        file.write(text.encode("utf-8", errors="backslashreplace"))
+        file.write(contents)
 
 
 @contextlib.contextmanager
-def locked(path: Path, refusal: Exception) -> Iterator[None]:
+def locked(path: Path, refusal: Exception, *, shared: bool = False) -> Iterator[None]:
     """Keeps other processes from what they ask for with the same file or folder, which is there.
+
+    Several that all say `shared` do not keep each other from it.
 
     Raises:
       refusal: another process has it.
@@ -75,7 +83,8 @@ def locked(path: Path, refusal: Exception) -> Iterator[None]:
     try:
         with contextlib.suppress(OSError):  # a file system without locks does not guard it either
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+                fcntl.flock(handle, kind | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise refusal from None
         yield

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
 from p3m_jax.errors import UserError
+from p3m_jax.file_part import FilePart
 from p3m_jax.files import whole_file
 
 # A picture of 20,000 x 10,000 pixels is a decompression bomb rather than a portrait. Pillow warns
@@ -30,14 +31,19 @@ class ImageError(UserError):
 
 
 def open_picture(path) -> Image.Image:
-    """The Pillow image of a file, its pixels not decoded yet; `ImageError` if it is no picture."""
-    path = Path(path)
+    """The Pillow image of a file, its pixels not decoded yet; `ImageError` if it is no picture.
+
+    `path` may be a `FilePart`, here and in what reads pictures below.
+    """
+    part = isinstance(path, FilePart)
+    path = path if part else Path(path)
+    file = path.path if part else path
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():
+        if file.exists() and not file.is_file() and not file.is_dir():
             raise ImageError(f"{path}: is a pipe or a device, not a picture.")  # would wait
-        image = Image.open(path)
+        image = Image.open(path.open("rb") if part else path)
     except FileNotFoundError:
-        state = "is a link to nowhere" if path.is_symlink() else "there is no such file"
+        state = "is a link to nowhere" if file.is_symlink() else "there is no such file"
         raise ImageError(f"{path}: {state}.") from None
     except IsADirectoryError:
         raise ImageError(f"{path}: is a folder, not a picture.") from None

@@ -26,6 +26,8 @@ class Targets(NamedTuple):
       transition: (B, H, W, 1), 1 in the trimap's transition area, else 0.
       picture, foreground, background: (B, H, W, 3) normalised; the last two are None where the
         composition loss is off.
+      transition_share: what the detail's alpha error is divided by, `share_of_transition`; of the
+        whole batch, where this is a part of one.
     """
 
     alpha: jax.Array
@@ -34,6 +36,7 @@ class Targets(NamedTuple):
     picture: jax.Array
     foreground: jax.Array | None = None
     background: jax.Array | None = None
+    transition_share: jax.Array | None = None
 
 
 def _mean(x: jax.Array) -> jax.Array:
@@ -112,12 +115,17 @@ def laplacian_loss(predicted: jax.Array, target: jax.Array) -> jax.Array:
     return total + _mean(jnp.abs(difference))
 
 
+def share_of_transition(transition: jax.Array) -> jax.Array:
+    """The share of pixels that a batch (B, H, W, 1) has in the transition area, and of one more."""
+    return _mean(transition) + 1 / transition.size
+
+
 def detail_loss(detail: jax.Array, targets: Targets) -> tuple[jax.Array, jax.Array]:
     """The alpha and the Laplacian loss of the detail decoder, in the transition area alone."""
-    area = targets.transition
+    area, share = targets.transition, targets.transition_share
     error = smooth_absolute((detail - targets.alpha) * area)
     # Sums over pixels, as means times their number, which keeps more digits.
-    alpha = _mean(error) / (_mean(area) + 1 / area.size)
+    alpha = _mean(error) / (share_of_transition(area) if share is None else share)
     return alpha, laplacian_loss(detail * area, targets.alpha * area)
 
 
@@ -135,6 +143,7 @@ def composition_loss(fusion: jax.Array, targets: Targets) -> jax.Array:
     return 3 * _mean(smooth_absolute(composite - targets.picture))
 
 
+@jax.named_scope("losses")
 def total_loss(outputs: Outputs, targets: Targets) -> tuple[jax.Array, dict[str, jax.Array]]:
     """semantic + 2 detail + 3 fusion + composition, and the terms by name.
 

@@ -11,7 +11,7 @@ from p3m_jax.models.integration import (
     ShallowBipartiteFeatureIntegration,
     TripartiteFeatureIntegration,
 )
-from p3m_jax.models.layers import Convolution, ConvolutionBlock
+from p3m_jax.models.layers import Convolution, ConvolutionBlock, at_least_float32
 from p3m_jax.models.pooling import max_unpool
 from p3m_jax.models.upsampling import upsample
 
@@ -75,6 +75,7 @@ class DecoderBlock(nnx.Module):
         self.second = ConvolutionBlock(inner, inner)
         self.third = ConvolutionBlock(inner, outputs)
 
+    @jax.named_scope("block")
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         for convolution in (self.first, self.second, self.third):
             x = convolution(x, train=train)
@@ -100,6 +101,7 @@ class SemanticDecoder(nnx.Module):
         self.dbfi0 = DeepBipartiteFeatureIntegration(channels[0], deep)
         self.head = SemanticHead(channels[0], shape)
 
+    @jax.named_scope("semantic")
     def __call__(self, features: Features, *, train: bool):
         """Returns S4 (B, H/16, ..), S3, S2 and S1 (B, H/2, ..) as a dict by level, the logits
         (B, H, W, 3), and the side logits (side2, side1, side0), each (B, H, W, 3).
@@ -125,6 +127,7 @@ class SemanticHead(nnx.Module):
         self.third = Convolution(width, 3 if shape.logits_before_upsampling else width, 3)
         self.logits = None if shape.logits_before_upsampling else Convolution(width, 3, 3)
 
+    @jax.named_scope("head")
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         x = self.second(self.first(x, train=train), train=train)
         x = upsample(self.third(x), 2)
@@ -151,6 +154,7 @@ class MattingDecoder(nnx.Module):
         self.second = ConvolutionBlock(shallow, shallow)
         self.alpha = Convolution(shallow, 1, 3)
 
+    @jax.named_scope("matting")
     def __call__(self, features: Features, semantic: dict[int, jax.Array], *, train: bool):
         """Returns the detail alpha (B, H, W, 1) in [0, 1]."""
         e0, e1, e2, e3, deep = features.levels
@@ -171,4 +175,4 @@ class MattingDecoder(nnx.Module):
         x = self.tfi0(semantic[1], x, e0, train=train)
         x = self.sbfi0(x, shallow, train=train)
         x = unpool(self.second(self.first(x, train=train), train=train), 0)
-        return nnx.sigmoid(self.alpha(x))
+        return nnx.sigmoid(at_least_float32(self.alpha(x)))

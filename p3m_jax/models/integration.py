@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from p3m_jax.models.layers import Convolution, ConvolutionBlock
-from p3m_jax.models.pooling import subsampled_max_pool
+from p3m_jax.models.pooling import max_pool
 from p3m_jax.models.upsampling import upsample
 
 
@@ -27,6 +27,7 @@ class TripartiteFeatureIntegration(nnx.Module):
         self.project = _projection(channels, channels // 2)
         self.fuse = ConvolutionBlock(3 * (channels // 2), channels, bias=False)
 
+    @jax.named_scope("TFI")
     def __call__(self, semantic, matting, encoder, *, train: bool) -> jax.Array:
         """(B, h, w, C) three times -> (B, h, w, C)."""
         projected = [self.project(x) for x in (semantic, matting, encoder)]
@@ -41,9 +42,10 @@ class ShallowBipartiteFeatureIntegration(nnx.Module):
         self.project_shallow = _projection(shallow_channels, channels // 2)
         self.fuse = ConvolutionBlock(channels, channels, bias=False)
 
+    @jax.named_scope("sBFI")
     def __call__(self, matting, shallow, *, train: bool) -> jax.Array:
         """(B, h, w, C), E0 (B, rh, rw, C0) -> (B, h, w, C)."""
-        pooled = subsampled_max_pool(shallow, shallow.shape[1] // matting.shape[1])
+        pooled, _ = max_pool(shallow, 2, stride=shallow.shape[1] // matting.shape[1])
         projected = [self.project_matting(matting), self.project_shallow(pooled)]
         return self.fuse(jnp.concatenate(projected, axis=-1), train=train) + matting
 
@@ -57,6 +59,7 @@ class DeepBipartiteFeatureIntegration(nnx.Module):
         self.fuse = ConvolutionBlock(channels, channels, bias=False)
         self.side = Convolution(channels, 3, 3, bias=False)
 
+    @jax.named_scope("dBFI")
     def __call__(self, semantic, deep, *, train: bool) -> tuple[jax.Array, jax.Array]:
         """(B, h, w, C), E4 (B, h/r, w/r, C4) -> the same map enriched, and side logits (B, H, W, 3)
         at the network's input resolution, which is 32 times that of E4.

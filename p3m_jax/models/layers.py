@@ -1,11 +1,25 @@
-"""Convolutions, linear layers and BatchNorm, with the initialisation and statistics of PyTorch."""
+"""Convolutions, linear layers and norms, with the initialisation and statistics of PyTorch.
+
+A layer computes in the precision of the map that it is given and returns a map of that; parameters
+stay as they are. Norms and their statistics compute in float32 at least.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from p3m_jax.models.grouped import convolve
+from p3m_jax.models.grouped import convolve, product_of_rows
+
+
+def at_least_float32(x: jax.Array) -> jax.Array:
+    """`x` in float32 where it is of a lower precision, such as bfloat16; else as it is."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def recomputed(run):
+    """`run(module, x) -> y` whose gradient computes it again instead of keeping what is inside."""
+    return nnx.remat(lambda module, x: run(module, x))  # which takes plain functions only
 
 
 def parameter(shape: tuple[int, ...], initializer) -> nnx.Param:
@@ -67,8 +81,8 @@ class Convolution(nnx.Module):
         self.bias = parameter((outputs,), default) if bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = convolve(x, self.kernel[...], groups=self.groups)
-        return y if self.bias is None else y + self.bias[...]
+        y = convolve(x, self.kernel[...].astype(x.dtype), groups=self.groups)
+        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
 
 class Linear(nnx.Module):
@@ -79,8 +93,10 @@ class Linear(nnx.Module):
         self.bias = parameter((outputs,), zeros) if bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = x @ self.kernel[...]
-        return y if self.bias is None else y + self.bias[...]
+        kernel = self.kernel[...].astype(x.dtype)
+        # A TPU keeps the axes: to join them would lay the map out anew.
+        y = jax.lax.platform_dependent(x, kernel, cpu=product_of_rows, default=jnp.matmul)
+        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
 
 class LayerNorm(nnx.Module):
@@ -92,9 +108,11 @@ class LayerNorm(nnx.Module):
         self.bias = parameter((channels,), zeros)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        centred = x - jnp.mean(x, axis=-1, keepdims=True)
+        precise = at_least_float32(x)
+        centred = precise - jnp.mean(precise, axis=-1, keepdims=True)
         variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
-        return centred * jax.lax.rsqrt(variance + self.epsilon) * self.scale[...] + self.bias[...]
+        y = centred * jax.lax.rsqrt(variance + self.epsilon) * self.scale[...] + self.bias[...]
+        return y.astype(x.dtype)
 
 
 def mean_over_pixels(x: jax.Array) -> jax.Array:
@@ -113,24 +131,25 @@ def normalize_batch(x, scale, bias):
 
 
 def _normalize_batch_forward(x, scale, bias):
-    mean = mean_over_pixels(x)
-    variance = mean_over_pixels(jnp.square(x - mean))
+    precise = at_least_float32(x)
+    mean = mean_over_pixels(precise)
+    variance = mean_over_pixels(jnp.square(precise - mean))
     inverse = jax.lax.rsqrt(variance + BatchNorm.epsilon)
-    y = (x - mean) * (inverse * scale) + bias
-    return (y, mean, variance), (x, scale, mean, inverse)
+    y = (precise - mean) * (inverse * scale) + bias
+    return (y.astype(x.dtype), mean, variance), (x, scale, mean, inverse)
 
 
 def _normalize_batch_backward(kept, cotangents):
     # Written out so that its sums, too, are means over short rows. The statistics that go into
     # the running ones carry no gradient.
     x, scale, mean, inverse = kept
-    dy = cotangents[0]
-    normalized = (x - mean) * inverse
+    dy = at_least_float32(cotangents[0])
+    normalized = (at_least_float32(x) - mean) * inverse
     mean_dy = mean_over_pixels(dy)
     mean_dy_normalized = mean_over_pixels(dy * normalized)
     dx = (dy - mean_dy - normalized * mean_dy_normalized) * (inverse * scale)
     count = x.size // x.shape[-1]
-    return dx, count * mean_dy_normalized, count * mean_dy
+    return dx.astype(x.dtype), count * mean_dy_normalized, count * mean_dy
 
 
 normalize_batch.defvjp(_normalize_batch_forward, _normalize_batch_backward)
@@ -156,7 +175,8 @@ class BatchNorm(nnx.Module):
         scale, bias = self.scale[...], self.bias[...]
         if not train:
             inverse = jax.lax.rsqrt(self.variance[...] + self.epsilon)
-            return (x - self.mean[...]) * (inverse * scale) + bias
+            y = (at_least_float32(x) - self.mean[...]) * (inverse * scale) + bias
+            return y.astype(x.dtype)
         y, mean, variance = normalize_batch(x, scale, bias)
         count = x.size // x.shape[-1]
         unbiased = variance * (count / max(count - 1, 1))

@@ -80,15 +80,20 @@ class Network:
         train: bool = False,
         key: jax.Array | None = None,
         edit: Edit = unedited,
+        dtype: jax.typing.DTypeLike | None = None,
+        remat: bool = False,
     ) -> tuple[Outputs, Arrays]:
         """Runs the network on pictures (B, H, W, 3) of RGB in [0, 255], sides multiples of 32.
 
         Returns its outputs and the statistics, which move only while training. `key` draws the
         stochastic depth; without it every branch is kept. `edit` may change the features of each
-        of the `layers`, see `p3m_jax.models.decoders.Edit`. Computes in the parameters' precision.
+        of the `layers`, see `p3m_jax.models.decoders.Edit`. Computes in the parameters' precision,
+        or maps in `dtype` (bfloat16); norms, softmaxes, statistics and outputs stay in float32 at
+        least. With `remat` a gradient computes the encoder's stages again.
         """
-        model, dtype = self._model(variables)
-        outputs = model(normalize(pictures, dtype), train=train, key=key, edit=edit)
+        model, own = self._model(variables)
+        pictures = normalize(pictures, own).astype(dtype or own)
+        outputs = model(pictures, train=train, key=key, edit=edit, remat=remat)
         _, _, statistics = nnx.split(model, nnx.Param, ...)
         return outputs, _flatten(statistics)
 
@@ -98,13 +103,18 @@ class Network:
         return ENCODERS[self.name].edited_layers
 
     def features(
-        self, variables: Variables, pictures: jax.Array, layers: Iterable[str]
+        self,
+        variables: Variables,
+        pictures: jax.Array,
+        layers: Iterable[str],
+        *,
+        dtype: jax.typing.DTypeLike | None = None,
     ) -> dict[str, jax.Array]:
         """The features {layer: (B, H / stride, W / stride, C)} of some `layers` for pictures.
 
-        Pictures are as in `apply`. Runs in evaluation mode: the running statistics normalise and
-        stay as they are, and no branch is dropped. Compiled, it costs the layers up to the last
-        one asked for: what lies behind them is traced, but nothing uses it.
+        Pictures and `dtype` are as in `apply`. Runs in evaluation mode: the running statistics
+        normalise and stay as they are, and no branch is dropped. Compiled, it costs the layers up
+        to the last one asked for: what lies behind them is traced, but nothing uses it.
         """
         found: dict[str, jax.Array] = {}
 
@@ -112,8 +122,8 @@ class Network:
             found[layer] = features
             return features
 
-        model, dtype = self._model(variables)
-        model.encoder(normalize(pictures, dtype), train=False, edit=keep)
+        model, own = self._model(variables)
+        model.encoder(normalize(pictures, own).astype(dtype or own), train=False, edit=keep)
         return {layer: found[layer] for layer in layers}
 
     def _model(self, variables: Variables) -> tuple[P3MNet, np.dtype]:

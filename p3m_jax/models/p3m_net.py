@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from p3m_jax.models.decoders import Edit, MattingDecoder, SemanticDecoder, unedited
+from p3m_jax.models.layers import at_least_float32
 
 MEAN = (0.485, 0.456, 0.406)
 STANDARD_DEVIATION = (0.229, 0.224, 0.225)
@@ -14,7 +15,7 @@ BACKGROUND, TRANSITION, FOREGROUND = 0, 1, 2
 
 
 class Outputs(NamedTuple):
-    """What P3M-Net returns for pictures of (B, H, W, 3).
+    """What P3M-Net returns for pictures of (B, H, W, 3), in float32 at least.
 
     `semantic` and the sides are logits (B, H, W, 3) over background, transition and foreground;
     `detail` and `fusion` are alpha (B, H, W, 1) in [0, 1].
@@ -60,6 +61,7 @@ class P3MNet(nnx.Module):
         train: bool,
         key: jax.Array | None = None,
         edit: Edit = unedited,
+        remat: bool = False,
     ) -> Outputs:
         """Runs the network.
 
@@ -68,13 +70,15 @@ class P3MNet(nnx.Module):
           train: use and update batch statistics.
           key: draws stochastic depth while training; None leaves it off.
           edit: called at each of the encoder's `edited_layers`.
+          remat: a gradient computes the encoder's stages again, which takes time and saves memory.
 
         Raises:
           ValueError: a side is not a multiple of 32.
         """
         if x.shape[1] % 32 or x.shape[2] % 32:
             raise ValueError(f"P3M-Net takes sides that are multiples of 32, not {x.shape[1:3]}.")
-        features = self.encoder(x, train=train, key=key, edit=edit)
+        features = self.encoder(x, train=train, key=key, edit=edit, remat=remat)
         semantic_maps, semantic, sides = self.semantic_decoder(features, train=train)
         detail = self.matting_decoder(features, semantic_maps, train=train)
+        semantic, *sides = map(at_least_float32, (semantic, *sides))
         return Outputs(semantic, detail, fuse(semantic, detail), *sides)

@@ -4,12 +4,13 @@ Both poolings of P3M-Net halve the map: 2x2 with stride 2 (Swin-T, ViTAE-S) and 
 and padding 1 (ResNet-34), where windows overlap. A position is kept as its offset inside the
 window, row-major, in one byte.
 
-A window of the 3x3 form sees one odd row, one even row and the next odd row. So everything here is
-written per parity of the input's rows and columns: each of the four parities of the large map
-belongs to 1, 2 or 4 windows, looked at by dense selects. No scatter or gather is compiled, and
-under a sharded batch nothing leaves its device.
+A window of the 3x3 form sees one odd row, one even row and the next odd row. So what is put back
+is written per parity of the large map's rows and columns: each of the four parities belongs to 1, 2
+or 4 windows, looked at by dense selects. No scatter or gather is compiled, and under a sharded
+batch nothing leaves its device.
 """
 
+import itertools
 from functools import partial
 
 import jax
@@ -29,14 +30,6 @@ def _shifted(x: jax.Array, rows: int, columns: int, fill) -> jax.Array:
     return x[:, top : top + height, left : left + width]
 
 
-def _window_values(x: jax.Array, window: int, fill) -> list[jax.Array]:
-    """The values that each window sees, one (B, H/2, W/2, C) map per offset, row-major."""
-    parities = [[x[:, a::2, b::2] for b in (0, 1)] for a in (0, 1)]
-    return [
-        _shifted(parities[a][b], i, j, fill) for i, a in _TAPS[window] for j, b in _TAPS[window]
-    ]
-
-
 def _place(values: jax.Array, offsets: jax.Array, window: int, combine) -> jax.Array:
     """Puts each window's value at its position in a zero map of twice the size.
 
@@ -49,12 +42,25 @@ def _place(values: jax.Array, offsets: jax.Array, window: int, combine) -> jax.A
     for offset in reversed(range(window * window)):
         (i, a), (j, b) = taps[offset // window], taps[offset % window]
         chosen = _shifted(offsets == offset, -i, -j, False)
-        value = _shifted(values, -i, -j, 0)
-        parities[a][b] = combine(parities[a][b], chosen, value)
+        parities[a][b] = combine(parities[a][b], chosen, _shifted(values, -i, -j, 0))
     rows = [jnp.stack(row, axis=3) for row in parities]
     batch, height, width, channels = values.shape
     rows = [row.reshape(batch, height, 2 * width, channels) for row in rows]
     return jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, channels)
+
+
+def _place_apart(values: jax.Array, offsets: jax.Array, stride: int) -> jax.Array:
+    """Puts each value at its position in a zero map that is `stride` times as large.
+
+    For windows of 2x2, which do not overlap: so nothing need be interleaved.
+    """
+    placed = []
+    for offset, corner in enumerate(itertools.product((0, 1), repeat=2)):
+        between = [(start, stride - 1 - start, stride - 1) for start in corner]
+        chosen = jnp.where(offsets == offset, values, 0)
+        zero = jnp.zeros((), values.dtype)
+        placed.append(jax.lax.pad(chosen, zero, [(0, 0, 0), *between, (0, 0, 0)]))
+    return sum(placed)
 
 
 def _last_wins(current, chosen, value):
@@ -68,27 +74,48 @@ def _add(current, chosen, value):
 def _pick(x: jax.Array, offsets: jax.Array, window: int) -> jax.Array:
     """The value of the large map `x` at each window's position."""
     picked = jnp.zeros(offsets.shape, x.dtype)
-    for offset, value in enumerate(_window_values(x, window, 0)):
+    for offset, ((i, a), (j, b)) in enumerate(itertools.product(_TAPS[window], repeat=2)):
+        value = _shifted(x[:, a::2, b::2], i, j, 0)
         picked = jnp.where(offsets == offset, value, picked)
     return picked
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
-def max_pool(x: jax.Array, window: int) -> tuple[jax.Array, jax.Array]:
-    """Max pooling with stride 2 that also returns the positions it took.
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+@jax.named_scope("max_pool")
+def max_pool(x: jax.Array, window: int, stride: int = 2) -> tuple[jax.Array, jax.Array]:
+    """Max pooling that also returns the positions it took.
 
     Args:
-      x: (B, H, W, C), H and W even.
-      window: 2 (no padding) or 3 (padding 1 that never wins).
+      x: (B, H, W, C), H and W multiples of the stride.
+      window: 2 (no padding), or with a stride of 2 also 3 (padding 1 that never wins).
+      stride: even. Above 2, as sBFI has it, it looks at one window in each cell only.
 
     Returns:
-      The maxima (B, H/2, W/2, C) and their offsets inside the window, uint8 in [0, window^2),
-      the first in row-major order among equals.
+      The maxima (B, H/stride, W/stride, C) and their offsets inside the window, uint8 in
+      [0, window^2), the first in row-major order among equals, which alone gets the gradient.
+
+    Raises:
+      ValueError: a side is no multiple of the stride.
     """
-    if x.shape[1] % 2 or x.shape[2] % 2:
-        raise ValueError(f"max_pool halves the map: height and width must be even, not {x.shape}.")
-    lowest = -jnp.inf
-    maxima, *others = _window_values(x, window, lowest)
+    _, height, width, _ = x.shape
+    if height % stride or width % stride:
+        raise ValueError(
+            f"max_pool by {stride} takes sides that it divides, not {height} x {width}."
+        )
+    return _pool(_padded(x, window), window, stride)
+
+
+def _padded(x, window):
+    before = window - 2  # a row and a column that the first windows of the 3x3 form see
+    return jnp.pad(x, [(0, 0), (before, 0), (before, 0), (0, 0)], constant_values=-jnp.inf)
+
+
+def _pool(padded, window, stride):
+    height, width = (side - window + 2 for side in padded.shape[1:3])
+    maxima, *others = (
+        padded[:, i : i + height : stride, j : j + width : stride]
+        for i, j in itertools.product(range(window), repeat=2)
+    )
     offsets = jnp.zeros(maxima.shape, jnp.uint8)
     for offset, value in enumerate(others, start=1):
         larger = value > maxima
@@ -97,19 +124,50 @@ def max_pool(x: jax.Array, window: int) -> tuple[jax.Array, jax.Array]:
     return maxima, offsets
 
 
-def _max_pool_forward(x, window):
-    maxima, offsets = max_pool(x, window)
+def _stored_offsets(padded, window, stride):
+    """The offsets, half of the rows at a time where that can be.
+
+    XLA:CPU does not look into the loop. Else it finds a window's offset anew at each place of the
+    gradient that looks at it, from the picture on, which takes five times as long.
+    """
+    rows = (padded.shape[1] - window + 2) // stride
+    if rows % 2:
+        return _pool(padded, window, stride)[1]
+
+    def of_half(top):
+        half = jax.lax.dynamic_slice_in_dim(padded, top, rows // 2 * stride + window - 2, axis=1)
+        return _pool(half, window, stride)[1]
+
+    upper, lower = jax.lax.map(of_half, jnp.arange(2) * (rows // 2 * stride))
+    return jnp.concatenate([upper, lower], axis=1)
+
+
+@jax.named_scope("max_pool")
+def _max_pool_forward(x, window, stride):
+    padded = _padded(x, window)
+    maxima, offsets = _pool(padded, window, stride)
+    offsets = jax.lax.platform_dependent(
+        padded,
+        offsets,
+        cpu=lambda padded, _: _stored_offsets(padded, window, stride),
+        default=lambda _, offsets: offsets,
+    )
     return (maxima, offsets), offsets
 
 
-def _max_pool_backward(window, offsets, cotangents):
-    return (_place(cotangents[0], offsets, window, _add),)
+@jax.named_scope("max_pool")
+def _max_pool_backward(window, stride, offsets, cotangents):
+    gradient, _ = cotangents
+    if window == 2:
+        return (_place_apart(gradient, offsets, stride),)
+    return (_place(gradient, offsets, window, _add),)
 
 
 max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
+@jax.named_scope("max_unpool")
 def max_unpool(values: jax.Array, offsets: jax.Array, window: int) -> jax.Array:
     """Puts values at the positions that `max_pool` took, in an otherwise zero map.
 
@@ -132,21 +190,9 @@ def _max_unpool_forward(values, offsets, window):
     return max_unpool(values, offsets, window), offsets
 
 
+@jax.named_scope("max_unpool")
 def _max_unpool_backward(window, offsets, cotangent):
     return _pick(cotangent, offsets, window), None
 
 
 max_unpool.defvjp(_max_unpool_forward, _max_unpool_backward)
-
-
-def subsampled_max_pool(x: jax.Array, stride: int) -> jax.Array:
-    """Max pooling with window 2 and any even stride, as sBFI uses it: (B, H, W, C) -> H/stride.
-
-    With a stride above 2 it looks at one 2x2 window in every stride x stride cell only. The first
-    in row-major order among equals gets the gradient.
-    """
-    corners = [x[:, a::stride, b::stride] for a in (0, 1) for b in (0, 1)]
-    maximum = corners[0]
-    for corner in corners[1:]:
-        maximum = jnp.where(corner > maximum, corner, maximum)
-    return maximum

@@ -1,12 +1,13 @@
 """What Swin-T and ViTAE-S share as encoders of P3M-Net: the stem, the poolings and their order."""
 
 import itertools
+from functools import partial
 
 import jax
 from flax import nnx
 
 from p3m_jax.models.decoders import STRIDES, Edit, EncoderShape, Features, unedited
-from p3m_jax.models.layers import Convolution, LayerNorm, Linear
+from p3m_jax.models.layers import Convolution, LayerNorm, Linear, recomputed
 from p3m_jax.models.pooling import max_pool
 
 
@@ -47,10 +48,12 @@ class PoolingTransformer(nnx.Module):
             Linear(inputs, outputs, bias=False) for inputs, outputs in itertools.pairwise(widths)
         )
 
-    def run_stage(self, i: int, x: jax.Array, *, train: bool, key: jax.Array | None) -> jax.Array:
-        """The i-th stage: (B, h, w, C) -> the same; `key` draws what is random in it."""
+    @staticmethod
+    def run_stage(stage, x: jax.Array, *, train: bool, key: jax.Array | None) -> jax.Array:
+        """One of the stages: (B, h, w, C) -> the same; `key` draws what is random in it."""
         raise NotImplementedError
 
+    @jax.named_scope("encoder")
     def __call__(
         self,
         x: jax.Array,
@@ -58,9 +61,11 @@ class PoolingTransformer(nnx.Module):
         train: bool,
         key: jax.Array | None = None,
         edit: Edit = unedited,
+        remat: bool = False,
     ) -> Features:
         """(B, H, W, 3) normalised, H and W multiples of 32; `key` draws the stochastic depth.
 
+        With `remat` a gradient computes the stages again instead of keeping what is inside them.
         `edit` sees the maps as the decoders would, normalised ones where there is a norm, before
         they are pooled.
         """
@@ -76,7 +81,9 @@ class PoolingTransformer(nnx.Module):
         x = self.stem2(x)
         x = self.stem_norm(nnx.relu(x) if self.stem_ends_in_relu else x)
         for i in range(len(self.stages)):
-            x = self.run_stage(i, x, train=train, key=keys[i])
+            run = partial(self.run_stage, train=train, key=keys[i])
+            with jax.named_scope(f"stage{i + 1}"):
+                x = (recomputed(run) if remat else run)(self.stages[i], x)
             if i < len(self.norms):
                 x = self.norms[i](x)
             x = edit(f"stage{i + 1}", x)

@@ -1,10 +1,12 @@
 """ResNet-34 with max pooling in place of strides, the "MP" variant of the ACM MM paper."""
 
+from functools import partial
+
 import jax
 from flax import nnx
 
 from p3m_jax.models.decoders import STRIDES, Edit, EncoderShape, Features, unedited
-from p3m_jax.models.layers import BatchNorm, Convolution, kaiming_fan_out
+from p3m_jax.models.layers import BatchNorm, Convolution, kaiming_fan_out, recomputed
 from p3m_jax.models.pooling import max_pool
 
 SHAPE = EncoderShape(
@@ -41,25 +43,32 @@ class BasicBlock(nnx.Module):
         return nnx.relu(x + y)
 
 
+def _run_stage(stage: nnx.List, x: jax.Array, *, train: bool) -> jax.Array:
+    for block in stage:
+        x = block(x, train=train)
+    return x
+
+
 class ResNet34(nnx.Module):
     """Five poolings 3x3, one before each of: nothing, stages 1, 2, 3 and 4. All strides are 1."""
 
-    shape = SHAPE
     # Its e0 is E0 pooled and nothing more.
     edited_layers = tuple(layer for layer in STRIDES if layer != "level0")
 
-    def __init__(self):
-        self.stem = _convolution(3, SHAPE.shallow, 7)
-        self.stem_norm = BatchNorm(SHAPE.shallow)
+    def __init__(self, shape: EncoderShape = SHAPE):
+        self.shape = shape
+        self.stem = _convolution(3, shape.shallow, 7)
+        self.stem_norm = BatchNorm(shape.shallow)
         self.stages = nnx.List(
             nnx.List(
                 BasicBlock(inputs if block == 0 else outputs, outputs) for block in range(depth)
             )
             for depth, inputs, outputs in zip(
-                DEPTHS, SHAPE.channels[:-1], SHAPE.channels[1:], strict=True
+                DEPTHS, shape.channels[:-1], shape.channels[1:], strict=True
             )
         )
 
+    @jax.named_scope("encoder")
     def __call__(
         self,
         x: jax.Array,
@@ -67,18 +76,22 @@ class ResNet34(nnx.Module):
         train: bool,
         key: jax.Array | None = None,
         edit: Edit = unedited,
+        remat: bool = False,
     ) -> Features:
         """(B, H, W, 3) normalised, H and W multiples of 32; `key` is not used.
 
+        With `remat` a gradient computes the stages again instead of keeping what is inside them.
         `edit` sees the maps as the decoders would, before they are pooled.
         """
+        window = self.shape.pooling_window
         shallow = edit("stem", nnx.relu(self.stem_norm(self.stem(x), train=train)))
-        x, positions = max_pool(shallow, SHAPE.pooling_window)
+        x, positions = max_pool(shallow, window)
         levels, offsets = [x], [positions]
         for i, stage in enumerate(self.stages):
-            x, positions = max_pool(x, SHAPE.pooling_window)
-            for block in stage:
-                x = block(x, train=train)
+            x, positions = max_pool(x, window)
+            run = partial(_run_stage, train=train)
+            with jax.named_scope(f"stage{i + 1}"):
+                x = (recomputed(run) if remat else run)(stage, x)
             x = edit(f"stage{i + 1}", x)
             levels.append(x)
             offsets.append(positions)

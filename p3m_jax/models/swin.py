@@ -6,7 +6,7 @@ import numpy as np
 from flax import nnx
 
 from p3m_jax.models.decoders import EncoderShape
-from p3m_jax.models.layers import LayerNorm, Linear, normal_002, parameter
+from p3m_jax.models.layers import LayerNorm, Linear, at_least_float32, normal_002, parameter
 from p3m_jax.models.pooling_transformer import PoolingTransformer
 
 SHAPE = EncoderShape(
@@ -90,8 +90,8 @@ class WindowAttention(nnx.Module):
         index = jax.nn.one_hot(_relative_position_index(), table.shape[0], dtype=table.dtype)
         bias = jnp.einsum("qkp,ph->hqk", index, table, precision=jax.lax.Precision.HIGHEST)
         scores = jnp.einsum("bwqhd,bwkhd->bwhqk", q * (channels // self.heads) ** -0.5, k)
-        weights = jax.nn.softmax(scores + bias + mask, axis=-1)
-        y = jnp.einsum("bwhqk,bwkhd->bwqhd", weights, v)
+        weights = jax.nn.softmax(at_least_float32(scores) + bias + mask, axis=-1)
+        y = jnp.einsum("bwhqk,bwkhd->bwqhd", weights.astype(x.dtype), v)
         return self.projection(y.reshape(x.shape))
 
 
@@ -164,5 +164,6 @@ class SwinT(PoolingTransformer):
         ]
         super().__init__(SHAPE, stages, stem_ends_in_relu=True, last_stage_has_norm=True)
 
-    def run_stage(self, i, x, *, train, key):
-        return self.stages[i](x, key=key)
+    @staticmethod
+    def run_stage(stage, x, *, train, key):
+        return stage(x, key=key)

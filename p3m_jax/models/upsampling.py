@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 
+@jax.named_scope("upsample")
 def upsample(x: jax.Array, factor: int) -> jax.Array:
     """Bilinear upsampling, half-pixel centred, edges clamped: (B, h, w, C) -> (B, rh, rw, C).
 

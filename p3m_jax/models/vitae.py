@@ -115,7 +115,8 @@ class ViTAES(PoolingTransformer):
         ]
         super().__init__(SHAPE, stages, stem_ends_in_relu=False, last_stage_has_norm=False)
 
-    def run_stage(self, i, x, *, train, key):
-        for cell in self.stages[i]:
+    @staticmethod
+    def run_stage(stage, x, *, train, key):
+        for cell in stage:
             x = cell(x, train=train)
         return x
