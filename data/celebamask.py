@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 
 from p3m_jax.data.folders import DataSetError, find_root, list_folder
+from p3m_jax.data.records import CELEBAMASK, Records, find_records
+from p3m_jax.file_part import FilePart
 from p3m_jax.images import read_matte
 
 PICTURES, MASKS = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno"
@@ -35,17 +37,22 @@ class CelebAFace:
     """
 
     stem: str
-    picture: Path
-    skin: Path
-    parts: dict[str, Path]
+    picture: Path | FilePart
+    skin: Path | FilePart
+    parts: dict[str, Path | FilePart]
 
 
 def scan_celebamask(root) -> tuple[list[CelebAFace], list[str]]:
     """The faces below `root`, by number, and the stems of those without a mask of the skin.
 
+    `root` may be a set of records; these hold no pictures without a mask of the skin.
+
     Raises:
       DataSetError: `root` does not have the set's folders, or they hold no faces.
     """
+    records = find_records(root, (CELEBAMASK,))
+    if records is not None:
+        return _faces_of_records(records), []
     root = find_root(root, Path(PICTURES))
     if not (root / MASKS).is_dir():
         raise DataSetError(f"{root / MASKS}: there is no such folder; unpack the masks there.")
@@ -72,6 +79,16 @@ def scan_celebamask(root) -> tuple[list[CelebAFace], list[str]]:
             f"{root}: no picture of {PICTURES}/ has a mask NNNNN_skin.png in {MASKS}/; unpack both."
         )
     return faces, without
+
+
+def _faces_of_records(records: Records) -> list[CelebAFace]:
+    files = records.files("train")
+    pictures = files.pop("picture", {})
+    parts = {
+        stem: {part: by_stem[stem] for part, by_stem in files.items() if stem in by_stem}
+        for stem in sorted(pictures, key=int)
+    }
+    return [CelebAFace(stem, pictures[stem], parts[stem]["skin"], parts[stem]) for stem in parts]
 
 
 def _names(folder: Path) -> set[str]:

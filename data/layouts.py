@@ -6,7 +6,8 @@ P3M-10k comes in two forms, told apart by what is there: the older archive has
 one's own may hold pictures with ordinary faces, too: `original_image` beside `blurred_image` or in
 its place, and `fg` for `fg_blurred`. In every folder the files are matched by stem. A folder is
 first scanned (`Scan`: what is there, what is wrong), and only a complete scan becomes a `DataSet`;
-the check before a run reads the same scans.
+the check before a run reads the same scans. A folder of records (see `data/records.py`) stands for
+the layout that it was written from: its scans are the same, their files parts of shards.
 """
 
 import hashlib
@@ -23,6 +24,8 @@ from p3m_jax.data.folders import (
     upwards,
     user_path,
 )
+from p3m_jax.data.records import FOLDER, Records, portrait_records
+from p3m_jax.file_part import FilePart
 
 SYNTHETIC_MARK = "SYNTHETIC.json"
 UNFINISHED_MARK = "SYNTHETIC.unfinished.json"  # stands while a synthetic set is being written
@@ -61,12 +64,12 @@ class Example:
     """
 
     stem: str
-    picture: Path
-    matte: Path
-    trimap: Path | None = None
-    foreground: Path | None = None
-    background: Path | None = None
-    facemask: Path | None = None
+    picture: Path | FilePart
+    matte: Path | FilePart
+    trimap: Path | FilePart | None = None
+    foreground: Path | FilePart | None = None
+    background: Path | FilePart | None = None
+    facemask: Path | FilePart | None = None
     private: Path | None = None
 
 
@@ -107,7 +110,7 @@ class Scan:
     name: str
     root: Path
     folders: dict[str, Path]
-    files: dict[str, dict[str, Path]]
+    files: dict[str, dict[str, Path | FilePart]]
     unusable: tuple[str, ...] = ()
     synthetic: bool = False
     cache: dict[str, dict[str, Path]] = field(default_factory=dict)
@@ -198,10 +201,7 @@ def folder_pair(
 
 
 def scan_training(root, *, faces="blurred", foreground_cache=None, facemasks=None) -> Scan:
-    """What `train/` under `root` holds; raises `DataSetError` where there is no such folder."""
-    root, folders = _find(root, Path("train"), folder_names("train", faces))
-    if facemasks is not None:
-        folders["facemask"] = picture_folder(facemasks)
+    """What `train/` under `root` holds, or the records at `root`; `DataSetError` without either."""
     cache = {}
     if foreground_cache is not None:
         for role, folder in CACHE_FOLDERS.items():
@@ -209,13 +209,23 @@ def scan_training(root, *, faces="blurred", foreground_cache=None, facemasks=Non
             found = list_folder(path)[0] if path.is_dir() else {}
             # A machine that went down may leave empty files; estimating makes them anew.
             cache[role] = {stem: file for stem, file in found.items() if file.stat().st_size}
+    records = portrait_records(root, faces)
+    if records is not None:
+        name = "P3M-10k train" if records.name != FOLDER else records.config
+        return _scan_records(records, name, "train", facemasks, cache)
+    root, folders = _find(root, Path("train"), folder_names("train", faces))
+    if facemasks is not None:
+        folders["facemask"] = picture_folder(facemasks)
     return _scan("P3M-10k train", root, folders, cache)
 
 
 def scan_test(root, name: str, *, faces=None, facemasks=None) -> Scan:
-    """What the folder of a test set holds; raises `DataSetError` where there is no such folder."""
+    """What the folder of a test set holds, or records do; `DataSetError` without either."""
     if name not in TEST_FOLDERS:
         raise DataSetError(f"{name}: is no test set; choose {', '.join(TEST_FOLDERS)}.")
+    records = portrait_records(root, faces or "blurred")
+    if records is not None:
+        return _scan_records(records, name, name, facemasks, {})
     inside = Path() if name == "RealWorldPortrait-636" else Path("validation") / name
     root, folders = _find(root, inside, folder_names(name, faces))
     if facemasks is not None:
@@ -234,6 +244,9 @@ def scan_pair(pictures, mattes, *, trimaps=None, facemasks=None, name: str | Non
 def test_sets(root) -> tuple[str, ...]:
     """The names of the test sets that stand under `root`."""
     root = user_path(root)
+    records = portrait_records(root, "blurred")
+    if records is not None:
+        return tuple(name for name in TEST_FOLDERS if name in records.splits)
     places = {
         name: (root if name == "RealWorldPortrait-636" else root / "validation" / name) / picture
         for name, picture in ((name, parts["picture"]) for name, parts in TEST_FOLDERS.items())
@@ -242,6 +255,19 @@ def test_sets(root) -> tuple[str, ...]:
 
 
 test_sets.__test__ = False
+
+
+def validation_sets(root, faces: str) -> tuple[str, ...]:
+    """Of the test sets below `validation/` of a folder those with pictures of these `faces`."""
+    place = user_path(root) / "validation"
+    names = [name for name, parts in TEST_FOLDERS.items() if "trimap" in parts]
+    pictures = {name: place / name / folder_names(name, faces)["picture"] for name in names}
+    return tuple(name for name, folder in pictures.items() if folder.is_dir())
+
+
+def is_synthetic(root) -> bool:
+    """True for a folder of portraits that this project drew."""
+    return any((place / SYNTHETIC_MARK).is_file() for place in upwards(user_path(root)))
 
 
 def split_validation(dataset: DataSet, count: int) -> tuple[DataSet, DataSet]:
@@ -270,12 +296,24 @@ def split_validation(dataset: DataSet, count: int) -> tuple[DataSet, DataSet]:
     return part(dataset.name, False), part(f"{dataset.name}, held out", True)
 
 
+def _scan_records(records: Records, name: str, split: str, facemasks, cache) -> Scan:
+    files, unusable = records.files(split), []
+    files = {role: files[role] for role in ROLES if role in files}
+    for role in REQUIRED[:2]:
+        files.setdefault(role, {})
+    folders = dict.fromkeys(files, records.folder)
+    if facemasks is not None:
+        folders["facemask"] = picture_folder(facemasks)
+        files["facemask"], unusable = list_folder(folders["facemask"])
+    return Scan(name, records.folder, folders, files, tuple(unusable), records.synthetic, cache)
+
+
 def _scan(name: str, root: Path, folders: dict[str, Path], cache=None) -> Scan:
     files, unusable = {}, []
     for role, folder in folders.items():
         files[role], complaints = list_folder(folder)
         unusable += complaints
-    synthetic = any((place / SYNTHETIC_MARK).is_file() for place in upwards(root))
+    synthetic = is_synthetic(root)
     unfinished = [place for place in upwards(root) if (place / UNFINISHED_MARK).is_file()]
     if unfinished:
         unusable.insert(

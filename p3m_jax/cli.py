@@ -9,8 +9,10 @@ from p3m_jax import __version__
 
 COMMANDS = (
     "check",
+    "areas",
     "estimate",
     "synthesize",
+    "records",
     "evaluate",
     "ppt",
     "predict",
@@ -37,8 +39,11 @@ def main(argv: list[str] | None = None) -> int:
             name, help=modules[name].HELP, description=modules[name].HELP.capitalize() + "."
         )
         modules[name].add_arguments(command)
-    args = parser.parse_args(argv)
     from p3m_jax.commands import one_sentence_errors
+    from p3m_jax.commands.preparing import split_engine_options
+
+    argv, engine_options = split_engine_options(sys.argv[1:] if argv is None else argv)
+    args = parser.parse_args(argv, argparse.Namespace(engine_options=engine_options))
 
     with one_sentence_errors():
         return modules[args.command].run(args)

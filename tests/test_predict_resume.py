@@ -221,3 +221,25 @@ def test_an_old_or_foreign_manifest_protects_what_is_there(predict, folders, cap
     assert predict() == 1
     assert "say --overwrite" in capsys.readouterr().err
     assert (out / "alpha/a.png").read_bytes() == before
+
+
+def test_shares_do_every_picture_once_and_become_one(predict, folders, capsys):
+    pictures, mattes, out = folders
+    for name in "cdefg":
+        write_image(pictures / f"{name}.png", picture_of())
+        write_image(mattes / f"{name}.png", matte_of())
+    for index in (1, 0):
+        assert predict("--share", f"{index}/2") == 0
+        assert "0 were done before, 0 failed" in capsys.readouterr().out
+    parts = sorted(path.name for path in out.iterdir() if path.is_file())
+    assert parts == ["manifest-0-of-2.jsonl", "manifest-1-of-2.jsonl"]
+    lines = [line for part in parts for line in (out / part).read_text().splitlines()]
+    assert sorted(json.loads(line)["name"] for line in lines) == [*"acd", "deep/b", *"efg"]
+    assert predict() == 0
+    assert "0 done, 7 were done before" in capsys.readouterr().out
+    assert [path.name for path in out.iterdir() if path.is_file()] == ["manifest.jsonl"]
+    assert entries(out).keys() == {*"acdefg", "deep/b"}
+    assert predict("--share", "0/3") == 0  # what is known of all is known to a share
+    assert "0 done, 3 were done before" in capsys.readouterr().out
+    for wrong in ("2/2", "1", "a/b"):
+        assert predict("--share", wrong) == 2

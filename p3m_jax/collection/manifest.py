@@ -8,6 +8,9 @@ kept.
 The status is that of the last attempt. What is there is said by `outputs`: for each file that was
 ever written, what it was made from and with which settings. `writing` names those of them that were
 not written to the end.
+
+A share of a collection, one of several processes that write to the same folder, has a file of its
+own, `manifest-I-of-N.jsonl`. All files are read; a run over the whole collection makes them one.
 """
 
 import contextlib
@@ -19,7 +22,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from p3m_jax.collection.plan import MANIFEST, Job, PlanError
+from p3m_jax.collection.plan import MANIFEST, Job, PlanError, is_manifest
+from p3m_jax.collection.share import Share
 from p3m_jax.files import locked, remove_leftovers, write_text
 
 STARTED, DONE, FAILED = "started", "done", "failed"
@@ -29,16 +33,24 @@ Entry = dict[str, Any]
 
 
 class Manifest:
-    """The manifest in an output folder; use within `open_manifest`.
+    """The manifest in an output folder, or a share's; use within `open_manifest`.
 
     Attributes:
       folder: the output folder.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, share: Share | None = None):
         self.folder = folder
         self._lock = threading.Lock()
-        self._entries = _read(folder / MANIFEST)
+        self._own = folder / (
+            f"manifest-{share.index}-of-{share.count}.jsonl" if share else MANIFEST
+        )
+        # The later written of two files knows better.
+        files = filter(lambda file: is_manifest(file.name), folder.iterdir())
+        files = sorted(files, key=lambda file: (file.stat().st_mtime, file.name))
+        self._parts = [] if share else [file for file in files if file != self._own]
+        self._entries = {name: entry for file in files for name, entry in _read(file).items()}
+        self._recorded = set(_read(self._own)) if share else self._entries.keys()
         self._file = None
 
     def entry(self, job: Job) -> Entry:
@@ -114,28 +126,36 @@ class Manifest:
         }
         with self._lock:
             if self._file is None:
-                self._file = _append_to(self.folder / MANIFEST)
+                self._file = _append_to(self._own)
             self._entries[str(job.name)] = entry
+            if isinstance(self._recorded, set):
+                self._recorded.add(entry["name"])
             self._file.write(json.dumps(entry).encode() + b"\n")
 
     def close(self, order: Iterable[Job] = ()) -> None:
         """Leaves one line for each picture: those of the run in its order, after all others."""
-        if self._file is None:
+        if self._file is None and not self._parts:
             return
-        self._file.close()
-        self._file = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
         names = [str(job.name) for job in order]
         current = dict.fromkeys(names)
         names = [name for name in self._entries if name not in current] + names
-        lines = [json.dumps(self._entries[name]) for name in names if name in self._entries]
-        write_text(self.folder / MANIFEST, "".join(f"{line}\n" for line in lines))
+        lines = [json.dumps(self._entries[name]) for name in names if name in self._recorded]
+        write_text(self._own, "".join(f"{line}\n" for line in lines))
+        for part in self._parts:
+            part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def open_manifest(folder: Path, jobs: Iterable[Job]) -> Iterator[Manifest]:
+def open_manifest(
+    folder: Path, jobs: Iterable[Job], share: Share | None = None
+) -> Iterator[Manifest]:
     """The manifest of an output folder, which is made, and which no other process may use now.
 
-    Temporary files that a killed run left where `jobs` will write are removed.
+    Those that do other shares of the same collection may. Temporary files that a killed run left
+    where `jobs` will write are removed, unless another share may be writing them.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -149,7 +169,14 @@ def open_manifest(folder: Path, jobs: Iterable[Job]) -> Iterator[Manifest]:
     refusal = PlanError(
         f"{folder}: another process is writing there; wait for it, or name another folder."
     )
-    with locked(folder, refusal):
+    with locked(folder, refusal, shared=share is not None):
+        if share is not None:
+            own = folder / f".share-{share.index}-of-{share.count}"
+            own.touch()
+            with locked(own, refusal):
+                yield Manifest(folder, share)
+            own.unlink(missing_ok=True)
+            return
         for place in {folder, *(folder / p.parent for j in jobs for p in j.outputs.values())}:
             remove_leftovers(place)
         yield Manifest(folder)

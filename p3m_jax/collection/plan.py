@@ -1,6 +1,7 @@
 """From the inputs that a user names to the files that will be written, before anything is."""
 
 import os
+import re
 import unicodedata
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -101,6 +102,11 @@ def make_plan(
     return Plan(tuple(jobs), tuple(notes))
 
 
+def is_manifest(name: str) -> bool:
+    """Whether a file of this name is a manifest, or a share's part of one."""
+    return re.fullmatch(r"manifest(-\d+-of-\d+)?\.jsonl", name) is not None
+
+
 def check_given(plan: Plan, output, folder: Path, *, kind: str, what: str) -> None:
     """Raises `PlanError` where outputs would come among what is given, files of a `kind`."""
     output, place = Path(output), folder.resolve()
@@ -137,7 +143,7 @@ def _pictures(named: Path, output: Path, kinds, notes) -> list[tuple[Path, PureP
             continue
         for folder, folders, files in os.walk(start, onerror=_refuse):
             below = [Path(folder, name) for name in sorted(folders) if not name.startswith(".")]
-            if MANIFEST in files:
+            if any(map(is_manifest, files)):
                 made = [path for path in below if path.name in _KINDS]
                 notes += [f"{path}: outputs of this command, left out" for path in made]
                 below = [path for path in below if path not in made]

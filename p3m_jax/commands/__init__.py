@@ -5,6 +5,7 @@ import os
 import sys
 
 from p3m_jax.accelerators import no_device
+from p3m_jax.distributed import lost_peer
 from p3m_jax.errors import UserError
 
 
@@ -28,8 +29,10 @@ def one_sentence_errors():
         text = f"{error.filename}: {error.strerror}" if named else str(error)
         print(f"\n{text}", file=sys.stderr)
         raise SystemExit(1) from None
-    except (RuntimeError, AssertionError) as error:
-        sentence = no_device() if "jax" in sys.modules else None
+    except (RuntimeError, AssertionError, ValueError) as error:
+        sentence = lost_peer(error)
+        if sentence is None and not isinstance(error, ValueError):
+            sentence = no_device() if "jax" in sys.modules else None
         if sentence is None:
             if not type(error).__module__.startswith("jax"):
                 raise

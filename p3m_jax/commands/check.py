@@ -79,10 +79,13 @@ def _misuse(args: argparse.Namespace, pair: bool, names: list[str]) -> str | Non
 def _sets(root: str) -> list[str]:
     from p3m_jax.data.folders import user_path
     from p3m_jax.data.layouts import test_sets
+    from p3m_jax.data.records import PORTRAITS, find_records
 
     tests = list(test_sets(root))
+    folder = user_path(root)
     # Without anything there, asking for the training set gives the error that explains it.
-    return [_TRAIN, *tests] if (user_path(root) / "train").is_dir() or not tests else tests
+    train = (folder / "train").is_dir() or find_records(folder, PORTRAITS, "blurred")
+    return [_TRAIN, *tests] if train or not tests else tests
 
 
 def _scan(args: argparse.Namespace, name: str):

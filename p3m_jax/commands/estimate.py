@@ -1,15 +1,38 @@
 """`p3m estimate`: estimates missing foregrounds and backgrounds once, into a cache."""
 
 import argparse
+import sys
 
-from p3m_jax.commands.options import add_faces, at_least
+from p3m_jax.commands.preparing import (
+    ON_BEAM,
+    add_engine,
+    add_set,
+    find_engine,
+    find_set,
+    is_misused,
+)
 
 HELP = "estimate the foregrounds and backgrounds that the composition loss needs"
+
+NOTES = """\
+For a run with --config.data.obfuscation faces are obfuscated before anything is estimated:
+  p3m areas DATA -o AREAS
+  p3m estimate DATA -o CACHE --obfuscation blur --private-cache AREAS
+The run takes them with --config.data.private_cache=AREAS --config.data.foreground_cache=CACHE.
+
+{on_beam}
+Exit code: 0 all estimated, 1 some could not be (the end of the output says which), 2 wrong options,
+130 interrupted. The same command goes on where it ended.
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
-    parser.add_argument("root", metavar="DATA", help="P3M-10k, the folder that holds train/")
+    from p3m_jax.faces.obfuscation import STRENGTH
+
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = NOTES.format(on_beam=ON_BEAM.format(command="estimate"))
+    add_set(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -18,19 +41,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for the estimates, 1 to 2 MB per picture of 1080 x 1620; run it again to go "
         "on after an interruption",
     )
-    add_faces(parser)
-    parser.add_argument(
-        "--workers", type=at_least(1), metavar="N", help="threads (default: all cores)"
+    faces = parser.add_argument_group("faces, as config.data has them")
+    faces.add_argument(
+        "--obfuscation", choices=("blur", "mosaic", "fill"), help="done before estimating"
     )
+    faces.add_argument(
+        "--obfuscation-strength", type=float, default=STRENGTH, metavar="S", help="(%(default)s)"
+    )
+    faces.add_argument(
+        "--private-cache", metavar="AREAS", help="what `p3m areas` made; it is completed"
+    )
+    faces.add_argument(
+        "--doubtful",
+        choices=("refuse", "leave_out"),
+        default="refuse",
+        help="pictures whose faces are not surely found (refuse)",
+    )
+    add_engine(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Fills the cache; returns 0 when it is complete, else raises what the command line shows."""
-    from p3m_jax.data.layouts import training_set
+    if is_misused(args):
+        return 2
+    if (args.obfuscation is None) != (args.private_cache is None):
+        print("--obfuscation and --private-cache go together.", file=sys.stderr)
+        return 2
+    from p3m_jax.faces.obfuscation import Obfuscation
     from p3m_jax.input.foreground import estimate_missing
+    from p3m_jax.input.private import with_private_areas
 
-    dataset = training_set(args.root, faces=args.faces or "blurred")
-    count = estimate_missing(dataset, args.output, workers=args.workers)
+    engine, dataset, obfuscation = find_engine(args), find_set(args), None
+    if args.obfuscation is not None:
+        obfuscation = Obfuscation(args.obfuscation, args.obfuscation_strength).check()
+        dataset = with_private_areas(
+            dataset, args.private_cache, leave_out=args.doubtful == "leave_out", engine=engine
+        )
+    count = estimate_missing(dataset, args.output, obfuscation=obfuscation, engine=engine)
     print(
         f"{args.output}: estimated {count}, nothing missing for {len(dataset.examples)} pictures."
     )

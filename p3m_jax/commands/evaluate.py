@@ -5,8 +5,14 @@ import os
 import sys
 from pathlib import Path
 
+from p3m_jax import distributed
 from p3m_jax.commands import one_sentence_errors
-from p3m_jax.commands.options import add_compilation_cache, add_faces, at_least
+from p3m_jax.commands.options import (
+    add_compilation_cache,
+    add_distributed,
+    add_faces,
+    at_least,
+)
 
 HELP = "score a checkpoint, or any program's mattes, on a test set or a folder pair"
 
@@ -72,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="scoring threads",
     )
+    add_distributed(how)
     add_compilation_cache(how)
     out = parser.add_argument_group("output")
     out.add_argument("-o", "--output", required=True, metavar="DIR", help="a new or empty folder")
@@ -86,12 +93,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluates; returns 0, or 2 for wrong options, and raises what the command line shows."""
-    from p3m_jax.data.folders import printable
-
     problem = _misuse(args)
     if problem:
         print(problem, file=sys.stderr)
         return 2
+    with distributed.connected(args.distributed), one_sentence_errors():
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from p3m_jax.data.folders import printable, user_path
+
     dataset = _dataset(args)
     problem = _overlap(args, dataset)
     if problem:
@@ -100,11 +112,18 @@ def run(args: argparse.Namespace) -> int:
     from p3m_jax.evaluation.output import MARKDOWN, claim_folder, write_files
     from p3m_jax.evaluation.report import SYNTHETIC, make_report
 
-    output = claim_folder(args.output, overwrite=args.overwrite)
+    output = user_path(args.output)
+    with distributed.first_in_turn("the output folder"):
+        if distributed.is_first():
+            claim_folder(args.output, overwrite=args.overwrite)
     if args.predictions:
         evaluation = _evaluate_predictions(args, dataset)
     else:
         evaluation = _evaluate_checkpoint(args, dataset, output)
+    for worst in evaluation.worst.values():
+        worst.together()
+    if not distributed.is_first():
+        return 0
     report = make_report(evaluation)
     print(report[MARKDOWN])  # the numbers are not lost where the disk turns out to be full
     write_files(report, output, evaluation.mattes)
@@ -127,6 +146,8 @@ def _misuse(args: argparse.Namespace) -> str | None:
         return "--trimaps goes with --pictures and --mattes; the test sets have their own."
     if args.faces and not named:
         return "--faces goes with --set and --data; --pictures are what they are."
+    if args.predictions and args.distributed != "off":
+        return "--distributed goes with --checkpoint; scoring mattes takes one process."
     if args.predictions and args.save_mattes:
         return "--save-mattes: the mattes of --predictions are there already."
     if args.predictions and (args.strategy or args.protocol):
@@ -220,9 +241,7 @@ def _evaluate_checkpoint(args: argparse.Namespace, dataset, output: Path):
             worst(example, prediction, row)
             if args.save_mattes:
                 matte = prediction if prediction.dtype == "uint8" else protocol.saved(prediction)
-                path = matte_path(output, strategy, example.stem)
-                write_image(path, matte)
-                evaluation.mattes.add(path)
+                write_image(matte_path(output, strategy, example.stem), matte)
 
         evaluation.rows[strategy] = evaluate_examples(
             checkpoint.predict,
@@ -234,6 +253,9 @@ def _evaluate_checkpoint(args: argparse.Namespace, dataset, output: Path):
             observe=observe,
             checked=True,
         )
+        if args.save_mattes:  # also those that other processes wrote
+            stems = (row["stem"] for row in evaluation.rows[strategy])
+            evaluation.mattes |= {matte_path(output, strategy, stem) for stem in stems}
     return evaluation
 
 

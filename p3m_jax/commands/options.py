@@ -4,6 +4,9 @@ import argparse
 import math
 from collections.abc import Callable
 
+from p3m_jax import distributed
+from p3m_jax.collection.share import Share
+
 
 def at_least(lowest: int) -> Callable[[str], int]:
     """An option's `type`: a whole number of at least `lowest`; others end with exit code 2."""
@@ -18,6 +21,14 @@ def at_least(lowest: int) -> Callable[[str], int]:
         return value
 
     return number
+
+
+def share(text: str) -> Share:
+    """An option's `type`: a share of a collection, I/N."""
+    try:
+        return Share.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def gigabytes(text: str) -> int:
@@ -38,6 +49,16 @@ def add_compilation_cache(parser) -> None:
         metavar="DIR|off",
         help="keeps compiled programs, so that the next start need not compile (default: "
         "$JAX_COMPILATION_CACHE_DIR, else p3m-jax/compiled in $XDG_CACHE_HOME or ~/.cache)",
+    )
+
+
+def add_distributed(parser) -> None:
+    """Adds `--distributed`, whose value `p3m_jax.distributed.connected` takes."""
+    parser.add_argument(
+        "--distributed",
+        default="off",
+        metavar="HOW",
+        help=f"several processes as one evaluation: {distributed.HELP} (default: off)",
     )
 
 

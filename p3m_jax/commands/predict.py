@@ -7,7 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from p3m_jax.commands.collecting import add_machine, add_writing, prepare, say_why_it_ended
-from p3m_jax.commands.options import add_compilation_cache
+from p3m_jax.commands.options import add_compilation_cache, share
 
 HELP = "matte pictures: alpha, cut-outs, foregrounds, composites"
 
@@ -110,6 +110,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "network runs smaller, with a warning",
     )
     add_compilation_cache(machine)
+    machine.add_argument(
+        "--share",
+        type=share,
+        metavar="I/N",
+        help="do the I-th (from 0) of N shares of the pictures alone: start the command N times, "
+        "on one host or many that share the folders, each with another I; a last start without "
+        "this option finds all done and makes one manifest of theirs",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -148,13 +156,14 @@ def run(args: argparse.Namespace) -> int:
         deep_alpha=args.alpha_bits == 16,
         keep_metadata=args.keep_metadata,
     )
+    jobs = plan.jobs if args.share is None else args.share.of(plan.jobs)
     prepare(plan)
     started = time.monotonic()
     work, made_by, matting = _work(args, mattes, memory, writing)
     settings = {kind: writing.settings(kind, args.format) | made_by for kind in kinds}
-    with open_manifest(output, plan.jobs) as manifest:
+    with open_manifest(output, jobs, args.share) as manifest:
         if not args.overwrite:
-            manifest.check(plan.jobs, settings)
+            manifest.check(jobs, settings)
         from p3m_jax.collection.run import Run
 
         outcome = Run(
@@ -164,11 +173,11 @@ def run(args: argparse.Namespace) -> int:
             memory=memory,
             workers=args.workers,
             overwrite=args.overwrite,
-        ).start(plan.jobs)
+        ).start(jobs)
         if outcome.stopped is None:
-            manifest.close(plan.jobs)
+            manifest.close(jobs)
     seconds = time.monotonic() - started
-    _summarise(outcome, len(plan.jobs), output, seconds, work.network_seconds, matting)
+    _summarise(outcome, len(jobs), output, seconds, work.network_seconds, matting)
     if outcome.interrupted:
         return 130
     return int(bool(outcome.failed or outcome.stopped))

@@ -68,10 +68,17 @@ def replicated_entries() -> frozenset[str]:
     return frozenset({"source", "source_mask"})
 
 
-def pasting_edit(network: Network, variables: Variables, batch: Batch, paste: FeaturePaste) -> Edit:
+def pasting_edit(
+    network: Network,
+    variables: Variables,
+    batch: Batch,
+    paste: FeaturePaste,
+    *,
+    dtype: jax.typing.DTypeLike | None = None,
+) -> Edit:
     """The `Edit` for `Network.apply` that pastes into the features of a batch's pictures.
 
-    `variables` are those of the source branch.
+    `variables` are those of the source branch, `dtype` is as in `Network.apply`.
 
     Raises:
       ValueError: the batch lacks an entry, or the network a layer.
@@ -88,7 +95,7 @@ def pasting_edit(network: Network, variables: Variables, batch: Batch, paste: Fe
     pictures, masks = shrink(batch["source"], batch["source_mask"], factor)
     centre = batch["source"].shape[1] / 2
     matrices = shrunk_matrices(batch["paste_matrix"], factor, centre)
-    sources = network.features(variables, pictures, paste.layers)
+    sources = network.features(variables, pictures, paste.layers, dtype=dtype)
 
     def edit(layer, target):
         if layer not in paste.layers:

@@ -40,7 +40,7 @@ class Transform(NamedTuple):
 
     Attributes:
       matrix: float32 (2, 3), from points of the target (x, y, 1) to points of the source.
-      paste: bool (); False where one of the masks is empty, and the matrix means nothing.
+      paste: bool (); False where the source's mask is empty, and the matrix means nothing.
     """
 
     matrix: object
@@ -73,15 +73,17 @@ def source_at(step, place, count: int, seed: int):
     return tf.random.experimental.index_shuffle(place % count, seeds, last)
 
 
-def transform(source_mask, target_mask, draws: Draws, variant: str) -> Transform:
+def transform(source_mask, target_box, draws: Draws, variant: str) -> Transform:
     """The map that lays the face of a source over that of a target.
 
     Args:
-      source_mask, target_mask: bool (h, w) and (H, W).
+      source_mask: bool (h, w).
+      target_box: the left top point and the sides of the target's face, as `box` gives them. What
+        of it lies outside of the picture counts as well.
       variant: of `CopyPaste`; "fill" takes no augmentation.
     """
     left_top, sides = box(source_mask)
-    target_left_top, target_sides = box(target_mask)
+    target_left_top, target_sides = target_box
     base = target_sides / sides
     if variant != "fill":
         base = tf.sqrt(tf.reduce_prod(base)) * tf.ones(2)
@@ -95,7 +97,7 @@ def transform(source_mask, target_mask, draws: Draws, variant: str) -> Transform
     back = tf.transpose(rotation) / scale[:, None]
     offset = center - tf.linalg.matvec(back, shift)
     matrix = tf.concat([back, offset[:, None]], axis=1)
-    return Transform(matrix, tf.reduce_any(source_mask) & tf.reduce_any(target_mask))
+    return Transform(matrix, tf.reduce_any(source_mask))
 
 
 def scales(matrix):
@@ -122,15 +124,16 @@ def ends(flags):
 
 
 def largest_face(labels):
-    """The face with most pixels in a mask or label map (H, W) of uint8, bool (H, W).
+    """The label of the face with most pixels in a mask or label map (H, W) of uint8; uint8 ().
 
-    Of a large map every fourth row and column are counted.
+    It is that of no pixel where there is no face. Of a large map every fourth row and column are
+    counted.
     """
     seen = labels[::4, ::4]
     seen = tf.cond(tf.reduce_any(seen > FACE_ABOVE), lambda: seen, lambda: labels)
     counts = tf.math.bincount(tf.cast(tf.reshape(seen, [-1]), tf.int32), minlength=256)
     label = FACE_ABOVE + 1 + tf.argmax(counts[FACE_ABOVE + 1 :], output_type=tf.int32)
-    return labels == tf.cast(label, tf.uint8)
+    return tf.cast(label, tf.uint8)
 
 
 def _extremes(mask, center, linear):

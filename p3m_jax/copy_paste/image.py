@@ -4,8 +4,9 @@ It comes last, at the resolution of the output: G1 of the paper, what runs befor
 crop, flip and resize. The target's mask is the sample's face mask (the private areas, where these
 are being obfuscated) where the trimap says foreground: neither the background nor the transition
 area is pasted over, so the matte stays true, and picture and foreground are one there, so both take
-the same pixels and the composition loss agrees with itself. A crop that shows a part of a face has
-the mask of that part, whose box the whole source then fills.
+the same pixels and the composition loss agrees with itself. The box that a source is scaled and
+moved to is that of the whole face in the target's file of masks: a crop that shows a part of the
+face gets that part of the source.
 
 The source is reduced by averaging areas to the size that it will have, and then warped bilinearly,
 so that no detail turns into noise. The mask goes the same way; half of it or more counts as face.
@@ -14,19 +15,12 @@ so that no detail turns into noise. The mask goes the same way; half of it or mo
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from p3m_jax.copy_paste.geometry import (
-    Draws,
-    Transform,
-    box,
-    ends,
-    largest_face,
-    scales,
-    transform,
-)
+from p3m_jax.copy_paste.geometry import Draws, Transform, box, ends, largest_face, scales, transform
 from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.data.layouts import Example
 from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.input import host_tensorflow
+from p3m_jax.input.contents import name_of, place_at, places, read_contents
 from p3m_jax.input.decode import assert_size, decode_matte, decode_window
 from p3m_jax.input.obfuscate import obfuscate, pasted
 
@@ -50,13 +44,25 @@ class Face(NamedTuple):
     mask: object
 
 
+class Target(NamedTuple):
+    """Where a face may be pasted into a sample.
+
+    Attributes:
+      mask: bool (S, S); nothing changes outside of it.
+      box: of the whole face, also of what the crop leaves out, as `geometry.box` gives boxes.
+    """
+
+    mask: object
+    box: object
+
+
 def source_files(copy_paste: CopyPaste, examples: Sequence[Example]) -> dict:
-    """The sources' file names, and for each example which of them it is itself (-1: none)."""
+    """The sources' files, and for each example which of them it is itself (-1: none)."""
     sources = copy_paste.sources
     numbers = {source.picture: number for number, source in enumerate(sources)}
     return {
-        "picture": tf.constant([str(source.picture) for source in sources]),
-        "mask": tf.constant([str(source.mask) for source in sources]),
+        "picture": places([source.picture for source in sources]),
+        "mask": places([source.mask for source in sources]),
         "obfuscated": tf.constant([source.obfuscated for source in sources]),
         "own": tf.constant([numbers.get(e.picture, -1) for e in examples], tf.int64),
     }
@@ -80,22 +86,21 @@ def copy_a_face(
         example takes the next source.
       obfuscation: of the sources that are to be obfuscated.
     """
-    sample = dict(sample)
-    target_mask = target_of(sample, sample.pop("target"))
-    count = tf.shape(files["picture"], tf.int64)[0]
+    sample, target = take_target(sample)
+    count = tf.shape(files["obfuscated"], tf.int64)[0]
     source = tf.where(source == files["own"][example], (source + 1) % count, source)
 
     def with_face():
         face = read_face(
-            files["picture"][source],
-            files["mask"][source],
+            place_at(files["picture"], source),
+            place_at(files["mask"], source),
             obfuscated=files["obfuscated"][source],
             obfuscation=obfuscation,
         )
-        return paste_face(sample, face, target_mask, draws, copy_paste.variant)
+        return paste_face(sample, face, target, draws, copy_paste.variant)
 
     # What is not pasted is not read either.
-    return tf.cond(draws.paste & tf.reduce_any(target_mask), with_face, lambda: dict(sample))
+    return tf.cond(draws.paste & tf.reduce_any(target.mask), with_face, lambda: dict(sample))
 
 
 def read_face(
@@ -104,22 +109,22 @@ def read_face(
     """A square around the face of a source, cut at the picture's edges.
 
     Args:
-      picture, mask: names of files, string ().
+      picture, mask: names of files, string (), or `contents.Places`.
       reach: side of the square, in the longer side of the mask's box.
       obfuscated: bool (), whether the mask's areas are obfuscated first, as `obfuscation` says: no
         clear face of a training picture comes back where these are hidden.
     """
-    contents, of_mask = tf.io.read_file(picture), tf.io.read_file(mask)
+    contents, of_mask = read_contents(picture), read_contents(mask)
     labels = decode_matte(of_mask)
     size = tf.shape(labels)[:2]
-    face = largest_face(labels[..., 0])
+    face = labels[..., 0] == largest_face(labels[..., 0])
     left_top, sides = box(face)
     reach *= tf.reduce_max(sides) / 2
     first = tf.cast(tf.maximum(left_top + sides / 2 - reach, 0), tf.int32)
     last = tf.cast(tf.math.ceil(left_top + sides / 2 + reach), tf.int32)
     (left, top), (right, bottom) = tf.unstack(first), tf.unstack(last)
     bottom, right = tf.minimum(bottom, size[0]), tf.minimum(right, size[1])
-    with tf.control_dependencies([assert_size(contents, size, [picture, mask])]):
+    with tf.control_dependencies([assert_size(contents, size, [name_of(picture), name_of(mask)])]):
         window = decode_window(contents, top, left, bottom - top, right - left)
     if obfuscation is not None:
         cut = labels[top:bottom, left:right]
@@ -147,25 +152,19 @@ def square_face(face: Face, side: int) -> Face:
     return Face(picture, tf.image.resize(mask, size, antialias=True)[..., 0] >= 0.5)
 
 
-def paste_face(sample: dict, face: Face, target_mask, draws: Draws, variant: str) -> dict:
-    """A sample with a face pasted into its picture and, where there is one, its foreground.
-
-    Args:
-      sample: of `p3m_jax.input.pipeline.load_sample`, uint8 (S, S, C).
-      target_mask: bool (S, S); nothing changes outside of it.
-    """
-    laid = transform(face.mask, target_mask, draws, variant)
+def paste_face(sample: dict, face: Face, target: Target, draws: Draws, variant: str) -> dict:
+    """A sample, uint8 (S, S, C), with a face in its picture and, if it has one, its foreground."""
+    laid = transform(face.mask, target.box, draws, variant)
     return tf.cond(
-        laid.paste, lambda: _pasted(sample, face, target_mask, laid), lambda: dict(sample)
+        laid.paste, lambda: _pasted(sample, face, target.mask, laid), lambda: dict(sample)
     )
 
 
-def target_of(sample: dict, facemask):
-    """Where a face may be pasted into a sample, bool (S, S); see above.
-
-    `facemask` is uint8 (S, S, 1) in {0, 255}, the sample's.
-    """
-    return (facemask[..., 0] > 0) & (sample["trimap"][..., 0] == _OPAQUE)
+def take_target(sample: dict) -> tuple[dict, Target]:
+    """A sample of `p3m_jax.input.pipeline.load_sample` parted from its target."""
+    sample = dict(sample)
+    mask = (sample.pop("target")[..., 0] > 0) & (sample["trimap"][..., 0] == _OPAQUE)
+    return sample, Target(mask, tf.unstack(sample.pop("target_box")))
 
 
 def _pasted(sample: dict, face: Face, target_mask, laid: Transform) -> dict:

@@ -6,10 +6,11 @@ its own picture. Targets, draws and transforms are those of the image level.
 """
 
 from p3m_jax.copy_paste.geometry import Draws, source_at, transform
-from p3m_jax.copy_paste.image import read_face, square_face, target_of
+from p3m_jax.copy_paste.image import read_face, square_face, take_target
 from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.input import host_tensorflow
+from p3m_jax.input.contents import place_at
 
 tf = host_tensorflow()
 
@@ -61,36 +62,35 @@ def lay_a_face(
         the examples it shows; int64 ().
       obfuscation: of the sources that are to be obfuscated.
     """
-    sample = dict(sample)
-    target_mask = target_of(sample, sample.pop("target"))
+    sample, target = take_target(sample)
     slot = place % copy_paste.source_batch
     own = files["own"][example] == _source(step, slot, files, seed)
 
     def lay():
         face = _face(step, slot, files, copy_paste, seed, obfuscation)
-        return tuple(transform(face.mask, target_mask, draws, copy_paste.variant))
+        return tuple(transform(face.mask, target.box, draws, copy_paste.variant))
 
     def leave():
         return tf.eye(2, 3), tf.constant(False)
 
-    wanted = draws.paste & ~own & tf.reduce_any(target_mask)
+    wanted = draws.paste & ~own & tf.reduce_any(target.mask)
     matrix, paste = tf.cond(wanted, lay, leave)
     return sample | {
-        "facemask": 255 * tf.cast(target_mask[..., None], tf.uint8),
+        "facemask": 255 * tf.cast(target.mask[..., None], tf.uint8),
         "paste": paste,
         "paste_matrix": tf.ensure_shape(matrix, [2, 3]),
     }
 
 
 def _source(step, slot, files: dict, seed: int):
-    return source_at(step, slot, files["picture"].shape[0], seed)
+    return source_at(step, slot, files["obfuscated"].shape[0], seed)
 
 
 def _face(step, slot, files, copy_paste, seed, obfuscation):
     source = _source(step, slot, files, seed)
     face = read_face(
-        files["picture"][source],
-        files["mask"][source],
+        place_at(files["picture"], source),
+        place_at(files["mask"], source),
         obfuscated=files["obfuscated"][source],
         obfuscation=obfuscation,
     )

@@ -3,6 +3,8 @@
 While the network runs on one picture, threads score the ones before it.
 """
 
+import base64
+import io
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from p3m_jax import distributed
 from p3m_jax.data.folders import list_folder, user_path
 from p3m_jax.data.layouts import Example
 from p3m_jax.errors import UserError
@@ -165,6 +168,7 @@ def _score_all(source, dataset, title, workers, progress, observe) -> list[Row]:
     from tqdm import tqdm
 
     rows, pending = [], deque()
+    examples = distributed.share(dataset.examples)
 
     def finish():
         example, prediction, future = pending.popleft()
@@ -173,12 +177,13 @@ def _score_all(source, dataset, title, workers, progress, observe) -> list[Row]:
             observe(example, prediction, rows[-1])
         bar.update()
 
+    progress = progress and distributed.is_first()
     shown = {"desc": f"{dataset.name} {title}", "unit": "picture", "disable": not progress}
     with (
-        tqdm(total=len(dataset.examples), **shown) as bar,
+        tqdm(total=len(examples), **shown) as bar,
         ThreadPoolExecutor(max(1, workers)) as pool,
     ):
-        for example in dataset.examples:
+        for example in examples:
             prediction = source(example)
             pending.append((example, prediction, pool.submit(score, example, prediction)))
             # Not more in memory than the threads have to do.
@@ -186,7 +191,7 @@ def _score_all(source, dataset, title, workers, progress, observe) -> list[Row]:
                 finish()
         while pending:
             finish()
-    return rows
+    return distributed.in_order(distributed.gather(rows))
 
 
 def score(example, prediction: np.ndarray) -> Row:
@@ -212,7 +217,10 @@ def trimap_source(dataset) -> str:
 
 
 class Worst:
-    """Keeps the examples with the largest SAD and their predictions, to be looked at."""
+    """Keeps the examples with the largest SAD and their predictions, to be looked at.
+
+    Of several processes each sees its share; `together` makes them one.
+    """
 
     def __init__(self, count: int):
         self._count = count
@@ -222,5 +230,32 @@ class Worst:
         """Takes note of one picture; an `Observe`."""
         kept = prediction if prediction.dtype == np.uint8 else prediction.astype(np.float32)
         self.entries.append((row["SAD"], example, kept))
+        self._keep_the_worst()
+
+    def together(self) -> "Worst":
+        """The worst of all processes, in each of them."""
+        if distributed.count() > 1:
+            packed = [
+                (sad, _packed(example, prediction)) for sad, example, prediction in self.entries
+            ]
+            self.entries = [(sad, *_unpacked(text)) for sad, text in distributed.gather(packed)]
+            self._keep_the_worst()
+        return self
+
+    def _keep_the_worst(self) -> None:
         self.entries.sort(key=lambda entry: (-entry[0], entry[1].stem))
         del self.entries[self._count :]
+
+
+def _packed(example: Example, prediction: np.ndarray) -> list:
+    files = {role: str(path) for role, path in vars(example).items() if path is not None}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, prediction)
+    return [files, base64.b64encode(buffer.getvalue()).decode()]
+
+
+def _unpacked(packed: list) -> tuple[Example, np.ndarray]:
+    files, text = packed
+    paths = {role: path if role == "stem" else Path(path) for role, path in files.items()}
+    with np.load(io.BytesIO(base64.b64decode(text))) as arrays:
+        return Example(**paths), arrays["arr_0"]

@@ -2,25 +2,28 @@
 
 A cache is a folder with `sources.jsonl`, one line per finished picture: the sizes in bytes of the
 files that it was made from, and settings. They survive copying the data set, and give away a cache
-that was made for other pictures of equal names.
+that was made for other pictures of equal names. Where many machines fill a cache each writes a list
+of its own, `sources-*.jsonl`, since lines that several of them append to one file may be lost; all
+lists count, and at the end of such a job they are put into the one.
 """
 
 import contextlib
 import json
-import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import uuid
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from p3m_jax.data.folders import DataSetError
 from p3m_jax.data.layouts import Example
-from p3m_jax.errors import UserError
+from p3m_jax.file_part import size_in_bytes
+from p3m_jax.files import write_text
 from p3m_jax.images import read_matte, read_picture
+from p3m_jax.input.filling import Engine, Make, by_threads
 
-SOURCES = "sources.jsonl"
-_NOTES = "notes"
+SOURCES, PARTS = "sources.jsonl", "sources-*.jsonl"
+_NOTES, _PROBLEM = "notes", "problem"
 _NAMED = 10  # broken pictures that an error names
 
 
@@ -66,7 +69,7 @@ class Cache:
                 )
             if there is None or not all(map(_is_written, paths)):
                 missing.append(example)
-        if missing and not (self.folder / SOURCES).exists() and self._holds_files():
+        if missing and not self.sources_file.exists() and self._holds_files():
             folders = " or ".join(f"{name}/" for name in self._folders())
             raise DataSetError(
                 f"{self.folder}: holds {folders} that were not {self.made} here; name another "
@@ -78,71 +81,75 @@ class Cache:
         """What was noted of each finished picture, by stem."""
         return {stem: line.get(_NOTES, {}) for stem, line in self._lines().items()}
 
-    def _lines(self) -> dict[str, dict[str, Any]]:
-        lines_by_stem = {}
-        try:
-            lines = (self.folder / SOURCES).read_text("utf-8", errors="replace").splitlines()
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise self._unwritable(error) from error
-        for line in lines:
-            # A line that was cut off when a run was killed does not count: it is made again.
-            with contextlib.suppress(ValueError, TypeError, KeyError):
-                source = json.loads(line)
-                lines_by_stem[source["stem"]] = source
-        return lines_by_stem
+    def problems(self) -> dict[str, str]:
+        """Why pictures could not be made, by stem, as the lists of a job tell."""
+        return {line["stem"]: line[_PROBLEM] for line in self._all_lines() if _PROBLEM in line}
 
     def fill(
         self,
         examples: Iterable[Example],
-        make: Callable[[Example, tuple[Path, ...]], dict[str, Any]],
+        make: Make,
         *,
+        engine: Engine | None = None,
         workers: int | None = None,
         progress: bool = True,
     ) -> int:
-        """Makes what is missing, in threads; returns of how many pictures.
+        """Makes what is missing; returns of how many pictures.
 
-        `make` writes the files of an example, whole or not at all, and returns what shall be noted.
         What a former, perhaps killed, call finished is not done again. Raises `DataSetError` at
         once if the cache cannot be used, and at the end, after all others are done, if some
         pictures cannot be.
+
+        Args:
+          make: writes the files of an example, whole or not at all, and returns what shall be
+            noted.
+          engine: that does it; by default so many `workers`, threads of this process.
+          progress: shows a bar, and says at the end what a picture took.
         """
+        examples = list(examples)
         missing = self.missing(examples)
         if not missing:
             return 0
         self._make_folders()
-        broken = []
-        with (
-            _bar(len(missing), self.what, progress) as bar,
-            ThreadPoolExecutor(workers or os.cpu_count()) as pool,
-            (self.folder / SOURCES).open("a", encoding="utf-8") as sources,
-        ):
-            futures = {
-                pool.submit(make, example, self.paths(example.stem)): example for example in missing
-            }
-            try:
-                for future in as_completed(futures):
-                    try:
-                        notes = future.result()
-                    except UserError as error:
-                        broken.append(str(error))
-                    else:
-                        line = self.source(futures[future]) | ({_NOTES: notes} if notes else {})
-                        sources.write(json.dumps(line) + "\n")
-                        sources.flush()
-                    bar.update()
-            except OSError as error:
-                raise self._unwritable(error) from error
-            finally:
-                pool.shutdown(cancel_futures=True)
-        if broken:
+        filled = (engine or by_threads(workers))(self, make, missing, progress)
+        if progress:
+            tally = filled.tally._replace(skipped=len(examples) - len(missing))
+            print(f"{self.what} {self.made}: {tally}.")
+        if filled.problems:
+            broken = sorted(set(filled.problems))
             more = f" (and {len(broken) - _NAMED} more)" if len(broken) > _NAMED else ""
             raise DataSetError(
-                f"{len(broken)} of {len(missing)} {self.what} could not be {self.made}, the others "
-                f"are done: {' '.join(sorted(broken)[:_NAMED])}{more}"
+                f"{len(filled.problems)} of {len(missing)} {self.what} could not be {self.made}, "
+                f"the others are done: {' '.join(broken[:_NAMED])}{more}"
             )
-        return len(missing)
+        return filled.tally.done
+
+    @property
+    def sources_file(self) -> Path:
+        """The file with a line for each finished picture."""
+        return self.folder / SOURCES
+
+    def line(self, source: dict[str, Any], notes: dict[str, Any]) -> dict[str, Any]:
+        """The line of a finished picture, from its `source` and what shall be noted."""
+        return source | ({_NOTES: notes} if notes else {})
+
+    def problem_line(self, example: Example, problem: str) -> dict[str, Any]:
+        """The line of a picture that could not be made, which counts for `problems` alone."""
+        return {"stem": example.stem, _PROBLEM: problem}
+
+    def open_part(self) -> TextIO:
+        """A list for one writer alone, to append lines to; `OSError` where there is no folder."""
+        name = PARTS.replace("*", uuid.uuid4().hex)
+        return (self.folder / name).open("a", encoding="utf-8")
+
+    def gather(self) -> None:
+        """Puts the lines of all lists into the one; while nothing fills the cache."""
+        parts, lines = list(self.folder.glob(PARTS)), self._lines()
+        if parts:
+            text = "".join(json.dumps(lines[stem]) + "\n" for stem in sorted(lines))
+            write_text(self.sources_file, text)
+        for part in parts:
+            part.unlink(missing_ok=True)
 
     def source(self, example: Example) -> dict[str, Any]:
         """What identifies the files and settings that something was made from."""
@@ -150,12 +157,30 @@ class Cache:
         for role in self.roles:
             path = getattr(example, role)
             try:
-                source[f"{role}_bytes"] = path.stat().st_size if path else None
+                source[f"{role}_bytes"] = size_in_bytes(path) if path else None
             except OSError as error:
                 raise DataSetError(
                     f"{error.filename}: cannot be read ({error.strerror}); replace it."
                 ) from None
         return source | ({"settings": self.settings} if self.settings else {})
+
+    def _lines(self) -> dict[str, dict[str, Any]]:
+        return {line["stem"]: line for line in self._all_lines() if _PROBLEM not in line}
+
+    def _all_lines(self) -> Iterator[dict[str, Any]]:
+        for path in (self.sources_file, *sorted(self.folder.glob(PARTS))):
+            try:
+                lines = path.read_text("utf-8", errors="replace").splitlines()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise self.unwritable(error) from error
+            for text in lines:
+                # A line that was cut off when a run was killed does not count: it is made again.
+                with contextlib.suppress(ValueError):
+                    line = json.loads(text)
+                    if isinstance(line, dict) and isinstance(line.get("stem"), str):
+                        yield line
 
     def _folders(self) -> list[str]:
         return [path.parent.name for path in self.files("")]
@@ -168,15 +193,16 @@ class Cache:
         try:
             for name in self._folders():
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
-            with (self.folder / SOURCES).open("a+b") as sources:
+            with self.sources_file.open("a+b") as sources:
                 # A line that a killed run left unfinished must not swallow the next one.
                 sources.seek(max(sources.tell() - 1, 0))
                 if sources.read(1) not in (b"", b"\n"):
                     sources.write(b"\n")
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise self.unwritable(error) from error
 
-    def _unwritable(self, error: OSError) -> DataSetError:
+    def unwritable(self, error: OSError) -> DataSetError:
+        """What to say if the cache cannot be written."""
         return DataSetError(
             f"{self.folder}: the cache of {self.what} cannot be written "
             f"({error.strerror or error}); make room, or name a folder that you may write to. "
@@ -199,9 +225,3 @@ def read_pair(example: Example):
 def _is_written(path: Path) -> bool:
     """False for an empty file, too, which a machine that went down may leave."""
     return path.is_file() and path.stat().st_size > 0
-
-
-def _bar(total: int, what: str, progress: bool):
-    from tqdm import tqdm
-
-    return tqdm(total=total, desc=what, unit="picture", disable=not progress)

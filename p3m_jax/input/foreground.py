@@ -7,6 +7,7 @@ is estimated: no face comes back through F.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from p3m_jax.data.folders import user_path
@@ -15,6 +16,7 @@ from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.foreground import estimate_foreground
 from p3m_jax.images import write_image
 from p3m_jax.input.derived import Cache, read_pair
+from p3m_jax.input.filling import Engine
 from p3m_jax.input.private import obfuscated
 
 
@@ -33,35 +35,53 @@ def foreground_cache(folder, obfuscation: Obfuscation | None = None) -> Cache:
     )
 
 
+@dataclass(frozen=True)
+class EstimateForeground:
+    """Estimates and writes foreground and background of one example; the work of a cache.
+
+    Attributes:
+      obfuscation: of the example's private areas, before anything is estimated.
+    """
+
+    obfuscation: Obfuscation | None = None
+
+    def __call__(self, example: Example, paths: tuple[Path, ...]) -> dict:
+        """Writes the two files; `UserError` if the picture cannot be used."""
+        picture, matte = read_pair(example)
+        picture = obfuscated(example, picture, self.obfuscation)
+        for path, estimate in zip(paths, estimate_foreground(picture, matte), strict=True):
+            write_image(path, estimate)
+        return {}
+
+
 def estimate_missing(
     dataset: DataSet,
     folder,
     *,
     obfuscation: Obfuscation | None = None,
+    engine: Engine | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> int:
     """Fills a cache with the foregrounds and backgrounds that `dataset` lacks; returns how many.
 
     What a former, perhaps killed, call finished is not done again; `training_set(root,
-    foreground_cache=folder)` then finds everything. `workers` is the number of threads (default:
-    one per core), `progress` shows a bar. Cheap if there is nothing to do.
+    foreground_cache=folder)` then finds everything. `engine` does it (default: `workers` threads,
+    one per core); `progress` shows a bar, and what it took. Cheap if there is nothing to do.
 
     Raises `DataSetError` at once if the cache cannot be written, was made from other pictures or
     holds what was not estimated here, and at the end, after all others are done, if some pictures
     cannot be used.
     """
-
-    def make(example: Example, paths: tuple[Path, ...]) -> dict:
-        picture, matte = read_pair(example)
-        picture = obfuscated(example, picture, obfuscation)
-        for path, estimate in zip(paths, estimate_foreground(picture, matte), strict=True):
-            write_image(path, estimate)
-        return {}
-
     cache = foreground_cache(folder, obfuscation)
     lacking = without_own_pair(dataset.examples, cache.folder)
-    return cache.fill(lacking, make, workers=workers, progress=progress)
+    return cache.fill(
+        lacking,
+        EstimateForeground(obfuscation),
+        engine=engine,
+        workers=workers,
+        progress=progress,
+    )
 
 
 def without_own_pair(examples: Iterable[Example], folder: Path) -> list[Example]:

@@ -4,6 +4,11 @@ The samples of all epochs are numbered through: sample i of step s has the globa
 s * batch_size + i. From it follow the epoch, the example (by a permutation per epoch) and the seed
 of its augmentation. Nothing else is kept, so a run resumes at any step without replaying anything,
 and neither the number of workers nor that of hosts changes what a step sees.
+
+That holds for files and for sharded records alike. The order goes by the examples' numbers, not by
+where their bytes lie: any host reads any shard, each only the parts that its samples show, so a
+host is not given shards, and what it reads of them follows from (seed, step, index, count). As an
+epoch is a permutation of all examples, every host's reads are spread evenly over all shards.
 """
 
 from collections.abc import Iterator
@@ -18,6 +23,14 @@ from p3m_jax.data.layouts import DataSet, DataSetError, Example
 from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.images import read_matte, read_picture
 from p3m_jax.input import augment, host_tensorflow
+from p3m_jax.input.contents import (
+    check_record,
+    name_of,
+    place_at,
+    places,
+    read_contents,
+    read_record,
+)
 from p3m_jax.input.decode import assert_size, decode_matte, decode_picture, decode_window
 from p3m_jax.input.obfuscate import obfuscate
 from p3m_jax.input.trimap import dilations, unpack
@@ -66,12 +79,12 @@ def training_batches(
     local = batch_size // count
     roles = ["picture"] + ["foreground", "background"] * composition
     files = {
-        role: tf.constant([str(getattr(e, role) or "") for e in dataset.examples])
+        role: places([getattr(e, role) for e in dataset.examples])
         for role in [*roles, "matte"] + ["facemask"] * facemasks + ["private"] * bool(obfuscation)
     }
     if copy_paste:
         masks = [e.private if obfuscation else e.facemask for e in dataset.examples]
-        files["target"] = tf.constant([str(mask or "") for mask in masks])
+        files["target"] = places(masks)
     faces = source_files(copy_paste, dataset.examples) if copy_paste else {}
     shared = copy_paste is not None and copy_paste.level == "feature"
 
@@ -84,7 +97,7 @@ def training_batches(
         if copy_paste:
             pasting = pasting._replace(paste=pasting.paste & (step >= copy_paste.first_step))
         loaded = load_sample(
-            {role: names[example] for role, names in files.items()},
+            {role: place_at(all_places, example) for role, all_places in files.items()},
             augment.draw(seed, number, crop_sizes),
             crop_sizes=crop_sizes,
             output_size=output_size,
@@ -135,12 +148,15 @@ def load_sample(
     """One sample, a dict of uint8 tensors as in `training_batches` without the batch.
 
     `files` maps picture, matte and perhaps foreground, background, facemask and private to file
-    names (scalar strings); they all get the same crop and flip. With an `obfuscation` there must be
+    names (scalar strings) or `contents.Places`; they all get the same crop and flip. With an
+    `obfuscation` there must be
     a private one. With a `target`, bool (), there must be a file of this name, a face mask or label
-    map or "", and there is a "target" (S, S, 1) in {0, 255}: where `target` is true, the largest
-    face of that file in the crop.
+    map or "", and there is a "target" (S, S, 1) in {0, 255}: where `target` is true, the face of
+    that file of which the crop shows most; and "target_box" float32 (2, 2), the left top point and
+    the sides of all of that face, (x, y) in pixels of the sample (of nothing, where none shows).
     """
-    matte = decode_matte(tf.io.read_file(files["matte"]))
+    record = read_record(files["matte"])  # all of an example's files in records are in one
+    matte = decode_matte(read_contents(files["matte"], record))
     original = tf.shape(matte)[:2]
     side = augment.crop_side(draws.side, original, crop_sizes)
     size = augment.enlarged(original, side)
@@ -153,8 +169,8 @@ def load_sample(
         return tf.image.crop_to_bounding_box(image, window.top, window.left, side, side)
 
     def read(file):
-        contents = tf.io.read_file(file)
-        with tf.control_dependencies([assert_size(contents, original, [file, files["matte"]])]):
+        contents, names = read_contents(file, record), [name_of(file), name_of(files["matte"])]
+        with tf.control_dependencies([assert_size(contents, original, names)]):
             return tf.identity(contents)
 
     def cut_pictures():
@@ -172,15 +188,21 @@ def load_sample(
         labels = decode_matte(read(files["private"]))
         return obfuscate(images, of_labels(labels), obfuscation, whole=labels)
 
-    def target_mask(labels):
+    def find_target(labels):
         labels = tf.cond(  # labels are names: nothing lies between two of them
             enlarging,
             lambda: tf.image.resize(labels, size, method="nearest"),
             lambda: labels,
         )
-        face = geometry.largest_face(cut(labels)[..., 0])
-        face = 255 * tf.cast(face[..., None], tf.uint8)
-        return augment.two_valued(augment.finish(face, output_size, draws.flip))
+        whole = labels == geometry.largest_face(cut(labels)[..., 0])
+        face = 255 * tf.cast(cut(whole), tf.uint8)
+        mask = augment.two_valued(augment.finish(face, output_size, draws.flip))
+        corner = tf.cast([window.left, window.top], tf.float32)
+        left_top, sides = geometry.box(whole[..., 0])
+        scale = output_size / tf.cast(side, tf.float32)
+        (left, top), sides = tf.unstack((left_top - corner) * scale), sides * scale
+        left = tf.where(draws.flip, output_size - left - sides[0], left)
+        return mask, tf.stack([[left, top], sides])
 
     roles = [role for role in _PICTURES if role in files]
     cuts = tf.cond(enlarging, cut_enlarged, cut_pictures)
@@ -188,7 +210,7 @@ def load_sample(
     cuts["trimap"] = unpack(dilated, window.top, window.left, side, side)
     if "facemask" in files:
         cuts["facemask"] = tf.cond(
-            files["facemask"] == "",
+            name_of(files["facemask"]) == "",
             lambda: tf.zeros([side, side, 1], tf.uint8),
             lambda: cut(augment.resize(decode_matte(read(files["facemask"])), size)),
         )
@@ -198,10 +220,10 @@ def load_sample(
         sample["facemask"] = augment.two_valued(sample["facemask"])
     if target is not None:
         # Decoded here, and only here: what reads files is done even if nothing takes its result.
-        sample["target"] = tf.cond(
-            target & (files["target"] != ""),
-            lambda: target_mask(decode_matte(read(files["target"]))),
-            lambda: tf.zeros([output_size, output_size, 1], tf.uint8),
+        sample["target"], sample["target_box"] = tf.cond(
+            target & (name_of(files["target"]) != ""),
+            lambda: find_target(decode_matte(read(files["target"]))),
+            lambda: (tf.zeros([output_size, output_size, 1], tf.uint8), tf.ones([2, 2])),
         )
     return sample
 
@@ -258,6 +280,7 @@ def _iterate(batches, dataset, step, batch_size, seed, copy_paste):
 
 def _diagnose(example: Example) -> None:
     """Raises a readable error for what is wrong with an example that TensorFlow stumbled over."""
+    check_record(example.matte)
     size = read_matte(example.matte).shape
     pictures = (example.picture, example.foreground, example.background)
     for file in (*pictures, example.facemask, example.private):
@@ -275,6 +298,7 @@ def _diagnose_source(sources: tuple[FaceSource, ...], step: int, place: int, see
     """As `_diagnose`, for the faces that a sample may have copied."""
     first = int(geometry.source_at(step, place, len(sources), seed))
     for source in (sources[first], sources[(first + 1) % len(sources)]):
+        check_record(source.picture)
         size, of_mask = read_picture(source.picture).shape[:2], read_matte(source.mask).shape
         if size != of_mask:
             raise DataSetError(

@@ -6,8 +6,9 @@ what is private (an empty one: nothing); elsewhere faces are searched for. A pic
 face is found, or one that is doubtful, is not used before somebody has looked: see `reviewed`.
 """
 
-from collections.abc import Iterable
-from dataclasses import replace
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,11 @@ from p3m_jax.data.layouts import DataSet, Example
 from p3m_jax.faces.areas import find_private_areas
 from p3m_jax.faces.finding import FaceFinder
 from p3m_jax.faces.obfuscation import Obfuscation, obfuscate
+from p3m_jax.faces.weights import find_weights
 from p3m_jax.files import write_text
 from p3m_jax.images import read_matte, read_picture, write_image
 from p3m_jax.input.derived import Cache, read_pair
+from p3m_jax.input.filling import Engine
 
 REVIEWED, TO_REVIEW = "reviewed.txt", "to_review.txt"
 
@@ -35,12 +38,76 @@ def private_cache(folder) -> Cache:
     )
 
 
+# Made in every process that looks for faces: networks do not travel from one to the other.
+_own_finder = functools.cache(FaceFinder)
+
+
+@dataclass(frozen=True)
+class FindAreas:
+    """Finds and writes the private areas of one example; the work of a cache.
+
+    Attributes:
+      finder: finds faces as `FaceFinder`, the default, does.
+    """
+
+    finder: Callable | None = None
+
+    def __call__(self, example: Example, paths: tuple[Path, ...]) -> dict:
+        """Writes the label map and returns the doubts; `UserError` if the picture is of no use."""
+        picture, matte = read_pair(example)
+        mask, finder = None, None
+        if example.facemask is None:
+            finder = self.finder or _own_finder()
+        else:
+            mask = _mask(example, matte.shape)
+        areas = find_private_areas(picture, matte=matte, mask=mask, finder=finder)
+        write_image(paths[0], areas.private)
+        return {"doubts": areas.doubts}
+
+
+def find_missing_areas(
+    dataset: DataSet,
+    folder,
+    *,
+    finder=None,
+    engine: Engine | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> int:
+    """Fills a cache with the private areas of a data set's pictures; returns of how many.
+
+    The same as `p3m_jax.input.foreground.estimate_missing` but for what it makes. Raises
+    `FaceWeightsError`, too, where faces must be searched for and the weights are not installed.
+    """
+    cache = private_cache(folder)
+    if finder is None and any(e.facemask is None for e in cache.missing(dataset.examples)):
+        for name in ("yunet", "mesh"):  # said once, and before anything is done
+            find_weights(name)
+    return cache.fill(
+        dataset.examples, FindAreas(finder), engine=engine, workers=workers, progress=progress
+    )
+
+
+def list_doubtful(dataset: DataSet, folder) -> dict[str, list[str]]:
+    """The doubts about pictures that nobody has looked at, by stem, kept in `to_review.txt`, too.
+
+    A stem in `reviewed.txt` counts as looked at and found right.
+    """
+    cache = private_cache(folder)
+    doubtful = _to_review(cache, dataset.examples)
+    if doubtful or (cache.folder / TO_REVIEW).exists():
+        lines = [f"{stem}\t{', '.join(doubts)}\n" for stem, doubts in doubtful.items()]
+        write_text(cache.folder / TO_REVIEW, "".join(lines))
+    return doubtful
+
+
 def with_private_areas(
     dataset: DataSet,
     folder,
     *,
     leave_out: bool = False,
     finder=None,
+    engine: Engine | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> DataSet:
@@ -50,35 +117,24 @@ def with_private_areas(
       leave_out: leaves out pictures that somebody would have to look at; by default they are an
         error.
       finder: finds faces as `FaceFinder`, the default, does.
-      workers, progress: threads (default: one per core), and whether to show a bar.
+      engine, workers, progress: as `find_missing_areas` takes them.
 
     Raises:
       DataSetError: the cache cannot be used, or there are pictures to look at. They are listed in
         `to_review.txt`; a stem in `reviewed.txt` counts as looked at and found right.
       FaceWeightsError: faces must be searched for and the weights are not installed.
     """
-    cache = private_cache(folder)
-    if finder is None and any(e.facemask is None for e in cache.missing(dataset.examples)):
-        finder = FaceFinder()
-
-    def make(example: Example, paths: tuple[Path, ...]) -> dict:
-        picture, matte = read_pair(example)
-        mask = None if example.facemask is None else _mask(example, matte.shape)
-        areas = find_private_areas(picture, matte=matte, mask=mask, finder=finder)
-        write_image(paths[0], areas.private)
-        return {"doubts": areas.doubts}
-
-    cache.fill(dataset.examples, make, workers=workers, progress=progress)
-    doubtful = _to_review(cache, dataset.examples)
+    find_missing_areas(
+        dataset, folder, finder=finder, engine=engine, workers=workers, progress=progress
+    )
+    cache, doubtful = private_cache(folder), list_doubtful(dataset, folder)
     if doubtful and not leave_out:
-        lines = [f"{stem}\t{', '.join(doubts)}\n" for stem, doubts in doubtful.items()]
-        write_text(cache.folder / TO_REVIEW, "".join(lines))
         raise DataSetError(
             f"{dataset.root}: {name_some(doubtful)} to be looked at before training on obfuscated "
             f"faces: no face was found, or it is doubtful ({cache.folder / TO_REVIEW} says why). "
             f"Correct the masks in {cache.folder / 'private'} where they are wrong (black: no "
             f"face) and put the names into {cache.folder / REVIEWED}, or leave these pictures out "
-            "with --config.data.doubtful=leave_out."
+            "with --config.data.doubtful=leave_out (p3m estimate: --doubtful=leave_out)."
         )
     examples = tuple(
         replace(example, private=cache.paths(example.stem)[0])

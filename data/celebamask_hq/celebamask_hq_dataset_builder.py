@@ -1,0 +1,28 @@
+"""CelebAMask-HQ as a TFDS builder: the pictures, and the masks of the parts of a face."""
+
+from pathlib import Path
+
+from etils import epath
+
+from p3m_jax.data.celebamask import FACE_PARTS, scan_celebamask
+from p3m_jax.data.encoded_builder import EncodedBuilder, subfolder
+
+
+class Builder(EncodedBuilder):
+    """CelebAMask-HQ's faces with a mask of the skin, one split."""
+
+    pkg_dir_path = epath.Path(__file__).parent
+    HOMEPAGE = "https://github.com/switchablenorms/CelebAMask-HQ"
+    LICENSE = "For non-commercial research and education; see the homepage for its agreement."
+    ALWAYS = ("picture",)
+    PERHAPS = FACE_PARTS
+    MANUAL_DOWNLOAD_INSTRUCTIONS = """\
+    Get CelebAMask-HQ.zip from https://github.com/switchablenorms/CelebAMask-HQ, unpack it, and name
+    the folder that holds CelebA-HQ-img/ and CelebAMask-HQ-mask-anno/ as manual_dir, or put it into
+    manual_dir as CelebAMask-HQ/.
+    """
+
+    def splits_of(self, folder: Path) -> dict[str, list[tuple[str, dict]]]:
+        """All faces with a mask of the skin, as "train"."""
+        faces, _ = scan_celebamask(subfolder(folder, "CelebAMask-HQ"))
+        return {"train": [(f.stem, {"picture": f.picture} | f.parts) for f in faces]}

@@ -1,0 +1,125 @@
+"""What the TFDS builders share: examples are this project's own scans', files stay as they are.
+
+Every file of an example is one feature that holds the file's own bytes: nothing is decoded, nothing
+is encoded anew, so what reads the records decodes exactly what it would decode from the folders.
+What every example has is an `Image`, which TFDS decodes for whoever reads it with `tfds.load`;
+what may be missing is a string of encoded bytes, empty where there is none
+(`tf.io.decode_image`). Nothing is downloaded: `manual_dir` is the data set's folder, or holds it.
+
+TFDS writes the examples in the order of their hashed names, so that whoever reads shards one after
+the other finds them mixed; this project's own order does not depend on it.
+"""
+
+import abc
+import os
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+from p3m_jax.data.folders import DataSetError
+from p3m_jax.data.layouts import (
+    REQUIRED,
+    ROLES,
+    DataSet,
+    test_set,
+    training_set,
+    validation_sets,
+)
+from p3m_jax.data.record_index import STEM
+from p3m_jax.data.records import SYNTHETIC
+
+_ALWAYS = REQUIRED[:2]  # picture and matte
+FACES_CONFIGS = (
+    tfds.core.BuilderConfig(name="blurred", description="Faces as P3M-10k publishes them."),
+    tfds.core.BuilderConfig(name="normal", description="original_image, which its owner has."),
+)
+
+
+class EncodedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Writes files by feature.
+
+    Attributes:
+      ALWAYS, PERHAPS: features, all of them files: of every example, and of some.
+      HOMEPAGE, LICENSE: what the records are written with.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "The files' own bytes."}  # noqa: RUF012 - TFDS's own form
+    HOMEPAGE = "https://github.com/JizhiziLi/P3M"
+    LICENSE = ""
+    ALWAYS: tuple[str, ...] = _ALWAYS
+    PERHAPS: tuple[str, ...] = tuple(role for role in ROLES if role not in _ALWAYS)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = {STEM: tfds.features.Text(doc="The files' common name.")}
+        features |= {
+            name: tfds.features.Image(shape=(None, None, 1 if name == "matte" else 3))
+            for name in self.ALWAYS
+        }
+        features |= {
+            name: tfds.features.Text(doc="A file's bytes; empty where there is none.")
+            for name in self.PERHAPS
+        }
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(features),
+            supervised_keys=self.ALWAYS if len(self.ALWAYS) == 2 else None,
+            homepage=self.HOMEPAGE,
+            license=self.LICENSE,
+        )
+
+    def _split_generators(self, dl_manager):
+        splits = self.splits_of(Path(dl_manager.manual_dir))
+        return {name: self._generate_examples(name, split) for name, split in splits.items()}
+
+    def _generate_examples(self, split: str, examples: list[tuple[str, dict]]):
+        # TFDS's own bars name temporary files; this one stands in their place.
+        for stem, files in tqdm(examples, desc=f"Reading {split}", unit="picture"):
+            named = os.fsencode(stem)  # names need not be text
+            perhaps = {
+                name: files[name].read_bytes() if files.get(name) else b"" for name in self.PERHAPS
+            }
+            always = {name: os.fspath(files[name]) for name in self.ALWAYS}
+            yield named, {STEM: named} | always | perhaps
+
+    @abc.abstractmethod
+    def splits_of(self, folder: Path) -> dict[str, list[tuple[str, dict]]]:
+        """(stem, files by feature) of the examples by split; `DataSetError` for a wrong folder."""
+
+    def portraits(self, dataset: DataSet) -> list[tuple[str, dict]]:
+        """(stem, files by role) of a data set's examples.
+
+        Raises `DataSetError` where drawn portraits would be written as real ones, or the reverse.
+        """
+        if dataset.synthetic != (self.name == SYNTHETIC):
+            what = "drawn" if dataset.synthetic else "real"
+            raise DataSetError(
+                f"{dataset.root}: holds {what} portraits, which are not {self.name}; "
+                "`p3m records` takes the builder that fits."
+            )
+        return [(e.stem, {role: getattr(e, role) for role in ROLES}) for e in dataset.examples]
+
+
+def subfolder(folder: Path, name: str) -> Path:
+    """The folder `name` below `folder` where there is one, else `folder` itself."""
+    return folder / name if (folder / name).is_dir() else folder
+
+
+class LayoutBuilder(EncodedBuilder, skip_registration=True):
+    """Writes a folder in P3M-10k's layout, in either archive form: train and its test sets.
+
+    A configuration holds pictures of one kind, so records of blurred faces bring no others but
+    those of P3M-500-NP, which is published with them.
+    """
+
+    BUILDER_CONFIGS = FACES_CONFIGS
+    DEFAULT_BUILDER_CONFIG_NAME = "blurred"
+    FOLDER_NAME = ""
+
+    def splits_of(self, folder: Path) -> dict[str, list[tuple[str, dict]]]:
+        """The examples of train and of the test sets whose pictures are there."""
+        root, faces = subfolder(folder, self.FOLDER_NAME), self.builder_config.name
+        sets = {"train": training_set(root, faces=faces)}
+        names = validation_sets(root, faces)
+        sets |= {name: test_set(root, name, faces=faces) for name in names}
+        return {name: self.portraits(dataset) for name, dataset in sets.items()}

@@ -1,0 +1,160 @@
+"""Sets of records on disk: found, and read as the same scans that folders give.
+
+`p3m records` writes them with TFDS (`data/*/*_dataset_builder.py`), DIR/NAME/[CONFIG/]VERSION/.
+Reading them takes neither TFDS nor TensorFlow: `dataset_info.json` tells the splits and their
+shards, `record_index` where in these the files lie.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from p3m_jax.data.folders import DataSetError, user_path
+from p3m_jax.data.record_index import read_index
+from p3m_jax.file_part import FilePart
+
+# The builders. Those of portraits have the roles of `layouts.Example` as features.
+P3M10K, SYNTHETIC, FOLDER = PORTRAITS = ("p3m10k", "p3m_synthetic", "portrait_folder")
+CELEBAMASK = "celebamask_hq"
+_INFO = "dataset_info.json"
+_VERSION = "[0-9]*.[0-9]*.[0-9]*"
+_AGAIN = "copy the folder again, or delete it and write the records anew with `p3m records`"
+
+
+@dataclass(frozen=True)
+class Records:
+    """A set of records: one version of one configuration.
+
+    Attributes:
+      folder: holds the shards.
+      name: of its builder.
+      config: of its builder, "" where that has none: which faces, or the name of a folder.
+    """
+
+    folder: Path
+    name: str
+    config: str
+
+    @property
+    def synthetic(self) -> bool:
+        """True for portraits drawn by this project."""
+        return self.name == SYNTHETIC
+
+    @cached_property
+    def splits(self) -> dict[str, dict[Path, int]]:
+        """The shards of every split, and how many examples each has; `DataSetError` if unsaid."""
+        info, splits = _read_info(self.folder), {}
+        try:
+            form = info.get("fileFormat", "tfrecord")
+            for split in info["splits"]:
+                # A number of 64 bits is a string in protobuf's JSON.
+                lengths, name = list(map(int, split["shardLengths"])), split["name"]
+                stem = f"{self.name}-{name}.{form}"
+                splits[name] = {
+                    self.folder / f"{stem}-{number:05d}-of-{len(lengths):05d}": length
+                    for number, length in enumerate(lengths)
+                }
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise DataSetError(f"{self.folder / _INFO}: names no splits; {_AGAIN}.") from None
+        if form != "tfrecord":
+            raise DataSetError(
+                f"{self.folder}: holds {form} files, of which nothing here knows the inside; write "
+                "the records with `p3m records`, as tfrecord."
+            )
+        return splits
+
+    def files(self, split: str) -> dict[str, dict[str, FilePart]]:
+        """The files of a split by feature and stem, as `layouts.Scan` has them.
+
+        What no example has is left out. Raises `DataSetError` where there is no such split, or a
+        shard is missing or damaged.
+        """
+        if split not in self.splits:
+            raise DataSetError(
+                f"{self.folder}: has no {split}, only {', '.join(self.splits)}; name the set that "
+                "holds it."
+            )
+        shards = list(self.splits[split])
+        index = read_index(self.folder / f"{self.name}-{split}.index.npz", shards)
+        counts = np.bincount(index.shard, minlength=len(shards)).tolist()
+        for shard, count in zip(shards, counts, strict=True):
+            if count != self.splits[split][shard]:
+                raise DataSetError(
+                    f"{shard}: holds {count} examples of {self.splits[split][shard]}; {_AGAIN}."
+                )
+        files = {str(feature): {} for feature in index.features}
+        stems = [os.fsdecode(stem) for stem in index.stems.tolist()]
+        holders, starts = index.shard.tolist(), index.record.tolist()
+        for column, (feature, by_stem) in enumerate(files.items()):
+            offsets, lengths = index.offset[:, column].tolist(), index.length[:, column].tolist()
+            rows = zip(stems, holders, offsets, lengths, starts, strict=True)
+            for stem, holder, offset, length, start in rows:
+                if length:
+                    name = f"{stem}/{feature}"
+                    by_stem[stem] = FilePart(shards[holder], offset, length, start, name)
+        return {feature: by_stem for feature, by_stem in files.items() if by_stem}
+
+
+def find_records(root, names: tuple[str, ...], config: str | None = None) -> Records | None:
+    """The set of records at `root`, written by one of these builders; None where there is none.
+
+    `root` is the folder that `p3m records` was told, or one below it. Of sets of the same builder
+    that differ by what `config` says, such as the faces, it takes that one.
+
+    Raises:
+      DataSetError: there are several, or one whose description cannot be read.
+    """
+    root = user_path(root)
+    if (root / _INFO).is_file():
+        found = [_records(root)]
+    else:
+        places = [root, *(root / name for name in names)]
+        patterns = (_VERSION, f"*/{_VERSION}")
+        folders = {f.parent for p in places for q in patterns for f in p.glob(f"{q}/{_INFO}")}
+        found = [_records(folder) for folder in sorted(folders)]
+    found = [records for records in found if records.name in names]
+    if len(found) > 1 and config is not None:
+        found = [r for r in found if r.config == config or r.name == FOLDER] or found
+    if len(found) > 1:
+        folders = ", ".join(str(records.folder) for records in found)
+        raise DataSetError(f"{root}: holds several sets of records; name one of {folders}.")
+    return found[0] if found else None
+
+
+def portrait_records(root, faces: str) -> Records | None:
+    """The records of portraits with these `faces` at `root`; None where it is no set of records.
+
+    Raises:
+      DataSetError: they hold the other faces, or there are several sets.
+    """
+    root = user_path(root)
+    if (root / "train").is_dir() or (root / "validation").is_dir():
+        return None
+    records = find_records(root, PORTRAITS, faces)
+    if records is not None and records.name != FOLDER and records.config != faces:
+        raise DataSetError(
+            f"{records.folder}: holds {records.config} faces and no {faces} ones; ask for "
+            f"{records.config} faces (--config.data.faces={records.config} in training), or write "
+            f"the others with `p3m records --faces {faces}`."
+        )
+    return records
+
+
+def _records(folder: Path) -> Records:
+    info = _read_info(folder)
+    try:
+        return Records(folder, str(info["name"]), str(info.get("configName", "")))
+    except (KeyError, AttributeError, TypeError):
+        raise DataSetError(f"{folder / _INFO}: names no set; {_AGAIN}.") from None
+
+
+def _read_info(folder: Path) -> dict:
+    try:
+        return json.loads((folder / _INFO).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no JSON"
+        raise DataSetError(f"{folder / _INFO}: cannot be read ({reason}); {_AGAIN}.") from None

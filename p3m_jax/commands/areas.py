@@ -1,0 +1,56 @@
+"""`p3m areas`: finds what is private in each picture once, into a cache."""
+
+import argparse
+
+from p3m_jax.commands.preparing import (
+    ON_BEAM,
+    add_engine,
+    add_set,
+    find_engine,
+    find_set,
+    is_misused,
+)
+
+HELP = "find the private areas that training on obfuscated faces needs"
+
+REVIEW_CODE = 3
+
+NOTES = """\
+A run with --config.data.obfuscation finds them at its start; on a large set that takes long, and
+this command does it beforehand. Name the folder to the run: --config.data.private_cache=CACHE.
+Where there are face masks these say what is private, elsewhere faces are searched for. Pictures
+with a doubtful face, or none, are listed in CACHE/to_review.txt: correct their label maps in
+CACHE/private where they are wrong (black: no face) and put the names into CACHE/reviewed.txt.
+
+{on_beam}
+Exit code: 0 all found, 1 some could not be (the end of the output says which), 2 wrong options,
+3 pictures wait for somebody to look, 130 interrupted. The same command goes on where it ended.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's options."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = NOTES.format(on_beam=ON_BEAM.format(command="areas"))
+    add_set(parser)
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="CACHE", help="folder for the label maps"
+    )
+    add_engine(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fills the cache; returns the exit code, and raises what the command line shows."""
+    if is_misused(args):
+        return 2
+    from p3m_jax.input.private import find_missing_areas, list_doubtful
+
+    engine, dataset = find_engine(args), find_set(args)
+    count = find_missing_areas(dataset, args.output, engine=engine)
+    doubtful = list_doubtful(dataset, args.output)
+    print(
+        f"{args.output}: found {count}, nothing missing for {len(dataset.examples)} pictures; "
+        f"{len(doubtful)} wait for somebody to look"
+        + (", see to_review.txt there." if doubtful else ".")
+    )
+    return REVIEW_CODE if doubtful else 0

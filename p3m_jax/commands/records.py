@@ -1,0 +1,159 @@
+"""`p3m records`: writes a data set as sharded records, which training reads as it reads folders."""
+
+import argparse
+import importlib.util
+import signal
+import sys
+import tempfile
+
+from p3m_jax.commands.options import add_faces, at_least
+
+HELP = "write a data set as sharded records (TFDS), to train from instead of folders"
+
+_EPILOG = """\
+What is written: every file's own bytes, so records give the same batches as folders, bit for bit.
+P3M-10k (in either archive form) and synthetic portraits are written with their test sets,
+CelebAMask-HQ with the parts of its faces, folders of your own as pairs. Then name DIR in place of
+the folder:
+
+  p3m records /data/P3M-10k -o /data/records
+  python train.py --config=configs/swin.py --config.data.directory=/data/records
+  p3m check /data/records
+
+Estimated foregrounds and other caches stay in folders, and fit either form. Records that are there
+are never overwritten; one that was interrupted starts anew, and leaves nothing half written.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's options."""
+    parser.epilog = _EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "root", nargs="?", metavar="DATA", help="P3M-10k, synthetic portraits or CelebAMask-HQ"
+    )
+    parser.add_argument("--pictures", metavar="DIR", help="a folder of your own pictures")
+    parser.add_argument("--mattes", metavar="DIR", help="with mattes of the same stems")
+    parser.add_argument("--trimaps", metavar="DIR", help="with trimaps of the same stems")
+    parser.add_argument("--facemasks", metavar="DIR", help="with face masks of the same stems")
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="DIR",
+        help="folder for records; they take as much room as the files, and as much again meanwhile",
+    )
+    parser.add_argument(
+        "--shards",
+        type=at_least(1),
+        metavar="N",
+        help="files per split (default: 64 MB to 1 GB each)",
+    )
+    add_faces(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes the records; 0 when they are complete, 1 if the set is not usable, 2 for misuse."""
+    pair = args.pictures is not None or args.mattes is not None
+    problem = _misuse(args, pair)
+    if problem:
+        print(problem, file=sys.stderr)
+        return 2
+    if not all(map(importlib.util.find_spec, ("tensorflow", "tensorflow_datasets"))):
+        print(
+            "Writing records takes TensorFlow and TFDS (reading them does not take the latter); "
+            'install them: python -m pip install -e ".[train,records]"',
+            file=sys.stderr,
+        )
+        return 1
+    from p3m_jax.input.write_records import write_records
+
+    scans = _scans(args, pair)
+    usable = [_usable(scan) for scan in scans]  # all reports are shown
+    if not all(usable):
+        print("Nothing was written; mend the errors above first.", file=sys.stderr)
+        return 1
+    signal.signal(signal.SIGTERM, _interrupt)
+    with tempfile.TemporaryDirectory() as scratch:
+        records = write_records(
+            *_builder(args, pair), args.output, scratch=scratch, shards=args.shards
+        )
+    sizes = {name: sum(s.stat().st_size for s in shards) for name, shards in records.splits.items()}
+    for name, shards in records.splits.items():
+        count = len(records.files(name)["picture"])
+        print(f"{name}: {count:,} pictures in {len(shards)} shards, {sizes[name] / 1e6:,.1f} MB")
+    print(f"{records.folder}: complete. The licence of the pictures is that of the records.")
+    return 0
+
+
+def _misuse(args: argparse.Namespace, pair: bool) -> str | None:
+    if pair == (args.root is not None) or (pair and not (args.pictures and args.mattes)):
+        return "Name either DATA, or both --pictures and --mattes."
+    if not pair and (args.trimaps or args.facemasks):
+        return "--trimaps and --facemasks go with --pictures and --mattes."
+    if pair and args.faces:
+        return "--faces goes with DATA; --pictures are what they are."
+    return None
+
+
+def _interrupt(number, frame):
+    raise KeyboardInterrupt
+
+
+def _usable(scan) -> bool:
+    from p3m_jax.data.check import check
+
+    report = check(scan, training=scan.name not in ("P3M-500-P", "P3M-500-NP"))
+    print(report.text + "\n")
+    return not report.errors
+
+
+def _scans(args: argparse.Namespace, pair: bool) -> list:
+    """What is checked before anything is written; of CelebAMask-HQ nothing but its folders are."""
+    from p3m_jax.data.folders import DataSetError
+    from p3m_jax.data.layouts import scan_pair, scan_test, scan_training, validation_sets
+    from p3m_jax.file_part import FilePart
+
+    if pair:
+        options = {"trimaps": args.trimaps, "facemasks": args.facemasks}
+        return [scan_pair(args.pictures, args.mattes, **options)]
+    if _is_celebamask(args.root):
+        return []
+    faces = args.faces or "blurred"
+    scans = [scan_training(args.root, faces=faces)]
+    if isinstance(next(iter(scans[0].files["picture"].values()), None), FilePart):
+        raise DataSetError(f"{args.root}: holds records already; name the folder that they are of.")
+    names = validation_sets(args.root, faces)
+    return scans + [scan_test(args.root, name, faces=faces) for name in names]
+
+
+def _is_celebamask(root: str) -> bool:
+    from p3m_jax.data.celebamask import PICTURES
+    from p3m_jax.data.folders import user_path
+
+    return (user_path(root) / PICTURES).is_dir()
+
+
+def _builder(args: argparse.Namespace, pair: bool) -> tuple:
+    """The builder's class, its configuration, and the folder that it reads."""
+    from p3m_jax.data.folders import user_path
+
+    if pair:
+        from p3m_jax.data.portrait_folder import portrait_folder_dataset_builder as own
+
+        folders = {name: getattr(args, name) for name in ("pictures", "mattes")}
+        folders |= {name: getattr(args, name) for name in ("trimaps", "facemasks")}
+        root = user_path(args.pictures)
+        return own.Builder, own.FolderConfig(name=own.config_name(root), **folders), root
+    root = user_path(args.root)
+    if _is_celebamask(args.root):
+        from p3m_jax.data.celebamask_hq.celebamask_hq_dataset_builder import Builder
+
+        return Builder, None, root
+    from p3m_jax.data.layouts import is_synthetic
+
+    if is_synthetic(root):
+        from p3m_jax.data.p3m_synthetic.p3m_synthetic_dataset_builder import Builder
+    else:
+        from p3m_jax.data.p3m10k.p3m10k_dataset_builder import Builder
+    return Builder, args.faces or "blurred", root
