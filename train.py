@@ -18,6 +18,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from p3m_jax import distributed
 from p3m_jax.configs import common
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -25,6 +26,11 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The run's folder (default: runs/ and a name after the configuration)."
+)
+_DISTRIBUTED = flags.DEFINE_string(
+    "distributed",
+    "off",
+    "Several processes as one training, see docs/scaling.md: " + distributed.HELP + ".",
 )
 _COMPILATION_CACHE = flags.DEFINE_string(
     "compilation_cache",
@@ -76,6 +82,10 @@ def _parse(argv):
             if f"data.{name}" in overrides and not data[name]:
                 raise ValueError(f"--config.data.{name} is empty; name {what}.")
         return rest
+    except SystemExit as end:
+        # Help, once printed, ends with 1 by absl's convention.
+        helped = any(argument.lstrip("-").startswith("help") for argument in argv[1:])
+        raise SystemExit(0 if helped else end.code) from None
     except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         while error.args and isinstance(error.args[0], Exception):
             error = error.args[0]  # ml_collections wraps what it says
@@ -96,14 +106,15 @@ def main(argv) -> int:
     # Imported once the flags are read, so that --help is quick.
     from p3m_jax.commands import one_sentence_errors
     from p3m_jax.compilation import keep_compiled
-    from p3m_jax.training.loop import train
 
     config = _configuration()
-    workdir = Path(_WORKDIR.value) if _WORKDIR.value else _default_workdir(config)
+    workdir = _WORKDIR.value or _default_workdir(config)
     warning = keep_compiled(_COMPILATION_CACHE.value)
     if warning:
         print(warning, file=sys.stderr)
-    with one_sentence_errors():
+    with one_sentence_errors(), distributed.connected(_DISTRIBUTED.value), one_sentence_errors():
+        from p3m_jax.training.loop import train  # after silence has fallen on all but the first
+
         train(config, workdir)
     return 0
 

@@ -27,7 +27,18 @@ def recipe(network: str) -> ConfigDict:
     config.learning_rate = 1e-5
     config.stochastic_depth = True  # Swin-T's; the other networks have none
 
-    config.average_decay = 0.999  # of the moving average, which is kept where something needs it
+    # Where the batch is not 8: what becomes of the learning rate, "constant", "sqrt" (of batch / 8)
+    # or "linear". The batch is that of all devices together, which must divide it.
+    config.learning_rate_rule = "constant"
+    config.average_weights = False  # validate and export their moving average
+    config.average_decay = 0.999  # of that average, which is kept where something needs it
+
+    # What a step takes, see docs/scaling.md. Parameters, statistics, norms, softmaxes and losses
+    # are in float32 whatever the precision of the maps between them.
+    config.precision = "float32"  # or bfloat16, for accelerators
+    config.remat = False  # compute the encoder's stages again for the gradient: less memory
+    config.batch_parts = 1  # the batch goes through in so many parts: less memory
+    config.shard_state = False  # large parameters and moments are cut along the devices
 
     config.data = ConfigDict()
     config.data.directory = ""  # the folder P3M-10k, which holds train/ and validation/
@@ -86,6 +97,8 @@ def recipe(network: str) -> ConfigDict:
     config.checkpoint_every = 1000
     config.validate_every = 2000
     config.keep_checkpoints = 2  # the latest ones; the best by validation is kept besides
+    # Where they lie, a folder or a bucket's (gs://BUCKET/RUN); empty: in the run's folder.
+    config.checkpoint_directory = ""
     config.validation_size = 512  # validation pictures are resized to this square
     config.validation_rows = 6  # pictures on a validation sheet
     # Test sets scored when the training has ended, with RESIZE; `evaluate.py` does it any time.

@@ -18,6 +18,7 @@ from p3m_jax.configs import common
 from p3m_jax.data.layouts import training_set
 from p3m_jax.data.synthetic import write_synthetic_set
 from p3m_jax.models.network import ENCODERS
+from p3m_jax.training import loop
 from p3m_jax.training.errors import ConfigurationError, RunFolderError
 from p3m_jax.training.log import read_log
 from p3m_jax.training.run_folder import claim_data, claim_run_folder
@@ -25,15 +26,16 @@ from p3m_jax.training.settings import check_settings
 
 STEPS = 8
 
-# ResNet-34 at the smallest sizes that go, its loss logged at every step.
+# ResNet-34 small, its loss logged at every step. (Convolutions of 512 channels take XLA longer on
+# maps of 2 x 2, the last of pictures of 64, than on those of 3 x 3.)
 SETTINGS = {
     "batch_size": 2,
     "steps": STEPS,
-    "data.crop_sizes": "(64,96)",
-    "data.output_size": 64,
+    "data.crop_sizes": "(96,)",
+    "data.output_size": 96,
     "checkpoint_every": 3,
     "validate_every": 4,
-    "validation_size": 64,
+    "validation_size": 96,
     "validation_rows": 2,
     "log_every": 1,
     "final_test_sets": "()",
@@ -180,6 +182,12 @@ def test_wrong_settings_get_one_sentence(folder, tmp_path, settings, sentence):
     assert not (tmp_path / "run").exists() or "data.directory" in settings
 
 
+def test_help_is_no_failure(folder, tmp_path):
+    output = finish(start(folder, tmp_path / "run", "--help"))
+    assert "--config" in output
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_unknown_variant_is_named(folder, tmp_path):
     process = start(folder, tmp_path / "run", config="swin.py:smok")
     output = process.communicate(timeout=300)[0]
@@ -219,11 +227,33 @@ def test_settings_may_change_until_a_step_is_saved_and_only_some_after(tmp_path)
         pass
 
 
+def test_a_run_does_not_lose_its_checkpoints_by_another_place_for_them(tmp_path):
+    here, elsewhere = ConfigDict({"steps": 1}), tmp_path / "elsewhere"
+    there = ConfigDict({"steps": 1, "checkpoint_directory": str(elsewhere)})
+    for first, other, home in ((here, there, tmp_path / "a"), (there, here, elsewhere)):
+        run = tmp_path / ("a" if first is here else "b")
+        for config in (other, first):  # before a step is saved it may change
+            with claim_run_folder(run, config):
+                pass
+        saved_step(home)
+        refused = pytest.raises(RunFolderError, match="the checkpoints of its run lie in")
+        with refused, claim_run_folder(run, other):
+            pass
+        with claim_run_folder(run, first):
+            pass
+
+
 def test_a_folder_of_other_things_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     refused = pytest.raises(RunFolderError, match="no training run")
     with refused, claim_run_folder(tmp_path, ConfigDict({"steps": 1})):
         pass
+
+
+@pytest.mark.parametrize("place", ["gs://bucket/run", Path("gs://bucket/run"), "s3:/bucket"])
+def test_a_bucket_is_no_folder(place):
+    with pytest.raises(RunFolderError, match=r"--config\.checkpoint_directory="):
+        loop.train(common.smoke("resnet34"), place)
 
 
 def test_only_one_process_trains_in_a_folder(tmp_path):

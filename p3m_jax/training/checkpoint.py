@@ -6,26 +6,27 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from p3m_jax.checkpoint import RUN_CHECKPOINTS, TRAINING_FORMAT
+from p3m_jax.bucket import is_address
+from p3m_jax.checkpoint import TRAINING_FORMAT
 from p3m_jax.training.state import TrainState
 
 _policies = ocp.training.preservation_policies
 
 
 class RunCheckpoints:
-    """The checkpoints under a run's folder, one per saved step.
+    """The checkpoints of a run, one per saved step.
 
     Orbax writes a step beside its final name and renames it when it is complete, in the
-    background; a killed save leaves nothing that looks like a checkpoint. Kept are the latest
-    `keep` and the best by validation.
+    background; a killed save leaves nothing that looks like a checkpoint. (In a bucket a last file
+    says that it is complete.) Kept are the latest `keep` and the best by validation.
 
     Args:
-      workdir: the run's folder.
+      folder: theirs, local or in a bucket; made if need be.
       description: goes into every checkpoint, see `p3m_jax.checkpoint.describe`.
       keep: how many of the latest stay.
     """
 
-    def __init__(self, workdir: Path, description: dict[str, Any], *, keep: int):
+    def __init__(self, folder: Path, description: dict[str, Any], *, keep: int):
         self._description = {"format": TRAINING_FORMAT, **description}
         best = _policies.BestN(
             get_metric_fn=lambda validation: validation["SAD"],
@@ -33,8 +34,9 @@ class RunCheckpoints:
             n=1,
             keep_checkpoints_without_metrics=False,
         )
+        self._saved: int | None = None
         self._checkpointer = ocp.training.Checkpointer(
-            Path(workdir).absolute() / RUN_CHECKPOINTS,
+            folder if is_address(folder) else folder.absolute(),
             preservation_policy=_policies.AnyPreservationPolicy([_policies.LatestN(keep), best]),
             cleanup_tmp_directories=True,
         )
@@ -51,8 +53,10 @@ class RunCheckpoints:
         `validation` holds the mean errors on the validation split, if it was scored at this step.
         """
         step = int(state.step)
-        if step == self.latest_step:
+        # Not only what is there: of several processes all must save, or none.
+        if step == self._saved or (self._saved is None and step == self.latest_step):
             return
+        self._saved = step
         self._checkpointer.save_async(
             step,
             _arrays(state),

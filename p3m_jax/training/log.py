@@ -51,6 +51,22 @@ class RunLog:
         self._events.close()
 
 
+class Silence:
+    """A `RunLog` that writes nothing: that of all processes but the first."""
+
+    def write(self, event: str, values: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def scalars(self, event: str, step: int, values: dict[str, float]) -> None:
+        """Nothing."""
+
+    def picture(self, name: str, step: int, values) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 def read_log(workdir: Path, event: str) -> list[dict[str, Any]]:
     """The lines of one kind that carry a step, the last of each step, in the order of steps.
 

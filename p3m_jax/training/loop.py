@@ -1,6 +1,7 @@
 """A training run from start to end: `train(config, workdir)`."""
 
 import contextlib
+import functools
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from p3m_jax import distributed
 from p3m_jax.checkpoint import (
     RUN_CHECKPOINTS,
     RUN_INFERENCE,
@@ -20,20 +22,26 @@ from p3m_jax.checkpoint import (
     predict,
     save_for_inference,
 )
-from p3m_jax.copy_paste.feature import replicated_entries
+from p3m_jax.compilation import return_memory
 from p3m_jax.evaluation.sheet import make_sheet
 from p3m_jax.images import write_image
 from p3m_jax.input.pipeline import training_batches
-from p3m_jax.models.network import Network, network
+from p3m_jax.models.network import Network, Variables, network
 from p3m_jax.training.checkpoint import RunCheckpoints
 from p3m_jax.training.data import TrainingData, describe_faces, prepare_data
 from p3m_jax.training.errors import TrainingDiverged
 from p3m_jax.training.interrupt import StopRequest
-from p3m_jax.training.log import RunLog, read_log
+from p3m_jax.training.log import RunLog, Silence, read_log
 from p3m_jax.training.pasting import feature_paste, start_step
 from p3m_jax.training.report import write_report
-from p3m_jax.training.run_folder import claim_data, claim_run_folder
-from p3m_jax.training.settings import check_settings
+from p3m_jax.training.run_folder import (
+    claim_data,
+    claim_run_folder,
+    home_of_checkpoints,
+    refuse_buckets,
+)
+from p3m_jax.training.settings import check_settings, computing, keeps_average
+from p3m_jax.training.sharding import Places
 from p3m_jax.training.start import check_start, first_variables
 from p3m_jax.training.state import TrainState, initial_state, make_optimizer
 from p3m_jax.training.step import make_train_step
@@ -64,6 +72,9 @@ def train(config: ConfigDict, workdir) -> Run:
     (`inference/`) and `report.md`. The same configuration gives the same run: batches follow from
     (seed, step), and what a checkpoint holds is all that going on takes.
 
+    With several processes (see `p3m_jax.distributed`) all call this with the same configuration and
+    a `workdir` that they share; the first alone writes, but for checkpoints.
+
     Raises:
       ConfigurationError: settings that cannot work, or `config.init_from` holds another network.
       RunFolderError: `workdir` holds something else, or another process trains in it.
@@ -71,11 +82,14 @@ def train(config: ConfigDict, workdir) -> Run:
       CheckpointError: `config.init_from` is no checkpoint.
       TrainingDiverged: a loss, a weight or an output is not finite.
     """
+    refuse_buckets(workdir)
     workdir = Path(workdir)
     check_settings(config)
-    check_start(config, workdir)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(claim_run_folder(workdir, config))
+        with distributed.first_in_turn("the run's folder"):
+            check_start(config, home_of_checkpoints(config, workdir) / RUN_CHECKPOINTS)
+            if distributed.is_first():
+                stack.enter_context(claim_run_folder(workdir, config))
         return _train(config, workdir, stack)
 
 
@@ -83,44 +97,43 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
     started = time.time()
 
     # ---- data
-    data = prepare_data(config, workdir)
-    claim_data(workdir, data.train, data.copy_paste)
+    with distributed.first_in_turn("the data set"):
+        data = prepare_data(config, workdir)
+        home = home_of_checkpoints(config, workdir)
+        claim_data(home, data.train, data.copy_paste)
     steps = config.steps or -(-config.epochs * len(data.train.examples) // config.batch_size)
 
-    # ---- devices: the batch is cut along `data`, everything else is on all of them
-    mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    over_batch = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    # ---- weights: the run's own latest, or another checkpoint's, or fresh ones
+    net, optimizer = network(config.network), make_optimizer(config)
+    places, paste = Places.of_all_devices(), feature_paste(config)
+    folder = home / RUN_CHECKPOINTS
+    going_on = complete_steps(folder)
+    variables, synthetic, past = first_variables(config, net, folder)
+    synthetic = synthetic or data.synthetic
+    first_state = functools.partial(initial_state, net, optimizer, average=keeps_average(config))
+    where = places.of_state(jax.eval_shape(first_state, variables), cut=config.shard_state)
+    state = jax.jit(first_state, out_shardings=where)(variables)
 
-    # ---- model, optimiser, step
-    net = network(config.network)
-    optimizer = make_optimizer(config)
-
-    def step_with(paste):
+    # ---- step: two programs, of which its number picks one; each is compiled when it is needed
+    def compile_step(paste, state, batch):
         step = make_train_step(
             net,
             optimizer,
             seed=config.seed if config.stochastic_depth else None,
             paste=paste,
             average_decay=config.average_decay,
+            computing=computing(config),
         )
-        return jax.jit(step, donate_argnums=0, out_shardings=everywhere)
+        step = jax.jit(step, donate_argnums=0, out_shardings=(where, places.everywhere))
+        compiled = step.lower(state, batch).compile()
+        return_memory()
+        distributed.gather([])  # devices do not wait for each other as long as compilers may take
+        return compiled
 
-    # Two programs, of which the step's number picks one; each is compiled when it is first needed.
-    paste = feature_paste(config)
-    plain_step = step_with(None)
-    pasting_step = plain_step if paste is None else step_with(paste)
-    first_pasting = start_step(config, len(data.train.examples))
-
-    # ---- weights: the run's own latest, or another checkpoint's, or fresh ones
-    going_on = complete_steps(workdir / RUN_CHECKPOINTS)
-    variables, synthetic, past = first_variables(config, net, workdir)
-    synthetic = synthetic or data.synthetic
-    averaging = paste is not None and paste.source_from == "average"
-    state = initial_state(net, optimizer, variables, average=averaging)
-    state = jax.device_put(state, everywhere)
+    pasting_from = start_step(config, len(data.train.examples)) if paste else steps
     description = describe(
         net.name,
+        weights="average" if config.average_weights else "parameters",
         synthetic=synthetic,
         provenance={
             "run": workdir.name,
@@ -132,11 +145,11 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
             **past,
         },
     )
-    checkpoints = RunCheckpoints(workdir, description, keep=config.keep_checkpoints)
+    checkpoints = RunCheckpoints(folder, description, keep=config.keep_checkpoints)
     stack.callback(checkpoints.close)
     if going_on:
         state = checkpoints.restore(state)
-        print(f"Going on from step {int(state.step)} of {workdir}.")
+        print(f"Going on from step {int(state.step)} of {home}.")
     first = int(state.step)
 
     # ---- input
@@ -154,15 +167,15 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
     )
 
     def next_batch():
-        return {
-            name: jax.make_array_from_process_local_data(
-                everywhere if name in replicated_entries() else over_batch, array
-            )
-            for name, array in next(batches).items()
-        }
+        return places.batch(next(batches))
 
     # ---- loop
-    log = RunLog(workdir, synthetic=synthetic)
+    def chosen(state):
+        """The weights that are validated, and exported in the end."""
+        weights = state.average if config.average_weights else state.parameters
+        return Variables(weights, state.statistics)
+
+    log = RunLog(workdir, synthetic=synthetic) if distributed.is_first() else Silence()
     stack.callback(log.close)
     log.write("start", {"step": first, "steps": steps, "config": config.to_dict()})
     progress = Progress(first, steps, config.batch_size)
@@ -171,7 +184,9 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
     errors: dict[str, float] = {}
     batch = next_batch() if first < steps else None
     for step in range(first + 1, steps + 1):
-        state, terms = (pasting_step if step > first_pasting else plain_step)(state, batch)
+        if step in (first + 1, pasting_from + 1):
+            take_step = compile_step(paste if step > pasting_from else None, state, batch)
+        state, terms = take_step(state, batch)
         if step < steps:
             batch = next_batch()  # while the devices work on this one
         terms = {name: float(value) for name, value in jax.device_get(terms).items()}
@@ -179,9 +194,9 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
         progress.update(terms["total"])
         if step % config.log_every == 0 or step == steps:
             log.scalars("step", step, {**terms, "pictures_per_second": progress.rate()})
-        stopping = stop.signal
+        stopping = stop.at(step)
         if step % config.validate_every == 0 or step == steps:
-            errors = _validate(config, net, state, data, workdir, log)
+            errors = _validate(config, net, step, places.local(chosen(state)), data, workdir, log)
             _save(checkpoints, state, workdir, errors)
             progress.pause()
         elif step % config.checkpoint_every == 0 or stopping:
@@ -196,15 +211,17 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
         log.write("stop", {"step": step, "seconds": time.time() - started})
         print(f"{stopping}: saved step {step} of {steps}; the same command goes on from there.")
         return Run(step, False, workdir, errors)
-    if step not in [line["step"] for line in read_log(workdir, "validation")]:
-        errors = _validate(config, net, state, data, workdir, log)  # `steps` was lowered to here
+    scored = step in [line["step"] for line in read_log(workdir, "validation")]
+    if not distributed.gather([scored])[0]:  # `steps` was lowered to here; the first wrote the log
+        errors = _validate(config, net, step, places.local(chosen(state)), data, workdir, log)
     log.write("end", {"step": step, "seconds": time.time() - started})
 
     # ---- export and report
-    best = load_for_inference(workdir / RUN_CHECKPOINTS)
+    best = load_for_inference(folder)
     export = workdir / RUN_INFERENCE
     save_for_inference(export, best.variables, best.description, overwrite=True)
     write_report(config, workdir, data, best)
+    distributed.gather([])  # none leaves before the first has written everything
     print(f"Done: weights in {export}, report in {workdir / 'report.md'}.")
     return Run(step, True, workdir, errors)
 
@@ -231,19 +248,21 @@ def _save(checkpoints: RunCheckpoints, state: TrainState, workdir: Path, errors=
     checkpoints.save(state, errors)
 
 
-def _validate(config, net: Network, state: TrainState, data: TrainingData, workdir, log: RunLog):
-    step = int(state.step)
+def _validate(
+    config, net: Network, step: int, variables: Variables, data: TrainingData, workdir, log: RunLog
+):
     result = validate(
-        lambda pictures: predict(net, state.variables, pictures),
+        lambda pictures: predict(net, variables, pictures),
         data.validation,
         read=data.read,
         size=config.validation_size,
         rows=config.validation_rows,
     )
-    sheet = make_sheet(result.rows)
-    write_image(workdir / "sheets" / f"step_{step:06d}.jpg", sheet)
-    log.scalars("validation", step, result.errors)
-    log.picture("validation", step, sheet)
+    if distributed.is_first():
+        sheet = make_sheet(result.rows)
+        write_image(workdir / "sheets" / f"step_{step:06d}.jpg", sheet)
+        log.scalars("validation", step, result.errors)
+        log.picture("validation", step, sheet)
     tqdm.write(f"step {step}: SAD {result.errors['SAD']:.3f} on the validation split")
     return result.errors
 

@@ -7,6 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
+from p3m_jax import distributed
 from p3m_jax.checkpoint import InferenceCheckpoint
 from p3m_jax.data.layouts import test_set
 from p3m_jax.evaluation.evaluator import Worst, evaluate_examples
@@ -23,7 +24,15 @@ _SHOWN = ("SAD", "MSE", "MAD", "SAD-T", "GRAD", "CONN")
 def write_report(
     config: ConfigDict, workdir: Path, data: TrainingData, best: InferenceCheckpoint
 ) -> None:
-    """Writes `report.md`, `curves.png` and a sheet per scored test set into `workdir`."""
+    """Writes `report.md`, `curves.png` and a sheet per scored test set into `workdir`.
+
+    All processes score the test sets; the first writes.
+    """
+    scored = {
+        name: _score(name, config.test_faces or None, data, best) for name in config.final_test_sets
+    }
+    if not distributed.is_first():
+        return
     steps, validations = read_log(workdir, "step"), read_log(workdir, "validation")
     write_image(workdir / "curves.png", _curves(steps, validations))
     first, last = _ends([line["total"] for line in steps])
@@ -49,9 +58,9 @@ def write_report(
         f"![validation](sheets/step_{validations[-1]['step']:06d}.jpg)",
         "",
     ]
-    for name in config.final_test_sets:
-        faces = config.test_faces or None
-        lines += _score_test_set(name, faces, workdir, data.root, best)
+    for name, (rows, worst) in scored.items():
+        write_image(workdir / "sheets" / f"{name}.jpg", worst_sheet(worst))
+        lines += _scores(name, config.test_faces, rows)
     write_text(workdir / "report.md", "\n".join(lines))
 
 
@@ -60,12 +69,15 @@ def _faces(config: ConfigDict) -> str:
     return f" (faces {faces})" if faces else ""
 
 
-def _score_test_set(name, faces, workdir: Path, root: Path, best: InferenceCheckpoint) -> list[str]:
-    dataset = test_set(root, name, faces=faces)
+def _score(name, faces, data: TrainingData, best: InferenceCheckpoint):
+    dataset = test_set(data.root, name, faces=faces)
     worst = Worst(4)
     rows = evaluate_examples(best.predict, dataset, model_name=best.model_name, observe=worst)
-    sheet, shown = f"{name}.jpg", f", {faces} faces" if faces else ""
-    write_image(workdir / "sheets" / sheet, worst_sheet(worst))
+    return rows, worst.together()
+
+
+def _scores(name: str, faces: str, rows) -> list[str]:
+    shown = f", {faces} faces" if faces else ""
     means = {measure: estimate.mean for measure, estimate in summarise(rows).items()}
     return [
         f"## {name} ({len(rows)} pictures{shown}, RESIZE, protocol ours)",
@@ -74,7 +86,7 @@ def _score_test_set(name, faces, workdir: Path, root: Path, best: InferenceCheck
         "",
         *_table("", [(name, means)]),
         "",
-        f"![{name}](sheets/{sheet})",
+        f"![{name}](sheets/{name}.jpg)",
         "",
     ]
 

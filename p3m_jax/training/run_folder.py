@@ -1,4 +1,8 @@
-"""A run's folder: whose it is, and whether a configuration may go on in it."""
+"""A run's folder: whose it is, and whether a configuration may go on in it.
+
+Its checkpoints, with the settings and the data that they were made from, may have a home of their
+own, such as a bucket: then a run goes on from there in any folder, the log of which begins there.
+"""
 
 import contextlib
 import hashlib
@@ -8,6 +12,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from p3m_jax.bucket import folder_or_bucket, is_address
 from p3m_jax.checkpoint import RUN_CHECKPOINTS, complete_steps
 from p3m_jax.configs import common
 from p3m_jax.copy_paste.recipe import CopyPaste
@@ -31,6 +36,9 @@ _MAY_CHANGE = (
     "validate_every",
     "validation_rows",
     "keep_checkpoints",
+    "checkpoint_directory",
+    "remat",
+    "shard_state",
     "final_test_sets",
     "test_faces",
     "data.directory",  # the set may have moved, but must be the same: see `claim_data`
@@ -42,6 +50,25 @@ _MAY_CHANGE = (
     "copy_paste.source_masks",
     "copy_paste.source_cache",
 )
+
+
+def refuse_buckets(workdir) -> None:
+    """Raises `RunFolderError` for the address of a bucket, which would become a local folder."""
+    if is_address(workdir):
+        raise RunFolderError(
+            f"{workdir}: logs and pictures are appended to, which a bucket does not allow; name a "
+            f"folder with --workdir, and --config.checkpoint_directory={workdir} besides."
+        )
+
+
+def home_of_checkpoints(config: ConfigDict, workdir: Path) -> Path:
+    """The folder that holds a run's checkpoints, settings and identity of data.
+
+    Raises:
+      BucketError: the configuration names a bucket that cannot be used from here.
+    """
+    wanted = config.get("checkpoint_directory")
+    return folder_or_bucket(wanted) if wanted else workdir
 
 
 @contextlib.contextmanager
@@ -56,32 +83,43 @@ def claim_run_folder(workdir: Path, config: ConfigDict) -> Iterator[None]:
     """
     if workdir.exists() and not workdir.is_dir():
         raise RunFolderError(f"{workdir}: is a file; name a folder with --workdir.")
-    file = workdir / CONFIG_FILE
-    foreign = workdir.exists() and [p for p in workdir.iterdir() if not p.name.startswith(".")]
-    if foreign and not file.exists():
-        raise RunFolderError(
-            f"{workdir}: holds files that are no training run; name another --workdir."
-        )
-    workdir.mkdir(parents=True, exist_ok=True)
+    home = home_of_checkpoints(config, workdir)
+    for folder, flag in ((workdir, "--workdir"), (home, "--config.checkpoint_directory")):
+        foreign = folder.exists() and [p for p in folder.iterdir() if not p.name.startswith(".")]
+        if foreign and not (folder / CONFIG_FILE).exists():
+            raise RunFolderError(
+                f"{folder}: holds files that are no training run; name another {flag}."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
     refusal = RunFolderError(
         f"{workdir}: another process is training in it; wait for it, or name another --workdir."
     )
     (workdir / LOCK_FILE).touch()
     with locked(workdir / LOCK_FILE, refusal):
         settings = json.loads(json.dumps(config.to_dict()))
-        if complete_steps(workdir / RUN_CHECKPOINTS):
-            differences = _differences(_read(file), settings)
+        if (workdir / CONFIG_FILE).exists():
+            before = home_of_checkpoints(ConfigDict(_read(workdir / CONFIG_FILE)), workdir)
+            if before != home and complete_steps(before / RUN_CHECKPOINTS):
+                raise RunFolderError(
+                    f"{workdir}: the checkpoints of its run lie in {before}, not in {home}; take "
+                    "the --config.checkpoint_directory that it had, or name another --workdir."
+                )
+        if complete_steps(home / RUN_CHECKPOINTS):
+            differences = _differences(_read(home / CONFIG_FILE), settings)
             if differences:
                 raise RunFolderError(
-                    f"{workdir}: holds a run with other settings ({'; '.join(differences)}); "
-                    "use those to go on with it, or name another --workdir."
+                    f"{home}: holds a run with other settings ({'; '.join(differences)}); "
+                    "use those to go on with it, or name another folder."
                 )
-        write_text(file, json.dumps(settings, indent=2) + "\n")
+        for folder in dict.fromkeys((home, workdir)):
+            write_text(folder / CONFIG_FILE, json.dumps(settings, indent=2) + "\n")
         yield
 
 
-def claim_data(workdir: Path, dataset: DataSet, copy_paste: CopyPaste | None = None) -> None:
+def claim_data(home: Path, dataset: DataSet, copy_paste: CopyPaste | None = None) -> None:
     """Checks that the steps already taken saw the same pictures, and copied the same faces.
+
+    `home` is that of the run's checkpoints.
 
     Raises:
       RunFolderError: they saw others.
@@ -93,10 +131,10 @@ def claim_data(workdir: Path, dataset: DataSet, copy_paste: CopyPaste | None = N
         "sha256_of_names": hashlib.sha256(stems.encode()).hexdigest(),
         **identity_of_faces(copy_paste),
     }
-    file = workdir / DATA_FILE
-    if complete_steps(workdir / RUN_CHECKPOINTS) and file.exists() and _read(file) != identity:
+    file = home / DATA_FILE
+    if complete_steps(home / RUN_CHECKPOINTS) and file.exists() and _read(file) != identity:
         raise RunFolderError(
-            f"{workdir}: its steps were taken on other pictures than those of {dataset.root}, or "
+            f"{home}: its steps were taken on other pictures than those of {dataset.root}, or "
             "with other faces to copy; name those to go on, or another --workdir."
         )
     write_text(file, json.dumps(identity, indent=2) + "\n")

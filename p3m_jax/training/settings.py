@@ -1,4 +1,4 @@
-"""Settings that cannot work, found before anything else is done."""
+"""Settings that cannot work, found before anything else is done; what others mean for the step."""
 
 from pathlib import Path
 
@@ -12,7 +12,10 @@ from p3m_jax.training.copy_paste import copy_paste_problems
 from p3m_jax.training.data import find_obfuscation
 from p3m_jax.training.errors import ConfigurationError
 from p3m_jax.training.pasting import feature_paste_problems
+from p3m_jax.training.state import RULES
+from p3m_jax.training.step import Computing
 
+PRECISIONS = ("float32", "bfloat16")
 _AT_LEAST_ONE = (
     "batch_size",
     "log_every",
@@ -37,11 +40,7 @@ def check_settings(config: ConfigDict) -> None:
             problems.append(f"{name} is {size}; it is a multiple of 32")
     if not config.data.crop_sizes or min(config.data.crop_sizes) < 1:
         problems.append(f"data.crop_sizes is {tuple(config.data.crop_sizes)}; name some sizes")
-    if config.batch_size % jax.device_count():
-        problems.append(
-            f"batch_size is {config.batch_size}; it must be a multiple of the "
-            f"{jax.device_count()} devices"
-        )
+    problems += _batch_problems(config)
     if config.steps < 0 or config.epochs < 1:
         problems.append("steps is 0 (epochs count) or more, epochs 1 or more")
     for name in set(config.final_test_sets) - TEST_FOLDERS.keys():
@@ -51,6 +50,45 @@ def check_settings(config: ConfigDict) -> None:
         problems += feature_paste_problems(config)
     if problems:
         raise ConfigurationError("The configuration cannot work: " + "; ".join(problems) + ".")
+
+
+def _batch_problems(config: ConfigDict) -> list[str]:
+    problems, devices = [], jax.device_count()
+    if config.batch_parts < 1:
+        problems.append(f"batch_parts is {config.batch_parts}; it is 1 or more")
+    elif config.batch_size % (devices * config.batch_parts):
+        wanted = devices * config.batch_parts
+        parts = f", each with {config.batch_parts} batch_parts" if config.batch_parts > 1 else ""
+        larger = -(-config.batch_size // wanted) * wanted
+        problems.append(
+            f"batch_size is {config.batch_size}, which the {devices} devices{parts} do not divide; "
+            f"name a multiple of {wanted}, such as --config.batch_size={larger} "
+            "--config.learning_rate_rule=sqrt, or fewer devices"
+        )
+    if config.learning_rate_rule not in RULES:
+        known = ", ".join(map(repr, RULES))
+        problems.append(
+            f"learning_rate_rule is {config.learning_rate_rule!r}; it is one of {known}"
+        )
+    if config.precision not in PRECISIONS:
+        known = ", ".join(map(repr, PRECISIONS))
+        problems.append(f"precision is {config.precision!r}; it is one of {known}")
+    pasting = config.copy_paste.level == "feature" and config.copy_paste.source_batch > 1
+    if config.batch_parts > 1 and pasting:
+        problems.append("batch_parts over 1 goes with copy_paste.source_batch=1 only")
+    return problems
+
+
+def computing(config: ConfigDict) -> Computing:
+    """How the step of a run computes."""
+    dtype = None if config.precision == "float32" else config.precision
+    return Computing(dtype, config.remat, config.batch_parts)
+
+
+def keeps_average(config: ConfigDict) -> bool:
+    """Whether the run keeps a moving average of its weights."""
+    pasting = config.copy_paste.level == "feature"
+    return config.average_weights or (pasting and config.copy_paste.source_from == "average")
 
 
 def _data_problems(config: ConfigDict) -> list[str]:

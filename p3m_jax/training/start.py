@@ -11,7 +11,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from p3m_jax.checkpoint import (
-    RUN_CHECKPOINTS,
     complete_steps,
     find_checkpoint,
     load_weights,
@@ -21,14 +20,14 @@ from p3m_jax.models.network import Network, Variables
 from p3m_jax.training.errors import ConfigurationError
 
 
-def check_start(config: ConfigDict, workdir: Path) -> None:
+def check_start(config: ConfigDict, checkpoints: Path) -> None:
     """Checks that `config.init_from` can be used, if it will be, without reading its weights.
 
     Raises:
       ConfigurationError: it holds another network.
       UserError: it is no checkpoint.
     """
-    if config.init_from and not complete_steps(workdir / RUN_CHECKPOINTS):
+    if config.init_from and not complete_steps(checkpoints):
         there = read_description(find_checkpoint(config.init_from))["network"]
         if there != config.network:
             raise ConfigurationError(
@@ -38,14 +37,14 @@ def check_start(config: ConfigDict, workdir: Path) -> None:
 
 
 def first_variables(
-    config: ConfigDict, net: Network, workdir: Path
+    config: ConfigDict, net: Network, checkpoints: Path
 ) -> tuple[Variables, bool, dict[str, Any]]:
     """The variables to start from, whether synthetic portraits are behind them, and their past.
 
     Of a run that goes on the variables are placeholders: its checkpoint brings them. The past is
     {"init_from", "started_from": its provenance}, of the run's first start.
     """
-    own = complete_steps(workdir / RUN_CHECKPOINTS)
+    own = complete_steps(checkpoints)
     if own:
         nothing = jax.tree.map(lambda shape: np.zeros(shape.shape, shape.dtype), net.shapes)
         before = read_description(max(own, key=lambda step: int(step.name)))

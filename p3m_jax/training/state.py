@@ -1,5 +1,6 @@
 """What training carries from step to step, and the optimiser that moves it."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +9,10 @@ import optax
 from ml_collections import ConfigDict
 
 from p3m_jax.models.network import Arrays, Network, Variables
+
+RECIPE_BATCH = 8
+# By how much the learning rate grows with the batch.
+RULES = {"constant": lambda times: 1.0, "sqrt": math.sqrt, "linear": lambda times: times}
 
 
 class TrainState(NamedTuple):
@@ -33,8 +38,15 @@ class TrainState(NamedTuple):
 
 
 def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
-    """Adam with PyTorch's defaults and a constant learning rate, as published."""
-    return optax.adam(config.learning_rate, b1=0.9, b2=0.999, eps=1e-8)
+    """Adam with PyTorch's defaults and a constant learning rate, as published.
+
+    The rate is that of the recipe's batch of 8; for another size `config.learning_rate_rule` says
+    what becomes of it. "constant" leaves it. "sqrt" takes it times the root of batch / 8: Adam
+    divides a gradient by its size, which is mostly noise, and the noise shrinks with that root.
+    "linear" takes it times batch / 8.
+    """
+    factor = RULES[config.learning_rate_rule](config.batch_size / RECIPE_BATCH)
+    return optax.adam(config.learning_rate * factor, b1=0.9, b2=0.999, eps=1e-8)
 
 
 def initial_state(

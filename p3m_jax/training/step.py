@@ -1,14 +1,15 @@
 """One training step, as a pure function."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from p3m_jax import trimap as trimaps
-from p3m_jax.copy_paste.feature import FeaturePaste, pasting_edit
-from p3m_jax.losses import Targets, total_loss
+from p3m_jax.copy_paste.feature import FeaturePaste, pasting_edit, replicated_entries
+from p3m_jax.losses import Targets, share_of_transition, total_loss
 from p3m_jax.models.decoders import Edit, unedited
 from p3m_jax.models.network import Network, Variables
 from p3m_jax.models.p3m_net import BACKGROUND, FOREGROUND, TRANSITION, normalize
@@ -35,6 +36,24 @@ def targets_of(batch: Batch, dtype=jnp.float32) -> Targets:
     )
 
 
+@dataclass(frozen=True)
+class Computing:
+    """How a step computes what it computes; none of it changes what is computed.
+
+    Attributes:
+      dtype: the precision of maps and products, "bfloat16" or None: that of the parameters. These,
+        their gradients, statistics, norms, softmaxes and losses stay in float32.
+      remat: the encoder's stages are computed again for the gradient, not kept.
+      parts: the batch goes through in so many parts, one after the other. Losses and gradients are
+        those of the whole batch, but a part's BatchNorms see the part alone, and the running
+        statistics move once for each part. (P3M-FCP shrinks its sources by a mean over the part.)
+    """
+
+    dtype: str | None = None
+    remat: bool = False
+    parts: int = 1
+
+
 def make_train_step(
     network: Network,
     optimizer: optax.GradientTransformation,
@@ -42,6 +61,7 @@ def make_train_step(
     seed: int | None = None,
     paste: FeaturePaste | None = None,
     average_decay: float = 0.999,
+    computing: Computing = Computing(),
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """The step `(state, batch) -> (state, loss terms)`, to be compiled by the caller.
 
@@ -52,39 +72,98 @@ def make_train_step(
     names them.
 
     Raises:
-      ValueError: while it is traced, if the source branch runs on the average and there is none.
+      ValueError: while it is traced, if the source branch runs on the average and there is none, or
+        the batch cannot be cut into `computing.parts`.
     """
 
-    def edit_of(state, parameters, batch) -> Edit:
+    def edit_of(state, parameters, statistics, batch) -> Edit:
         if paste is None:
             return unedited
         if paste.source_from == "average":
             parameters = state.average
             if parameters is None:
                 raise ValueError("The state keeps no average of the parameters to paste from.")
-        return pasting_edit(network, Variables(parameters, state.statistics), batch, paste)
+        source = Variables(parameters, statistics)
+        return pasting_edit(network, source, batch, paste, dtype=computing.dtype)
 
-    def train_step(state, batch):
-        targets = targets_of(batch, next(iter(state.parameters.values())).dtype)
-        key = None if seed is None else jax.random.fold_in(jax.random.key(seed), state.step)
+    def gradients_of(state, statistics, batch, key, share):
+        dtype = next(iter(state.parameters.values())).dtype
+        targets = targets_of(batch, dtype)._replace(transition_share=share)
 
         def loss_of(parameters):
-            outputs, statistics = network.apply(
-                Variables(parameters, state.statistics),
+            outputs, moved = network.apply(
+                Variables(parameters, statistics),
                 batch["picture"],
                 train=True,
                 key=key,
-                edit=edit_of(state, parameters, batch),
+                edit=edit_of(state, parameters, statistics, batch),
+                dtype=computing.dtype,
+                remat=computing.remat,
             )
             loss, terms = total_loss(outputs, targets)
-            return loss, (terms, statistics)
+            return loss, (terms, moved)
 
-        gradients, (terms, statistics) = jax.grad(loss_of, has_aux=True)(state.parameters)
-        updates, moments = optimizer.update(gradients, state.optimizer, state.parameters)
-        parameters = optax.apply_updates(state.parameters, updates)
+        return jax.grad(loss_of, has_aux=True)(state.parameters)
+
+    def over_parts(state, batch, key):
+        """As `gradients_of`, with the batch cut into parts whose means are taken."""
+        dtype = next(iter(state.parameters.values())).dtype
+        share = share_of_transition(targets_of(batch, dtype).transition)
+        parts, shared = cut(batch, computing.parts)
+
+        def add(carried, part):
+            number, part = part
+            part_key = None if key is None else jax.random.fold_in(key, number)
+            statistics, sums = carried
+            gradients, (terms, moved) = gradients_of(
+                state, statistics, {**part, **shared}, part_key, share
+            )
+            return (moved, jax.tree.map(jnp.add, sums, (gradients, terms))), None
+
+        first = jax.tree.map(lambda part: part[0], parts)
+        shapes = jax.eval_shape(
+            gradients_of, state, state.statistics, {**first, **shared}, key, share
+        )
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (shapes[0], shapes[1][0]))
+        numbered = jnp.arange(computing.parts), parts
+        (statistics, sums), _ = jax.lax.scan(add, (state.statistics, zeros), numbered)
+        gradients, terms = jax.tree.map(lambda x: x / computing.parts, sums)
+        return gradients, (terms, statistics)
+
+    def train_step(state, batch):
+        key = None if seed is None else jax.random.fold_in(jax.random.key(seed), state.step)
+        if computing.parts == 1:
+            gradients, (terms, statistics) = gradients_of(
+                state, state.statistics, batch, key, share=None
+            )
+        else:
+            gradients, (terms, statistics) = over_parts(state, batch, key)
+        with jax.named_scope("optimizer"):
+            updates, moments = optimizer.update(gradients, state.optimizer, state.parameters)
+            parameters = optax.apply_updates(state.parameters, updates)
         average = state.average
         if average is not None:
             average = optax.incremental_update(parameters, average, 1 - average_decay)
         return TrainState(state.step + 1, parameters, statistics, moments, average), terms
 
     return train_step
+
+
+def cut(batch: Batch, parts: int) -> tuple[Batch, Batch]:
+    """A batch cut into parts, (B, ...) -> (parts, B / parts, ...), and what all parts share.
+
+    Part i takes every parts-th example from i on: then a batch that lies on several devices stays
+    where it is.
+
+    Raises:
+      ValueError: it cannot be cut evenly.
+    """
+    shared = {name: array for name, array in batch.items() if name in replicated_entries()}
+    size = len(batch["picture"])
+    if size % parts:
+        raise ValueError(f"a batch of {size} has no {parts} equal parts.")
+
+    def split(array):
+        return jnp.moveaxis(array.reshape(size // parts, parts, *array.shape[1:]), 1, 0)
+
+    return {name: split(array) for name, array in batch.items() if name not in shared}, shared

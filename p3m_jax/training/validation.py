@@ -6,6 +6,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from p3m_jax import distributed
 from p3m_jax.data.layouts import DataSet, Example
 from p3m_jax.evaluation.metrics import all_metrics
 from p3m_jax.images import read_matte
@@ -40,16 +41,19 @@ def validate(
     One size means one compiled program, whatever the pictures' sizes, at the price of a changed
     aspect ratio: good enough to tell a run's checkpoints apart, and not the benchmark's protocol,
     which `p3m_jax.evaluation` follows. Errors are taken at the pictures' own sizes, against
-    trimaps made from the mattes. Raises `TrainingDiverged` where an output is not finite.
+    trimaps made from the mattes. Of several processes each scores its share; the errors are those
+    of all pictures, the rows this process's. Raises `TrainingDiverged` where an output is not
+    finite.
     """
     scores, shown = [], []
-    for example in dataset.examples:
+    for example in distributed.share(dataset.examples):
         picture, matte, prediction = _predict_example(predict, read(example), example, size)
         errors = all_metrics(prediction, matte, trimap_from_matte(matte, TRIMAP_KERNEL))
         scores.append(errors)
         if len(shown) < rows:
             caption = f"{example.stem}  SAD {errors['SAD']:.2f}"
             shown.append((picture, matte.astype(np.float32) / 255, prediction, caption))
+    scores = distributed.in_order(distributed.gather(scores))
     means = {name: float(np.nanmean([score[name] for score in scores])) for name in scores[0]}
     return Validation(means, shown)
 
