@@ -22,8 +22,8 @@ from unittest import mock
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
+from p3m_jax.configs import common
 from p3m_jax.copy_paste.feature import FeaturePaste, shrink
 from p3m_jax.models import attention
 from p3m_jax.models.network import network
@@ -58,7 +58,7 @@ class Programs:
     """The programs of one network for one size of batch, compiled."""
 
     def __init__(self, name: str, batch, *, to_run: bool):
-        self.net, self.optimizer = network(name), make_optimizer(ConfigDict({"learning_rate": 0}))
+        self.net, self.optimizer = network(name), make_optimizer(common.recipe(name))
         self.batch = batch
         self.state = initial_state(self.net, self.optimizer, self.net.initialize(0))
         self._options = {} if to_run else QUICKLY

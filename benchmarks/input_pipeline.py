@@ -2,10 +2,19 @@
 
     python benchmarks/input_pipeline.py --data P3M-10k --foreground-cache CACHE
     python benchmarks/input_pipeline.py --synthetic        # no data set at hand
+    python benchmarks/input_pipeline.py --data P3M-10k --records RECORDS --rounds 9
 
 Each way is measured as the files are, with faces blurred on the way (the set's face masks say
 where), and with faces pasted onto half of the pictures (P3M-ICP; those of `--faces` and `--masks`,
 else the set's own). `--rounds` alternates them, so that a drifting machine does not favour one.
+
+With `--records`, the same set as `p3m records` wrote it, nothing is measured but folders against
+records, alternating: the whole pipeline, and reading alone, from the page cache and (where the
+system lets a file be dropped from it) from the disk.
+
+With `--reference`, a checkout of JizhiziLi/P3M, and `--reference-python`, an interpreter with
+PyTorch and OpenCV, nothing is measured but these ways against the authors' loader (and records,
+where they are named), on one core, in processes that take turns: see input_reference.py.
 
 It reads the files epoch after epoch, so a handful of pictures is enough to time it (they then come
 from the page cache; a disk must deliver about 2 MB per sample on top). Times are processor time per
@@ -13,7 +22,6 @@ sample, which neighbours and throttling distort least; `pictures/s` is what the 
 """
 
 import argparse
-import itertools
 import json
 import os
 import statistics
@@ -21,32 +29,25 @@ import tempfile
 import time
 from pathlib import Path
 
-from p3m_jax.copy_paste.recipe import CopyPaste
-from p3m_jax.copy_paste.sources import folder_faces, training_set_faces
+from input_records import comparison, folders_and_records
+from input_reference import beside_reference, show
+from pipelines import (
+    BATCH,
+    OUTPUT,
+    on_one_thread,
+    per_item,
+    tf,
+    ways_with_faces,
+    whole_pipeline,
+    with_faces,
+)
+from sides import write_report
+
 from p3m_jax.data.layouts import training_set
-from p3m_jax.faces.obfuscation import Obfuscation
-from p3m_jax.input import augment, host_tensorflow
+from p3m_jax.input import augment
 from p3m_jax.input.decode import decode_matte, decode_picture, decode_window
-from p3m_jax.input.pipeline import CROP_SIZES, training_batches
-from p3m_jax.input.private import with_private_areas
+from p3m_jax.input.pipeline import CROP_SIZES
 from p3m_jax.input.trimap import KERNELS, dilations, unpack
-
-tf = host_tensorflow()
-BATCH = 8  # of the published recipe
-OUTPUT = 512
-
-
-def whole_pipeline(dataset, roles, samples: int, workers, **options) -> tuple[float, float]:
-    """(seconds of wall time, seconds of processor time) per sample, after a first batch."""
-    batches = training_batches(
-        dataset,
-        batch_size=BATCH,
-        seed=0,
-        composition="foreground" in roles,
-        workers=workers,
-        **options,
-    )
-    return _per_item(batches, max(samples // BATCH, 2), each=BATCH)
 
 
 def decoding_alone(dataset, roles, samples: int) -> float:
@@ -66,11 +67,7 @@ def decoding_alone(dataset, roles, samples: int) -> float:
         top, left = (size[0] - side) // 2, (size[1] - side) // 2
         return [decode_window(c, top, left, side, side)[0] for c in contents.values()] + [matte[0]]
 
-    options = tf.data.Options()
-    options.threading.private_threadpool_size = 1
-    options.threading.max_intra_op_parallelism = 1
-    decoded = tf.data.Dataset.counter().map(decode, num_parallel_calls=1).with_options(options)
-    return _per_item(iter(decoded), samples)[1]
+    return per_item(on_one_thread(decode), samples)[1]
 
 
 def stages(dataset, repeats: int) -> dict[str, float]:
@@ -111,22 +108,9 @@ def _median(call, repeats: int) -> float:
     return statistics.median(times)
 
 
-def _per_item(iterator, count: int, each: int = 1) -> tuple[float, float]:
-    next(iterator)
-    wall, processor = time.perf_counter(), time.process_time()
-    for _ in itertools.islice(iterator, count):
-        pass
-    items = count * each
-    return (time.perf_counter() - wall) / items, (time.process_time() - processor) / items
-
-
 def cost_of_faces(dataset, roles, samples: int, rounds: int, faces) -> dict:
     """Processor time per sample by what is done to faces, alternating; ratios to the plain way."""
-    ways = {
-        "plain": {},
-        "blurred": {"obfuscation": Obfuscation()},
-        "pasted": {"copy_paste": CopyPaste(faces)},
-    }
+    ways = ways_with_faces(faces)
     times = {way: [] for way in ways}
     for _ in range(rounds):
         for way, options in ways.items():
@@ -191,24 +175,39 @@ def table(figures: dict, steps_per_second: list[float]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, help="P3M-10k, the folder that holds train/")
     source.add_argument(
         "--synthetic", action="store_true", help="8 synthetic 1080 x 1620 portraits"
     )
+    parser.add_argument("--records", type=Path, help="the same set, as `p3m records` wrote it")
     parser.add_argument("--foreground-cache", type=Path, help="made by `p3m estimate`")
     parser.add_argument("--faces", type=Path, help="folder of faces to paste")
     parser.add_argument("--masks", type=Path, help="their face masks")
+    parser.add_argument("--reference", type=Path, metavar="CHECKOUT", help="of JizhiziLi/P3M")
+    parser.add_argument("--reference-python", metavar="PYTHON", help="an interpreter with PyTorch")
     parser.add_argument("--samples", type=int, default=64, help="per measurement")
     parser.add_argument("--repeats", type=int, default=9, help="of each stage")
-    parser.add_argument("--rounds", type=int, default=3, help="of what is done to faces")
+    parser.add_argument("--rounds", type=int, default=3, help="of what alternates")
     parser.add_argument("--workers", type=int, help="threads (default: what tf.data chooses)")
     parser.add_argument("--steps-per-second", type=float, nargs="+", default=[1.0, 2.0, 5.0])
     parser.add_argument("--json", type=Path, help="also write the figures here")
     args = parser.parse_args()
+    if (args.reference is None) != (args.reference_python is None):
+        parser.error("--reference and --reference-python go together.")
+    if args.reference and not (args.reference / "core" / "data.py").is_file():
+        parser.error(f"{args.reference}: holds no core/data.py.")
+    return args
+
+
+def main() -> None:
+    """Measures and prints."""
+    args = options()
     tf.config.threading.set_intra_op_parallelism_threads(1)  # as in the pipeline
     with tempfile.TemporaryDirectory() as folder:
         if args.synthetic:
@@ -217,21 +216,31 @@ def main() -> None:
             args.data = write_synthetic_set(
                 Path(folder) / "set", train=8, test=1, size=(1080, 1620)
             )
+        if args.reference:
+            rows = beside_reference(args, Path(folder))
+            print(show(rows))
+            write_report(args.json, args, rows, args.reference_python)
+            return
         dataset = training_set(args.data, foreground_cache=args.foreground_cache)
-        dataset = with_private_areas(dataset, Path(folder) / "areas", leave_out=True)
-        if args.faces:
-            faces = folder_faces(args.faces, masks=args.masks, cache=Path(folder) / "masks")
+        if args.records:
+            records = training_set(args.records, foreground_cache=args.foreground_cache)
+            sets, roles = {"folders": dataset, "records": records}, ["picture", "matte"]
+            if all(example.foreground for example in dataset.examples):
+                roles += ["foreground", "background"]
+            figures = folders_and_records(sets, roles, args.samples, args.rounds)
+            text = comparison(figures, len(dataset.examples))
         else:
-            faces = training_set_faces(dataset, obfuscated=False)
-        figures = measure(
-            dataset,
-            faces,
-            samples=args.samples,
-            repeats=args.repeats,
-            workers=args.workers,
-            rounds=args.rounds,
-        )
-    print(table(figures, args.steps_per_second))
+            dataset, faces = with_faces(dataset, args.faces, args.masks, Path(folder))
+            figures = measure(
+                dataset,
+                faces,
+                samples=args.samples,
+                repeats=args.repeats,
+                workers=args.workers,
+                rounds=args.rounds,
+            )
+            text = table(figures, args.steps_per_second)
+    print(text)
     if args.json:
         args.json.write_text(json.dumps(figures, indent=2) + "\n")
 

@@ -11,8 +11,6 @@ PyTorch program, whose own metrics (core/metrics.py or core/evaluate.py) then ta
 
 import argparse
 import importlib.util
-import json
-import statistics
 import sys
 import time
 import types
@@ -21,6 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from scipy import ndimage
+from sides import Clock, summary, write_report
 
 from p3m_jax.evaluation.metrics import METRICS, all_metrics
 from p3m_jax.images import read_matte
@@ -103,16 +102,16 @@ def generated_pair(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return mattes[1], mattes[0]
 
 
-def measure(rivals: dict, arguments, *, rounds: int, pause: float) -> dict[str, float]:
-    """Median seconds of every rival, taking turns."""
-    seconds = {name: [] for name in rivals}
+def measure(rivals: dict, arguments, *, rounds: int, pause: float) -> dict[str, dict]:
+    """Median, fastest and slowest seconds of every rival, taking turns."""
+    runs = {name: [] for name in rivals}
     for _ in range(rounds):
         for name, metrics in rivals.items():
-            started = time.perf_counter()
-            metrics(*arguments)
-            seconds[name].append(time.perf_counter() - started)
-            time.sleep(pause + 2 * seconds[name][-1])
-    return {name: statistics.median(times) for name, times in seconds.items()}
+            with Clock() as clock:
+                metrics(*arguments)
+            runs[name].append({"seconds": clock.wall, "cpu": clock.cpu})
+            time.sleep(pause + 2 * clock.wall)
+    return {name: summary(taken) for name, taken in runs.items()}
 
 
 def main() -> int:
@@ -147,18 +146,21 @@ def main() -> int:
         name: max(abs(v[m] - ours[m]) / max(abs(ours[m]), 1e-12) for m in METRICS)
         for name, v in values.items()
     }
-    medians = measure(rivals, pair, rounds=options.rounds, pause=options.pause)
+    taken = measure(rivals, pair, rounds=options.rounds, pause=options.pause)
 
     print(
         f"All ten measures of a {matte.shape[0]} x {matte.shape[1]} pair, {options.rounds} rounds"
     )
-    print(f"{'':24}{'median':>12}{'x ours':>10}{'largest relative deviation':>30}")
-    for name, median in medians.items():
-        ratio = median / medians["p3m_jax"]
-        print(f"{name:24}{median * 1e3:9.1f} ms{ratio:10.1f}{deviation[name]:30.1e}")
-    if options.json:
-        report = {"shape": matte.shape, "seconds": medians, "deviation": deviation, "values": ours}
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    print(f"{'':24}{'median':>12}{'':21}{'x ours':>10}{'largest relative deviation':>30}")
+    for name, row in taken.items():
+        ratio = row["seconds"] / taken["p3m_jax"]["seconds"]
+        between = f"({row['seconds_fastest'] * 1e3:.1f}..{row['seconds_slowest'] * 1e3:.1f})"
+        print(
+            f"{name:24}{row['seconds'] * 1e3:9.1f} ms{between:>21}{ratio:10.1f}"
+            f"{deviation[name]:30.1e}"
+        )
+    rows = [{"side": name, **row, "deviation": deviation[name]} for name, row in taken.items()]
+    write_report(options.json, options, rows, shape=matte.shape, values=ours)
     return 0
 
 

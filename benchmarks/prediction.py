@@ -17,31 +17,30 @@ scarce, name fewer --sides at a time.
 """
 
 import argparse
-import json
-import os
-import platform
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import reference_program
+from our_program import NETWORKS, add_reference, check_reference, make_weights
+from sides import (
+    Side,
+    add_turns,
+    machine,
+    part_of_program,
+    ratios,
+    served,
+    spread,
+    take_turns,
+    write_report,
+)
 
-# A process whose memory is measured is started by a small one: nothing heavy is imported up here.
-HERE = Path(__file__).resolve()
-GOLDENS = HERE.parents[1] / "tests" / "goldens"
 SIDES = ("ours", "theirs", "best", "ours+malloc", "best+malloc")
-# PyTorch's threads wait for each other in a loop, which on a busy machine takes them several times
-# the time of their work; so it is kinder to them.
-PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
 
 
 def load(task: dict, clock):
-    """Our program with its weights, for `reference_program.serve`."""
+    """Our program with its weights, matting the task's picture, for `sides.serve`."""
     from p3m_jax.checkpoint import load_for_inference
     from p3m_jax.compilation import keep_compiled
     from p3m_jax.prediction.matting import Matting
@@ -53,90 +52,34 @@ def load(task: dict, clock):
 
     keep_compiled(task["cache"])
     matting = Timed(load_for_inference(task["checkpoint"]))
-    return lambda picture: matting(picture, strategy=task["strategy"], exact_sizes=True)
+    picture = np.load(task["picture"])
+    return lambda: matting(picture, strategy=task["strategy"], exact_sizes=True)
 
 
-def prepare(task: dict) -> None:
-    """Writes our checkpoint: from the authors' form of the weights where there is that."""
-    from p3m_jax.checkpoint import describe, save_for_inference
-    from p3m_jax.interchange.importing import import_weights
-    from p3m_jax.models.network import network
-
-    if task["weights"]:
-        import_weights(task["weights"], task["checkpoint"])
-    else:
-        description = describe(task["network"], synthetic=True, provenance={})
-        variables = network(task["network"]).initialize(0)
-        save_for_inference(task["checkpoint"], variables, description)
-
-
-class Side:
-    """A process that mattes a picture when asked to."""
-
-    def __init__(self, name: str, task: dict, python: str | None):
-        ours = name.startswith("ours")
-        self.task = {**task, "best": name.startswith("best"), "alpha": f"{task['alpha']}.{name}"}
-        self.process = subprocess.Popen(
-            command("serve", self.task, None if ours else python),
-            env={**PASSIVE, **os.environ, **(MALLOC if name.endswith("malloc") else {})},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.base = self._answer()["peak"]
-        self.runs: list[dict] = []
-
-    def run(self) -> None:
-        """Mattes once; what it took is added to `runs`."""
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        self.runs.append(self._answer())
-
-    def close(self) -> np.ndarray:
-        """Ends the process; returns the last alpha."""
-        self.process.stdin.close()
-        self.process.wait()
-        return np.load(f"{self.task['alpha']}.npy").astype(np.float32)
-
-    def _answer(self) -> dict:
-        line = self.process.stdout.readline()
-        if not line:
-            sys.exit(f"{self.process.args[1]}: ended with exit code {self.process.wait()}.")
-        return json.loads(line)
-
-
-def command(what: str, task: dict, python: str | None) -> list[str]:
-    """The command line of a part: of the authors' program with `python`, else of ours."""
-    program = reference_program.__file__ if python else HERE
-    return [python or sys.executable, str(program), what, json.dumps(task)]
-
-
-def measure(sides, task: dict, *, python, runs: int, pause: float) -> list[dict]:
+def measure(names, task: dict, *, python, runs: int, pause: float) -> list[dict]:
     """The rows of one network, size and strategy: a row each side."""
+
+    def start(name):
+        ours = name.startswith("ours")
+        program = __file__ if ours else reference_program.__file__
+        return Side(name, program, task, None if ours else python)
+
     first = None
-    if "ours" in sides:  # compiled by a process of its own, since a user's second start need not
-        first = Side("ours", task, None)
+    if "ours" in names:  # compiled by a process of its own, since a user's second start need not
+        first = start("ours")
         first.run()
         first.close()
-    loaded = {name: Side(name, task, python) for name in sides}
-    for _ in range(runs + 1):
-        for side in loaded.values():
-            time.sleep(pause)
-            side.run()
-    alphas = {name: side.close() for name, side in loaded.items()}
+    sides = [start(name) for name in names]
+    _, results = take_turns(sides, runs=runs, pause=pause)
+    alphas = {name: result.astype(np.float32) for name, result in results.items()}
     rows = []
-    for name, side in loaded.items():
-        counted = side.runs[1:]  # the first run warms up
-        row = {key: task[key] for key in ("network", "height", "width", "strategy")}
-        row |= {"side": name, "base": side.base, "peak": side.runs[-1]["peak"]}
-        for key in ("seconds", "cpu", "network_seconds", "network_cpu"):
-            row[key] = statistics.median(run[key] for run in counted)
-        row["runs"] = side.runs
-        if name == "ours":
+    for side in sides:
+        row = {key: task[key] for key in ("network", "height", "width", "strategy")} | side.row()
+        if side.name == "ours":
             row["compiling"] = {**first.runs[0], "base": first.base}
         if "theirs" in alphas:
-            difference = np.abs(alphas[name] - alphas["theirs"])
-            row["alpha_mean"] = float(alphas[name].mean())
+            difference = np.abs(alphas[side.name] - alphas["theirs"])
+            row["alpha_mean"] = float(alphas[side.name].mean())
             row["alpha_difference"] = float(difference.mean())
         rows.append(row)
     return rows
@@ -144,16 +87,11 @@ def measure(sides, task: dict, *, python, runs: int, pause: float) -> list[dict]
 
 def show(rows: list[dict]) -> None:
     """Prints the rows of one network, size and strategy."""
-    ours = {row["side"]: row for row in rows}
     for row in rows:
-        rival = ours.get("ours+malloc" if row["side"].endswith("malloc") else "ours")
-        ratios = "{:>7}{:>7}".format(
-            *(f"{rival[key] / row[key]:.2f}" if rival else "" for key in ("seconds", "cpu"))
-        )
         print(
             f"{row['network']:<9}{row['height']:>5} x{row['width']:>5} {row['strategy']:<7}"
-            f"{row['side']:<12}{row['seconds']:>7.2f}{row['network_seconds']:>8.2f}"
-            f"{row['cpu']:>9.2f}{row['network_cpu']:>8.2f}{ratios}"
+            f"{row['side']:<12}{spread(row):>22}{row['part_seconds']:>8.2f}"
+            f"{row['cpu']:>9.2f}{row['part_cpu']:>8.2f}{ratios(row, rows)}"
             f"{row['base'] / 1e9:>7.2f}{row['peak'] / 1e9:>7.2f}"
             + (f"{row['alpha_difference']:>10.1e}" if "alpha_difference" in row else ""),
             flush=True,
@@ -187,57 +125,43 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--networks", nargs="+", default=list(reference_program.ARCHITECTURES), metavar="NAME"
-    )
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), metavar="NAME")
     parser.add_argument(
         "--sizes", nargs="+", default=["512x512", "1080x1620"], metavar="HEIGHTxWIDTH"
     )
     parser.add_argument("--strategies", nargs="+", default=["resize", "hybrid"], metavar="NAME")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES, metavar="SIDE")
     parser.add_argument("--data", type=Path, help="a picture or a folder of them")
-    parser.add_argument("--reference", type=Path, help="a checkout of the published program")
-    parser.add_argument("--reference-python", metavar="PYTHON", help="an interpreter with PyTorch")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch (all)")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--pause", type=float, default=0.0, help="seconds of rest before a run")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    add_reference(parser)
+    add_turns(parser, runs=5)
     args = parser.parse_args()
-    if (args.reference is None) != (args.reference_python is None):
-        parser.error("--reference and --reference-python go together.")
+    check_reference(parser, args)
     if args.reference is None:
         args.sides = [side for side in args.sides if side.startswith("ours")]
-    elif not (args.reference / "core" / "infer.py").is_file():
-        parser.error(f"{args.reference}: holds no core/infer.py.")
     return args
 
 
 def main() -> None:
     """Prints the table, and writes it as JSON where asked."""
     args = options()
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-    print(f"{machine}; medians of {args.runs} runs")
-    print("                                          seconds         CPU seconds  ours / it     GB")
+    print(f"{machine()}; medians of {args.runs} runs (fastest..slowest)")
+    print(f"{'':41}seconds{'':23}CPU seconds{'':6}ours / it     GB")
     print(
-        "network   size        strategy side       all network     all network   wall    CPU   "
-        "base   peak  alpha off by"
+        "network   size        strategy side                       all network      all network"
+        "   wall    CPU   base   peak  alpha off by"
     )
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for network in args.networks:
-            task = {
-                "network": network,
+            task = make_weights(
+                network, scratch, checkout=args.reference, python=args.reference_python
+            )
+            task |= {
                 "threads": args.threads,
-                "checkpoint": f"{scratch}/{network}",
-                "weights": f"{scratch}/{network}.pth" if args.reference else None,
-                "checkout": str(args.reference and args.reference.absolute()),
-                "goldens": str(GOLDENS),
                 "cache": f"{scratch}/compiled",
                 "picture": f"{scratch}/picture.npy",
-                "alpha": f"{scratch}/alpha",
+                "result": f"{scratch}/alpha",
             }
-            for python in [args.reference_python, None] if args.reference else [None]:
-                subprocess.run(command("prepare", task, python), check=True)
             for size in args.sizes:
                 height, width = map(int, size.split("x"))
                 np.save(task["picture"], find_picture(args.data, height, width))
@@ -250,15 +174,8 @@ def main() -> None:
                         pause=args.pause,
                     )
                     show(rows[-len(args.sides) :])
-                    if args.json:
-                        report = {"machine": machine, "rows": rows}
-                        args.json.write_text(json.dumps(report, indent=2) + "\n")
+                    write_report(args.json, args, rows, args.reference_python)
 
 
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["serve"]:
-        reference_program.serve(load, json.loads(sys.argv[2]))
-    elif sys.argv[1:2] == ["prepare"]:
-        prepare(json.loads(sys.argv[2]))
-    else:
-        main()
+if __name__ == "__main__" and not part_of_program(serve=served(load)):
+    main()

@@ -3,67 +3,20 @@
 It runs where PyTorch and scikit-image are, and without this package. The program expects a GPU and
 old libraries, so the few things that it takes of them are stood in for. What it computes, it
 computes itself: `inference_img_p3m` of its core/infer.py, resizing and all.
-
-`serve` and `Clock` here are those of both sides.
 """
 
-import contextlib
 import functools
 import importlib
-import json
-import resource
+import importlib.machinery
 import sys
-import time
 import types
 import warnings
 from pathlib import Path
 
 import numpy as np
+from sides import HERE, Clock, part_of_program, served
 
 ARCHITECTURES = {"resnet34": "r34", "swin": "swin", "vitae_s": "vitae"}
-
-
-class Clock:
-    """Adds up wall and CPU seconds of the blocks that it is the context of."""
-
-    def __init__(self):
-        self.wall = self.cpu = 0.0
-
-    def __enter__(self):
-        self._started = time.perf_counter(), time.process_time()
-        return self
-
-    def __exit__(self, *_):
-        self.wall += time.perf_counter() - self._started[0]
-        self.cpu += time.process_time() - self._started[1]
-
-
-def serve(load, task: dict) -> None:
-    """Loads what mattes and says what the process weighs; then mattes once for each line on stdin.
-
-    `load(task, clock)` gives a function from a picture to its alpha that lets the clock run while
-    the network does. Answers are lines of JSON: seconds, CPU seconds, and peak memory in bytes.
-    """
-    channel, sys.stdout = sys.stdout, sys.stderr  # whatever else is printed is no answer
-
-    def answer(**values):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({**values, "peak": peak}), file=channel, flush=True)
-
-    network = Clock()
-    matte, picture = load(task, network), np.load(task["picture"])
-    answer()
-    for _ in sys.stdin:
-        network.wall = network.cpu = 0.0
-        with Clock() as whole:
-            alpha = matte(picture)
-        answer(
-            seconds=whole.wall,
-            cpu=whole.cpu,
-            network_seconds=network.wall,
-            network_cpu=network.cpu,
-        )
-        np.save(task["alpha"], alpha)
 
 
 def _stand_in(name: str, **values) -> None:
@@ -72,16 +25,20 @@ def _stand_in(name: str, **values) -> None:
     if package and package not in sys.modules:
         _stand_in(package)
     module = sys.modules[name] = types.ModuleType(name)
+    module.__spec__ = importlib.machinery.ModuleSpec(name, None)  # PyTorch looks for it
     vars(module).update(values)
     if package:
         setattr(sys.modules[package], last, module)
 
 
-def _program(checkout: str):
-    """Its core/infer.py as a module."""
+def stand_in(opencv: bool = True) -> None:
+    """Stands in for what the program takes of libraries that are not there, and of a GPU.
+
+    Without `opencv` that library is there and at work.
+    """
     import torch
 
-    class StochasticDepth(torch.nn.Identity):  # it is off outside training
+    class StochasticDepth(torch.nn.Identity):  # its time does not show beside the network's
         def __init__(self, rate=0.0):
             super().__init__()
 
@@ -89,8 +46,10 @@ def _program(checkout: str):
         mean, std = torch.tensor(mean)[:, None, None], torch.tensor(std)[:, None, None]
         return lambda picture: (picture - mean) / std
 
-    _stand_in("cv2")
+    if opencv:
+        _stand_in("cv2")
     _stand_in("tqdm", tqdm=iter)
+    _stand_in("torchvision.models")
     _stand_in("torchvision.transforms", Normalize=normalize)
     _stand_in("timm.models.registry", register_model=lambda function: function)
     _stand_in(
@@ -100,16 +59,37 @@ def _program(checkout: str):
         trunc_normal_=torch.nn.init.trunc_normal_,
     )
     torch.Tensor.cuda = torch.nn.Module.cuda = lambda self, *_, **__: self
+    warnings.simplefilter("ignore")  # of what a later PyTorch will ask for
+
+
+def core_module(checkout: str, name: str):
+    """A module of the checkout's core/ folder.
+
+    What it imports from there is forgotten again: another checkout calls its modules the same.
+    """
+    core = str(Path(checkout) / "core")
     sys.dont_write_bytecode = True  # the checkout stays as it is
-    sys.path.insert(0, str(Path(checkout) / "core"))
-    return importlib.import_module("infer")
+    before, path = set(sys.modules), list(sys.path)
+    # A program of this folder must not be taken for one of theirs.
+    sys.path[:] = [core] + [entry for entry in path if Path(entry).resolve() != HERE]
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path[:] = path
+        for module in set(sys.modules) - before:
+            if core in str(getattr(sys.modules[module], "__path__", "")) or (
+                getattr(sys.modules[module], "__file__", None) or ""
+            ).startswith(core):
+                del sys.modules[module]
 
 
 def prepare(task: dict) -> None:
     """Writes a checkpoint file with generated weights, as the authors' files are."""
     import torch
 
-    model = _program(task["checkout"]).build_model(ARCHITECTURES[task["network"]], pretrained=False)
+    stand_in()
+    infer = core_module(task["checkout"], "infer")
+    model = infer.build_model(ARCHITECTURES[task["network"]], pretrained=False)
     sys.path.insert(0, task["goldens"])
     from weights import state_dict
 
@@ -130,30 +110,47 @@ def prepare(task: dict) -> None:
     torch.save({"state_dict": {**model.state_dict(), **features}}, task["weights"])
 
 
-def load(task: dict, clock: Clock):
-    """The program with its weights; `task["best"]` sets what makes PyTorch fastest."""
+def load_network(task: dict):
+    """The program's core/infer.py and its network, with weights.
+
+    `task["best"]` sets the memory layout that makes PyTorch fastest. Swin-T is built for squares
+    of `task["size"]`: it then keeps its masks, as it does when it is trained.
+    """
     import torch
 
     torch.set_num_threads(task["threads"])
-    warnings.simplefilter("ignore")  # of what a later PyTorch will ask for
-    infer = _program(task["checkout"])
-    architecture = ARCHITECTURES[task["network"]]
-    model = infer.build_model(architecture, pretrained=False)
+    stand_in()
+    infer = core_module(task["checkout"], "infer")
+    built_for = {"img_size": task["size"]} if "size" in task and task["network"] == "swin" else {}
+    model = infer.build_model(ARCHITECTURES[task["network"]], pretrained=False, **built_for)
     arrays = torch.load(task["weights"])["state_dict"]
+    if built_for:  # the masks are no weights, and fit one size
+        kept = {name: mask for name, mask in model.named_buffers() if name.endswith("attn_mask")}
+        arrays |= kept
     for name in [name for name in arrays if name.endswith("attn.w")]:  # not in its state
         owner = functools.reduce(getattr, name.split(".")[:-1], model)
         owner.w = arrays.pop(name)
     model.load_state_dict(arrays)
-    model.eval()
     if task["best"]:
         model.to(memory_format=torch.channels_last)
+    return infer, model
+
+
+def matting(task: dict, clock: Clock):
+    """A function from a picture to its alpha; the clock runs while the network does."""
+    import torch
+
+    infer, model = load_network(task)
+    model.eval()
 
     def network(pictures):
         with clock:
             return model(pictures)
 
     options = types.SimpleNamespace(
-        arch=architecture, dataset="P3M10K", test_choice=task["strategy"].upper()
+        arch=ARCHITECTURES[task["network"]],
+        dataset="P3M10K",
+        test_choice=task["strategy"].upper(),
     )
 
     def matte(picture):
@@ -163,7 +160,28 @@ def load(task: dict, clock: Clock):
     return matte
 
 
+def load(task: dict, clock: Clock):
+    """The program matting the task's picture, for `sides.serve`."""
+    return functools.partial(matting(task, clock), np.load(task["picture"]))
+
+
+def matte_folder(task: dict) -> None:
+    """Mattes a folder, one file after the other; what fails is said, and the exit code is 1."""
+    from PIL import Image
+
+    matte, failed = matting(task, Clock()), 0
+    for file in sorted(Path(task["pictures"]).iterdir()):
+        try:
+            with Image.open(file) as image:
+                alpha = matte(np.array(image.convert("RGB")))
+        except Exception as error:  # whatever it is, the next picture may be well
+            print(f"{file.name}: {error}", file=sys.stderr)
+            failed += 1
+        else:
+            written = Image.fromarray((alpha * 255).astype(np.uint8))
+            written.save(Path(task["output"]) / f"{file.stem}.png")
+    sys.exit(int(failed > 0))
+
+
 if __name__ == "__main__":
-    what, text = sys.argv[1:]
-    with contextlib.suppress(KeyboardInterrupt):
-        prepare(json.loads(text)) if what == "prepare" else serve(load, json.loads(text))
+    part_of_program(serve=served(load), prepare=prepare, folder=matte_folder)

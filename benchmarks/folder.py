@@ -1,0 +1,230 @@
+"""How long a folder of pictures takes from start to end, beside the authors' program on PyTorch.
+
+    python benchmarks/folder.py --data PICTURES
+    python benchmarks/folder.py --data PICTURES --reference CHECKOUT --reference-python PYTHON \\
+        --count 100 --runs 3 --json OUT.json
+
+Everything is in it: the start of the process, loading weights, compiling, decoding, matting, and
+writing PNG mattes. The sides: `cold` is `p3m predict` with nothing compiled yet, `warm` the same
+command once more, into another folder. `theirs` is a process that loads the authors' program and
+loops over the files: Pillow, its `inference_img_p3m`, Pillow. `best` is that with the fastest
+settings of PyTorch: channels_last, inference_mode. They take turns; each run is a fresh process.
+
+The pictures are those of --data, resized to a mix of sizes that a seed draws: long sides between
+two bounds, shapes from 9:16 to 16:9. `p3m predict` runs the network at the nearest of a few sizes,
+theirs at each picture's own; so mattes differ, and by how much is told. What a program fails on is
+counted: the authors' Swin-T takes no picture whose stages come out as multiples of 7 both ways.
+Peak memory is that of a side's process.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import reference_program
+from our_program import NETWORKS, add_reference, check_reference, make_weights
+from sides import PASSIVE, add_turns, command, machine, spread, summary, write_report
+
+SIDES = ("cold", "warm", "theirs", "best")
+
+
+def run_and_wait(arguments: list[str], log: Path) -> dict:
+    """Runs a program to its end: its exit code, wall and CPU seconds, and peak memory in bytes."""
+    with log.open("w") as output:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            arguments, env={**PASSIVE, **os.environ}, stdout=output, stderr=output
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.perf_counter() - start
+    return {
+        "exit": process.returncode,
+        "seconds": seconds,
+        "cpu": usage.ru_utime + usage.ru_stime,
+        "peak": usage.ru_maxrss * 1024,
+    }
+
+
+def make_pictures(data: Path, folder: Path, *, count: int, sides: tuple[int, int]) -> list:
+    """Writes `count` JPEG files in a seeded mix of sizes; returns these as (width, height)."""
+    from PIL import Image
+
+    sources = sorted(file for file in data.iterdir() if file.suffix in (".jpg", ".png"))
+    if not sources:
+        sys.exit(f"{data}: holds no .jpg or .png files.")
+    draw = np.random.default_rng(0)
+    # A camera's or a phone's pictures come in a few shapes, and somebody has cropped some of them.
+    shapes = (9 / 16, 2 / 3, 3 / 4, 1.0, 4 / 3, 3 / 2, 16 / 9)
+    folder.mkdir()
+    sizes = []
+    for number in range(count):
+        long = int(draw.integers(sides[0], sides[1] + 1))
+        shape = shapes[draw.integers(len(shapes))] * draw.uniform(0.97, 1.03)
+        size = (long, round(long / shape)) if shape > 1 else (round(long * shape), long)
+        with Image.open(sources[number % len(sources)]) as image:
+            resized = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+        resized.save(folder / f"picture_{number:04}.jpg", quality=92)
+        sizes.append(size)
+    return sizes
+
+
+def matte(side: str, task: dict, output: Path, python: str | None) -> dict:
+    """Mattes the folder once by a side; what that took, and how many mattes there are after it."""
+    log = output.with_suffix(".log")
+    if side in ("theirs", "best"):
+        mattes = output
+        output.mkdir()
+        told = {**task, "best": side == "best", "output": str(output)}
+        arguments = command(reference_program.__file__, "folder", told, python)
+    else:
+        mattes = output / "alpha"
+        if side == "cold":
+            shutil.rmtree(task["cache"], ignore_errors=True)
+        predict = ("predict", task["pictures"], "-o", str(output))
+        how = ("--checkpoint", task["checkpoint"], "--strategy", task["strategy"])
+        cache = ("--compilation-cache", task["cache"])
+        arguments = [sys.executable, "-m", "p3m_jax.cli", *predict, *how, *cache]
+    taken = run_and_wait(arguments, log)
+    made = sorted(mattes.glob("*.png")) if mattes.is_dir() else []
+    # Where some pictures fail, programs say so by their exit code; where all do, nothing is left.
+    if not made:
+        sys.exit(f"{side}: ended with exit code {taken['exit']}: {log.read_text()[-2000:]}")
+    return {**taken, "mattes": len(made)}
+
+
+def difference(ours: Path, theirs: Path) -> float:
+    """The mean over pictures of the mean difference of their mattes, in [0, 1]."""
+    from PIL import Image
+
+    errors = []
+    for file in sorted(theirs.glob("*.png")):
+        if (ours / file.name).is_file():
+            pair = [
+                np.asarray(Image.open(folder / file.name), np.float32) for folder in (ours, theirs)
+            ]
+            errors.append(np.abs(pair[0] - pair[1]).mean() / 255)
+    return statistics.mean(errors) if errors else float("nan")
+
+
+def measure(names, task: dict, scratch: Path, *, python, runs: int, pause: float) -> list[dict]:
+    """The rows of one network and strategy: a row each side, compared with the warm one."""
+    taken = {name: [] for name in names}
+    for number in range(runs):
+        for name in names:
+            time.sleep(pause)
+            output = scratch / f"{name}_{number}"
+            taken[name].append(matte(name, task, output, python))
+            if number:
+                shutil.rmtree(output)
+    rows = []
+    for name in names:
+        row = {key: task[key] for key in ("network", "strategy", "count")} | {"side": name}
+        row |= summary(taken[name]) | {"peak": max(run["peak"] for run in taken[name])}
+        row |= {"failed": task["count"] - taken[name][-1]["mattes"], "runs": taken[name]}
+        if name in ("theirs", "best") and "warm" in names:
+            row["alpha_difference"] = difference(
+                scratch / "warm_0" / "alpha", scratch / f"{name}_0"
+            )
+        rows.append(row)
+    for name in names:
+        shutil.rmtree(scratch / f"{name}_0")
+    return rows
+
+
+def show(rows: list[dict]) -> None:
+    """Prints the rows of one network and strategy."""
+    sides = {row["side"]: row for row in rows}
+    for row in rows:
+        ratios = ""
+        for name in ("cold", "warm"):
+            wall, cpu = (
+                f"{row[key] / sides[name][key]:.2f}" if name in sides else ""
+                for key in ("seconds", "cpu")
+            )
+            ratios += f"{wall:>7}{cpu:>7}"
+        print(
+            f"{row['network']:<9}{row['strategy']:<9}{row['side']:<7}{spread(row):>26}"
+            f"{spread(row, 'cpu'):>26}{ratios}{row['peak'] / 1e9:>7.2f}{row['failed']:>8}"
+            + (f"{row['alpha_difference']:>14.1e}" if "alpha_difference" in row else ""),
+            flush=True,
+        )
+
+
+def options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="a folder of pictures")
+    parser.add_argument("--count", type=int, default=100, help="pictures to matte")
+    parser.add_argument(
+        "--long-sides",
+        type=int,
+        nargs=2,
+        default=(640, 1620),
+        metavar=("LEAST", "MOST"),
+        help="in pixels",
+    )
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=["resnet34"])
+    parser.add_argument("--strategies", nargs="+", default=["hybrid"], metavar="NAME")
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES, metavar="SIDE")
+    add_reference(parser)
+    add_turns(parser, runs=1)
+    args = parser.parse_args()
+    check_reference(parser, args)
+    if "warm" in args.sides and "cold" not in args.sides:
+        parser.error("--sides: warm needs cold, which fills the cache.")
+    if args.reference is None:
+        args.sides = [side for side in args.sides if side in ("cold", "warm")]
+    return args
+
+
+def main() -> None:
+    """Prints the table, and writes it as JSON where asked."""
+    args = options()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        pictures = scratch / "pictures"
+        sizes = make_pictures(args.data, pictures, count=args.count, sides=args.long_sides)
+        print(f"{machine()}; {args.count} pictures, medians of {args.runs} runs (fastest..slowest)")
+        print("sizes: " + ", ".join(f"{w}x{h}" for w, h in sorted(Counter(sizes).elements())))
+        print(
+            f"{'network':<9}{'strategy':<9}{'side':<7}{'seconds':>26}{'CPU seconds':>26}"
+            f"{'it / cold':>14}{'it / warm':>14}{'GB':>7}{'failed':>8}{'alpha off by':>14}"
+        )
+        print(f"{'':77}" + f"{'wall':>7}{'CPU':>7}" * 2)
+        for network in args.networks:
+            task = make_weights(
+                network, scratch, checkout=args.reference, python=args.reference_python
+            )
+            task |= {
+                "threads": args.threads,
+                "cache": f"{scratch}/compiled",
+                "pictures": str(pictures),
+                "count": args.count,
+            }
+            for strategy in args.strategies:
+                rows += measure(
+                    args.sides,
+                    {**task, "strategy": strategy},
+                    scratch,
+                    python=args.reference_python,
+                    runs=args.runs,
+                    pause=args.pause,
+                )
+                show(rows[-len(args.sides) :])
+                write_report(args.json, args, rows, args.reference_python, sizes=sizes)
+
+
+if __name__ == "__main__":
+    main()

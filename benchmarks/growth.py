@@ -1,0 +1,139 @@
+"""How time and memory of matting grow with the size of a picture, and the largest that fits.
+
+    python benchmarks/growth.py --plot docs/growth.png --json OUT.json
+    python benchmarks/growth.py --networks swin --strategies resize --long-sides 256 512
+
+Pictures of 3:2 and rising long sides, each network and strategy, exact sizes. Every size has a
+process of its own, which mattes twice: the first time compiles, the second counts. Memory is the
+most that the process has had, weights, program and compiling included. It grows with the number of
+pixels, so a line through the two largest sizes says what fits into a given memory.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import prediction
+from our_program import NETWORKS, make_weights
+from sides import Side, machine, write_report
+
+STRATEGIES = ("resize", "hybrid")
+MEMORIES = (8, 16)  # GB
+
+
+def shape_of(long_side: int) -> tuple[int, int]:
+    """Height and width of a standing picture of 3:2."""
+    return long_side, round(long_side * 2 / 3)
+
+
+def measure(task: dict, folder: str, long_side: int, strategy: str) -> dict:
+    """One row: seconds and peak memory of a picture, by a process of its own."""
+    height, width = shape_of(long_side)
+    task = {
+        **task,
+        "strategy": strategy,
+        "cache": f"{folder}/compiled",
+        "picture": f"{folder}/picture.npy",
+        "result": f"{folder}/alpha",
+    }
+    np.save(task["picture"], prediction.find_picture(None, height, width))
+    side = Side("ours", prediction.__file__, task)
+    side.run()
+    side.run()
+    side.close()
+    first, second = side.runs
+    return {
+        "network": task["network"],
+        "strategy": strategy,
+        "long_side": long_side,
+        "pixels": height * width,
+        "first_seconds": first["seconds"],
+        "seconds": second["seconds"],
+        "cpu": second["cpu"],
+        "peak": second["peak"],
+    }
+
+
+def largest(rows: list[dict], memory: float) -> float:
+    """Pixels that fit into `memory` bytes, by the line through the two largest pictures."""
+    small, large = sorted(rows, key=lambda row: row["pixels"])[-2:]
+    slope = (large["peak"] - small["peak"]) / (large["pixels"] - small["pixels"])
+    return large["pixels"] + (memory - large["peak"]) / slope
+
+
+def plot(groups: dict[tuple[str, str], list[dict]], path: Path) -> None:
+    """Draws seconds and gigabytes against the long side."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), constrained_layout=True)
+    for (network, strategy), rows in groups.items():
+        style = {"label": f"{network}, {strategy}", "color": f"C{NETWORKS.index(network)}"}
+        style |= {"marker": "o", "linestyle": "--" if strategy == "resize" else "-"}
+        sides = [row["long_side"] for row in rows]
+        axes[0].plot(sides, [row["seconds"] for row in rows], **style)
+        axes[1].plot(sides, [row["peak"] / 1e9 for row in rows], **style)
+    sides = sorted({row["long_side"] for rows in groups.values() for row in rows})
+    for axis, what in zip(axes, ("seconds a picture", "GB at the peak"), strict=True):
+        axis.set(xscale="log", yscale="log", xlabel="long side of a 3:2 picture", ylabel=what)
+        axis.set_xticks(sides, [str(side) for side in sides], minor=False)
+        axis.minorticks_off()
+        axis.grid(alpha=0.4)
+    axes[0].legend(fontsize="small")
+    for memory in MEMORIES:
+        axes[1].axhline(memory, color="grey", linewidth=0.8)
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Prints the tables; draws and writes them where asked."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
+    parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=STRATEGIES)
+    parser.add_argument(
+        "--long-sides",
+        nargs="+",
+        type=int,
+        default=[256, 512, 1024, 2048, 4096, 8192],
+        metavar="PIXELS",
+    )
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="a PNG with two panels")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    args = parser.parse_args()
+
+    print(machine())
+    print("| network | strategy | long side | megapixels | s | CPU s | first s | peak GB |")
+    print("|---|---|---|---|---|---|---|---|")
+    groups: dict[tuple[str, str], list[dict]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for network in args.networks:
+            task = make_weights(network, folder, checkout=None, python=None)
+            for strategy in args.strategies:
+                for long_side in args.long_sides:
+                    row = measure(task, folder, long_side, strategy)
+                    groups.setdefault((network, strategy), []).append(row)
+                    print(
+                        f"| {network} | {strategy} | {long_side} | {row['pixels'] / 1e6:.2f} "
+                        f"| {row['seconds']:.2f} | {row['cpu']:.2f} | {row['first_seconds']:.1f} "
+                        f"| {row['peak'] / 1e9:.2f} |",
+                        flush=True,
+                    )
+                write_report(args.json, args, [r for rows in groups.values() for r in rows])
+    if len(args.long_sides) > 1:
+        for (network, strategy), rows in groups.items():
+            fits = ", ".join(
+                f"{largest(rows, gigabytes * 1e9) / 1e6:.0f} megapixels in {gigabytes} GB"
+                for gigabytes in MEMORIES
+            )
+            print(f"{network}, {strategy}: {fits}")
+    if args.plot:
+        plot(groups, args.plot)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""A data set in folders against the same as records, for `input_pipeline.py --records`."""
+
+import os
+import statistics
+
+from pipelines import on_one_thread, per_item, tf, whole_pipeline
+
+from p3m_jax.input.contents import place_at, places, read_contents, read_record
+
+
+def folders_and_records(sets: dict, roles, samples: int, rounds: int) -> dict:
+    """Medians over rounds that alternate, in seconds per sample, and records' ratio to folders."""
+    ways = {
+        "pipeline, processor time": lambda data: whole_pipeline(data, roles, samples, 1)[1],
+        "pipeline, wall time": lambda data: whole_pipeline(data, roles, samples, None)[0],
+        "reading, page cache, processor time": lambda data: _reading(data, roles, samples)[1],
+    }
+    if hasattr(os, "posix_fadvise"):
+        ways["reading, disk, wall time"] = lambda data: _from_disk(data, roles)
+    figures = {}
+    for way, measured in ways.items():
+        times = {name: [] for name in sets}
+        for _ in range(rounds):
+            for name, dataset in sets.items():
+                times[name].append(measured(dataset))
+        ratios = [r / f for f, r in zip(times["folders"], times["records"], strict=True)]
+        figures[way] = {name: statistics.median(found) for name, found in times.items()}
+        figures[way] |= {"ratio": statistics.median(ratios), "ratios": sorted(ratios)}
+    return figures
+
+
+def _reading(dataset, roles, samples: int) -> tuple[float, float]:
+    """(wall time, processor time) per sample of reading alone, one thread."""
+    files = {role: places([getattr(e, role) for e in dataset.examples]) for role in roles}
+
+    @tf.autograph.experimental.do_not_convert
+    def read(number):
+        example = number % len(dataset.examples)
+        record = read_record(place_at(files["matte"], example))
+        contents = [read_contents(place_at(f, example), record) for f in files.values()]
+        return [tf.strings.length(content) for content in contents]
+
+    return per_item(on_one_thread(read), samples)
+
+
+def _from_disk(dataset, roles) -> float:
+    """Wall time per sample of reading each once, after the page cache has let go of all files."""
+    files = {getattr(example, role) for example in dataset.examples for role in roles}
+    for path in {getattr(file, "path", file) for file in files}:
+        with path.open("rb") as opened:
+            os.fsync(opened.fileno())  # what is not written yet cannot be dropped
+            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    # The first sample is read to start the clock: it does not count.
+    return _reading(dataset, roles, len(dataset.examples) - 1)[0]
+
+
+def comparison(figures: dict, pictures: int) -> str:
+    """Folders against records as text."""
+    lines = [
+        f"{pictures} pictures, milliseconds per sample: folders, records, ratio (lowest, highest)"
+    ]
+    for way, found in figures.items():
+        low, high = found["ratios"][0], found["ratios"][-1]
+        lines.append(
+            f"  {way:36} {1e3 * found['folders']:7.2f} {1e3 * found['records']:7.2f}"
+            f"   {found['ratio']:.2f} ({low:.2f}, {high:.2f})"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,120 @@
+"""The input pipeline beside the authors' loader, for `input_pipeline.py --reference`.
+
+Both make batches of 8 of the same files with one thread: picture, matte, foreground, background and
+trimap, random crops of 512 to 1024 that become 512 x 512. Theirs is `MattingDataset` with
+`MattingTransform` in PyTorch's DataLoader without workers. It gives normalised floats, ours bytes,
+which the training step normalises. It has no obfuscation and no pasting: these ways of ours are
+held against its plain one. A side is a process; they take turns, so many samples each. Counted is
+what is between two batches, not what starts a pipeline.
+"""
+
+import functools
+import sys
+from pathlib import Path
+
+import numpy as np
+import reference_loader
+from pipelines import BATCH, tf, ways_with_faces, with_faces
+from sides import Side, machine, part_of_program, served, take_turns
+
+from p3m_jax.data.layouts import training_set
+from p3m_jax.input.pipeline import training_batches
+
+WAYS = ("plain", "blurred", "pasted")
+
+
+def load(task: dict, clock):
+    """A function that takes the samples out of our pipeline, for `sides.serve`."""
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    dataset, faces = prepared(task)
+    options = ways_with_faces(faces)[task["way"]]
+
+    def take():
+        batches = training_batches(
+            dataset, batch_size=BATCH, seed=0, composition=True, workers=1, **options
+        )
+        next(batches)
+        with clock:
+            for _ in range(task["batches"]):
+                batch = next(batches)
+        return np.array([BATCH * task["batches"], np.mean(batch["matte"]) / 255])
+
+    return take
+
+
+def prepared(task: dict):
+    """The data set of a task with its private areas, and the faces to paste."""
+    dataset = training_set(task["data"], foreground_cache=task["foreground_cache"])
+    return with_faces(dataset, task["faces"], task["masks"], Path(task["folder"]))
+
+
+def beside_reference(args, folder: Path) -> list[dict]:
+    """A row each side; `args` are the options of `input_pipeline.py`."""
+    paths = {
+        name: str(path) if (path := getattr(args, name)) else None
+        for name in ("data", "foreground_cache", "faces", "masks")
+    }
+    task = paths | {
+        "folder": str(folder),
+        "batches": max(args.samples // BATCH, 2),
+        "result": str(folder / "matte"),
+        "set": str(folder / "theirs"),
+        "checkout": str(args.reference.absolute()),
+    }
+    dataset, _ = prepared(task)
+    link(dataset.examples, folder / "theirs" / "train")
+    start = functools.partial(Side, program=__file__)
+    sides = [start(f"ours, {way}", task={**task, "way": way}) for way in WAYS]
+    if args.records:
+        of_records = {**task, "data": str(args.records), "way": "plain"}
+        sides.append(start("ours, records", task=of_records))
+    sides.append(Side("theirs", reference_loader.__file__, task, args.reference_python))
+    _, results = take_turns(sides, runs=args.rounds, pause=0.0)
+    rows = [side.row() for side in sides]
+    for row in rows:
+        samples = results[row["side"]][0]
+        for key in ("", "_fastest", "_slowest"):
+            row[f"core_seconds_per_sample{key}"] = row[f"part_cpu{key}"] / samples
+        row["theirs_over_it"] = rows[-1]["part_cpu"] / row["part_cpu"]
+        row["pictures"] = len(dataset.examples)
+    return rows
+
+
+def link(examples, folder: Path) -> None:
+    """Lays the files out as the authors' program expects them."""
+    places = {
+        "picture": ("blurred_image", ".jpg"),
+        "matte": ("mask", ".png"),
+        "foreground": ("fg", ".png"),
+        "background": ("bg", ".jpg"),
+    }
+    for role, (name, ending) in places.items():
+        (folder / name).mkdir(parents=True)
+        for example in examples:
+            file = getattr(example, role)
+            if file is None:
+                sys.exit(f"{example.picture}: has no {role}; `p3m estimate` makes one.")
+            # What the file is, its content says to both programs.
+            (folder / name / f"{example.stem}{ending}").symlink_to(Path(file).absolute())
+
+
+def show(rows: list[dict]) -> str:
+    """The rows as text."""
+    lines = [
+        f"{machine()}; {rows[0]['pictures']} pictures; milliseconds of one core per sample, "
+        "median (fastest..slowest)"
+    ]
+    for row in rows:
+        median, fastest, slowest = (
+            1e3 * row[f"core_seconds_per_sample{key}"] for key in ("", "_fastest", "_slowest")
+        )
+        lines.append(
+            f"  {row['side']:<16}{median:7.1f} ({fastest:.1f}..{slowest:.1f})"
+            f"{1e3 / median:9.1f} pictures/s   theirs / it {row['theirs_over_it']:.2f}"
+            f"   peak {row['peak'] / 1e9:.2f} GB"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    part_of_program(serve=served(load))

@@ -1,0 +1,234 @@
+"""What benchmarks share that hold programs against each other: fresh processes that take turns.
+
+A side is a process with one program in it. It loads what it needs and says what it weighs, then
+works once whenever it is asked to and says what that took. Sides that are compared are all loaded,
+and go round: a machine whose speed drifts does not favour one. What counts is the median over the
+rounds, beside the fastest and the slowest of them.
+
+Both ends are here, the one that asks and the one that works, which also runs under an interpreter
+that knows nothing of this project: so nothing but NumPy is imported.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+# PyTorch's threads wait for each other in a loop, which on a busy machine takes them several times
+# the time of their work; so it is kinder to them.
+PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
+# An allocator that gives nothing back.
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
+_DISTRIBUTIONS = ("jax", "jaxlib", "tensorflow-cpu", "tensorflow", "torch", "numpy")
+_VERSIONS = f"""
+import importlib.metadata, json, platform
+found = {{"python": platform.python_version()}}
+for name in {_DISTRIBUTIONS}:
+    try:
+        found[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        pass
+print(json.dumps(found))
+"""
+
+
+class Clock:
+    """Adds up wall and CPU seconds of the blocks that it is the context of."""
+
+    def __init__(self):
+        self.wall = self.cpu = 0.0
+
+    def __enter__(self):
+        self._started = time.perf_counter(), time.process_time()
+        return self
+
+    def __exit__(self, *_):
+        self.wall += time.perf_counter() - self._started[0]
+        self.cpu += time.process_time() - self._started[1]
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has had in memory."""
+    # What `getrusage` says begins with what the process weighed that started this one.
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def serve(load, task: dict) -> None:
+    """The working end: loads, says what the process weighs, then works once per line on stdin.
+
+    `load(task, clock)` gives a function without arguments that works once and returns an array,
+    which is kept in the file `task["result"]`; it may let the clock run for a part of its work.
+    Answers are lines of JSON: seconds, CPU seconds, those of the part, and peak memory in bytes.
+    """
+    channel, sys.stdout = sys.stdout, sys.stderr  # whatever else is printed is no answer
+
+    def answer(**values):
+        print(json.dumps({**values, "peak": peak_memory()}), file=channel, flush=True)
+
+    part = Clock()
+    work = load(task, part)
+    answer()
+    for _ in sys.stdin:
+        part.wall = part.cpu = 0.0
+        with Clock() as whole:
+            result = work()
+        np.save(task["result"], result)
+        shares = {"part_seconds": part.wall, "part_cpu": part.cpu} if part.wall else {}
+        answer(seconds=whole.wall, cpu=whole.cpu, **shares)
+
+
+def part_of_program(**parts) -> bool:
+    """Runs the part that the command line names (see `command`); False where it names none."""
+    if len(sys.argv) != 3 or sys.argv[1] not in parts:
+        return False
+    with contextlib.suppress(KeyboardInterrupt):
+        parts[sys.argv[1]](json.loads(sys.argv[2]))
+    return True
+
+
+def served(load):
+    """The part "serve" of a program."""
+    return functools.partial(serve, load)
+
+
+def command(program, part: str, task: dict, python: str | None = None) -> list[str]:
+    """The command line of a part of `program`, run by `python`, else by this interpreter."""
+    return [python or sys.executable, str(program), part, json.dumps(task)]
+
+
+class Side:
+    """The asking end: a process of `program` that works when asked to.
+
+    Names mean something: `best...` sets `task["best"]`, `...malloc` runs with `MALLOC`.
+    """
+
+    def __init__(self, name: str, program, task: dict, python: str | None = None):
+        self.name = name
+        self.file = f"{task['result']}.{name}.npy"
+        self.process = subprocess.Popen(
+            command(
+                program,
+                "serve",
+                {**task, "best": name.startswith("best"), "result": self.file},
+                python,
+            ),
+            env={**PASSIVE, **os.environ, **(MALLOC if name.endswith("malloc") else {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.base = self._answer()["peak"]
+        self.runs: list[dict] = []
+
+    def run(self) -> np.ndarray:
+        """Works once and returns the result; what it took is added to `runs`."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        self.runs.append(self._answer())
+        return np.load(self.file)
+
+    def close(self) -> None:
+        """Ends the process."""
+        self.process.stdin.close()
+        self.process.wait()
+
+    def row(self) -> dict:
+        """What the runs took but the first, which warms up: medians, fastest and slowest."""
+        row = {"side": self.name, "base": self.base, "peak": self.runs[-1]["peak"]}
+        return row | summary(self.runs[1:]) | {"runs": self.runs}
+
+    def _answer(self) -> dict:
+        line = self.process.stdout.readline()
+        if not line:
+            program = " ".join(self.process.args[:3])
+            sys.exit(f"{self.name} ({program}): ended with exit code {self.process.wait()}.")
+        return json.loads(line)
+
+
+def take_turns(sides: list[Side], *, runs: int, pause: float) -> tuple[dict, dict]:
+    """Asks all sides in turn, a round to warm up and `runs` more, then ends them.
+
+    Returns the results of the first and of the last round, by the names of the sides.
+    """
+    rounds = []
+    for _ in range(runs + 1):
+        results = {}
+        for side in sides:
+            time.sleep(pause)
+            results[side.name] = side.run()
+        rounds = [*rounds[:1], results]
+    for side in sides:
+        side.close()
+    return rounds[0], rounds[-1]
+
+
+def summary(runs: list[dict]) -> dict:
+    """Of every time of the runs: its median, KEY_fastest and KEY_slowest."""
+    found = {}
+    for key in [key for key, value in runs[0].items() if isinstance(value, float)]:
+        values = sorted(run[key] for run in runs)
+        found[key] = statistics.median(values)
+        found |= {f"{key}_fastest": values[0], f"{key}_slowest": values[-1]}
+    return found
+
+
+def spread(row: dict, key: str = "seconds") -> str:
+    """A median and its (fastest..slowest) as text."""
+    return f"{row[key]:.2f} ({row[f'{key}_fastest']:.2f}..{row[f'{key}_slowest']:.2f})"
+
+
+def ratios(row: dict, rows: list[dict]) -> str:
+    """How many times as long ours takes as the side of this row, in wall and CPU seconds.
+
+    An allocator that gives nothing back is held against ours with the same, where that ran.
+    """
+    sides = {other["side"]: other for other in rows}
+    ours = sides.get("ours+malloc" if row["side"].endswith("malloc") else "ours")
+    found = (f"{ours[key] / row[key]:.2f}" if ours else "" for key in ("seconds", "cpu"))
+    return "{:>7}{:>7}".format(*found)
+
+
+def add_turns(parser, *, runs: int) -> None:
+    """Declares the options of how sides take turns, and where the report goes."""
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch (all)")
+    parser.add_argument("--runs", type=int, default=runs)
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds of rest before a run")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+
+
+def machine() -> str:
+    """The processor and its cores."""
+    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def versions(python: str | None = None) -> dict:
+    """The versions of an interpreter (this one) and of what computes in it."""
+    found = subprocess.run(
+        [python or sys.executable, "-c", _VERSIONS], check=True, capture_output=True, text=True
+    )
+    return json.loads(found.stdout)
+
+
+def write_report(file: Path | None, options, rows: list, reference_python=None, **more) -> None:
+    """Writes the rows as JSON, with the machine, the versions and the settings; None: nowhere."""
+    if file is None:
+        return
+    report = {"machine": machine(), "versions": {"ours": versions()}, "settings": vars(options)}
+    if reference_python:
+        report["versions"]["theirs"] = versions(reference_python)
+    text = json.dumps({**report, **more, "rows": rows}, indent=2, default=str)
+    file.write_text(text + "\n")

@@ -1,0 +1,248 @@
+"""How long a training step takes, and how much memory, beside the authors' program on PyTorch.
+
+    python benchmarks/training.py
+    python benchmarks/training.py --reference CHECKOUT --reference-training CHECKOUT_OF_2021 \\
+        --reference-python PYTHON --pause 5 --json OUT.json
+
+A step is the forward pass, all losses, the backward pass and Adam's update. The sides: `ours` is
+the step that `train.py` runs, its state donated, on 8-bit maps. `theirs` is one step of the
+authors' program: the networks of CHECKOUT (ViTAE-Transformer/P3M-Net) in the training loop of
+CHECKOUT_OF_2021 (JizhiziLi/P3M, the only one that they published), on the floats that its loader
+gives. `best` is the same with the fastest settings of PyTorch: channels_last, and Adam fused.
+`ours+malloc` and `best+malloc` run with an allocator that gives nothing back. Batches are made
+before the clock starts; stochastic depth is off on both sides.
+
+A side is a process, fresh for each network and size; all of a size are loaded and take turns, a
+step each. They start from the same weights and batch: the losses of the first step are compared,
+term by term, so that both are known to compute the same. Ours is compiled by a process of its own,
+whose time and peak are told apart, with the FLOPs of the compiled step over those of three forward
+passes as published; those that are measured find the compiled program on disk.
+
+The authors' Swin-T takes no squares whose last stage is 7 pixels wide or less (224 and below), nor
+other multiples of 224. Squares of 64 say nothing of ours: on a CPU, XLA convolves maps of 2 x 2
+pixels, their last stage, some twenty times as slowly as larger ones.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import reference_training
+from our_program import NETWORKS, add_reference, check_reference, make_weights
+from sides import (
+    Side,
+    add_turns,
+    command,
+    machine,
+    part_of_program,
+    peak_memory,
+    ratios,
+    served,
+    spread,
+    take_turns,
+    write_report,
+)
+
+SIDES = ("ours", "theirs", "best", "ours+malloc", "best+malloc")
+LEARNING_RATE = 1e-5
+# In the order in which the authors' program computes them.
+TERMS = (
+    *(f"{output}_entropy" for output in ("semantic", "side2", "side1", "side0")),
+    *(f"{alpha}_{loss}" for alpha in ("detail", "fusion") for loss in ("alpha", "laplacian")),
+    "composition",
+)
+
+
+def ready(task: dict):
+    """Our step, not compiled yet, and the state and batch that it starts with."""
+    import jax
+    import optax
+
+    from p3m_jax.checkpoint import load_for_inference
+    from p3m_jax.compilation import keep_compiled
+    from p3m_jax.training.state import initial_state
+    from p3m_jax.training.step import make_train_step
+
+    keep_compiled(task["cache"])
+    checkpoint = load_for_inference(task["checkpoint"])
+    optimizer = optax.adam(LEARNING_RATE)
+    state = initial_state(checkpoint.network, optimizer, checkpoint.variables)
+    with np.load(task["batch"]) as file:
+        batch = jax.tree.map(jax.numpy.asarray, dict(file))
+    return jax.jit(make_train_step(checkpoint.network, optimizer), donate_argnums=0), state, batch
+
+
+def load(task: dict, clock):
+    """A function that trains one step and returns the loss terms, for `sides.serve`."""
+    import jax
+
+    from p3m_jax.compilation import return_memory
+
+    step, state, batch = ready(task)
+    step = step.lower(state, batch).compile()
+    return_memory()  # as the training loop does
+
+    def train():
+        nonlocal state
+        state, terms = jax.block_until_ready(step(state, batch))
+        return np.array([terms[name] for name in TERMS])
+
+    return train
+
+
+def compile_apart(task: dict) -> None:
+    """Compiles our step into the cache; prints what that took, and what the program needs."""
+    from network import PUBLISHED_GMACS, compile_step, flops_without_loops
+    from sides import Clock
+
+    step, state, batch = ready(task)
+    with Clock() as clock:
+        compiled = step.lower(state, batch).compile()
+    told = {"seconds": clock.wall, "cpu": clock.cpu, "peak": peak_memory()}
+    told["temporary_bytes"] = compiled.memory_analysis().temp_size_in_bytes
+    name, size, pictures = task["network"], task["size"], task["pictures"]
+    if " while(" in compiled.as_text():
+        told["flops"] = flops_without_loops(name, compile_step, (size, size), pictures)
+    else:
+        told["flops"] = compiled.cost_analysis()["flops"]
+    published = 3 * 2e9 * PUBLISHED_GMACS[name] * pictures * size**2 / 512**2
+    print(json.dumps({**told, "flops_over_published": told["flops"] / published}))
+
+
+def make_batch(file: str, size: int, pictures: int) -> None:
+    """Writes a batch of 8-bit maps: smooth noise, with a matte that has a transition area."""
+    from PIL import Image
+
+    noise = np.random.default_rng(0)
+
+    def smooth(channels):
+        small = noise.integers(0, 256, (pictures, 9, 9, channels), dtype=np.uint8)
+        resized = [
+            np.asarray(Image.fromarray(x.squeeze()).resize((size, size), Image.Resampling.BICUBIC))
+            for x in small
+        ]
+        return np.stack(resized).reshape(pictures, size, size, channels)
+
+    colours = {name: smooth(3) for name in ("picture", "foreground", "background")}
+    matte = np.clip((smooth(1).astype(int) - 128) * 4 + 128, 0, 255).astype(np.uint8)
+    trimap = np.where((matte > 0) & (matte < 255), 128, matte).astype(np.uint8)
+    np.savez(file, **colours, matte=matte, trimap=trimap)
+
+
+def measure(names, task: dict, *, python, runs: int, pause: float) -> list[dict]:
+    """The rows of one network and size: a row each side."""
+    compiling = None
+    if any(name.startswith("ours") for name in names):
+        compiling = json.loads(
+            subprocess.run(
+                command(__file__, "compile", task), check=True, stdout=subprocess.PIPE, text=True
+            ).stdout
+        )
+    sides = [
+        Side(name, __file__, task)
+        if name.startswith("ours")
+        else Side(name, reference_training.__file__, task, python)
+        for name in names
+    ]
+    losses, _ = take_turns(sides, runs=runs, pause=pause)
+    rows = []
+    for side in sides:
+        found = losses[side.name]
+        if found.shape != (len(TERMS),) or not np.isfinite(found).all():
+            sys.exit(f"{side.name}: is not at work, its first losses are {found}.")
+        row = {key: task[key] for key in ("network", "size", "pictures")} | side.row()
+        row["losses"] = dict(zip(TERMS, found.tolist(), strict=True))
+        if "theirs" in losses:
+            row["losses_off_by"] = float(np.max(np.abs(found / losses["theirs"] - 1)))
+        if side.name == "ours":
+            row["compiling"] = compiling
+        rows.append(row)
+    return rows
+
+
+def show(rows: list[dict]) -> None:
+    """Prints the rows of one network and size."""
+    for row in rows:
+        print(
+            f"{row['network']:<9}{row['size']:>5}  {row['side']:<12}{spread(row):>22}"
+            f"{spread(row, 'cpu'):>22}{ratios(row, rows)}"
+            f"{row['base'] / 1e9:>7.2f}{row['peak'] / 1e9:>7.2f}"
+            + (f"{row['losses_off_by']:>10.1e}" if "losses_off_by" in row else ""),
+            flush=True,
+        )
+        if row.get("compiling"):
+            first = row["compiling"]
+            print(
+                f"{'':16}compiling: {first['seconds']:.1f} s, {first['peak'] / 1e9:.2f} GB; "
+                f"FLOPs {first['flops_over_published']:.3f} of three published forward passes"
+            )
+
+
+def options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), metavar="NAME")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[256, 512], help="of squares")
+    parser.add_argument("--batch", type=int, default=2, help="pictures in a batch")
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES[:3], metavar="SIDE")
+    add_reference(parser)
+    parser.add_argument(
+        "--reference-training", type=Path, metavar="CHECKOUT", help="of JizhiziLi/P3M"
+    )
+    add_turns(parser, runs=5)
+    args = parser.parse_args()
+    check_reference(parser, args)
+    if (args.reference is None) != (args.reference_training is None):
+        parser.error("--reference and --reference-training go together.")
+    if args.reference is None:
+        args.sides = [side for side in args.sides if side.startswith("ours")]
+    elif not (args.reference_training / "core" / "train.py").is_file():
+        parser.error(f"{args.reference_training}: holds no core/train.py.")
+    return args
+
+
+def main() -> None:
+    """Prints the table, and writes it as JSON where asked."""
+    args = options()
+    print(f"{machine()}; batch {args.batch}, medians of {args.runs} steps (fastest..slowest)")
+    print(
+        f"{'network':<9}{'size':>5}  {'side':<12}{'seconds':>22}{'CPU seconds':>22}"
+        f"{'ours / it':>14}{'GB':>14}{'losses':>10}"
+    )
+    print(f"{'':72}{'wall':>7}{'CPU':>7}{'base':>7}{'peak':>7}{'off by':>10}")
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for network in args.networks:
+            task = make_weights(
+                network, scratch, checkout=args.reference, python=args.reference_python
+            )
+            task |= {
+                "threads": args.threads,
+                "learning_rate": LEARNING_RATE,
+                "pictures": args.batch,
+                "cache": f"{scratch}/compiled",
+                "batch": f"{scratch}/batch.npz",
+                "result": f"{scratch}/losses",
+                "training_checkout": str(args.reference_training),
+            }
+            for size in args.sizes:
+                make_batch(task["batch"], size, args.batch)
+                rows += measure(
+                    args.sides,
+                    {**task, "size": size},
+                    python=args.reference_python,
+                    runs=args.runs,
+                    pause=args.pause,
+                )
+                show(rows[-len(args.sides) :])
+                write_report(args.json, args, rows, args.reference_python)
+
+
+if __name__ == "__main__" and not part_of_program(serve=served(load), compile=compile_apart):
+    main()
