@@ -7,10 +7,18 @@ import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
+# Programs that are compiled to be run a few times; compiling them well takes twice as long.
+SOON_COMPILED = "--xla_backend_optimization_level=0"
 
 
-def start_training(config, workdir, settings, *arguments, compiled, devices=1):
-    """Starts train.py with a file of configs/ and settings; compiled programs go to `compiled`."""
+def environment(devices=1):
+    """Of a process that sees so many devices and finds what lies beside the tests."""
+    flags = f"{SOON_COMPILED} --xla_force_host_platform_device_count={devices}"
+    return {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(PROJECT / "tests")}
+
+
+def start_training(config, workdir, settings, *arguments, devices=1):
+    """Starts train.py with a file of configs/ and settings."""
     return subprocess.Popen(
         [
             sys.executable,
@@ -23,11 +31,7 @@ def start_training(config, workdir, settings, *arguments, compiled, devices=1):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={
-            **os.environ,
-            "JAX_COMPILATION_CACHE_DIR": str(compiled),
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        },
+        env=environment(devices),
     )
 
 

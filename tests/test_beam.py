@@ -57,7 +57,8 @@ def left(cache: Path):
     return files, sorted(lines, key=lambda line: line["stem"])
 
 
-@pytest.mark.parametrize("how", [(), pytest.param(TWO_PROCESSES, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [(), TWO_PROCESSES])
 def test_the_same_files_as_by_threads(root, tmp_path, beam_engine, p3m, capfd, how):
     pytest.importorskip("pymatting")
     made = {}

@@ -120,17 +120,13 @@ def test_a_killed_run_goes_on_from_the_bucket_in_another_folder(bucket, tmp_path
         "checkpoint_directory": home,
         "data.directory": tmp_path / "data",
         "steps": 6,
-        "data.crop_sizes": "(96,)",
-        "data.output_size": 96,
         "checkpoint_every": 2,
         "validate_every": 6,
-        "log_every": 1,
         "final_test_sets": "()",
     }
 
     def start(workdir):
-        compiled = tmp_path / "compiled"
-        return start_training("resnet34.py:smoke", tmp_path / workdir, settings, compiled=compiled)
+        return start_training("resnet34.py:smoke", tmp_path / workdir, settings)
 
     def losses(workdir):
         if not (tmp_path / workdir / "log.jsonl").exists():

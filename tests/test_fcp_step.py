@@ -1,17 +1,16 @@
 """P3M-FCP in whole training steps and runs: gradients, sameness, devices, going on."""
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from pasting import batch_of
+from pasting import assert_same_terms, batch_of
+from running import environment
 
 from p3m_jax.configs import resnet34_fcp
 from p3m_jax.copy_paste.feature import FeaturePaste, pasting_edit
@@ -27,16 +26,16 @@ pytestmark = pytest.mark.slow
 LAYERS = ("stem", "stage1")
 SETTINGS = {
     "batch_size": 2,
-    "data.crop_sizes": (64, 96),
-    "data.output_size": 64,
+    "data.crop_sizes": (96,),
+    "data.output_size": 96,
     "checkpoint_every": 2,
     "validate_every": 100,
-    "validation_size": 64,
+    "validation_size": 96,
     "final_test_sets": (),
     "copy_paste.layers": LAYERS,
     "copy_paste.probability": 1.0,
     "copy_paste.start_step": 3,
-    "copy_paste.source_size": 64,
+    "copy_paste.source_size": 96,
 }
 
 
@@ -44,15 +43,20 @@ def equal(ours, expected):
     jax.tree.map(np.testing.assert_array_equal, ours, expected)
 
 
-@pytest.mark.parametrize("name", ["resnet34", "swin"])
-def test_a_step_that_pastes_nothing_is_the_plain_step(name):
-    # A step of gradient descent, whose parameters tell the gradients. They are rounded as each of
-    # the two programs happens to be fused: a millionth is what float32 leaves of them.
-    net, optimizer = network(name), optax.sgd(1.0)
-    state = initial_state(net, optimizer, net.initialize(0))
+@pytest.fixture(scope="module")
+def pasting():
+    """A step of gradient descent, whose parameters tell the gradients, and a state for it."""
+    net, optimizer = network("resnet34"), optax.sgd(1.0)
+    step = make_train_step(net, optimizer, seed=3, paste=FeaturePaste(LAYERS))
+    return jax.jit(step), initial_state(net, optimizer, net.initialize(0))
+
+
+def test_a_step_that_pastes_nothing_is_the_plain_step(pasting):
+    # Gradients are rounded as each of the two programs happens to be fused: a millionth is what
+    # float32 leaves of them.
+    pasting, state = pasting
     batch = batch_of(1)
-    plain = jax.jit(make_train_step(net, optimizer, seed=3))
-    pasting = jax.jit(make_train_step(net, optimizer, seed=3, paste=FeaturePaste(LAYERS)))
+    plain = jax.jit(make_train_step(network("resnet34"), optax.sgd(1.0), seed=3))
     expected, expected_terms = plain(state, batch)
     same, terms = pasting(state, batch | {"paste": np.zeros(2, bool)})
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), terms, expected_terms)
@@ -66,18 +70,18 @@ def test_a_step_that_pastes_nothing_is_the_plain_step(name):
     equal(pasting(state, batch), (pasted, terms))
 
 
-def test_the_average_follows_the_parameters_and_is_what_the_source_branch_runs_on():
-    net, optimizer = network("resnet34"), optax.sgd(0.1)
-    paste = FeaturePaste(("stem",), source_from="average")
-    step = jax.jit(make_train_step(net, optimizer, paste=paste, average_decay=0.75))
-    batch, variables = batch_of(2), net.initialize(0)
-    state = initial_state(net, optimizer, variables, average=True)
-    after, terms = step(state, batch)
+def test_the_average_follows_the_parameters_and_is_what_the_source_branch_runs_on(pasting):
+    live, state = pasting
+    paste = FeaturePaste(LAYERS, source_from="average")
+    net, optimizer = network("resnet34"), optax.sgd(1.0)
+    step = jax.jit(make_train_step(net, optimizer, seed=3, paste=paste, average_decay=0.75))
+    batch = batch_of(1)
+    own = state._replace(average=state.parameters)
+    after, terms = step(own, batch)
     for name, average in after.average.items():
         expected = 0.75 * state.parameters[name] + 0.25 * after.parameters[name]
-        np.testing.assert_allclose(average, expected, atol=1e-7)
-    live = jax.jit(make_train_step(net, optimizer, paste=FeaturePaste(("stem",))))
-    other = state._replace(average=jax.tree.map(lambda x: 2 * x, state.average))
+        np.testing.assert_allclose(average, expected, rtol=1e-6, atol=1e-7)
+    other = own._replace(average=jax.tree.map(lambda x: 2 * x, own.average))
     # At first the average is the weights.
     np.testing.assert_allclose(live(state, batch)[1]["total"], terms["total"], rtol=1e-6)
     assert abs(step(other, batch)[1]["total"] / terms["total"] - 1) > 1e-5
@@ -173,28 +177,25 @@ print(json.dumps(numbers))
 """
 
 
-@pytest.mark.parametrize(("name", "stop_gradient"), [("resnet34", False), ("swin", True)])
-def test_two_devices_take_the_same_step_and_gather_no_batch(name, stop_gradient):
-    printed = []
-    for devices in (1, 2):
-        flags = f"--xla_force_host_platform_device_count={devices}"
-        run = subprocess.run(
-            [sys.executable, "-c", TWO_DEVICES, name, str(devices), str(stop_gradient)],
-            env={**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(Path(__file__).parent)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert run.returncode == 0, run.stderr
-        printed.append(json.loads(run.stdout))
-    # Fusion asks which class is the largest, and rounding turns over a pixel where two are equal:
-    # of 4 x 64 x 64 that err by a half on average, one moves a mean by up to 1.2e-4.
-    fused = {"composition", "fusion_alpha", "fusion_laplacian", "total"}
-    one, two = printed
-    assert one.keys() == two.keys() >= fused
-    for term in one:
-        bound = 2e-4 if term in fused else 1e-5
-        np.testing.assert_allclose(one[term], two[term], rtol=bound, err_msg=term)
+def on_devices(name, devices, stop_gradient):
+    run = subprocess.run(
+        [sys.executable, "-c", TWO_DEVICES, name, str(devices), str(stop_gradient)],
+        env=environment(devices),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+def test_two_devices_take_the_same_step_and_gather_no_batch():
+    one, two = (on_devices("resnet34", devices, stop_gradient=False) for devices in (1, 2))
+    assert_same_terms(one, two, rtol=1e-5)
+
+
+def test_two_devices_gather_no_batch_for_windows():
+    assert on_devices("swin", 2, stop_gradient=True)["total"] > 0
 
 
 @pytest.fixture(scope="module")

@@ -21,10 +21,10 @@ from p3m_jax.training.settings import check_settings
 SOURCE = {"imported_from": {"file": "theirs.pth", "sha256": "0" * 64}}
 SETTINGS = {
     "batch_size": 2,
-    "data.crop_sizes": "(64,96)",
-    "data.output_size": 64,
+    "data.crop_sizes": "(96,)",
+    "data.output_size": 96,
     "validate_every": 2,
-    "validation_size": 64,
+    "validation_size": 96,
     "log_every": 1,
 }
 
@@ -55,7 +55,7 @@ def train(folder, workdir, start, expected=0, **settings):
         **SETTINGS,
         **settings,
     }
-    run = start_training("resnet34.py:finetune", workdir, settings, compiled=folder / "compiled")
+    run = start_training("resnet34.py:finetune", workdir, settings)
     output, _ = run.communicate()
     assert run.returncode == expected, output
     return output

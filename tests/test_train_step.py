@@ -4,7 +4,6 @@ What is significant: a gradient norm above 1e-4 of the largest. The others, most
 BatchNorm, whose true gradient is zero, are rounding noise in any program.
 """
 
-import os
 import subprocess
 import sys
 
@@ -13,6 +12,7 @@ import numpy as np
 import optax
 import pytest
 from conftest import SHORT, golden, golden_variables, golden_weights
+from running import environment
 
 from p3m_jax.models.network import network
 from p3m_jax.models.state_dict import our_name
@@ -201,10 +201,9 @@ print(float(state.statistics["matting_decoder.block4.first.norm.mean"].sum()))
 def test_two_devices_take_the_same_step_and_gather_no_batch(name):
     printed = []
     for devices in (1, 2):
-        flags = f"--xla_force_host_platform_device_count={devices}"
         run = subprocess.run(
             [sys.executable, "-c", TWO_DEVICES, name, str(devices)],
-            env={**os.environ, "XLA_FLAGS": flags},
+            env=environment(devices),
             capture_output=True,
             text=True,
             check=False,

@@ -13,11 +13,11 @@ import pytest
 from ml_collections import ConfigDict
 from running import start_training
 
-from p3m_jax.checkpoint import load_for_inference
+from p3m_jax.checkpoint import describe, load_for_inference, save_for_inference
 from p3m_jax.configs import common
 from p3m_jax.data.layouts import training_set
 from p3m_jax.data.synthetic import write_synthetic_set
-from p3m_jax.models.network import ENCODERS
+from p3m_jax.models.network import ENCODERS, Variables
 from p3m_jax.training import loop
 from p3m_jax.training.errors import ConfigurationError, RunFolderError
 from p3m_jax.training.log import read_log
@@ -26,25 +26,18 @@ from p3m_jax.training.settings import check_settings
 
 STEPS = 8
 
-# ResNet-34 small, its loss logged at every step. (Convolutions of 512 channels take XLA longer on
-# maps of 2 x 2, the last of pictures of 64, than on those of 3 x 3.)
+# Of the small variant, whose step several test files compile alike.
 SETTINGS = {
-    "batch_size": 2,
     "steps": STEPS,
-    "data.crop_sizes": "(96,)",
-    "data.output_size": 96,
     "checkpoint_every": 3,
     "validate_every": 4,
-    "validation_size": 96,
-    "validation_rows": 2,
-    "log_every": 1,
     "final_test_sets": "()",
 }
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with a data set, and with the compiled programs that the runs share."""
+    """A folder with a data set."""
     folder = tmp_path_factory.mktemp("training")
     write_synthetic_set(folder / "data", train=8, test=1, size=(128, 128), progress=False)
     return folder
@@ -52,7 +45,7 @@ def folder(tmp_path_factory):
 
 def start(folder, workdir, *arguments, config="resnet34.py:smoke", **settings):
     settings = {**SETTINGS, "data.directory": folder / "data", **settings}
-    return start_training(config, workdir, settings, *arguments, compiled=folder / "compiled")
+    return start_training(config, workdir, settings, *arguments)
 
 
 def finish(process, expected=0):
@@ -145,23 +138,29 @@ def test_sigterm_saves_first_and_exits_cleanly(folder, whole):
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_not_finite_stops_the_run(folder):
+def test_a_loss_that_is_not_finite_stops_the_run(folder, whole):
+    # From weights whose squares overflow.
+    described = load_for_inference(whole[0])
+    parameters = {n: np.float32(1e30) * a for n, a in described.variables.parameters.items()}
+    huge = Variables(parameters, described.variables.statistics)
+    description = describe("resnet34", synthetic=True, provenance={"step": 0})
+    save_for_inference(folder / "huge", huge, description)
     workdir = folder / "diverged"
-    output = finish(start(folder, workdir, learning_rate=1e30), expected=1)
-    assert "Not finite at step" in output
+    output = finish(start(folder, workdir, init_from=folder / "huge"), expected=1)
+    assert "Not finite at step 1" in output
     assert "Traceback" not in output
-    for step in (workdir / "checkpoints").glob("[0-9]*"):
-        parameters = load_for_inference(step).variables.parameters
-        assert all(np.all(np.isfinite(np.asarray(x))) for x in parameters.values())
+    assert not list((workdir / "checkpoints").glob("[0-9]*"))
 
 
 @pytest.mark.slow
 def test_weights_can_be_taken_from_another_run(folder, whole):
     workdir = folder / "fine_tuned"
-    finish(start(folder, workdir, init_from=whole[0], steps=1, learning_rate=0.0))
+    finish(start(folder, workdir, init_from=whole[0], steps=1))
     first, second = load_for_inference(whole[0]), load_for_inference(workdir)
+    rate = common.smoke("resnet34").learning_rate
     for name, array in first.variables.parameters.items():
-        np.testing.assert_array_equal(array, second.variables.parameters[name])
+        moved = np.abs(second.variables.parameters[name] - np.asarray(array))
+        assert moved.max() < 1.01 * rate, name  # by Adam's first step
 
 
 @pytest.mark.parametrize(
