@@ -219,5 +219,5 @@ def test_a_run_goes_on_exactly_before_and_after_pasting_starts(data, tmp_path):
     for steps in (2, 5, 6):  # one stop before the first step that pastes, one after
         parts = run("parts", steps)
     assert parts == whole
-    plain = run("plain", 6, **{"copy_paste.level": "none"})
-    assert [plain[step] == whole[step] for step in range(1, 7)] == [True] * 3 + [False] * 3
+    never = run("never", 6, **{"copy_paste.probability": 0.0})
+    assert [never[step] == whole[step] for step in range(1, 7)] == [True] * 3 + [False] * 3
