@@ -323,3 +323,24 @@ def test_of_two_processes_one_writes(crowd):
         assert code == 3 or "another process is writing there" in error
     assert 3 in {code for _, code in ends}
     assert len(listed(crowd[1])) == 17
+
+
+@real_faces
+def test_shares_leave_what_is_not_sure_to_a_last_run_over_all(p3m, people, capsys):
+    pictures, out = people
+    told = {}
+    for index in (1, 0):
+        assert p3m("anonymize", pictures, "-o", out, "--share", f"{index}/2") == 3
+        told[index] = capsys.readouterr()
+        assert "2 pictures: " in told[index].out
+        assert "start without --share to get their sheets" in told[index].err
+        assert not (out / "keep_private/review").exists()
+    assert sum("1 passed on" in of_share.out for of_share in told.values()) == 1
+    before = tree(out)
+    assert p3m("anonymize", pictures, "-o", out) == 3
+    assert "0 passed on, 1 were before, 3 wait for review" in capsys.readouterr().out
+    after = tree(out)
+    assert {n for n in before if not n.startswith("manifest")} <= after.keys()
+    assert listed(out).keys() == {"edge", "covered", "none"}
+    assert len(sheets(out)) == 1
+    assert [path.name for path in out.glob("manifest*")] == ["manifest.jsonl"]

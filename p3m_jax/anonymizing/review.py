@@ -33,10 +33,20 @@ class ReviewList:
       names: of all pictures of the run. Others that wait since an earlier run stay on the list and
         keep their sheets.
       given: the folder of masks that the user has given, or None.
+      written: False for a share of a collection, which only counts what waits: a run over all of it
+        looks at these pictures once more and writes what is to be looked at.
     """
 
-    def __init__(self, folder: Path, names: Collection[str] = (), given: Path | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        names: Collection[str] = (),
+        given: Path | None = None,
+        *,
+        written: bool = True,
+    ):
         self.folder = folder
+        self._written = written
         self.proposals = Proposals(folder, given)
         self._lock = threading.Lock()
         self._earlier = _read(folder / LIST)
@@ -73,6 +83,10 @@ class ReviewList:
           private: uint8 (H, W), what of it would be obfuscated, which the sheet shows.
           doubts: why it waits.
         """
+        if not self._written:
+            with self._lock:
+                self._entries[str(job.name)] = {"input": str(job.source), "reasons": doubts}
+            return
         self.proposals.add(job, labels, sha256)
         small = cell(pixels, private, str(job.name), ", ".join(doubts))
         mask = self.proposals.file(job)
@@ -97,6 +111,8 @@ class ReviewList:
           settled: the names of pictures that no longer wait unless this run has found that they do;
             of a whole run all of its pictures.
         """
+        if not self._written:
+            return
         with self._lock:
             if self._cells:
                 self._write_sheet()

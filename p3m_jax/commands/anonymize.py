@@ -6,7 +6,13 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from p3m_jax.commands.collecting import add_machine, add_writing, prepare, say_why_it_ended
+from p3m_jax.commands.collecting import (
+    add_machine,
+    add_share,
+    add_writing,
+    prepare,
+    say_why_it_ended,
+)
 
 HELP = "make a copy of portraits with obfuscated faces; what is not sure waits for review"
 
@@ -91,9 +97,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the pictures; png (default) keeps every other pixel as it is, jpg is P3M-10k's",
     )
     add_writing(out)
-    add_machine(
-        parser.add_argument_group("the machine"), threads="look for faces", memory="for all of it"
-    )
+    machine = parser.add_argument_group("the machine")
+    add_machine(machine, threads="look for faces", memory="for all of it")
+    add_share(machine, last="looks once more at what is not sure, to put it up for review")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -120,8 +126,11 @@ def run(args: argparse.Namespace) -> int:
 
     prepare(plan)
     started = time.monotonic()
-    names = {str(job.name) for job in plan.jobs}
-    review = ReviewList(output / PRIVATE / "review", names, folders.get("masks"))
+    jobs = plan.jobs if args.share is None else args.share.of(plan.jobs)
+    names = {str(job.name) for job in jobs}
+    review = ReviewList(
+        output / PRIVATE / "review", names, folders.get("masks"), written=args.share is None
+    )
     work = AnonymizingWork(
         FaceFinder(),
         obfuscation,
@@ -131,9 +140,9 @@ def run(args: argparse.Namespace) -> int:
         quality=args.quality,
     )
     settings = _settings(args, obfuscation, plan)
-    with open_manifest(output, plan.jobs) as manifest:
+    with open_manifest(output, jobs, args.share) as manifest:
         if not args.overwrite:
-            manifest.check(plan.jobs, settings)
+            manifest.check(jobs, settings)
         (output / PRIVATE).mkdir(mode=0o700, exist_ok=True)
         outcome = Run(
             manifest,
@@ -142,13 +151,13 @@ def run(args: argparse.Namespace) -> int:
             memory=memory,
             workers=args.workers,
             overwrite=args.overwrite,
-        ).start(plan.jobs)
+        ).start(jobs)
         if outcome.stopped is None:  # else nothing can be written
-            known = {str(job.name): manifest.entry(job).get("status") for job in plan.jobs}
+            known = {str(job.name): manifest.entry(job).get("status") for job in jobs}
             done = {name for name, status in known.items() if status == DONE}
             review.close(done if outcome.interrupted else names)
-            manifest.close(plan.jobs)
-    return _summarise(outcome, work, plan, output, time.monotonic() - started)
+            manifest.close(jobs)
+    return _summarise(outcome, work, jobs, args, output, time.monotonic() - started)
 
 
 def _given(args: argparse.Namespace) -> dict[str, str]:
@@ -208,12 +217,12 @@ def _settings(args: argparse.Namespace, obfuscation, plan) -> dict[str, dict]:
     return settings
 
 
-def _summarise(outcome, work, plan, output: Path, seconds: float) -> int:
+def _summarise(outcome, work, jobs, args, output: Path, seconds: float) -> int:
     """Prints what became of the pictures; returns the exit code."""
     from p3m_jax.anonymizing.work import PICTURE
     from p3m_jax.collection.plan import MANIFEST, shown
 
-    review, total = work.review, len(plan.jobs)
+    review, total = work.review, len(jobs)
     waiting = review.inputs
     failed = [(file, reason) for file, reason in outcome.failed if file not in waiting]
     for sentence, count in Counter(text for _, text in outcome.warnings).items():
@@ -231,14 +240,14 @@ def _summarise(outcome, work, plan, output: Path, seconds: float) -> int:
     )
     if waiting and outcome.stopped is None:  # else there are no sheets
         reasons = ", ".join(f"{shown(text)} ({count})" for text, count in review.reasons.items())
+        sheets = f"Look at the sheets in {shown(review.folder)}"
         remedy = "correct or delete the masks there, and say --masks with that folder's masks"
         if review.proposals.given:
             remedy = "and start without --masks to get masks proposed for those that have none"
-        print(
-            f"NOT passed on: {reasons}. Look at the sheets in {shown(review.folder)}, {remedy}.",
-            file=sys.stderr,
-        )
-    earlier = [job for job in plan.jobs if job.source in waiting]
+        if args.share:
+            sheets, remedy = "When all shares are done", "start without --share to get their sheets"
+        print(f"NOT passed on: {reasons}. {sheets}, {remedy}.", file=sys.stderr)
+    earlier = [job for job in jobs if job.source in waiting]
     earlier = sum((output / job.outputs[PICTURE]).exists() for job in earlier)
     if earlier:
         print(

@@ -5,7 +5,7 @@ import signal
 import sys
 import warnings
 
-from p3m_jax.commands.options import at_least, gigabytes
+from p3m_jax.commands.options import at_least, gigabytes, share
 
 
 def add_writing(out) -> None:
@@ -38,6 +38,18 @@ def add_machine(machine, *, threads: str, memory: str) -> None:
         type=gigabytes,
         metavar="GB",
         help=f"{memory} (default: three quarters of the machine's)",
+    )
+
+
+def add_share(machine, *, last: str) -> None:
+    """Adds which share of the pictures to do; `last` says what a start without it then does."""
+    machine.add_argument(
+        "--share",
+        type=share,
+        metavar="I/N",
+        help="do the I-th (from 0) of N shares of the pictures alone: start the command N times, "
+        "on one host or many that share the folders, each with another I; a last start without "
+        f"this option finds all done and {last}",
     )
 
 

@@ -6,8 +6,14 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from p3m_jax.commands.collecting import add_machine, add_writing, prepare, say_why_it_ended
-from p3m_jax.commands.options import add_compilation_cache, share
+from p3m_jax.commands.collecting import (
+    add_machine,
+    add_share,
+    add_writing,
+    prepare,
+    say_why_it_ended,
+)
+from p3m_jax.commands.options import add_compilation_cache
 
 HELP = "matte pictures: alpha, cut-outs, foregrounds, composites"
 
@@ -110,14 +116,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "network runs smaller, with a warning",
     )
     add_compilation_cache(machine)
-    machine.add_argument(
-        "--share",
-        type=share,
-        metavar="I/N",
-        help="do the I-th (from 0) of N shares of the pictures alone: start the command N times, "
-        "on one host or many that share the folders, each with another I; a last start without "
-        "this option finds all done and makes one manifest of theirs",
-    )
+    add_share(machine, last="makes one manifest of theirs")
 
 
 def run(args: argparse.Namespace) -> int:
