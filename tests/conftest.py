@@ -1,9 +1,11 @@
 """What several test files need: the recorded numbers, and networks with the weights behind them."""
 
 import functools
+import gc
 import importlib.util
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,33 @@ def pytest_configure(config):
     # Commands keep compiled programs in the user's folder unless this says otherwise.
     compiled = config.cache.mkdir("compiled")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled))
+
+
+# A process goes through many test files, and a training step's program takes gigabytes.
+@pytest.fixture(scope="module", autouse=True)
+def programs_of_a_file():
+    """Are forgotten at its end."""
+    yield
+    forget_programs()
+
+
+@pytest.fixture(autouse=True)
+def programs_of_a_slow_test(request):
+    """Are forgotten at once."""
+    yield
+    if request.node.get_closest_marker("slow"):
+        forget_programs()
+
+
+def forget_programs():
+    if "jax" in sys.modules:
+        import jax
+
+        from p3m_jax.compilation import return_memory
+
+        jax.clear_caches()
+        gc.collect()
+        return_memory()
 
 
 @functools.cache
