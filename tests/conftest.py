@@ -86,7 +86,7 @@ def golden_variables(network_name: str):
     return variables_from_state_dict(network(network_name), golden_state_dict(network_name))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def p3m():
     """Runs `p3m` with these arguments, as a user does; returns the exit code."""
     from p3m_jax.cli import main

@@ -1,4 +1,4 @@
-"""Batches that P3M-FCP pastes into, small and drawn from a seed; steps on them by two programs."""
+"""Batches that P3M-FCP pastes into, small and drawn from a seed, for the tests of it."""
 
 import numpy as np
 
@@ -62,16 +62,3 @@ def batch_of(seed, *, batch=2, size=64, **options):
         "trimap": rng.choice(np.uint8([0, 128, 255]), (batch, size, size, 1)),
         **entries(seed, batch=batch, size=size, **options),
     }
-
-
-def assert_same_terms(one, two, rtol):
-    """That the terms of a step by two programs, on batches of at least 4 x 64 x 64, are the same.
-
-    Fusion asks which class is the largest, and rounding turns over a pixel where two are equal: of
-    4 x 64 x 64 that err by a half on average, one moves a mean by up to 1.2e-4.
-    """
-    fused = {"composition", "fusion_alpha", "fusion_laplacian", "total"}
-    assert one.keys() == two.keys() >= fused
-    for term in one:
-        bound = 2e-4 if term in fused else rtol
-        np.testing.assert_allclose(one[term], two[term], rtol=bound, err_msg=term)

@@ -11,13 +11,16 @@ PROJECT = Path(__file__).parents[1]
 SOON_COMPILED = "--xla_backend_optimization_level=0"
 
 
-def environment(devices=1):
-    """Of a process that sees so many devices and finds what lies beside the tests."""
-    flags = f"{SOON_COMPILED} --xla_force_host_platform_device_count={devices}"
+def environment(devices=1, *, soon=True):
+    """Of a process that sees so many devices and finds what lies beside the tests.
+
+    `soon` compiles quickly; rounding then differs between programs that are else fused alike.
+    """
+    flags = f"{SOON_COMPILED if soon else ''} --xla_force_host_platform_device_count={devices}"
     return {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(PROJECT / "tests")}
 
 
-def start_training(config, workdir, settings, *arguments, devices=1):
+def start_training(config, workdir, settings, *arguments, devices=1, soon=True):
     """Starts train.py with a file of configs/ and settings."""
     return subprocess.Popen(
         [
@@ -31,7 +34,7 @@ def start_training(config, workdir, settings, *arguments, devices=1):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=environment(devices),
+        env=environment(devices, soon=soon),
     )
 
 

@@ -10,7 +10,6 @@ import time
 
 import numpy as np
 import pytest
-from pasting import assert_same_terms
 from running import PROJECT, environment, free_port, spoken, start_training
 
 from p3m_jax import distributed
@@ -49,6 +48,7 @@ def start(folder, workdir, steps, processes=1, devices=1):
             settings,
             *([f"--distributed=localhost:{port},{processes},{index}"] if processes > 1 else []),
             devices=devices,
+            soon=False,  # compared closely, in float32
         )
         for index in range(processes)
     ]
@@ -149,11 +149,11 @@ def test_two_processes_train_as_one(folder):
     assert "Training" not in silent
     one, two = losses(folder / "one"), losses(folder / "two")
     assert one.keys() == two.keys() == set(range(1, STEPS + 1))
-    assert_same_terms(two[1], one[1], rtol=1e-5)
     for step in one:
         # Adam's first steps go by the signs of gradients, also of those that are rounding alone.
         for name, value in one[step].items():
-            np.testing.assert_allclose(two[step][name], value, rtol=5e-2, err_msg=f"{step} {name}")
+            bound = 1e-5 if step == 1 else 5e-2
+            np.testing.assert_allclose(two[step][name], value, rtol=bound, err_msg=f"{step} {name}")
     validations = [read_log(folder / name, "validation")[-1] for name in ("one", "two")]
     np.testing.assert_allclose(validations[1]["SAD"], validations[0]["SAD"], rtol=5e-2)
     weights = [load_for_inference(folder / name).variables for name in ("one", "two")]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from pasting import assert_same_terms, batch_of
+from pasting import batch_of
 from running import environment
 
 from p3m_jax.configs import resnet34_fcp
@@ -44,19 +44,20 @@ def equal(ours, expected):
 
 
 @pytest.fixture(scope="module")
-def pasting():
+def pasting(request):
     """A step of gradient descent, whose parameters tell the gradients, and a state for it."""
-    net, optimizer = network("resnet34"), optax.sgd(1.0)
+    net, optimizer = network(request.param), optax.sgd(1.0)
     step = make_train_step(net, optimizer, seed=3, paste=FeaturePaste(LAYERS))
-    return jax.jit(step), initial_state(net, optimizer, net.initialize(0))
+    return net, jax.jit(step), initial_state(net, optimizer, net.initialize(0))
 
 
+@pytest.mark.parametrize("pasting", ["resnet34", "swin"], indirect=True)
 def test_a_step_that_pastes_nothing_is_the_plain_step(pasting):
     # Gradients are rounded as each of the two programs happens to be fused: a millionth is what
     # float32 leaves of them.
-    pasting, state = pasting
+    net, pasting, state = pasting
     batch = batch_of(1)
-    plain = jax.jit(make_train_step(network("resnet34"), optax.sgd(1.0), seed=3))
+    plain = jax.jit(make_train_step(net, optax.sgd(1.0), seed=3))
     expected, expected_terms = plain(state, batch)
     same, terms = pasting(state, batch | {"paste": np.zeros(2, bool)})
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), terms, expected_terms)
@@ -70,11 +71,11 @@ def test_a_step_that_pastes_nothing_is_the_plain_step(pasting):
     equal(pasting(state, batch), (pasted, terms))
 
 
+@pytest.mark.parametrize("pasting", ["resnet34"], indirect=True)
 def test_the_average_follows_the_parameters_and_is_what_the_source_branch_runs_on(pasting):
-    live, state = pasting
+    net, live, state = pasting
     paste = FeaturePaste(LAYERS, source_from="average")
-    net, optimizer = network("resnet34"), optax.sgd(1.0)
-    step = jax.jit(make_train_step(net, optimizer, seed=3, paste=paste, average_decay=0.75))
+    step = jax.jit(make_train_step(net, optax.sgd(1.0), seed=3, paste=paste, average_decay=0.75))
     batch = batch_of(1)
     own = state._replace(average=state.parameters)
     after, terms = step(own, batch)
@@ -177,25 +178,27 @@ print(json.dumps(numbers))
 """
 
 
-def on_devices(name, devices, stop_gradient):
-    run = subprocess.run(
-        [sys.executable, "-c", TWO_DEVICES, name, str(devices), str(stop_gradient)],
-        env=environment(devices),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    return json.loads(run.stdout)
-
-
-def test_two_devices_take_the_same_step_and_gather_no_batch():
-    one, two = (on_devices("resnet34", devices, stop_gradient=False) for devices in (1, 2))
-    assert_same_terms(one, two, rtol=1e-5)
-
-
-def test_two_devices_gather_no_batch_for_windows():
-    assert on_devices("swin", 2, stop_gradient=True)["total"] > 0
+@pytest.mark.parametrize(("name", "stop_gradient"), [("resnet34", False), ("swin", True)])
+def test_two_devices_take_the_same_step_and_gather_no_batch(name, stop_gradient):
+    printed = []
+    for devices in (1, 2):
+        run = subprocess.run(
+            [sys.executable, "-c", TWO_DEVICES, name, str(devices), str(stop_gradient)],
+            env=environment(devices),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+        printed.append(json.loads(run.stdout))
+    # Fusion asks which class is the largest, and rounding turns over a pixel where two are equal:
+    # of 4 x 64 x 64 that err by a half on average, one moves a mean by up to 1.2e-4.
+    fused = {"composition", "fusion_alpha", "fusion_laplacian", "total"}
+    one, two = printed
+    assert one.keys() == two.keys() >= fused
+    for term in one:
+        bound = 2e-4 if term in fused else 1e-5
+        np.testing.assert_allclose(one[term], two[term], rtol=bound, err_msg=term)
 
 
 @pytest.fixture(scope="module")
@@ -219,5 +222,5 @@ def test_a_run_goes_on_exactly_before_and_after_pasting_starts(data, tmp_path):
     for steps in (2, 5, 6):  # one stop before the first step that pastes, one after
         parts = run("parts", steps)
     assert parts == whole
-    never = run("never", 6, **{"copy_paste.probability": 0.0})
-    assert [never[step] == whole[step] for step in range(1, 7)] == [True] * 3 + [False] * 3
+    plain = run("plain", 6, **{"copy_paste.level": "none"})
+    assert [plain[step] == whole[step] for step in range(1, 7)] == [True] * 3 + [False] * 3

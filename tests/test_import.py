@@ -351,9 +351,8 @@ def test_a_full_file_that_pytorch_wrote(name, container, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "write"), [("resnet34", write_legacy), *((name, write_zip) for name in NETWORKS)]
-)
+@pytest.mark.parametrize("write", [write_zip, write_legacy])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_full_file_gives_the_recorded_weights_and_outputs(name, write, tmp_path):
     features = name == "vitae_s"  # as drawn when the outputs were recorded
     write(tmp_path / "full.pth", {"state_dict": full_state_dict(name, features)})

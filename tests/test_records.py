@@ -32,20 +32,6 @@ OPTIONS = {"batch_size": 4, "crop_sizes": (64, 96), "output_size": 64, "seed": 3
 
 
 @pytest.fixture(scope="module")
-def run():
-    """Runs `p3m` as a user does; returns the exit code."""
-    from p3m_jax.cli import main
-
-    def run(*arguments) -> int:
-        try:
-            return main([str(argument) for argument in arguments])
-        except SystemExit as ended:
-            return ended.code
-
-    return run
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A set in the layout of P3M-10k, which passes for real; one picture has no face mask."""
     root = tmp_path_factory.mktemp("sets") / "P3M-10k"
@@ -57,10 +43,10 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def written(folder, run):
+def written(folder, p3m):
     """The records of `folder`, in two shards a split; not to be changed."""
     output = folder.parent / "records"
-    assert run("records", folder, "-o", output, "--shards", "2") == 0
+    assert p3m("records", folder, "-o", output, "--shards", "2") == 0
     return output
 
 
@@ -158,11 +144,11 @@ def test_hidden_and_copied_faces_are_those_of_folders(folder, written, tmp_path)
     assert not private_cache(tmp_path).missing(examples)
 
 
-def test_estimated_foregrounds_fit_both(folder, tmp_path, run):
+def test_estimated_foregrounds_fit_both(folder, tmp_path, p3m):
     shutil.copytree(folder, tmp_path / "older")
     for name in ("fg_blurred", "bg"):
         shutil.rmtree(tmp_path / "older/train" / name)
-    assert run("records", tmp_path / "older", "-o", tmp_path / "records") == 0
+    assert p3m("records", tmp_path / "older", "-o", tmp_path / "records") == 0
     bare = training_set(tmp_path / "records")
     assert not any(e.foreground or e.background for e in bare.examples)
     cache = foreground_cache(tmp_path / "cache")
@@ -182,12 +168,12 @@ def test_estimated_foregrounds_fit_both(folder, tmp_path, run):
     assert_same_batches(*(training_batches(dataset, **OPTIONS) for dataset in sets), count=1)
 
 
-def test_pictures_of_ones_own(folder, tmp_path, run):
+def test_pictures_of_ones_own(folder, tmp_path, p3m):
     pictures, mattes = (shutil.copytree(folder / "train" / name, tmp_path / name)
                         for name in ("blurred_image", "mask"))  # fmt: skip
     masks = folder / "train/facemask"
     options = ["--pictures", pictures, "--mattes", mattes, "--facemasks", masks]
-    assert run("records", *options, "-o", tmp_path / "records") == 0
+    assert p3m("records", *options, "-o", tmp_path / "records") == 0
     scan = scan_training(tmp_path / "records", faces="normal")  # pictures are what they are
     assert scan.name == "blurred_image"
     assert not scan.synthetic
@@ -196,17 +182,17 @@ def test_pictures_of_ones_own(folder, tmp_path, run):
     assert_same_files(replace(theirs, examples=tuple(bare)), scan.dataset())
 
 
-def test_drawn_portraits_stay_drawn(tmp_path, run, capsys):
+def test_drawn_portraits_stay_drawn(tmp_path, p3m, capsys):
     write_synthetic_set(tmp_path / "set", train=2, test=1, faces=1, size=(40, 40), progress=False)
-    assert run("records", tmp_path / "set", "-o", tmp_path / "records") == 0
+    assert p3m("records", tmp_path / "set", "-o", tmp_path / "records") == 0
     assert "SYNTHETIC" in capsys.readouterr().out
     assert training_set(tmp_path / "records").synthetic
-    assert run("check", tmp_path / "records", "--full") == 0
+    assert p3m("check", tmp_path / "records", "--full") == 0
     out = capsys.readouterr().out
     assert all(name in out for name in ("P3M-10k train", "P3M-500-P:", "P3M-500-NP:", "SYNTHETIC"))
 
 
-def test_faces_of_celebamask_hq(tmp_path, run):
+def test_faces_of_celebamask_hq(tmp_path, p3m):
     root, rng = tmp_path / "CelebAMask-HQ", np.random.default_rng(0)
     for number in range(3):
         colours = rng.integers(0, 255, (64, 64, 3), np.uint8)
@@ -215,7 +201,7 @@ def test_faces_of_celebamask_hq(tmp_path, run):
             mask = np.zeros((32, 32), np.uint8)
             mask[top:bottom, 8:24] = 255
             write_image(root / MASKS / "0" / f"{number:05d}_{part}.png", mask)
-    assert run("records", root, "-o", tmp_path / "records") == 0
+    assert p3m("records", root, "-o", tmp_path / "records") == 0
     results = []
     for place, cache in ((root, "a"), (tmp_path / "records", "b")):
         faces = celebamask_hq_faces(place, cache=tmp_path / cache, progress=False)
@@ -318,9 +304,9 @@ def test_a_folder_that_may_not_be_written_to_still_reads(records, monkeypatch):
     assert not (records / "p3m10k-train.index.npz").exists()
 
 
-def test_the_command_refuses(folder, written, tmp_path, run, capsys):
+def test_the_command_refuses(folder, written, tmp_path, p3m, capsys):
     def said(code, *arguments) -> str:
-        assert run("records", *arguments) == code
+        assert p3m("records", *arguments) == code
         return capsys.readouterr().err
 
     assert "Name either DATA, or both" in said(2, "-o", tmp_path)
@@ -338,7 +324,7 @@ def test_the_command_refuses(folder, written, tmp_path, run, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_what_was_interrupted_starts_anew(folder, tmp_path, run, monkeypatch):
+def test_what_was_interrupted_starts_anew(folder, tmp_path, p3m, monkeypatch):
     place = tmp_path / "records/p3m10k/blurred"
     (place / "incomplete.ABCDEF_1.0.0").mkdir(parents=True)  # as a killed run leaves it
 
@@ -347,9 +333,9 @@ def test_what_was_interrupted_starts_anew(folder, tmp_path, run, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("p3m_jax.data.encoded_builder.EncodedBuilder._generate_examples", interrupt)
-        assert run("records", folder, "-o", tmp_path / "records") == 130
+        assert p3m("records", folder, "-o", tmp_path / "records") == 130
     assert not list(place.iterdir())
-    assert run("records", folder, "-o", tmp_path / "records") == 0
+    assert p3m("records", folder, "-o", tmp_path / "records") == 0
     assert [path.name for path in place.iterdir()] == ["1.0.0"]
 
 

@@ -13,11 +13,11 @@ import pytest
 from ml_collections import ConfigDict
 from running import start_training
 
-from p3m_jax.checkpoint import describe, load_for_inference, save_for_inference
+from p3m_jax.checkpoint import load_for_inference
 from p3m_jax.configs import common
 from p3m_jax.data.layouts import training_set
 from p3m_jax.data.synthetic import write_synthetic_set
-from p3m_jax.models.network import ENCODERS, Variables
+from p3m_jax.models.network import ENCODERS
 from p3m_jax.training import loop
 from p3m_jax.training.errors import ConfigurationError, RunFolderError
 from p3m_jax.training.log import read_log
@@ -138,29 +138,23 @@ def test_sigterm_saves_first_and_exits_cleanly(folder, whole):
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_not_finite_stops_the_run(folder, whole):
-    # From weights whose squares overflow.
-    described = load_for_inference(whole[0])
-    parameters = {n: np.float32(1e30) * a for n, a in described.variables.parameters.items()}
-    huge = Variables(parameters, described.variables.statistics)
-    description = describe("resnet34", synthetic=True, provenance={"step": 0})
-    save_for_inference(folder / "huge", huge, description)
+def test_a_loss_that_is_not_finite_stops_the_run(folder):
     workdir = folder / "diverged"
-    output = finish(start(folder, workdir, init_from=folder / "huge"), expected=1)
-    assert "Not finite at step 1" in output
+    output = finish(start(folder, workdir, learning_rate=1e30), expected=1)
+    assert "Not finite at step" in output
     assert "Traceback" not in output
-    assert not list((workdir / "checkpoints").glob("[0-9]*"))
+    for step in (workdir / "checkpoints").glob("[0-9]*"):
+        parameters = load_for_inference(step).variables.parameters
+        assert all(np.all(np.isfinite(np.asarray(x))) for x in parameters.values())
 
 
 @pytest.mark.slow
 def test_weights_can_be_taken_from_another_run(folder, whole):
     workdir = folder / "fine_tuned"
-    finish(start(folder, workdir, init_from=whole[0], steps=1))
+    finish(start(folder, workdir, init_from=whole[0], steps=1, learning_rate=0.0))
     first, second = load_for_inference(whole[0]), load_for_inference(workdir)
-    rate = common.smoke("resnet34").learning_rate
     for name, array in first.variables.parameters.items():
-        moved = np.abs(second.variables.parameters[name] - np.asarray(array))
-        assert moved.max() < 1.01 * rate, name  # by Adam's first step
+        np.testing.assert_array_equal(array, second.variables.parameters[name])
 
 
 @pytest.mark.parametrize(
