@@ -20,6 +20,7 @@ from ml_collections import config_flags
 
 from p3m_jax import distributed
 from p3m_jax.configs import common
+from p3m_jax.large_pages import restart_with_large_pages
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Configuration: a file, and after a colon a variant of it (smoke)."
@@ -102,6 +103,7 @@ def main(argv) -> int:
     if len(argv) > 1:
         print(f"Unknown argument {argv[1]!r}; see --help.", file=sys.stderr)
         return 2
+    restart_with_large_pages()
     logging.set_verbosity(logging.ERROR)
     # Imported once the flags are read, so that --help is quick.
     from p3m_jax.commands import one_sentence_errors

@@ -113,10 +113,17 @@ def command(program, part: str, task: dict, python: str | None = None) -> list[s
 class Side:
     """The asking end: a process of `program` that works when asked to.
 
-    Names mean something: `best...` sets `task["best"]`, `...malloc` runs with `MALLOC`.
+    Names mean something: `ours...` asks for large pages as our programs do, `best...` sets
+    `task["best"]`, `...malloc` runs with `MALLOC`.
     """
 
     def __init__(self, name: str, program, task: dict, python: str | None = None):
+        from p3m_jax.large_pages import environment
+
+        more = {
+            **(environment() if name.startswith("ours") else {}),
+            **(MALLOC if name.endswith("malloc") else {}),
+        }
         self.name = name
         self.file = f"{task['result']}.{name}.npy"
         self.process = subprocess.Popen(
@@ -126,7 +133,7 @@ class Side:
                 {**task, "best": name.startswith("best"), "result": self.file},
                 python,
             ),
-            env={**PASSIVE, **os.environ, **(MALLOC if name.endswith("malloc") else {})},
+            env={**PASSIVE, **os.environ, **more},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

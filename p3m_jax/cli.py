@@ -6,6 +6,7 @@ import keyword
 import sys
 
 from p3m_jax import __version__
+from p3m_jax.large_pages import restart_with_large_pages
 
 COMMANDS = (
     "check",
@@ -24,7 +25,7 @@ COMMANDS = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command line; returns the exit code."""
+    """Runs the command line, the program's own by default; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="p3m",
         description="Privacy-preserving portrait matting in JAX. Training starts with train.py.",
@@ -42,9 +43,10 @@ def main(argv: list[str] | None = None) -> int:
     from p3m_jax.commands import one_sentence_errors
     from p3m_jax.commands.preparing import split_engine_options
 
-    argv, engine_options = split_engine_options(sys.argv[1:] if argv is None else argv)
-    args = parser.parse_args(argv, argparse.Namespace(engine_options=engine_options))
-
+    rest, engine_options = split_engine_options(sys.argv[1:] if argv is None else argv)
+    args = parser.parse_args(rest, argparse.Namespace(engine_options=engine_options))
+    if argv is None:
+        restart_with_large_pages()
     with one_sentence_errors():
         return modules[args.command].run(args)
 

@@ -150,8 +150,8 @@ def test_two_processes_train_as_one(folder):
     one, two = losses(folder / "one"), losses(folder / "two")
     assert one.keys() == two.keys() == set(range(1, STEPS + 1))
     for step in one:
-        # In float32 the first losses move by 5e-5 if only the order of the batch's pictures does (in
-        # float64 by 4e-16, and two processes differ by less than 1e-8, see above). Adam's first
+        # In float32 the first losses move by 5e-5 where only the order of the batch's pictures
+        # changes (in float64 by 4e-16, and two processes agree to 1e-8, see above). Adam's first
         # steps then go by the signs of gradients, also of those that are rounding alone.
         for name, value in one[step].items():
             bound = 2e-4 if step == 1 else 5e-2

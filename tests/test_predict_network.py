@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -18,6 +19,7 @@ from p3m_jax.compilation import default_cache, keep_compiled
 from p3m_jax.evaluation.inference import matte_picture, network_size
 from p3m_jax.images import write_image
 from p3m_jax.models.network import network
+from p3m_jax.prediction.mattes import by_network
 from p3m_jax.prediction.matting import MattingError, identify
 from p3m_jax.prediction.sizes import bucket_size, smaller
 
@@ -100,6 +102,20 @@ def test_pictures_of_like_sizes_share_programs(matting):
     for size in ((96, 144), (97, 150), (110, 150), (100, 149)):
         assert matting(picture_of(*size), strategy="resize").shape == size
     assert matting.compiled <= before + 1
+
+
+def test_pictures_at_a_time_come_out_as_one_by_one(checkpoint):
+    pictures = [picture_of(96 + 48 * (number % 3), 144) for number in range(6)]
+    matting = p3m_jax.load(checkpoint)
+    one_by_one = [matting(picture, strategy="resize") for picture in pictures]
+    # Both start with nothing compiled, and ask for the same programs at the same time.
+    make_matte = by_network(
+        p3m_jax.load(checkpoint), strategy="resize", exact_sizes=False, memory=4 * 10**9
+    )
+    with ThreadPoolExecutor(3) as threads:
+        together = list(threads.map(make_matte, pictures))
+    for matte, expected in zip(together, one_by_one, strict=True):
+        np.testing.assert_array_equal(matte.alpha, expected)
 
 
 def test_files_are_read_upright_and_their_transparency_counts(matting, tmp_path):

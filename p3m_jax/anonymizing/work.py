@@ -79,6 +79,7 @@ class AnonymizingWork:
     no_face_is_fine: bool = False
     quality: int = 95
     done: str = "anonymized"
+    at_once: int = 1
     unchanged: list[Path] = field(default_factory=list)
 
     def given(self, job: Job) -> dict[str, Path]:

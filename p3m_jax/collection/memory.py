@@ -1,7 +1,9 @@
 """How much memory a run may take, and who of its pictures may take how much of it."""
 
+import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from p3m_jax.foreground import ESTIMATION_PIXELS
@@ -40,8 +42,8 @@ def picture_memory(pixels: int, *, colours: bool) -> int:
     return max(pixels * _AT_WORST, estimating if colours else 0)
 
 
-def network_memory(memory: int, pixels: int) -> int:
-    """Bytes that the network may take for a picture, of a run's `memory`."""
+def network_memory(memory: int, pixels: int = 0) -> int:
+    """Bytes that the network may take for a picture, of a run's `memory`, or for all at a time."""
     free = memory - BASE
     return min(int(free * _NETWORK_SHARE), free - pixels * _AT_NETWORK)
 
@@ -73,6 +75,16 @@ class Budget:
         with self._changed:
             self._held.remove(amount)
             self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def held(self, amount: int) -> Iterator[None]:
+        """Waits until the amount is there, and holds it inside."""
+        while not self.try_take(amount):
+            self.wait(0.2)
+        try:
+            yield
+        finally:
+            self.give_back(amount)
 
     def wait(self, seconds: float) -> None:
         """Until somebody gives back, at most so long."""

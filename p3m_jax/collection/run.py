@@ -1,7 +1,8 @@
-"""Working through many pictures: threads read and write while one computes.
+"""Working through many pictures: some are read and written while others are computed.
 
-Pictures go through in the order of the plan. A picture that cannot be done is noted and the others
-go on; a disk that cannot be written to ends the run. What is on its way is bounded by a `Budget`.
+Pictures start in the order of the plan and are counted in it. A picture that cannot be done is
+noted and the others go on; a disk that cannot be written to ends the run. What is on its way is
+bounded by a `Budget`.
 """
 
 import contextlib
@@ -9,7 +10,7 @@ import errno
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,7 +32,7 @@ _FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 @dataclass
 class Outcome:
-    """What became of a run.
+    """What became of a run, or of one of its pictures.
 
     Attributes:
       done: pictures done now.
@@ -49,15 +50,24 @@ class Outcome:
     stopped: str | None = None
     interrupted: bool = False
 
+    def add(self, picture: "Outcome") -> None:
+        """Counts what became of a picture."""
+        self.done += picture.done
+        self.skipped += picture.skipped
+        self.failed += picture.failed
+        self.warnings += picture.warnings
+
 
 class Work(Protocol):
     """What is done to each picture. `UserError` and `OSError` are of the picture, not of the run.
 
     Attributes:
       done: what became of a picture, as a participle ("matted").
+      at_once: how many pictures `compute` may be at.
     """
 
     done: str
+    at_once: int
 
     def given(self, job: Job) -> dict[str, Path]:
         """Further files that the outputs depend on, by name."""
@@ -69,7 +79,7 @@ class Work(Protocol):
         """Reads what is needed; in a thread."""
 
     def compute(self, loaded: Any) -> Any:
-        """One picture at a time."""
+        """What takes the longest, in as many threads as pictures may be at it."""
 
     def write(
         self, job: Job, computed: Any, files: dict[str, Path]
@@ -117,58 +127,55 @@ class Run:
         from tqdm import tqdm
 
         loaders, writers = (ThreadPoolExecutor(self._workers) for _ in range(2))
+        stages = loaders, ThreadPoolExecutor(self._work.at_once), writers
         with tqdm(total=len(jobs), unit="picture", disable=not progress) as bar:
             self._bar = bar
-            self._written: deque[Future] = deque()
+            self._under_way: deque[Future] = deque()
             try:
-                self._go_through(jobs, loaders, writers)
+                self._go_through(jobs, *stages)
             except KeyboardInterrupt:
                 self.outcome.interrupted = True
             except _DiskError as error:
                 self.outcome.stopped = str(error)
-            finally:
-                loaders.shutdown(wait=False, cancel_futures=True)
+            finally:  # what is computed already is written
+                for stage in stages[:-1]:
+                    stage.shutdown(wait=False, cancel_futures=True)
                 writers.shutdown(wait=True)
-        while self._written:  # what was finished while the run was ending
+        while self._under_way:  # what was finished while the run was ending
             try:
                 self._collect()
             except _DiskError as error:
                 self.outcome.stopped = str(error)
         return self.outcome
 
-    def _go_through(self, jobs, loaders, writers) -> None:
+    def _go_through(self, jobs, loaders, computers, writers) -> None:
         budget = Budget(pictures_memory(self._memory), pictures=2 * self._workers + 2)
-        waiting, loading = deque(jobs), deque()
-        while waiting or loading:
-            while waiting and len(loading) <= self._workers:
-                needed = self._memory_of(waiting[0])
-                if not budget.try_take(needed):
-                    break
-                job = waiting.popleft()
-                loading.append((job, needed, loaders.submit(self._load, job, needed)))
-            while self._written and self._written[0].done():
-                self._collect()
-            if not loading:
+        for job in jobs:
+            needed = self._memory_of(job)
+            while not budget.try_take(needed):
+                self._collect(wait=False)
                 budget.wait(0.2)  # for a picture to be written
-                continue
-            job, needed, future = loading.popleft()
-            computed = self._computed(job, future)
-            if computed is None:
-                budget.give_back(needed)
-                continue
-            future = writers.submit(self._finish, job, *computed)
-            future.add_done_callback(lambda _, needed=needed: budget.give_back(needed))
-            self._written.append(future)
-            del computed, future
-        while self._written:
+            # Each stage waits for the one before, and takes pictures in the order given here.
+            loading = loaders.submit(self._load, job, needed)
+            computing = computers.submit(self._compute, job, loading)
+            writing = writers.submit(self._finish, job, computing)
+            writing.add_done_callback(lambda _, needed=needed: budget.give_back(needed))
+            self._under_way.append(writing)
+            del loading, computing, writing  # which hold the picture
+            self._collect(wait=False)
+        while self._under_way:
             self._collect()
 
-    def _collect(self) -> None:
-        """Waits for the picture that was first given to be written, and counts it."""
-        written = self._written.popleft().result()
-        if written is not None:
-            self.outcome.done += 1
-            self.outcome.warnings += written
+    def _collect(self, *, wait: bool = True) -> None:
+        """Counts the picture that was first given, and those that are done without waiting."""
+        while self._under_way and (wait or self._under_way[0].done()):
+            wait = False
+            try:
+                picture = self._under_way.popleft().result()
+            except CancelledError:  # it was never begun, or not computed
+                continue
+            self.outcome.add(picture)
+            self._bar.update()
 
     def _load(self, job: Job, needed: int) -> _Loaded | None:
         """Reads a picture, in a thread; None if it is done already."""
@@ -206,25 +213,24 @@ class Run:
             made[kind] = wanted
         return made
 
-    def _computed(self, job: Job, future: Future) -> tuple[_Loaded, Any, float] | None:
-        """A loaded picture with what was computed; None where there is nothing to write."""
-        started = time.perf_counter()
+    def _compute(self, job: Job, loading: Future) -> tuple[_Loaded, Any, float] | Outcome:
+        """A loaded picture with what was computed; its outcome where there is nothing to write."""
         try:
-            loaded = future.result()
+            loaded = loading.result()
             if loaded is None:
-                self._skip(job)
-                return None
+                return self._skip(job)
             started = time.perf_counter()
             computed = self._work.compute(loaded.value)
         except _MISHAPS as error:
-            self._fail(job, error)
-            return None
+            return self._fail(job, error)
         return loaded, computed, time.perf_counter() - started
 
-    def _finish(
-        self, job: Job, loaded: _Loaded, computed: Any, seconds: float
-    ) -> list[tuple[Path, str]] | None:
-        """Writes the outputs of a picture, in a thread; returns its warnings, None if it failed."""
+    def _finish(self, job: Job, computing: Future) -> Outcome:
+        """Writes the outputs of a picture, in a thread."""
+        result = computing.result()
+        if isinstance(result, Outcome):
+            return result
+        loaded, computed, seconds = result
         started = time.perf_counter()
         try:
             self._manifest.start(job, loaded.made)
@@ -237,10 +243,8 @@ class Run:
         except _MISHAPS as error:
             if getattr(error, "errno", None) in _FATAL:
                 raise _DiskError(f"{error.filename or job.source}: {error.strerror}") from None
-            self._fail(job, error)
-            return None
-        self._bar.update()
-        return [(job.source, sentence) for sentence in warnings]
+            return self._fail(job, error)
+        return Outcome(done=1, warnings=[(job.source, sentence) for sentence in warnings])
 
     def _memory_of(self, job: Job) -> int:
         try:
@@ -250,15 +254,14 @@ class Run:
             pixels = 0
         return self._work.memory(job, pixels)
 
-    def _skip(self, job: Job) -> None:
-        """Counts a picture that is done, also if it could not be read in between."""
+    def _skip(self, job: Job) -> Outcome:
+        """Of a picture that is done, also if it could not be read in between."""
         if self._manifest.entry(job).get("status") == FAILED:
             with _disk_errors(self._manifest.folder):
                 self._manifest.finish(job)
-        self.outcome.skipped += 1
-        self._bar.update()
+        return Outcome(skipped=1)
 
-    def _fail(self, job: Job, error: Exception) -> None:
+    def _fail(self, job: Job, error: Exception) -> Outcome:
         reason = str(error)
         if isinstance(error, OSError) and error.filename:
             reason = f"{error.filename}: {error.strerror}"
@@ -266,10 +269,9 @@ class Run:
             reason = f"{job.source}: takes more memory than there is."
         elif str(job.source) not in reason:
             reason = f"{job.source}: {reason}"
-        self.outcome.failed.append((job.source, reason))
         with _disk_errors(self._manifest.folder):
             self._manifest.fail(job, reason)
-        self._bar.update()
+        return Outcome(failed=[(job.source, reason)])
 
 
 @contextlib.contextmanager

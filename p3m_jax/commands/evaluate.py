@@ -13,6 +13,7 @@ from p3m_jax.commands.options import (
     add_faces,
     at_least,
 )
+from p3m_jax.large_pages import restart_with_large_pages
 
 HELP = "score a checkpoint, or any program's mattes, on a test set or a folder pair"
 
@@ -264,5 +265,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="evaluate.py", description=f"evaluate.py: {HELP}.")
     add_arguments(parser)
     args = parser.parse_args(arguments)
+    if arguments is None:
+        restart_with_large_pages()
     with one_sentence_errors():
         return run(args)

@@ -176,7 +176,7 @@ def run(args: argparse.Namespace) -> int:
         if outcome.stopped is None:
             manifest.close(jobs)
     seconds = time.monotonic() - started
-    _summarise(outcome, len(jobs), output, seconds, work.network_seconds, matting)
+    _summarise(outcome, len(jobs), output, seconds, matting)
     if outcome.interrupted:
         return 130
     return int(bool(outcome.failed or outcome.stopped))
@@ -235,9 +235,7 @@ def _work(args, mattes: Path | None, memory: int, writing):
     return MattingWork(writing, make_matte=make_matte, notes=notes), settings, matting
 
 
-def _summarise(
-    outcome, total: int, output: Path, seconds: float, network_seconds: float, matting
-) -> None:
+def _summarise(outcome, total: int, output: Path, seconds: float, matting) -> None:
     from p3m_jax.collection.plan import MANIFEST, shown
 
     kinds = defaultdict(list)
@@ -259,7 +257,6 @@ def _summarise(
     if outcome.done:
         text += f", {seconds / outcome.done:.2f} s a picture"
         if matting is not None:
-            each = network_seconds / outcome.done
-            text += f" ({each:.2f} s in the network, {matting.compiled} programs)"
+            text += f" ({matting.compiled} programs)"
     print(f"{text}.\nIn {shown(output)}; {MANIFEST} tells about each.")
     say_why_it_ended(outcome, total)

@@ -6,9 +6,13 @@ import jax
 import numpy as np
 
 from p3m_jax.collection.given import require_size
-from p3m_jax.collection.memory import network_memory
+from p3m_jax.collection.memory import Budget, network_memory
 from p3m_jax.images import read_alpha
 from p3m_jax.prediction.matting import Matte, Matting
+
+# Pictures at the network at a time: what one stream of operations leaves of the cores, or of an
+# accelerator while its host resizes, the other one takes.
+AT_ONCE = 2
 
 
 def read_given(path: Path, size: tuple[int, int]) -> Matte:
@@ -19,17 +23,24 @@ def read_given(path: Path, size: tuple[int, int]) -> Matte:
 
 
 def by_network(matting: Matting, *, strategy: str, exact_sizes: bool, memory: int):
-    """A `make_matte` for `Run` whose `memory`, in bytes, an accelerator need not share."""
+    """A `make_matte` for `MattingWork`, from any thread.
+
+    Of a run's `memory`, in bytes, the network takes its share, which the pictures that are at it
+    together share; an accelerator has its own.
+    """
     device = jax.local_devices()[0]
+    shared = device.platform == "cpu"
     own = None
-    if device.platform != "cpu":
+    if not shared:
         statistics = device.memory_stats() or {}
         own = statistics.get("bytes_limit", 0) - statistics.get("bytes_in_use", 0) or None
+    whole = network_memory(memory) if shared else own
+    budget = None if whole is None else Budget(whole, pictures=AT_ONCE)
 
     def make_matte(pixels: np.ndarray) -> Matte:
-        bound = own
-        if device.platform == "cpu":
-            bound = network_memory(memory, pixels.shape[0] * pixels.shape[1])
-        return matting.matte(pixels, strategy=strategy, exact_sizes=exact_sizes, memory=bound)
+        bound = network_memory(memory, pixels.shape[0] * pixels.shape[1]) if shared else own
+        return matting.matte(
+            pixels, strategy=strategy, exact_sizes=exact_sizes, memory=bound, budget=budget
+        )
 
     return make_matte

@@ -1,7 +1,11 @@
 """A checkpoint made callable: pictures in, alpha out."""
 
+import contextlib
+import functools
 import hashlib
 import os
+import threading
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,6 +13,7 @@ import jax
 import numpy as np
 
 from p3m_jax.checkpoint import InferenceCheckpoint, load_for_inference
+from p3m_jax.collection.memory import Budget
 from p3m_jax.collection.pictures import read
 from p3m_jax.errors import UserError
 from p3m_jax.evaluation.inference import check_finite, matte_by_maps, network_size
@@ -44,7 +49,7 @@ class Matte:
 
 
 class Matting:
-    """A network ready to matte pictures: call it on one.
+    """A network ready to matte pictures: call it on one, from any thread.
 
     Attributes:
       checkpoint: its weights, see `p3m_jax.checkpoint`.
@@ -53,6 +58,7 @@ class Matting:
     def __init__(self, checkpoint: InferenceCheckpoint):
         self.checkpoint = checkpoint
         self._programs: dict[tuple[str, tuple[int, int]], Callable] = {}
+        self._compiling = defaultdict(threading.Lock)
         self._ran: set[tuple[str, tuple[int, int]]] = set()
 
     def __call__(
@@ -94,11 +100,13 @@ class Matting:
         strategy: str,
         exact_sizes: bool,
         memory: int | None = None,
+        budget: Budget | None = None,
     ) -> Matte:
         """The matte of an RGB uint8 (H, W, 3), with what it took; see `__call__`.
 
         The network takes at most `memory` bytes beyond its weights: where it would take more, it
-        runs smaller, and the matte carries a warning.
+        runs smaller, and the matte carries a warning. Before it runs, it waits until the `budget`
+        that threads share has what it takes.
         """
         sizes, warnings = {}, []
 
@@ -114,7 +122,8 @@ class Matting:
             sizes[_map_of(strategy, ratio)] = fitting
             return fitting
 
-        alpha = matte_by_maps(self._predict_map, picture, strategy=strategy, size_at=size_at)
+        predict_map = functools.partial(self._predict_map, budget=budget)
+        alpha = matte_by_maps(predict_map, picture, strategy=strategy, size_at=size_at)
         return Matte(alpha, sizes, tuple(dict.fromkeys(warnings)))
 
     @property
@@ -122,11 +131,15 @@ class Matting:
         """Programs that ran: one for each size and map."""
         return len(self._ran)
 
-    def _predict_map(self, name: str, pictures: np.ndarray) -> np.ndarray:
+    def _predict_map(
+        self, name: str, pictures: np.ndarray, *, budget: Budget | None = None
+    ) -> np.ndarray:
         self._ran.add((name, pictures.shape[1:3]))
         try:
-            outputs = self._program(name, pictures.shape[1:3])(self.checkpoint.variables, pictures)
-            outputs = {name: np.asarray(values) for name, values in outputs.items()}
+            program = self._program(name, pictures.shape[1:3])
+            with budget.held(_memory_of(program)) if budget else contextlib.nullcontext():
+                outputs = program(self.checkpoint.variables, pictures)
+                outputs = {name: np.asarray(values) for name, values in outputs.items()}
         except jax.errors.JaxRuntimeError as error:  # mostly an accelerator's memory
             reason = (str(error).splitlines() or ["no reason given"])[0]
             raise MattingError(f"the network could not run ({reason}).") from None
@@ -138,22 +151,23 @@ class Matting:
         return outputs[name]
 
     def _program(self, name: str, size: tuple[int, int]):
-        if (name, size) not in self._programs:
-            network, computed = self.checkpoint.network, _COMPUTED[name]
+        with self._compiling[name, size]:  # by one thread; others go on with other sizes
+            if (name, size) not in self._programs:
+                network, computed = self.checkpoint.network, _COMPUTED[name]
 
-            def maps(variables, pictures):
-                outputs, _ = network.apply(variables, pictures)
-                return {name: getattr(outputs, name) for name in computed}
+                def maps(variables, pictures):
+                    outputs, _ = network.apply(variables, pictures)
+                    return {name: getattr(outputs, name) for name in computed}
 
-            pictures = jax.ShapeDtypeStruct((1, *size, 3), np.float32)
-            lowered = jax.jit(maps).lower(self.checkpoint.variables, pictures)
-            self._programs[name, size] = lowered.compile()
-        return self._programs[name, size]
+                pictures = jax.ShapeDtypeStruct((1, *size, 3), np.float32)
+                lowered = jax.jit(maps).lower(self.checkpoint.variables, pictures)
+                self._programs[name, size] = lowered.compile()
+            return self._programs[name, size]
 
     def _fitting(self, name: str, size: tuple[int, int], memory: int | None) -> tuple[int, int]:
         """`size`, or the next smaller one whose program keeps within the memory."""
         while memory is not None and size[0] * size[1] * _BYTES_PER_PIXEL > memory:
-            needed = self._program(name, size).memory_analysis().temp_size_in_bytes
+            needed = _memory_of(self._program(name, size))
             if needed <= memory:
                 break
             fitting = smaller(size, memory / needed) if memory > 0 else None
@@ -193,6 +207,11 @@ def identify(checkpoint: InferenceCheckpoint) -> dict[str, str]:
             digest.update(name.encode())
             digest.update(np.ascontiguousarray(arrays[name]))
     return {"network": checkpoint.model_name, "sha256": digest.hexdigest()}
+
+
+def _memory_of(program) -> int:
+    """Bytes that a program takes while it runs, beyond weights and pictures."""
+    return program.memory_analysis().temp_size_in_bytes
 
 
 def _map_of(strategy: str, ratio: float) -> str:

@@ -12,7 +12,7 @@ from p3m_jax.collection.given import find_given
 from p3m_jax.collection.memory import picture_memory
 from p3m_jax.collection.pictures import Picture, read
 from p3m_jax.collection.plan import Job
-from p3m_jax.prediction.mattes import read_given
+from p3m_jax.prediction.mattes import AT_ONCE, read_given
 from p3m_jax.prediction.matting import Matte, within_opacity
 from p3m_jax.prediction.outputs import Writing, judge, needs_colours, write_outputs
 
@@ -26,15 +26,15 @@ class MattingWork:
       make_matte: gives the matte of an RGB uint8 (H, W, 3); None where mattes are given.
       mattes: the folder of given mattes, in the tree and with the names of the pictures.
       notes: what else the manifest is to tell about each picture.
-      network_seconds: spent in `make_matte` so far, compiling included.
+      at_once: pictures that `make_matte` may be at.
     """
 
     writing: Writing
     make_matte: Callable[[np.ndarray], Matte] | None = None
     mattes: Path | None = None
     notes: dict[str, Any] = field(default_factory=dict)
-    network_seconds: float = 0.0
     done: str = "matted"
+    at_once: int = AT_ONCE
 
     def given(self, job: Job) -> dict[str, Path]:
         """The given matte."""
@@ -57,9 +57,7 @@ class MattingWork:
             return picture, matte, 0.0
         started = time.perf_counter()
         matte = self.make_matte(picture.pixels)
-        seconds = time.perf_counter() - started
-        self.network_seconds += seconds
-        return picture, matte, seconds
+        return picture, matte, time.perf_counter() - started
 
     def write(
         self, job: Job, computed: tuple[Picture, Matte, float], files: dict[str, Path]

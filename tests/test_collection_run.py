@@ -1,0 +1,114 @@
+"""Working through a collection with a work that is made for it: who is where at what time."""
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from p3m_jax.collection.manifest import open_manifest
+from p3m_jax.collection.memory import Budget
+from p3m_jax.collection.plan import make_plan
+from p3m_jax.collection.run import Run
+from p3m_jax.images import write_image
+
+
+@dataclass
+class Counting:
+    """A work that copies, and counts how many pictures are on their way and at `compute`."""
+
+    at_once: int
+    together: int = 1  # so many must be at `compute` before the first one leaves it
+    done: str = "counted"
+    most: int = 0
+    inside: int = 0
+    loaded: int = 0
+    most_loaded: int = 0
+    order: list = field(default_factory=list)
+
+    def __post_init__(self):
+        self._barrier = threading.Barrier(self.together)
+        self._lock = threading.Lock()
+
+    def given(self, job):
+        return {}
+
+    def memory(self, job, pixels):
+        return pixels
+
+    def load(self, job, given):
+        with self._lock:
+            self.loaded += 1
+            self.most_loaded = max(self.most_loaded, self.loaded)
+        return job.name
+
+    def compute(self, loaded):
+        with self._lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+        self._barrier.wait(timeout=30)
+        time.sleep(0.01)
+        with self._lock:
+            self.inside -= 1
+        return loaded
+
+    def write(self, job, computed, files):
+        assert computed == job.name
+        write_image(files["alpha"], np.zeros((2, 2), np.uint8))
+        with self._lock:
+            self.loaded -= 1
+            self.order.append(str(job.name))
+        return [f"warning of {job.name}"], {}
+
+
+def run(tmp_path, work, count, workers=2):
+    for number in range(count):
+        write_image(tmp_path / "in" / f"{number:02}.png", np.zeros((4, 4, 3), np.uint8))
+    plan = make_plan([tmp_path / "in"], tmp_path / "out", {"alpha": "png"})
+    with open_manifest(tmp_path / "out", plan.jobs) as manifest:
+        running = Run(
+            manifest, {"alpha": {}}, work, memory=8 * 10**9, workers=workers, overwrite=False
+        )
+        return running.start(plan.jobs, progress=False)
+
+
+@pytest.mark.parametrize(("at_once", "together"), [(1, 1), (2, 2), (3, 3)])
+def test_so_many_are_computed_at_once_and_no_more(tmp_path, at_once, together):
+    work = Counting(at_once, together)
+    outcome = run(tmp_path, work, 12)
+    assert (outcome.done, outcome.failed, outcome.stopped) == (12, [], None)
+    assert work.most == at_once
+    assert work.most_loaded <= 6  # twice the workers and two
+    # However they overtook each other, they are counted in the order of the plan.
+    assert [sentence for _, sentence in outcome.warnings] == [
+        f"warning of {number:02}" for number in range(12)
+    ]
+
+
+def test_an_error_of_the_program_is_not_taken_for_one_of_a_picture(tmp_path):
+    class Broken(Counting):
+        def compute(self, loaded):
+            raise AttributeError("nothing of the picture's")
+
+    with pytest.raises(AttributeError, match="nothing of the picture's"):
+        run(tmp_path, Broken(2), 12)
+
+
+def test_what_is_held_is_waited_for():
+    budget, order = Budget(100, pictures=2), []
+
+    def second():
+        with budget.held(60):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    with budget.held(60):
+        thread.start()
+        with budget.held(40):  # fits beside it
+            time.sleep(0.3)
+            order.append("first")
+    thread.join(timeout=30)
+    assert order == ["first", "second"]
+    with budget.held(1000):  # all is given back, so that this one goes alone
+        assert not budget.try_take(1)
