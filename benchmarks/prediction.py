@@ -46,9 +46,9 @@ def load(task: dict, clock):
     from p3m_jax.prediction.matting import Matting
 
     class Timed(Matting):
-        def _predict_map(self, *arguments):
+        def _predict_map(self, *arguments, **options):
             with clock:
-                return super()._predict_map(*arguments)
+                return super()._predict_map(*arguments, **options)
 
     keep_compiled(task["cache"])
     matting = Timed(load_for_inference(task["checkpoint"]))

@@ -140,12 +140,14 @@ class Side:
         )
         self.base = self._answer()["peak"]
         self.runs: list[dict] = []
+        self._counted: list[dict] = []
 
-    def run(self) -> np.ndarray:
+    def run(self, *, counted: bool = True) -> np.ndarray:
         """Works once and returns the result; what it took is added to `runs`."""
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         self.runs.append(self._answer())
+        self._counted += self.runs[-1:] if counted else []
         return np.load(self.file)
 
     def close(self) -> None:
@@ -154,9 +156,9 @@ class Side:
         self.process.wait()
 
     def row(self) -> dict:
-        """What the runs took but the first, which warms up: medians, fastest and slowest."""
+        """What the counted runs took: medians, fastest and slowest."""
         row = {"side": self.name, "base": self.base, "peak": self.runs[-1]["peak"]}
-        return row | summary(self.runs[1:]) | {"runs": self.runs}
+        return row | summary(self._counted) | {"runs": self.runs}
 
     def _answer(self) -> dict:
         line = self.process.stdout.readline()
@@ -166,21 +168,26 @@ class Side:
         return json.loads(line)
 
 
-def take_turns(sides: list[Side], *, runs: int, pause: float) -> tuple[dict, dict]:
+def take_turns(
+    sides: list[Side], *, runs: int, pause: float, in_a_row: int = 1
+) -> tuple[dict, dict]:
     """Asks all sides in turn, a round to warm up and `runs` more, then ends them.
 
-    Returns the results of the first and of the last round, by the names of the sides.
+    A turn is so many runs `in_a_row`; of several the first does not count, in which a process
+    finds the machine as another one left it. Returns the results of the first and of the last run,
+    by the names of the sides.
     """
-    rounds = []
-    for _ in range(runs + 1):
-        results = {}
+    first, last = {}, {}
+    for number in range(runs + 1):
         for side in sides:
             time.sleep(pause)
-            results[side.name] = side.run()
-        rounds = [*rounds[:1], results]
+            for again in range(in_a_row):
+                counted = number > 0 and (again > 0 or in_a_row == 1)
+                last[side.name] = side.run(counted=counted)
+                first.setdefault(side.name, last[side.name])
     for side in sides:
         side.close()
-    return rounds[0], rounds[-1]
+    return first, last
 
 
 def summary(runs: list[dict]) -> dict:

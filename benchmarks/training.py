@@ -12,11 +12,13 @@ gives. `best` is the same with the fastest settings of PyTorch: channels_last, a
 `ours+malloc` and `best+malloc` run with an allocator that gives nothing back. Batches are made
 before the clock starts; stochastic depth is off on both sides.
 
-A side is a process, fresh for each network and size; all of a size are loaded and take turns, a
-step each. They start from the same weights and batch: the losses of the first step are compared,
-term by term, so that both are known to compute the same. Ours is compiled by a process of its own,
-whose time and peak are told apart, with the FLOPs of the compiled step over those of three forward
-passes as published; those that are measured find the compiled program on disk.
+A side is a process, fresh for each network and size; all of a size are loaded and take turns. A
+turn is a few steps, as they follow each other in training; its first does not count, in which a
+process finds the caches and the memory as another one left them. They start from the same weights
+and batch: the losses of the first step are compared, term by term, so that both are known to
+compute the same. Ours is compiled by a process of its own, whose time and peak are told apart,
+with the FLOPs of the compiled step over those of three forward passes as published; those that are
+measured find the compiled program on disk.
 
 The authors' Swin-T takes no squares whose last stage is 7 pixels wide or less (224 and below), nor
 other multiples of 224. Squares of 64 say nothing of ours: on a CPU, XLA convolves maps of 2 x 2
@@ -133,7 +135,7 @@ def make_batch(file: str, size: int, pictures: int) -> None:
     np.savez(file, **colours, matte=matte, trimap=trimap)
 
 
-def measure(names, task: dict, *, python, runs: int, pause: float) -> list[dict]:
+def measure(names, task: dict, *, python, runs: int, pause: float, in_a_row: int) -> list[dict]:
     """The rows of one network and size: a row each side."""
     compiling = None
     if any(name.startswith("ours") for name in names):
@@ -148,7 +150,7 @@ def measure(names, task: dict, *, python, runs: int, pause: float) -> list[dict]
         else Side(name, reference_training.__file__, task, python)
         for name in names
     ]
-    losses, _ = take_turns(sides, runs=runs, pause=pause)
+    losses, _ = take_turns(sides, runs=runs, pause=pause, in_a_row=in_a_row)
     rows = []
     for side in sides:
         found = losses[side.name]
@@ -195,8 +197,11 @@ def options() -> argparse.Namespace:
     parser.add_argument(
         "--reference-training", type=Path, metavar="CHECKOUT", help="of JizhiziLi/P3M"
     )
-    add_turns(parser, runs=5)
+    parser.add_argument("--steps", type=int, default=3, help="of a turn (3)")
+    add_turns(parser, runs=3)
     args = parser.parse_args()
+    if min(args.steps, args.runs) < 1:
+        parser.error("--steps and --runs are 1 at least.")
     check_reference(parser, args)
     if (args.reference is None) != (args.reference_training is None):
         parser.error("--reference and --reference-training go together.")
@@ -210,7 +215,10 @@ def options() -> argparse.Namespace:
 def main() -> None:
     """Prints the table, and writes it as JSON where asked."""
     args = options()
-    print(f"{machine()}; batch {args.batch}, medians of {args.runs} steps (fastest..slowest)")
+    print(
+        f"{machine()}; batch {args.batch}, medians of {args.runs} turns of {args.steps} steps "
+        "(fastest..slowest)"
+    )
     print(
         f"{'network':<9}{'size':>5}  {'side':<12}{'seconds':>22}{'CPU seconds':>22}"
         f"{'ours / it':>14}{'GB':>14}{'losses':>10}"
@@ -239,6 +247,7 @@ def main() -> None:
                     python=args.reference_python,
                     runs=args.runs,
                     pause=args.pause,
+                    in_a_row=args.steps,
                 )
                 show(rows[-len(args.sides) :])
                 write_report(args.json, args, rows, args.reference_python)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ class Counting:
     inside: int = 0
     loaded: int = 0
     most_loaded: int = 0
-    order: list = field(default_factory=list)
+    needed: int = 16  # bytes that a picture takes
 
     def __post_init__(self):
         self._barrier = threading.Barrier(self.together)
@@ -35,7 +35,7 @@ class Counting:
         return {}
 
     def memory(self, job, pixels):
-        return pixels
+        return self.needed
 
     def load(self, job, given):
         with self._lock:
@@ -58,18 +58,16 @@ class Counting:
         write_image(files["alpha"], np.zeros((2, 2), np.uint8))
         with self._lock:
             self.loaded -= 1
-            self.order.append(str(job.name))
         return [f"warning of {job.name}"], {}
 
 
-def run(tmp_path, work, count, workers=2):
-    for number in range(count):
+def run(tmp_path, work, count, written=0):
+    """A run over so many pictures, of which some have been written before."""
+    for number in range(written, count):
         write_image(tmp_path / "in" / f"{number:02}.png", np.zeros((4, 4, 3), np.uint8))
     plan = make_plan([tmp_path / "in"], tmp_path / "out", {"alpha": "png"})
     with open_manifest(tmp_path / "out", plan.jobs) as manifest:
-        running = Run(
-            manifest, {"alpha": {}}, work, memory=8 * 10**9, workers=workers, overwrite=False
-        )
+        running = Run(manifest, {"alpha": {}}, work, memory=8 * 10**9, workers=2, overwrite=False)
         return running.start(plan.jobs, progress=False)
 
 
@@ -84,6 +82,22 @@ def test_so_many_are_computed_at_once_and_no_more(tmp_path, at_once, together):
     assert [sentence for _, sentence in outcome.warnings] == [
         f"warning of {number:02}" for number in range(12)
     ]
+
+
+def test_pictures_that_fill_the_memory_go_one_by_one(tmp_path):
+    work = Counting(2, needed=6 * 10**9)
+    assert run(tmp_path, work, 5).done == 5
+    assert work.most_loaded == work.most == 1
+
+
+def test_what_is_done_is_skipped_and_what_cannot_be_done_is_told(tmp_path):
+    run(tmp_path, Counting(2), 3)
+    (tmp_path / "in" / "01.png").write_bytes(b"no picture")
+    outcome = run(tmp_path, Counting(2), 5, written=3)
+    assert (outcome.done, outcome.skipped) == (2, 2)
+    ((file, reason),) = outcome.failed
+    assert file.name == "01.png"
+    assert "is not a picture that can be read" in reason
 
 
 def test_an_error_of_the_program_is_not_taken_for_one_of_a_picture(tmp_path):

@@ -10,7 +10,8 @@ import errno
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent import futures
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -127,20 +128,22 @@ class Run:
         from tqdm import tqdm
 
         loaders, writers = (ThreadPoolExecutor(self._workers) for _ in range(2))
-        stages = loaders, ThreadPoolExecutor(self._work.at_once), writers
+        computers = ThreadPoolExecutor(self._work.at_once)
         with tqdm(total=len(jobs), unit="picture", disable=not progress) as bar:
             self._bar = bar
             self._under_way: deque[Future] = deque()
             try:
-                self._go_through(jobs, *stages)
+                self._go_through(jobs, loaders, computers, writers)
             except KeyboardInterrupt:
                 self.outcome.interrupted = True
             except _DiskError as error:
                 self.outcome.stopped = str(error)
-            finally:  # what is computed already is written
-                for stage in stages[:-1]:
-                    stage.shutdown(wait=False, cancel_futures=True)
-                writers.shutdown(wait=True)
+            finally:
+                if self._under_way:
+                    bar.set_description("Stopping after the pictures that are being computed")
+                loaders.shutdown(wait=False, cancel_futures=True)
+                computers.shutdown(cancel_futures=True)
+                writers.shutdown()  # what is computed is written
         while self._under_way:  # what was finished while the run was ending
             try:
                 self._collect()
@@ -170,9 +173,10 @@ class Run:
         """Counts the picture that was first given, and those that are done without waiting."""
         while self._under_way and (wait or self._under_way[0].done()):
             wait = False
+            futures.wait([self._under_way[0]])  # which an interrupt must not lose
             try:
                 picture = self._under_way.popleft().result()
-            except CancelledError:  # it was never begun, or not computed
+            except futures.CancelledError:  # it was never begun, or not computed
                 continue
             self.outcome.add(picture)
             self._bar.update()
@@ -223,6 +227,8 @@ class Run:
             computed = self._work.compute(loaded.value)
         except _MISHAPS as error:
             return self._fail(job, error)
+        finally:
+            del loading  # whose error holds this frame, and with it the picture
         return loaded, computed, time.perf_counter() - started
 
     def _finish(self, job: Job, computing: Future) -> Outcome:

@@ -5,7 +5,6 @@ import functools
 import hashlib
 import os
 import threading
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,6 +26,7 @@ _COMPUTED = {
 }
 # More than any of the networks takes; a size below its share of memory needs no closer look.
 _BYTES_PER_PIXEL = 3000
+_COMPILING = 500_000_000  # bytes that compiling a program takes for a while
 
 
 class MattingError(UserError):
@@ -58,7 +58,7 @@ class Matting:
     def __init__(self, checkpoint: InferenceCheckpoint):
         self.checkpoint = checkpoint
         self._programs: dict[tuple[str, tuple[int, int]], Callable] = {}
-        self._compiling = defaultdict(threading.Lock)
+        self._compiling = threading.Lock()
         self._ran: set[tuple[str, tuple[int, int]]] = set()
 
     def __call__(
@@ -112,7 +112,7 @@ class Matting:
 
         def size_at(size, ratio):
             wanted = (network_size if exact_sizes else bucket_size)(size, ratio)
-            fitting = self._fitting(_map_of(strategy, ratio), wanted, memory)
+            fitting = self._fitting(_map_of(strategy, ratio), wanted, memory, budget)
             if fitting != wanted:
                 warnings.append(
                     "memory: the network ran at {} x {} instead of {} x {}".format(
@@ -136,8 +136,8 @@ class Matting:
     ) -> np.ndarray:
         self._ran.add((name, pictures.shape[1:3]))
         try:
-            program = self._program(name, pictures.shape[1:3])
-            with budget.held(_memory_of(program)) if budget else contextlib.nullcontext():
+            program = self._program(name, pictures.shape[1:3], budget)
+            with _held(budget, _memory_of(program)):
                 outputs = program(self.checkpoint.variables, pictures)
                 outputs = {name: np.asarray(values) for name, values in outputs.items()}
         except jax.errors.JaxRuntimeError as error:  # mostly an accelerator's memory
@@ -150,24 +150,30 @@ class Matting:
             raise MattingError(str(error)) from None
         return outputs[name]
 
-    def _program(self, name: str, size: tuple[int, int]):
-        with self._compiling[name, size]:  # by one thread; others go on with other sizes
-            if (name, size) not in self._programs:
-                network, computed = self.checkpoint.network, _COMPUTED[name]
+    def _program(self, name: str, size: tuple[int, int], budget: Budget | None):
+        key = name, size
+        if key not in self._programs:
+            with self._compiling, _held(budget, _COMPILING):
+                if key not in self._programs:  # which another thread may have compiled just now
+                    self._programs[key] = self._compile(name, size)
+        return self._programs[key]
 
-                def maps(variables, pictures):
-                    outputs, _ = network.apply(variables, pictures)
-                    return {name: getattr(outputs, name) for name in computed}
+    def _compile(self, name: str, size: tuple[int, int]):
+        network, computed = self.checkpoint.network, _COMPUTED[name]
 
-                pictures = jax.ShapeDtypeStruct((1, *size, 3), np.float32)
-                lowered = jax.jit(maps).lower(self.checkpoint.variables, pictures)
-                self._programs[name, size] = lowered.compile()
-            return self._programs[name, size]
+        def maps(variables, pictures):
+            outputs, _ = network.apply(variables, pictures)
+            return {name: getattr(outputs, name) for name in computed}
 
-    def _fitting(self, name: str, size: tuple[int, int], memory: int | None) -> tuple[int, int]:
+        pictures = jax.ShapeDtypeStruct((1, *size, 3), np.float32)
+        return jax.jit(maps).lower(self.checkpoint.variables, pictures).compile()
+
+    def _fitting(
+        self, name: str, size: tuple[int, int], memory: int | None, budget: Budget | None
+    ) -> tuple[int, int]:
         """`size`, or the next smaller one whose program keeps within the memory."""
         while memory is not None and size[0] * size[1] * _BYTES_PER_PIXEL > memory:
-            needed = _memory_of(self._program(name, size))
+            needed = _memory_of(self._program(name, size, budget))
             if needed <= memory:
                 break
             fitting = smaller(size, memory / needed) if memory > 0 else None
@@ -212,6 +218,10 @@ def identify(checkpoint: InferenceCheckpoint) -> dict[str, str]:
 def _memory_of(program) -> int:
     """Bytes that a program takes while it runs, beyond weights and pictures."""
     return program.memory_analysis().temp_size_in_bytes
+
+
+def _held(budget: Budget | None, amount: int):
+    return contextlib.nullcontext() if budget is None else budget.held(amount)
 
 
 def _map_of(strategy: str, ratio: float) -> str:
