@@ -10,6 +10,10 @@ PROJECT = Path(__file__).parents[1]
 # Programs that are compiled to be run a few times; compiling them well takes twice as long.
 SOON_COMPILED = "--xla_backend_optimization_level=0"
 
+# The fusion asks which class is the largest, and rounding turns over a pixel where two are equal:
+# of N pixels that err by a half on average, one moves a mean of these losses by up to 2 / N.
+FUSED_TERMS = {"total", "composition", "fusion_alpha", "fusion_laplacian"}
+
 
 def environment(devices=1, *, soon=True):
     """Of a process that sees so many devices and finds what lies beside the tests.

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from running import PROJECT, environment, free_port, spoken, start_training
+from running import FUSED_TERMS, PROJECT, environment, free_port, spoken, start_training
 
 from p3m_jax import distributed
 from p3m_jax.checkpoint import load_for_inference
@@ -150,11 +150,12 @@ def test_two_processes_train_as_one(folder):
     one, two = losses(folder / "one"), losses(folder / "two")
     assert one.keys() == two.keys() == set(range(1, STEPS + 1))
     for step in one:
-        # In float32 the first losses move by 5e-5 where only the order of the batch's pictures
-        # changes (in float64 by 4e-16, and two processes agree to 1e-8, see above). Adam's first
-        # steps then go by the signs of gradients, also of those that are rounding alone.
+        # One pixel of 4 x 96 x 96 moves a mean of the fusion by up to 5.4e-5, and the order of the
+        # batch's pictures alone does; other terms move by 2e-6 then. Adam's first steps go by the
+        # signs of gradients, also of those that are rounding alone.
         for name, value in one[step].items():
-            bound = 2e-4 if step == 1 else 5e-2
+            first = 1e-4 if name in FUSED_TERMS else 1e-5
+            bound = first if step == 1 else 5e-2
             np.testing.assert_allclose(two[step][name], value, rtol=bound, err_msg=f"{step} {name}")
     validations = [read_log(folder / name, "validation")[-1] for name in ("one", "two")]
     np.testing.assert_allclose(validations[1]["SAD"], validations[0]["SAD"], rtol=5e-2)

@@ -31,68 +31,68 @@ def on_request():
     return "[madvise]" in system and library == "glibc" and float(version) >= 2.35
 
 
-def run(tunables=None):
+def run(*command, text=None, **tunables):
+    """The lines that a program prints in an environment with these tunables or none."""
     environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
-    if tunables:
-        environment["GLIBC_TUNABLES"] = tunables
-    command = [sys.executable, "-B", "-c", PROGRAM, "a b", "--c=*"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command,
+        input=text,
+        env=environment | tunables,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
     return done.stdout.splitlines()
 
 
-@pytest.mark.skipif(not on_request(), reason="the system gives large pages to all or to nobody")
+COMMAND = (sys.executable, "-B", "-c", PROGRAM, "a b", "--c=*")
+asked_for = pytest.mark.skipif(
+    not on_request(), reason="the system gives large pages to all or to nobody"
+)
+told_by_the_system = pytest.mark.skipif(
+    not Path("/proc/self/smaps_rollup").exists(), reason="another system"
+)
+
+
+@asked_for
 def test_a_program_starts_once_more_with_its_arguments_and_gets_large_pages():
-    first, second, told = run()
+    first, second, told = run(*COMMAND)
     assert first == second  # in the same process
     arguments, large = told.rsplit(" ", 1)
     assert arguments == "['a b', '--c=*'] 1 glibc.malloc.hugetlb=1"
     assert int(large) > 50_000
 
 
-@pytest.mark.skipif(not on_request(), reason="the system gives large pages to all or to nobody")
-def test_a_program_that_another_one_runs_is_left_alone():
-    environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
-    call = f"{restart_with_large_pages.__name__}()"
-    start = f"import sys\nfrom p3m_jax.large_pages import *\n{{before}}\n{call}\nprint('here')"
-    for arguments, before in (
-        ("-", ""),  # its text has been read from the pipe
-        ("-", "sys.argv = ['program', 'other']"),
-        ("-", "sys.argv[0] = 'program'; sys.settrace(lambda *_: None)"),
-    ):
-        done = subprocess.run(
-            [sys.executable, arguments],
-            input=start.format(before=before),
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        )
-        assert done.stdout == "here\n"
+@asked_for
+@pytest.mark.parametrize(
+    "before",
+    [
+        "",  # its text has been read from the pipe
+        "sys.argv = ['program', 'other']",
+        "sys.argv[0] = 'program'; sys.settrace(lambda *_: None)",
+    ],
+)
+def test_a_program_that_another_one_runs_is_left_alone(before):
+    name = restart_with_large_pages.__name__
+    text = f"import sys\nfrom p3m_jax.large_pages import {name}\n{before}\n{name}()\nprint('here')"
+    assert run(sys.executable, "-", text=text) == ["here"]
 
 
+@told_by_the_system
 def test_a_program_whose_environment_is_cleaned_starts_once_more_only_once(tmp_path):
     cleaning = tmp_path / "python"
     cleaning.write_text(f'#!/bin/sh\nunset GLIBC_TUNABLES\nexec {sys.executable} "$@"\n')
     cleaning.chmod(0o755)
     program = f"import sys\nsys.executable = {str(cleaning)!r}\n{PROGRAM}"
     program = program.replace('os.environ["GLIBC_TUNABLES"]', '"GLIBC_TUNABLES" in os.environ')
-    environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
-    done = subprocess.run(
-        [cleaning, "-c", program],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    lines = done.stdout.splitlines()
+    lines = run(cleaning, "-c", program)
     assert len(lines) == (3 if on_request() else 2)
     assert " False " in lines[-1]
 
 
-@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="another system")
+@told_by_the_system
 def test_what_the_user_has_set_counts():
     own = "glibc.malloc.hugetlb=0"
-    _, told = run(own)
+    _, told = run(*COMMAND, GLIBC_TUNABLES=own)
     assert told.startswith(f"['a b', '--c=*'] 1 {own} ")
