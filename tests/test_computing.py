@@ -16,6 +16,7 @@ from running import environment
 
 from p3m_jax.configs import common
 from p3m_jax.losses import Targets, detail_loss, share_of_transition
+from p3m_jax.models.layers import gelu, silu
 from p3m_jax.models.network import network
 from p3m_jax.training.errors import ConfigurationError
 from p3m_jax.training.settings import check_settings
@@ -167,6 +168,7 @@ import optax
 from pasting import batch_of
 from running import environment
 
+from p3m_jax.models.layers import gelu, silu
 from p3m_jax.models.network import network
 from p3m_jax.training.sharding import Places
 from p3m_jax.training.state import initial_state
@@ -211,3 +213,14 @@ def test_small_arrays_are_never_cut():
     where = places.of_state(state, cut=True)
     assert where["bias"] == places.everywhere
     assert where["kernel"].spec == jax.sharding.PartitionSpec(None, None, "data")
+
+
+@pytest.mark.parametrize("activation", [gelu, silu])
+def test_activations_keep_their_input_alone(activation):
+    y, gradient = jax.vjp(activation, jnp.linspace(-4, 4, 9))
+    (kept,) = jax.tree.leaves(gradient)
+    np.testing.assert_array_equal(kept, jnp.linspace(-4, 4, 9))
+    plain = {gelu: lambda x: jax.nn.gelu(x, approximate=False), silu: jax.nn.silu}[activation]
+    expected, its_gradient = jax.vjp(plain, kept)
+    np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(gradient(y)[0], its_gradient(y)[0], rtol=1e-6, atol=1e-7)

@@ -84,6 +84,35 @@ def test_upsample_equals_the_recorded_bilinear_upsampling(factor):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=4 * np.finfo(np.float32).eps)
 
 
+@pytest.mark.parametrize("factor", [1, 2, 3, 16])
+@pytest.mark.parametrize("size", [(1, 5), (4, 1)])
+def test_gradient_of_upsampling_is_its_transpose(factor, size):
+    numbers = np.random.default_rng(factor)
+    x = numbers.standard_normal((2, *size, 3))
+    with jax.enable_x64():
+        y, transposed = jax.vjp(lambda x: upsample(x, factor), jnp.asarray(x))
+        gradient = numbers.standard_normal(y.shape)
+        (ours,) = transposed(jnp.asarray(gradient))
+        # <upsample(x), g> = <x, gradient of g>, for any x and g.
+        assert np.vdot(y, gradient) == pytest.approx(np.vdot(x, ours), rel=1e-12)
+    low = jnp.asarray(gradient, jnp.bfloat16)
+    (rounded,) = jax.vjp(lambda x: upsample(x, factor), jnp.asarray(x, jnp.bfloat16))[1](low)
+    assert rounded.dtype == jnp.bfloat16  # summed in float32 along each axis, then rounded
+    np.testing.assert_allclose(rounded.astype(float), ours, rtol=0.02, atol=0.02 * factor)
+
+
+def test_unpooling_keeps_positions_instead_of_the_large_map():
+    def network(x):
+        maxima, offsets = max_pool(x, 3)
+        deep = jnp.tanh(maxima @ jnp.ones((64, 64)) / 64)
+        return jnp.sum(max_unpool(deep, offsets, 3), axis=-1)
+
+    x = jax.ShapeDtypeStruct((1, 256, 256, 64), jnp.float32)
+    compiled = jax.jit(lambda x: network(jnp.sin(x))).lower(x).compile()
+    # The large map padded, and maps of a quarter: not a second large one.
+    assert compiled.memory_analysis().temp_size_in_bytes < 2 * 4 * 256 * 256 * 64
+
+
 def test_odd_sizes_are_refused():
     with pytest.raises(ValueError, match="by 2 takes sides that it divides"):
         max_pool(jnp.zeros((1, 5, 4, 1)), 2)

@@ -51,6 +51,26 @@ def _attend(q, k, v):
 
 
 def _attention_backward(rows, kept, gradient):
+    # On a CPU, which is bound by products, the kept sums save some. A TPU is bound by memory, and
+    # keeps nothing.
+    return jax.lax.platform_dependent(
+        kept, gradient, cpu=partial(_from_kept_sums, rows), default=partial(_from_nothing, rows)
+    )
+
+
+def _from_nothing(rows, kept, gradient):
+    """The gradient that computes each block whole again."""
+    attend = jax.checkpoint(lambda q, k, v: _attend(q, k, v)[0])
+
+    def whole(q, k, v):
+        blocks = jax.lax.map(lambda q: attend(q, k, v), _in_blocks(q, rows))
+        return _whole(blocks, q.shape[2])
+
+    return jax.vjp(whole, *kept[:3])[1](gradient)
+
+
+def _from_kept_sums(rows, kept, gradient):
+    """FlashAttention's gradient: the scores alone are computed again."""
     q, k, v, y, log_sums = kept
     precise = log_sums.dtype
     shared = jnp.sum(gradient.astype(precise) * y, axis=-1, keepdims=True)

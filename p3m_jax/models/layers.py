@@ -4,6 +4,8 @@ A layer computes in the precision of the map that it is given and returns a map 
 stay as they are. Norms and their statistics compute in float32 at least.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +22,11 @@ def at_least_float32(x: jax.Array) -> jax.Array:
 def recomputed(run):
     """`run(module, x) -> y` whose gradient computes it again instead of keeping what is inside."""
     return nnx.remat(lambda module, x: run(module, x))  # which takes plain functions only
+
+
+# Their gradients keep the input alone and compute the rest again: of GELU four maps would be kept.
+gelu = jax.checkpoint(partial(jax.nn.gelu, approximate=False))
+silu = jax.checkpoint(jax.nn.silu)
 
 
 def parameter(shape: tuple[int, ...], initializer) -> nnx.Param:

@@ -81,7 +81,6 @@ def _pick(x: jax.Array, offsets: jax.Array, window: int) -> jax.Array:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-@jax.named_scope("max_pool")
 def max_pool(x: jax.Array, window: int, stride: int = 2) -> tuple[jax.Array, jax.Array]:
     """Max pooling that also returns the positions it took.
 
@@ -102,7 +101,7 @@ def max_pool(x: jax.Array, window: int, stride: int = 2) -> tuple[jax.Array, jax
         raise ValueError(
             f"max_pool by {stride} takes sides that it divides, not {height} x {width}."
         )
-    return _pool(_padded(x, window), window, stride)
+    return _max_pool_forward(x, window, stride)[0]
 
 
 def _padded(x, window):
@@ -127,8 +126,9 @@ def _pool(padded, window, stride):
 def _stored_offsets(padded, window, stride):
     """The offsets, half of the rows at a time where that can be.
 
-    XLA:CPU does not look into the loop. Else it finds a window's offset anew at each place of the
-    gradient that looks at it, from the picture on, which takes five times as long.
+    XLA:CPU does not look into the loop. Else it finds a window's offset anew wherever that is
+    looked at, by an unpooling or a gradient: it keeps the large map for that, 16 times the bytes,
+    and a gradient takes five times as long.
     """
     rows = (padded.shape[1] - window + 2) // stride
     if rows % 2:

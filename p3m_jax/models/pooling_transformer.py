@@ -4,6 +4,7 @@ import itertools
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from p3m_jax.models.decoders import STRIDES, Edit, EncoderShape, Features, unedited
@@ -79,7 +80,10 @@ class PoolingTransformer(nnx.Module):
         x, positions = max_pool(x, self.pooling_window)
         offsets.append(positions)
         x = self.stem2(x)
-        x = self.stem_norm(nnx.relu(x) if self.stem_ends_in_relu else x)
+        if self.stem_ends_in_relu:
+            # As a select: for a maximum before a norm XLA:CPU writes out a map of zeros.
+            x = jnp.where(x <= 0, 0, x)
+        x = self.stem_norm(x)
         for i in range(len(self.stages)):
             run = partial(self.run_stage, train=train, key=keys[i])
             with jax.named_scope(f"stage{i + 1}"):

@@ -6,7 +6,14 @@ import numpy as np
 from flax import nnx
 
 from p3m_jax.models.decoders import EncoderShape
-from p3m_jax.models.layers import LayerNorm, Linear, at_least_float32, normal_002, parameter
+from p3m_jax.models.layers import (
+    LayerNorm,
+    Linear,
+    at_least_float32,
+    gelu,
+    normal_002,
+    parameter,
+)
 from p3m_jax.models.pooling_transformer import PoolingTransformer
 
 SHAPE = EncoderShape(
@@ -117,7 +124,7 @@ class SwinBlock(nnx.Module):
         """`key` draws which examples skip a branch (stochastic depth); None keeps all."""
         keys = (None, None) if key is None else jax.random.split(key)
         x = x + self._maybe_drop(self.attention(self.norm1(x), self.shift), keys[0])
-        hidden = jax.nn.gelu(self.expand(self.norm2(x)), approximate=False)
+        hidden = gelu(self.expand(self.norm2(x)))
         return x + self._maybe_drop(self.contract(hidden), keys[1])
 
     def _maybe_drop(self, branch: jax.Array, key: jax.Array | None) -> jax.Array:

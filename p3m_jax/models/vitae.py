@@ -7,7 +7,7 @@ from flax import nnx
 
 from p3m_jax.models.attention import attention, linear_attention
 from p3m_jax.models.decoders import EncoderShape
-from p3m_jax.models.layers import BatchNorm, Convolution, LayerNorm, Linear
+from p3m_jax.models.layers import BatchNorm, Convolution, LayerNorm, Linear, gelu, silu
 from p3m_jax.models.pooling_transformer import PoolingTransformer
 
 SHAPE = EncoderShape(
@@ -79,9 +79,9 @@ class ParallelConvolutions(nnx.Module):
         self.convolution2 = Convolution(channels, channels, 3, groups=groups)
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        x = nnx.silu(self.norm0(self.convolution0(x), train=train))
-        x = nnx.silu(self.norm1(self.convolution1(x), train=train))
-        return nnx.silu(self.convolution2(x))
+        x = silu(self.norm0(self.convolution0(x), train=train))
+        x = silu(self.norm1(self.convolution1(x), train=train))
+        return silu(self.convolution2(x))
 
 
 class NormalCell(nnx.Module):
@@ -97,7 +97,7 @@ class NormalCell(nnx.Module):
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         x = x + self.attention(self.norm1(x)) + self.parallel(x, train=train)
-        hidden = jax.nn.gelu(self.expand(self.norm2(x)), approximate=False)
+        hidden = gelu(self.expand(self.norm2(x)))
         return x + self.contract(hidden)
 
 
