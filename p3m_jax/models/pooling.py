@@ -20,6 +20,8 @@ import jax.numpy as jnp
 # as (shift in windows, parity). Window i sees large row 2 * (i + shift) + parity.
 _TAPS = {2: ((0, 0), (0, 1)), 3: ((-1, 1), (0, 0), (0, 1))}
 
+STRIPS = 8
+
 
 def _shifted(x: jax.Array, rows: int, columns: int, fill) -> jax.Array:
     """`y[:, i, j] = x[:, i + rows, j + columns]`, and `fill` outside."""
@@ -123,34 +125,45 @@ def _pool(padded, window, stride):
     return maxima, offsets
 
 
-def _stored_offsets(padded, window, stride):
-    """The offsets, half of the rows at a time where that can be.
+def _pool_by_strips(x, window, stride):
+    """`_pool` of the whole map, up to `STRIPS` strips of rows one after the other.
 
     XLA:CPU does not look into the loop. Else it finds a window's offset anew wherever that is
     looked at, by an unpooling or a gradient: it keeps the large map for that, 16 times the bytes,
-    and a gradient takes five times as long.
+    and a gradient takes five times as long. Nor is the large map copied, to be padded for windows
+    of 3x3; the maxima of the others need no loop.
     """
-    rows = (padded.shape[1] - window + 2) // stride
-    if rows % 2:
-        return _pool(padded, window, stride)[1]
+    batch, height, width, channels = x.shape
+    rows = height // stride
+    strips = max(n for n in range(1, STRIPS + 1) if rows % n == 0)
+    if strips == 1:
+        return _pool(_padded(x, window), window, stride)
+    height //= strips
 
-    def of_half(top):
-        half = jax.lax.dynamic_slice_in_dim(padded, top, rows // 2 * stride + window - 2, axis=1)
-        return _pool(half, window, stride)[1]
+    def of_strip(top):
+        strip = _padded(jax.lax.dynamic_slice_in_dim(x, top, height, axis=1), window)
+        if window == 3:
+            above = jax.lax.dynamic_slice_in_dim(x, jnp.maximum(top - 1, 0), 1, axis=1)
+            above = jnp.where(top > 0, above, -jnp.inf)
+            strip = jax.lax.dynamic_update_slice(strip, above, (0, 0, 1, 0))
+        return _pool(strip, window, stride)
 
-    upper, lower = jax.lax.map(of_half, jnp.arange(2) * (rows // 2 * stride))
-    return jnp.concatenate([upper, lower], axis=1)
+    def whole(of_strips):
+        shape = batch, rows, width // stride, channels
+        return jnp.moveaxis(of_strips, 0, 1).reshape(shape)
+
+    tops = jnp.arange(strips) * height
+    if window == 2:
+        return _pool(x, window, stride)[0], whole(jax.lax.map(lambda top: of_strip(top)[1], tops))
+    return tuple(whole(y) for y in jax.lax.map(of_strip, tops))
 
 
 @jax.named_scope("max_pool")
 def _max_pool_forward(x, window, stride):
-    padded = _padded(x, window)
-    maxima, offsets = _pool(padded, window, stride)
-    offsets = jax.lax.platform_dependent(
-        padded,
-        offsets,
-        cpu=lambda padded, _: _stored_offsets(padded, window, stride),
-        default=lambda _, offsets: offsets,
+    maxima, offsets = jax.lax.platform_dependent(
+        x,
+        cpu=partial(_pool_by_strips, window=window, stride=stride),
+        default=lambda x: _pool(_padded(x, window), window, stride),
     )
     return (maxima, offsets), offsets
 
