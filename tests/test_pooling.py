@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import golden
 
+from p3m_jax.models import pooling
 from p3m_jax.models.pooling import max_pool, max_unpool
 from p3m_jax.models.upsampling import upsample
 
@@ -111,6 +112,16 @@ def test_unpooling_keeps_positions_instead_of_the_large_map():
     compiled = jax.jit(lambda x: network(jnp.sin(x))).lower(x).compile()
     # The large map padded, and maps of a quarter: not a second large one.
     assert compiled.memory_analysis().temp_size_in_bytes < 2 * 4 * 256 * 256 * 64
+
+
+@pytest.mark.parametrize("window, stride", [(2, 2), (2, 8), (3, 2)])
+@pytest.mark.parametrize("size", [(48, 8), (1024, 528)])  # the second is a large map
+def test_pooling_by_strips_equals_pooling_at_once(window, stride, size):
+    x = np.random.default_rng(window).standard_normal((2, *size, 2)).astype(np.float32)
+    ours = jax.jit(lambda x: pooling._pool_by_strips(x, window, stride))(x)
+    whole = pooling._pool(pooling._padded(jnp.asarray(x), window), window, stride)
+    for of_strips, at_once in zip(ours, whole, strict=True):
+        np.testing.assert_array_equal(of_strips, at_once)
 
 
 def test_odd_sizes_are_refused():

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 _TAPS = {2: ((0, 0), (0, 1)), 3: ((-1, 1), (0, 0), (0, 1))}
 
 STRIPS = 8
+LARGE = 2**19  # pixels
 
 
 def _shifted(x: jax.Array, rows: int, columns: int, fill) -> jax.Array:
@@ -131,13 +132,15 @@ def _pool_by_strips(x, window, stride):
     XLA:CPU does not look into the loop. Else it finds a window's offset anew wherever that is
     looked at, by an unpooling or a gradient: it keeps the large map for that, 16 times the bytes,
     and a gradient takes five times as long. Nor is the large map copied, to be padded for windows
-    of 3x3; the maxima of the others need no loop.
+    of 3x3. The maxima of the others are quicker without a loop; but then XLA keeps both what a map
+    was computed from and the map, so those of large ones are taken by strips, too.
     """
     batch, height, width, channels = x.shape
     rows = height // stride
     strips = max(n for n in range(1, STRIPS + 1) if rows % n == 0)
     if strips == 1:
         return _pool(_padded(x, window), window, stride)
+    large = height * width > LARGE
     height //= strips
 
     def of_strip(top):
@@ -153,7 +156,7 @@ def _pool_by_strips(x, window, stride):
         return jnp.moveaxis(of_strips, 0, 1).reshape(shape)
 
     tops = jnp.arange(strips) * height
-    if window == 2:
+    if window == 2 and not large:
         return _pool(x, window, stride)[0], whole(jax.lax.map(lambda top: of_strip(top)[1], tops))
     return tuple(whole(y) for y in jax.lax.map(of_strip, tops))
 
