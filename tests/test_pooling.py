@@ -114,7 +114,7 @@ def test_unpooling_keeps_positions_instead_of_the_large_map():
     assert compiled.memory_analysis().temp_size_in_bytes < 2 * 4 * 256 * 256 * 64
 
 
-@pytest.mark.parametrize("window, stride", [(2, 2), (2, 8), (3, 2)])
+@pytest.mark.parametrize(("window", "stride"), [(2, 2), (2, 8), (3, 2)])
 @pytest.mark.parametrize("size", [(48, 8), (1024, 528)])  # the second is a large map
 def test_pooling_by_strips_equals_pooling_at_once(window, stride, size):
     x = np.random.default_rng(window).standard_normal((2, *size, 2)).astype(np.float32)
