@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from p3m_jax.models import attention as attention_module
 from p3m_jax.models.attention import attention, linear_attention
 from p3m_jax.models.grouped import convolve
 from p3m_jax.models.network import Variables, network
@@ -37,6 +38,17 @@ def test_attention_in_blocks_equals_the_full_matrix_one(scores):
         plain = value_and_gradients(plain_attention, qkv)
     for measured, expected in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
         np.testing.assert_allclose(measured, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_gradients_of_attention_on_a_cpu_and_elsewhere_are_the_same():
+    numbers = np.random.default_rng(0)
+    with jax.enable_x64():
+        q, k, v, gradient = (jnp.asarray(numbers.standard_normal((2, 3, 50, 8))) for _ in range(4))
+        _, kept = attention_module._attention_forward(q, k, v, 16)  # the last block is not full
+        of_kept = attention_module._from_kept_sums(16, kept, gradient)
+        of_nothing = attention_module._from_nothing(16, kept, gradient)
+    for one, other in zip(of_kept, of_nothing, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-13)
 
 
 def test_attention_stands_large_scores():

@@ -20,8 +20,9 @@ import jax.numpy as jnp
 # as (shift in windows, parity). Window i sees large row 2 * (i + shift) + parity.
 _TAPS = {2: ((0, 0), (0, 1)), 3: ((-1, 1), (0, 0), (0, 1))}
 
+# A CPU pools by so many strips at most, and maps of more pixels than this by strips alone.
 STRIPS = 8
-LARGE = 2**19  # pixels
+LARGE = 2**19
 
 
 def _shifted(x: jax.Array, rows: int, columns: int, fill) -> jax.Array:

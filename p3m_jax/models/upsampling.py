@@ -22,12 +22,11 @@ def upsample(x: jax.Array, factor: int) -> jax.Array:
 @jax.named_scope("upsample")
 def _upsample_axis(x: jax.Array, factor: int, axis: int) -> jax.Array:
     size = x.shape[axis]
-    shape = [1] * (x.ndim + 1)
 
     def weighted(shift, weights):
-        shape[axis : axis + 2] = weights.shape
         neighbour = jnp.expand_dims(_shifted(x, shift, axis), axis + 1)
-        return neighbour * jnp.asarray(weights, x.dtype).reshape(shape)
+        weights = weights.reshape(*weights.shape, *[1] * (x.ndim - 1 - axis))
+        return neighbour * jnp.asarray(weights, x.dtype)
 
     blended = sum(weighted(*tap) for tap in _taps(size, factor))
     return blended.reshape(*x.shape[:axis], size * factor, *x.shape[axis + 1 :])
