@@ -142,7 +142,7 @@ def test_what_is_no_picture_is_refused(matting):
 def test_little_memory_means_a_smaller_size(matting):
     picture = picture_of(400, 600)
     options = {"strategy": "resize", "exact_sizes": False}
-    matte = matting.matte(picture, memory=40_000_000, **options)
+    matte = matting.matte(picture, memory=20_000_000, **options)
     assert matte.alpha.shape == (400, 600)
     height, width = matte.network_sizes["fusion"]
     assert height * width < np.prod(bucket_size((400, 600), 0.5))
