@@ -26,6 +26,7 @@ pixels, their last stage, some twenty times as slowly as larger ones.
 """
 
 import argparse
+import functools
 import json
 import subprocess
 import sys
@@ -72,7 +73,8 @@ def ready(task: dict):
     keep_compiled(task["cache"])
     checkpoint = load_for_inference(task["checkpoint"])
     optimizer = optax.adam(LEARNING_RATE)
-    state = initial_state(checkpoint.network, optimizer, checkpoint.variables)
+    first_state = functools.partial(initial_state, checkpoint.network, optimizer)
+    state = jax.jit(first_state)(checkpoint.variables)
     with np.load(task["batch"]) as file:
         batch = jax.tree.map(jax.numpy.asarray, dict(file))
     return jax.jit(make_train_step(checkpoint.network, optimizer), donate_argnums=0), state, batch
@@ -86,7 +88,8 @@ def load(task: dict, clock):
 
     step, state, batch = ready(task)
     step = step.lower(state, batch).compile()
-    return_memory()  # as the training loop does
+    jax.clear_caches()
+    return_memory()  # both as the training loop does
 
     def train():
         nonlocal state

@@ -20,6 +20,7 @@ from orbax.checkpoint import v1 as ocp
 
 from p3m_jax import __version__
 from p3m_jax.bucket import folder_or_bucket, is_address
+from p3m_jax.compilation import for_inference
 from p3m_jax.data.folders import user_path
 from p3m_jax.errors import UserError
 from p3m_jax.models.network import ENCODERS, Network, Variables, network
@@ -83,14 +84,18 @@ def predict(network: Network, variables: Variables, pictures: np.ndarray) -> dic
     Returns float32 maps: `semantic` logits (B, H, W, 3), `detail` and `fusion` alpha (B, H, W, 1)
     in [0, 1]. Each size of picture is compiled once in a process.
     """
-    maps = _forward(network, variables, np.asarray(pictures, np.float32))
+    maps = _forward()(network, variables, np.asarray(pictures, np.float32))
     return {name: np.asarray(value) for name, value in maps.items()}
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _forward(network, variables, pictures):
-    outputs, _ = network.apply(variables, pictures)
-    return {name: getattr(outputs, name) for name in ("semantic", "detail", "fusion")}
+@functools.cache
+def _forward():
+    def forward(network, variables, pictures):
+        outputs, _ = network.apply(variables, pictures)
+        return {name: getattr(outputs, name) for name in ("semantic", "detail", "fusion")}
+
+    options = for_inference(jax.default_backend())
+    return jax.jit(forward, static_argnums=0, compiler_options=options)
 
 
 def describe(

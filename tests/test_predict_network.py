@@ -15,7 +15,7 @@ from PIL import Image
 
 import p3m_jax
 from p3m_jax.checkpoint import describe, load_for_inference, save_for_inference
-from p3m_jax.compilation import default_cache, keep_compiled
+from p3m_jax.compilation import default_cache, for_inference, keep_compiled
 from p3m_jax.evaluation.inference import matte_picture, network_size
 from p3m_jax.images import write_image
 from p3m_jax.models.network import network
@@ -137,6 +137,23 @@ def test_what_is_no_picture_is_refused(matting):
         matting(np.zeros((10, 10), np.uint8))
     with pytest.raises(ValueError, match="no strategy"):
         matting(picture_of(10, 10), strategy="best")
+
+
+def test_quicker_compiling_changes_nothing_but_rounding(checkpoint):
+    """Matting's programs are compiled at another level of optimisation than JAX's default."""
+    loaded, picture = load_for_inference(checkpoint), picture_of(64, 96)[None].astype(np.float32)
+
+    def outputs(variables, pictures):
+        return loaded.network.apply(variables, pictures)[0]
+
+    lowered = jax.jit(outputs).lower(loaded.variables, picture)
+    plain = lowered.compile()(loaded.variables, picture)
+    quicker = lowered.compile(for_inference("cpu"))(loaded.variables, picture)
+    for name in ("semantic", "detail", "fusion"):
+        expected = getattr(plain, name)
+        scale = max(1, float(np.abs(expected).max()))
+        np.testing.assert_allclose(getattr(quicker, name), expected, rtol=0, atol=3e-6 * scale)
+    assert for_inference("tpu") == {}
 
 
 def test_little_memory_means_a_smaller_size(matting):

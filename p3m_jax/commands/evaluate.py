@@ -204,7 +204,7 @@ def _evaluate_predictions(args: argparse.Namespace, dataset):
 
 def _evaluate_checkpoint(args: argparse.Namespace, dataset, output: Path):
     from p3m_jax.checkpoint import load_for_inference
-    from p3m_jax.compilation import keep_compiled
+    from p3m_jax.compilation import keep_compiled, settle
     from p3m_jax.evaluation.evaluator import (
         Worst,
         check_sizes,
@@ -221,6 +221,7 @@ def _evaluate_checkpoint(args: argparse.Namespace, dataset, output: Path):
     if warning:
         print(warning, file=sys.stderr)
     checkpoint = load_for_inference(args.checkpoint)
+    settle()
     protocol = find_protocol(args.protocol or "ours")
     marks = {
         "the checkpoint was trained on synthetic portraits": checkpoint.synthetic,

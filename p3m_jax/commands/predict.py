@@ -214,7 +214,7 @@ def _work(args, mattes: Path | None, memory: int, writing):
         if not mattes.is_dir():
             raise PlanError(f"{mattes}: there is no such folder; name the folder of mattes.")
         return MattingWork(writing, mattes=mattes), {"mattes": "given"}, None
-    from p3m_jax.compilation import keep_compiled
+    from p3m_jax.compilation import keep_compiled, settle
 
     warning = keep_compiled(args.compilation_cache)
     if warning:
@@ -223,6 +223,7 @@ def _work(args, mattes: Path | None, memory: int, writing):
     from p3m_jax.prediction.matting import identify, load
 
     matting = load(args.checkpoint)
+    settle()
     strategy = args.strategy or "hybrid"
     settings = {
         "strategy": strategy,

@@ -81,7 +81,9 @@ def matte_by_maps(
     size_at = size_at or network_size
 
     def run(name, ratio):
-        scaled = (protocol.resize(picture, size_at(full, ratio)) * 255).astype(np.float32)
+        scaled = protocol.resize(picture, size_at(full, ratio))
+        scaled *= 255
+        scaled = scaled.astype(np.float32, copy=False)
         return np.asarray(predict_map(name, scaled[None]))[0]
 
     if strategy == "hybrid":

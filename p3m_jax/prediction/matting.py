@@ -14,6 +14,7 @@ import numpy as np
 from p3m_jax.checkpoint import InferenceCheckpoint, load_for_inference
 from p3m_jax.collection.memory import Budget
 from p3m_jax.collection.pictures import read
+from p3m_jax.compilation import for_inference, return_memory
 from p3m_jax.errors import UserError
 from p3m_jax.evaluation.inference import check_finite, matte_by_maps, network_size
 from p3m_jax.prediction.sizes import bucket_size, smaller
@@ -166,7 +167,10 @@ class Matting:
             return {name: getattr(outputs, name) for name in computed}
 
         pictures = jax.ShapeDtypeStruct((1, *size, 3), np.float32)
-        return jax.jit(maps).lower(self.checkpoint.variables, pictures).compile()
+        lowered = jax.jit(maps).lower(self.checkpoint.variables, pictures)
+        program = lowered.compile(for_inference(jax.default_backend()))
+        return_memory()
+        return program
 
     def _fitting(
         self, name: str, size: tuple[int, int], memory: int | None, budget: Budget | None

@@ -113,6 +113,7 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
     first_state = functools.partial(initial_state, net, optimizer, average=keeps_average(config))
     where = places.of_state(jax.eval_shape(first_state, variables), cut=config.shard_state)
     state = jax.jit(first_state, out_shardings=where)(variables)
+    del variables
 
     # ---- step: two programs, of which its number picks one; each is compiled when it is needed
     def compile_step(paste, state, batch):
@@ -126,6 +127,7 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
         )
         step = jax.jit(step, donate_argnums=0, out_shardings=(where, places.everywhere))
         compiled = step.lower(state, batch).compile()
+        jax.clear_caches()  # what was traced for it, up to a quarter of a gigabyte
         return_memory()
         distributed.gather([])  # devices do not wait for each other as long as compilers may take
         return compiled
