@@ -10,6 +10,7 @@ it needs beyond its arguments. Times are medians over runs that alternate betwee
 """
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -22,7 +23,7 @@ import jax
 import numpy as np
 
 from p3m_jax.configs import common
-from p3m_jax.models import attention, weight_gradient
+from p3m_jax.models import attention, grouped, weight_gradient
 from p3m_jax.models.network import network
 from p3m_jax.training.state import initial_state, make_optimizer
 from p3m_jax.training.step import make_train_step
@@ -61,9 +62,14 @@ def compile_step(name: str, size: tuple[int, int], batch: int):
 
 
 def flops_without_loops(name: str, compile_it, size: tuple[int, int], batch: int) -> float:
-    """FLOPs of the program that holds all of attention's matrix, and has XLA's own gradients."""
+    """FLOPs of the program that holds all of attention's matrix, and has XLA's own gradients.
+
+    Its convolutions in groups are those of the loop that they go by, side by side.
+    """
     everything = size[0] ** 2 * size[1] ** 2
+    side_by_side = functools.partial(grouped._side_by_side, bundle=grouped.BUNDLE_IN_LOOP)
     with (
+        mock.patch.object(grouped, "_one_by_one", side_by_side),
         mock.patch.object(attention, "SCORES", everything),
         mock.patch.object(weight_gradient, "pays", return_value=False),
     ):

@@ -27,6 +27,7 @@ _COMPUTED = {
 }
 # More than any of the networks takes; a size below its share of memory needs no closer look.
 _BYTES_PER_PIXEL = 3000
+_LARGE = 10_000_000  # bytes of a picture at the network, in float32
 _COMPILING = 500_000_000  # bytes that compiling a program takes for a while
 
 
@@ -138,6 +139,8 @@ class Matting:
         self._ran.add((name, pictures.shape[1:3]))
         try:
             program = self._program(name, pictures.shape[1:3], budget)
+            if pictures.nbytes > _LARGE:
+                return_memory()  # what resizing left; 7 ms are nothing beside the network
             with _held(budget, _memory_of(program)):
                 outputs = program(self.checkpoint.variables, pictures)
                 outputs = {name: np.asarray(values) for name, values in outputs.items()}
