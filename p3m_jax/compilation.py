@@ -1,6 +1,6 @@
-"""Compiled programs kept on disk, so that a second start need not compile; what compiling leaves.
+"""How programs are compiled, kept on disk for a second start, and what compiling leaves.
 
-Commands turn this on; libraries leave the user's settings alone.
+Commands turn keeping on; libraries leave the user's settings alone.
 """
 
 import contextlib
