@@ -22,7 +22,7 @@ from scipy import ndimage
 from sides import Clock, summary, write_report
 
 from p3m_jax.evaluation.metrics import METRICS, all_metrics
-from p3m_jax.images import read_matte
+from p3m_jax.labels import read_matte
 from p3m_jax.trimap import trimap_from_matte
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from p3m_jax.data.folders import DataSetError, find_root, list_folder
 from p3m_jax.data.records import CELEBAMASK, Records, find_records
 from p3m_jax.file_part import FilePart
-from p3m_jax.images import read_matte
+from p3m_jax.labels import read_face_mask
 
 PICTURES, MASKS = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno"
 FOLDERS, PER_FOLDER = 15, 2000
@@ -106,7 +106,7 @@ def face_mask(face: CelebAFace, size: tuple[int, int]) -> np.ndarray:
     the glasses begin; where these are missing, too, nothing tells what is below the brows, and the
     mask is empty.
     """
-    masks = {part: read_matte(path) > 127 for part, path in face.parts.items()}
+    masks = {part: read_face_mask(path) > 0 for part, path in face.parts.items()}
     shapes = {mask.shape for mask in masks.values()}
     if len(shapes) > 1:
         raise DataSetError(f"{face.skin}: masks of one face have several sizes; unpack them anew.")

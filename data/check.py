@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from p3m_jax.data.folders import printable
 from p3m_jax.data.layouts import ROLES, TEST_FOLDERS, DataSet, Example, Scan
-from p3m_jax.images import ImageError, read_matte, read_picture
+from p3m_jax.images import ImageError, read_picture
+from p3m_jax.labels import LabelError, read_face_mask, read_matte, read_trimap
 
 PUBLISHED_COUNTS = {
     "P3M-10k train": 9421,
@@ -147,7 +148,9 @@ def _check_example(example: Example, training: bool, full: bool):
     for role in ROLES:
         path = getattr(example, role)
         if path is not None:
-            headers[role] = _check_file(path, role, training, full, findings)
+            headers[role] = _check_file(
+                path, role, _reader(example, role), training, full, findings
+            )
     picture = headers["picture"]
     if picture is None:
         return findings, None
@@ -161,14 +164,28 @@ def _check_example(example: Example, training: bool, full: bool):
     return findings, picture
 
 
-def _check_file(path: Path, role: str, training: bool, full: bool, findings: _Findings):
+def _reader(example: Example, role: str):
+    """What reads a file and takes note of warnings."""
+    if role == "matte":
+        return read_matte
+    if role == "trimap":
+        return lambda path, warn: read_trimap(path)
+    if role == "facemask":
+        return lambda path, warn: read_face_mask(path, several_channels=example.published)
+    return lambda path, warn: read_picture(path)
+
+
+def _check_file(path: Path, role: str, read, training: bool, full: bool, findings: _Findings):
     """The file's header, or None where it cannot be read."""
     try:
         header = _read_header(path)
-        values = None
         # A missing end mark may be a harmless appendix: decoding tells.
         if full or not header.complete:
-            values = (read_picture if role in _COLOR else read_matte)(path)
+            read(path, lambda kind: findings.add(False, kind, str(path)))
+    except LabelError as error:
+        kind = f"{role} files hold something else than a {role} may; mend them"
+        findings.add(True, kind, str(error))
+        return None
     except ImageError as error:
         findings.add(True, f"{role} files cannot be read; replace them", str(error))
         return None
@@ -181,6 +198,9 @@ def _check_file(path: Path, role: str, training: bool, full: bool, findings: _Fi
     if header.bits > 8:
         kind = "files have more than 8 bits per channel, which training does not read; convert them"
         findings.add(training, kind, f"{path}: {header.bits} bits")
+    if role not in _COLOR and header.orientation != 1:
+        kind = f"{role} files are stored rotated or mirrored (EXIF); store them upright"
+        findings.add(True, kind, f"{path}: orientation {header.orientation}")
     if role == "picture" and header.orientation != 1:
         kind = (
             "pictures are stored rotated or mirrored (EXIF), which training does not see; "
@@ -188,21 +208,9 @@ def _check_file(path: Path, role: str, training: bool, full: bool, findings: _Fi
         )
         findings.add(training, kind, f"{path}: orientation {header.orientation}")
     if role not in _COLOR and header.format in ("JPEG", "MPO"):
-        findings.add(False, f"{role} files are JPEG, which changes their values", str(path))
-    if full:
-        _check_values(path, role, values, findings)
+        kind = f"{role} files are JPEG, which changes their values"
+        findings.add(role == "trimap", kind, str(path))
     return header
-
-
-def _check_values(path: Path, role: str, values: np.ndarray, findings: _Findings) -> None:
-    if role == "matte" and values.min() == values.max():
-        kind = "mattes have the same value everywhere: nobody is in the picture, or nothing else"
-        findings.add(False, kind, f"{path}: {values.flat[0]}")
-    if role == "trimap":
-        others = np.setdiff1d(values, (0, 128, 255))
-        if others.size:
-            kind = "trimaps have other values than 0, 128 and 255"
-            findings.add(False, kind, f"{path}: {', '.join(map(str, others[:5]))}")
 
 
 def _read_header(path: Path) -> _Header:

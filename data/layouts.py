@@ -61,6 +61,7 @@ class Example:
 
     `private` is no file of a data set but of a cache: the label map of the private areas, which
     have to be obfuscated before anything else sees the picture (see `p3m_jax.faces.areas`).
+    `published`: the face mask is P3M-10k's own, of which only the first of several channels counts.
     """
 
     stem: str
@@ -71,6 +72,7 @@ class Example:
     background: Path | FilePart | None = None
     facemask: Path | FilePart | None = None
     private: Path | None = None
+    published: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ class DataSet:
     synthetic: bool
 
 
-ROLES = tuple(part.name for part in fields(Example) if part.name not in ("stem", "private"))
+_NO_ROLES = ("stem", "private", "published")
+ROLES = tuple(part.name for part in fields(Example) if part.name not in _NO_ROLES)
 
 
 def folder_names(part: str, faces: str | None = None) -> dict[str, str]:
@@ -104,7 +107,8 @@ class Scan:
     """What the folders of one set hold, complete or not.
 
     `folders` and `files` go by role (the field names of `Example`); `files[role]` maps stems to
-    files. `unusable` holds sentences about files that cannot be assigned.
+    files. `unusable` holds sentences about files that cannot be assigned; `published` is as in
+    `Example`.
     """
 
     name: str
@@ -114,6 +118,7 @@ class Scan:
     unusable: tuple[str, ...] = ()
     synthetic: bool = False
     cache: dict[str, dict[str, Path]] = field(default_factory=dict)
+    published: bool = False
 
     def problems(self) -> list[str]:
         """One sentence for everything that makes the set unusable; empty if it is complete."""
@@ -152,7 +157,7 @@ class Scan:
         if not all(parts.get(role) for role in pair):
             cached = {role: self.cache.get(role, {}).get(stem) for role in pair}
             parts |= cached if all(cached.values()) else dict.fromkeys(pair)
-        return Example(stem=stem, **parts)
+        return Example(stem=stem, **parts, published=self.published)
 
     def dataset(self) -> DataSet:
         """The complete set; raises `DataSetError` with the first problem if it is not complete."""
@@ -216,7 +221,7 @@ def scan_training(root, *, faces="blurred", foreground_cache=None, facemasks=Non
     root, folders = _find(root, Path("train"), folder_names("train", faces))
     if facemasks is not None:
         folders["facemask"] = picture_folder(facemasks)
-    return _scan("P3M-10k train", root, folders, cache)
+    return _scan("P3M-10k train", root, folders, cache, published=facemasks is None)
 
 
 def scan_test(root, name: str, *, faces=None, facemasks=None) -> Scan:
@@ -230,7 +235,7 @@ def scan_test(root, name: str, *, faces=None, facemasks=None) -> Scan:
     root, folders = _find(root, inside, folder_names(name, faces))
     if facemasks is not None:
         folders["facemask"] = picture_folder(facemasks)
-    return _scan(name, root, folders)
+    return _scan(name, root, folders, published=facemasks is None)
 
 
 def scan_pair(pictures, mattes, *, trimaps=None, facemasks=None, name: str | None = None) -> Scan:
@@ -305,10 +310,14 @@ def _scan_records(records: Records, name: str, split: str, facemasks, cache) -> 
     if facemasks is not None:
         folders["facemask"] = picture_folder(facemasks)
         files["facemask"], unusable = list_folder(folders["facemask"])
-    return Scan(name, records.folder, folders, files, tuple(unusable), records.synthetic, cache)
+    published = facemasks is None and records.name != FOLDER
+    synthetic = records.synthetic
+    return Scan(name, records.folder, folders, files, tuple(unusable), synthetic, cache, published)
 
 
-def _scan(name: str, root: Path, folders: dict[str, Path], cache=None) -> Scan:
+def _scan(
+    name: str, root: Path, folders: dict[str, Path], cache=None, *, published: bool = False
+) -> Scan:
     files, unusable = {}, []
     for role, folder in folders.items():
         files[role], complaints = list_folder(folder)
@@ -321,9 +330,8 @@ def _scan(name: str, root: Path, folders: dict[str, Path], cache=None) -> Scan:
             f"{unfinished[0]}: is a synthetic set that was not written to its end; finish it with "
             "`p3m synthesize`, with the same settings.",
         )
-    return Scan(
-        name, root, folders, files, tuple(unusable), synthetic or bool(unfinished), cache or {}
-    )
+    synthetic |= bool(unfinished)
+    return Scan(name, root, folders, files, tuple(unusable), synthetic, cache or {}, published)
 
 
 def _find(root, inside: Path, names: dict[str, str]) -> tuple[Path, dict[str, Path]]:

@@ -1,7 +1,7 @@
-"""Reading and writing pictures and mattes, the same way everywhere.
+"""Reading and writing pictures, the same way everywhere; `p3m_jax.labels` reads mattes and masks.
 
-Whatever a file holds, a picture arrives as 8-bit RGB the right way up and a matte as one channel;
-what cannot be read raises `ImageError` with one sentence that names the file.
+Whatever a file holds, a picture arrives as 8-bit RGB the right way up; what cannot be read raises
+`ImageError` with one sentence that names the file.
 """
 
 import errno
@@ -156,40 +156,6 @@ def profile_space(profile: bytes | None) -> str | None:
         return ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip()
     except (ImageCms.PyCMSError, *DAMAGE):
         return None
-
-
-def read_matte(path) -> np.ndarray:
-    """An 8-bit single-channel map (H, W): alpha matte, trimap or face mask.
-
-    Of several channels the first counts (P3M-10k's have equal ones, and face masks carry their
-    information there); 16-bit files are scaled to 8 bits. An alpha channel that is not opaque is
-    refused: whether it or the colours are the matte, the file does not say.
-    """
-    return _to_8_bit(_matte_values(path))
-
-
-def read_alpha(path) -> np.ndarray:
-    """A matte as `read_matte` takes it, as float32 (H, W) in [0, 1], with all of 16 bits."""
-    values = _matte_values(path)
-    if values.dtype.kind == "f" or values.dtype == np.uint8:
-        return np.multiply(_to_8_bit(values), np.float32(1 / 255))
-    return np.clip(values.astype(np.float32) / 65535, 0, 1)
-
-
-def _matte_values(path) -> np.ndarray:
-    with open_picture(path) as image:
-        image = _decode(image, path)
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            if image.getchannel("A").getextrema()[0] < 255:
-                raise ImageError(
-                    f"{path}: is transparent in parts, so it is not clear what its matte is; save "
-                    "the matte as a grey picture without an alpha channel."
-                )
-        if not image.mode.startswith(("L", "RGB", "I", "F")):
-            image = image.convert("L" if image.mode == "1" else "RGB")
-        values = np.asarray(image)
-    return values if values.ndim == 2 else values[..., 0]
 
 
 def _to_8_bit(values: np.ndarray) -> np.ndarray:

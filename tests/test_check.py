@@ -14,8 +14,9 @@ from PIL import Image
 from p3m_jax.data import layouts
 from p3m_jax.data.check import check
 from p3m_jax.data.synthetic import write_synthetic_set
-from p3m_jax.images import write_image
+from p3m_jax.images import ImageError, write_image
 from p3m_jax.input.foreground import foreground_cache
+from p3m_jax.labels import NEVER_CLEAR, NEVER_OPAQUE, NOBODY, read_matte
 
 SAMPLES = Path(__file__).parents[1].parent / "shared" / "p3m_samples"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample portraits are absent")
@@ -172,12 +173,33 @@ def test_bytes_behind_the_end_of_a_picture_are_harmless(root):
 
 def test_values_are_looked_at_when_decoded(root):
     write_image(file(root, "mask", 0), np.zeros((96, 64), np.uint8))
+    write_image(file(root, "mask", 1), np.full((96, 64), (0, 1) * 32, np.uint8))
+    write_image(file(root, "mask", 2), np.full((96, 64), (1, 254) * 32, np.uint8))
+    write_image(file(root, "facemask", 3), np.full((96, 64), (0, 90) * 32, np.uint8))
     trimap = root / "validation/P3M-500-P/trimap/synthetic_00000.png"
     write_image(trimap, np.full((96, 64), 77, np.uint8))
-    assert any("same value" in entry for entry in report(root, full=True).warnings)
-    assert not any("same value" in entry for entry in report(root).warnings)
+    assert report(root).errors == ()
+    found = report(root, full=True)
+    for number, named in ((1, "0 and 1"), (3, "0 and 90")):
+        (entry,) = (entry for entry in found.errors if named in entry)
+        assert f"synthetic_0000{number}.png" in entry
+    assert "NOT usable" in found.text
+    for number, warning in ((0, NOBODY), (2, NEVER_OPAQUE), (2, NEVER_CLEAR)):
+        (entry,) = (entry for entry in found.warnings if entry.startswith(warning))
+        assert f"synthetic_0000{number}.png" in entry
     test = check(layouts.test_set(root, "P3M-500-P"), full=True, progress=False)
-    assert any("other values" in entry and "77" in entry for entry in test.warnings)
+    assert any("trimap" in entry and "77" in entry for entry in test.errors)
+
+
+def test_a_matte_that_is_stored_rotated_is_refused(root):
+    """Training would not turn it, evaluation would."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    matte = file(root, "mask", 0)
+    Image.open(matte).save(matte, exif=exif)
+    assert any("rotated" in entry and matte.name in entry for entry in report(root).errors)
+    with pytest.raises(ImageError, match="orientation 6"):
+        read_matte(matte)
 
 
 def test_headers_are_fast(root):

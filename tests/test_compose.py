@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from p3m_jax.foreground import estimate_foreground
-from p3m_jax.images import read_matte, read_picture
+from p3m_jax.images import read_picture
+from p3m_jax.labels import read_matte
 from p3m_jax.prediction.compose import blurred, composite, cover, cut_out, deep, parse_colour
 
 RNG = np.random.default_rng(0)

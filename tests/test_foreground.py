@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from p3m_jax.data.layouts import DataSetError, training_set
-from p3m_jax.images import read_matte, read_picture, write_image
+from p3m_jax.images import read_picture, write_image
 from p3m_jax.input import foreground
 from p3m_jax.input.foreground import estimate_foreground, estimate_missing
+from p3m_jax.labels import read_matte
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "p3m_samples"
 

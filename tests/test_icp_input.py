@@ -14,10 +14,11 @@ from p3m_jax.copy_paste.sources import synthetic_faces, training_set_faces
 from p3m_jax.data.layouts import DataSetError, training_set
 from p3m_jax.data.synthetic import write_synthetic_set
 from p3m_jax.faces.obfuscation import Obfuscation
-from p3m_jax.images import read_matte, read_picture
+from p3m_jax.images import read_picture
 from p3m_jax.input import augment, host_tensorflow, pipeline
 from p3m_jax.input.pipeline import load_sample, training_batches
 from p3m_jax.input.private import with_private_areas
+from p3m_jax.labels import read_matte
 
 tf = host_tensorflow()
 PASTED = ("picture", "foreground")

@@ -15,8 +15,9 @@ from p3m_jax.copy_paste.recipe import VARIANTS, CopyPaste
 from p3m_jax.copy_paste.sources import folder_faces
 from p3m_jax.data.layouts import training_set
 from p3m_jax.faces import weights
-from p3m_jax.images import read_matte, read_picture
+from p3m_jax.images import read_picture
 from p3m_jax.input.pipeline import training_batches
+from p3m_jax.labels import read_matte
 
 PUBLIC = Path(__file__).parents[2] / "shared" / "faces" / "pictures"
 

@@ -9,14 +9,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from p3m_jax.collection import pictures
-from p3m_jax.images import (
-    ImageError,
-    picture_size,
-    read_alpha,
-    read_matte,
-    read_picture,
-    write_image,
-)
+from p3m_jax.images import ImageError, picture_size, read_picture, write_image
+from p3m_jax.labels import read_matte
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (20, 30, 3)).astype(np.uint8)
@@ -69,15 +63,6 @@ def test_exif_orientation_is_applied(tmp_path, orientation):
     assert picture_size(path) == (16, 32)
 
 
-def test_mattes_take_the_first_channel_and_16_bits_are_scaled(tmp_path):
-    several = np.stack([np.full((4, 5), value, np.uint8) for value in (9, 80, 200)], axis=-1)
-    write_image(tmp_path / "a.png", several)
-    assert np.all(read_matte(tmp_path / "a.png") == 9)
-    deep = Image.fromarray(np.full((4, 5), 51 * 257, np.uint16))
-    assert np.all(read_matte(saved(tmp_path, deep, "b.png")) == 51)
-    assert np.all(read_matte(saved(tmp_path, Image.new("1", (5, 4), 1), "c.png")) == 255)
-
-
 def test_a_picture_cut_off_is_refused(tmp_path):
     buffer = io.BytesIO()
     Image.fromarray(np.repeat(np.repeat(PIXELS, 20, 0), 20, 1)).save(buffer, "JPEG")
@@ -114,35 +99,11 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         write_image(tmp_path / "a.xyz", PIXELS)
 
 
-def test_a_matte_that_is_transparent_in_parts_is_refused(tmp_path):
-    alpha = Image.new("L", (30, 20), 128)
-    cut_out = Image.fromarray(PIXELS)
-    cut_out.putalpha(alpha)
-    with pytest.raises(ImageError, match=r"a\.png: is transparent in parts"):
-        read_matte(saved(tmp_path, cut_out, "a.png"))
-    cut_out.putalpha(255)
-    np.testing.assert_array_equal(read_matte(saved(tmp_path, cut_out, "b.png")), PIXELS[..., 0])
-
-
-def test_a_cmyk_matte_is_not_read_as_cyan(tmp_path):
-    grey = Image.new("L", (5, 4), 51).convert("RGB").convert("CMYK")
-    assert np.all(read_matte(saved(tmp_path, grey, "a.tif")) == 51)
-
-
 def test_damaged_exif_is_one_sentence(tmp_path):
     path = saved(tmp_path, Image.fromarray(PIXELS), "a.png", exif=b"Exif\0\0II")
     for read in (read_picture, picture_size):
         with pytest.raises(ImageError, match=r"a\.png.*damaged"):
             read(path)
-
-
-def test_alpha_keeps_16_bits(tmp_path):
-    values = np.array([[0, 1, 32768, 65535]], np.uint16)
-    write_image(tmp_path / "a.png", values)
-    np.testing.assert_allclose(read_alpha(tmp_path / "a.png"), values / 65535, atol=1e-7)
-    np.testing.assert_array_equal(read_matte(tmp_path / "a.png"), [[0, 0, 128, 255]])
-    write_image(tmp_path / "b.png", np.array([[0, 51, 255]], np.uint8))
-    np.testing.assert_allclose(read_alpha(tmp_path / "b.png"), [[0, 0.2, 1]], atol=1e-7)
 
 
 def test_cut_outs_keep_their_hidden_colours(tmp_path):

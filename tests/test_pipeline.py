@@ -13,10 +13,12 @@ from PIL import Image
 
 pytest.importorskip("tensorflow")
 from p3m_jax.data.layouts import DataSet, DataSetError, Example, training_set
-from p3m_jax.images import ImageError, read_matte, read_picture
+from p3m_jax.faces.obfuscation import Obfuscation
+from p3m_jax.images import ImageError, read_picture
 from p3m_jax.input import augment, host_tensorflow
 from p3m_jax.input.decode import decode_matte, decode_picture, decode_window
 from p3m_jax.input.pipeline import example_at, load_sample, training_batches
+from p3m_jax.labels import LabelError, read_face_mask, read_matte
 
 tf = host_tensorflow()
 SAMPLES = Path(__file__).parents[2] / "shared" / "p3m_samples"
@@ -32,7 +34,7 @@ def smooth(height, width, channels, rng):
 
 
 def write_example(root, number, size, *, colours=3):
-    """One example; colours=1 gives a matte of one channel, 3 one of which only the first counts."""
+    """One example; its matte has one channel, or with colours=3 three equal ones."""
     rng = np.random.default_rng(number)
     matte = np.clip(4 * (smooth(*size, 1, rng).astype(int) - 100), 0, 255).astype(np.uint8)
     foreground, background = smooth(*size, 3, rng), smooth(*size, 3, rng)
@@ -40,7 +42,7 @@ def write_example(root, number, size, *, colours=3):
     picture = np.rint(alpha * foreground + (1 - alpha) * background).astype(np.uint8)
     facemask = np.where(smooth(*size, 1, rng) > 128, 255, 0).astype(np.uint8)
     if colours == 3:
-        matte = np.concatenate([matte, 255 - matte, matte], -1)
+        matte = np.concatenate([matte] * 3, -1)
     files = {
         "picture": (picture, "jpg" if number % 2 else "png"),
         "matte": (matte if colours == 3 else matte[..., 0], "png"),
@@ -225,9 +227,9 @@ def test_decoding_equals_pillow_and_windows_equal_the_whole(tmp_path, subsamplin
 
 def test_mattes_of_any_kind(tmp_path):
     values = np.random.default_rng(0).integers(0, 256, (30, 40, 4), dtype=np.uint8)
-    opaque = values.copy()
-    opaque[..., [1, 3]] = 255
-    kinds = (values[..., 0], opaque[..., :2], values[..., :3], opaque, values[..., 0] > 128)
+    opaque = np.full_like(values, 255)
+    opaque[..., :3] = grey = np.repeat(values[..., :1], 3, axis=-1)
+    kinds = (values[..., 0], opaque[..., 2:], grey, opaque, values[..., 0] > 128)
     for kind in kinds:
         Image.fromarray(kind).save(tmp_path / "matte.png")
         found = decode_matte(tf.io.read_file(str(tmp_path / "matte.png"))).numpy()
@@ -240,6 +242,47 @@ def test_a_matte_that_is_transparent_in_parts_is_named(dataset, tmp_path):
     examples = [replace(e, matte=path) if e.stem == "p_1" else e for e in dataset.examples]
     with pytest.raises(ImageError, match=r"p_1\.png: is transparent in parts"):
         next(batches(replace(dataset, examples=tuple(examples)), composition=False, batch_size=5))
+
+
+@pytest.mark.parametrize(
+    ("role", "values", "sentence"),
+    [
+        ("matte", (0, 1), r"0 and 1; a matte's go from 0 to 255"),
+        ("matte", (0, 90), "0 and 90"),
+        ("facemask", (0, 1), "0 and 1; a face mask is 255"),
+        ("facemask", (0, 90, 255), "0, 90 and 255"),
+        ("private", (0, 40), "a label map is 0 outside"),
+    ],
+)
+def test_label_files_with_other_values_end_the_run(dataset, tmp_path, role, values, sentence):
+    def wrong(example):
+        columns, rows = Image.open(example.matte).size
+        path = tmp_path / f"{example.stem}.png"
+        Image.fromarray(np.resize(np.array(values, np.uint8), (rows, columns))).save(path)
+        return replace(example, **{role: path})
+
+    examples = tuple(map(wrong, dataset.examples))
+    options = {"obfuscation": Obfuscation("fill")} if role == "private" else {}
+    with pytest.raises(LabelError, match=sentence):
+        next(batches(replace(dataset, examples=examples), composition=False, **options))
+
+
+def test_different_channels_count_only_in_the_layout_of_p3m_10k(dataset, tmp_path):
+    def coloured(example):
+        if example.facemask is None:
+            return example
+        mask = read_face_mask(example.facemask)
+        path = tmp_path / f"{example.stem}.png"
+        Image.fromarray(np.stack([mask, 0 * mask, 255 - mask], -1)).save(path)
+        return replace(example, facemask=path, published=True)
+
+    examples = tuple(map(coloured, dataset.examples))
+    one = next(batches(dataset, composition=False))
+    other = next(batches(replace(dataset, examples=examples), composition=False))
+    np.testing.assert_array_equal(one["facemask"], other["facemask"])
+    foreign = tuple(replace(e, published=False) for e in examples)
+    with pytest.raises(LabelError, match="different colours"):
+        next(batches(replace(dataset, examples=foreign), composition=False, batch_size=5))
 
 
 def test_missing_foregrounds_are_named_with_the_remedy(dataset):

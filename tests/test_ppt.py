@@ -20,7 +20,8 @@ from p3m_jax.faces.areas import MOSTLY_TRANSITION, NO_FACE
 from p3m_jax.faces.finding import AT_EDGE, LOW_SCORE
 from p3m_jax.faces.obfuscation import Obfuscation, obfuscate
 from p3m_jax.faces.region import label_map, labels_of_mask, without_transition
-from p3m_jax.images import read_matte, read_picture, write_image
+from p3m_jax.images import read_picture, write_image
+from p3m_jax.labels import read_matte
 from p3m_jax.models.network import network
 
 COUNT = 3

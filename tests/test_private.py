@@ -16,13 +16,15 @@ from PIL import Image
 from p3m_jax.data.layouts import DataSetError, folder_pair, training_set
 from p3m_jax.data.synthetic import write_synthetic_set
 from p3m_jax.faces import weights
-from p3m_jax.faces.areas import NO_FACE
+from p3m_jax.faces.areas import NO_FACE, NOT_IN_MASK
+from p3m_jax.faces.detector import Face
 from p3m_jax.faces.finding import COVERED, FoundFace
 from p3m_jax.faces.mesh import Landmarks
 from p3m_jax.faces.obfuscation import MODES, Obfuscation
-from p3m_jax.images import read_matte, read_picture
+from p3m_jax.images import read_picture
 from p3m_jax.input.foreground import estimate_missing
 from p3m_jax.input.private import read_obfuscated, with_private_areas
+from p3m_jax.labels import read_label_map, read_matte
 
 FACES = Path(__file__).parents[2] / "shared" / "faces"
 FILL = Obfuscation("fill")
@@ -158,15 +160,44 @@ def test_face_masks_say_what_is_private_and_an_empty_one_that_nothing_is(pair, t
 
 def found_face(*doubts):
     square = np.array([(30, 20), (60, 20), (60, 60), (30, 60)], np.float32)
-    return FoundFace(None, Landmarks(square, 1.0, 0.0), square, doubts)
+    points = np.array([(38, 32), (52, 32), (45, 40), (40, 48), (50, 48)], np.float32)
+    face = Face((30.0, 20.0, 30.0, 40.0), 0.9, points)
+    return FoundFace(face, Landmarks(square, 1.0, 0.0), square, doubts)
+
+
+def without_mattes(dataset, folder):
+    """The pictures without face masks, all of each opaque: a matte that leaves no face clear."""
+    opaque = folder / "opaque.png"
+    Image.fromarray(np.full((128, 96), 255, np.uint8)).save(opaque)
+    examples = (replace(e, facemask=None, matte=opaque) for e in dataset.examples)
+    return replace(dataset, examples=tuple(examples))
+
+
+def test_a_face_that_its_mask_misses_is_private_and_waits(pair, tmp_path):
+    """A mask may be empty by mistake or belong to another picture; a drawn one is true."""
+    empty, of_it = tmp_path / "empty.png", tmp_path / "of_it.png"
+    Image.fromarray(np.zeros((128, 96), np.uint8)).save(empty)
+    mask = np.zeros((128, 96), np.uint8)
+    mask[18:62, 28:62] = 255
+    Image.fromarray(mask).save(of_it)
+    masks = (empty, of_it, empty, of_it)
+    photos = without_mattes(replace(pair[0], synthetic=False), tmp_path)
+    examples = [replace(e, facemask=m) for e, m in zip(photos.examples, masks, strict=True)]
+    photos = replace(photos, examples=tuple(examples))
+    seen = {"finder": lambda picture: [found_face(COVERED)]}
+    kept = find(photos, tmp_path / "cache", leave_out=True, **seen)
+    assert [e.stem for e in kept.examples] == [e.stem for e in photos.examples[1::2]]
+    assert (tmp_path / "cache" / "to_review.txt").read_text().count(NOT_IN_MASK) == 2
+    for example in photos.examples[::2]:
+        assert read_label_map(tmp_path / "cache" / "private" / f"{example.stem}.png")[40, 45]
 
 
 def test_doubtful_pictures_wait_for_somebody_to_look(pair, tmp_path):
-    bare = replace(pair[0], examples=tuple(replace(e, facemask=None) for e in pair[0].examples))
+    bare = without_mattes(pair[0], tmp_path)
     answers = iter([[found_face()], [found_face(COVERED), found_face()], [], [found_face()]])
     options = {"finder": lambda picture: next(answers)}
     cache = tmp_path / "cache"
-    with pytest.raises(DataSetError, match=r"2 \(.*\) to be looked at"):
+    with pytest.raises(DataSetError, match=r"2 \(.*\) must be reviewed"):
         with_private_areas(bare, cache, workers=1, progress=False, **options)
     lines = [line.split("\t") for line in (cache / "to_review.txt").read_text().splitlines()]
     assert sorted(reason for _, reason in lines) == sorted([COVERED, NO_FACE])

@@ -20,12 +20,13 @@ from p3m_jax.data.record_index import index_shards, masked_crc32c
 from p3m_jax.data.records import PORTRAITS, find_records
 from p3m_jax.data.synthetic import write_synthetic_set
 from p3m_jax.faces.obfuscation import Obfuscation
-from p3m_jax.images import read_matte, read_picture, write_image
+from p3m_jax.images import read_picture, write_image
 from p3m_jax.input import host_tensorflow
 from p3m_jax.input.contents import place_at, places, read_contents
 from p3m_jax.input.foreground import foreground_cache
 from p3m_jax.input.pipeline import training_batches
 from p3m_jax.input.private import private_cache, with_private_areas
+from p3m_jax.labels import read_matte
 
 tf = host_tensorflow()
 OPTIONS = {"batch_size": 4, "crop_sizes": (64, 96), "output_size": 64, "seed": 3}

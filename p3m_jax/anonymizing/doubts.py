@@ -1,13 +1,11 @@
 """Why a picture is not passed on, after it was obfuscated."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-from p3m_jax.errors import UserError
-from p3m_jax.faces.areas import MOSTLY_TRANSITION, NO_FACE, PrivateAreas
+from p3m_jax.faces.areas import NO_FACE, PrivateAreas
 from p3m_jax.faces.finding import LIKELY, FoundFace
 from p3m_jax.faces.obfuscation import Obfuscation
 
@@ -15,9 +13,6 @@ STILL_FOUND = "a face is still found after obfuscation: raise --strength, or men
 # Shares of a face that a mask covers: below, it does not mean this face; above, and filled with
 # black, there is nothing to be seen of it, whatever the networks make of its surroundings.
 _MEANT, _GONE = 0.1, 0.5
-_LARGEST_TRANSITION = 0.4  # share of what a mask says is face
-# A mask has two values and soft edges, a photograph many in between.
-_GREY, _LARGEST_GREY, _MOST_GREYS = (64, 192), 0.1, 32
 
 
 def doubts_about(
@@ -42,25 +37,12 @@ def doubts_about(
       no_face_is_fine: that no face was found is no reason.
     """
     doubts = [doubt for doubt in areas.doubts if doubt != NO_FACE or not no_face_is_fine]
-    face, private = (np.count_nonzero(labels) for labels in (areas.labels, areas.private))
-    if mask_given and face and 1 - private / face > _LARGEST_TRANSITION:
-        doubts.append(MOSTLY_TRANSITION)
     for found in still:
         another = mask_given and (_share(found, areas.labels) < _MEANT or found.face.score < LIKELY)
         filled = obfuscation.mode == "fill" and _share(found, areas.private) > _GONE
         if found.agreed and not another and not filled:
             return [*doubts, STILL_FOUND]
     return doubts
-
-
-def refuse_what_is_no_mask(file: Path, mask: np.ndarray) -> None:
-    """`UserError` if a file that is given as a face mask, uint8 (H, W), is another picture."""
-    grey = mask[(mask >= _GREY[0]) & (mask < _GREY[1])]
-    if grey.size > _LARGEST_GREY * mask.size and len(np.unique(grey)) > _MOST_GREYS:
-        raise UserError(
-            f"{file}: is a picture with many greys rather than a face mask, which is white where "
-            "a face is and black elsewhere; name the folder of the masks."
-        )
 
 
 def _share(found: FoundFace, labels: np.ndarray) -> float:

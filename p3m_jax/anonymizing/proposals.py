@@ -17,7 +17,8 @@ import numpy as np
 from p3m_jax.collection.pictures import digest
 from p3m_jax.collection.plan import Job
 from p3m_jax.errors import UserError
-from p3m_jax.images import read_matte, write_image
+from p3m_jax.images import write_image
+from p3m_jax.labels import read_face_mask
 
 _KNOWN = "proposals.jsonl"
 
@@ -112,7 +113,7 @@ def _is_cut(file: Path) -> bool:
 def _content(file: Path) -> str | None:
     """The hash of a mask's pixels; None if it is no mask any more."""
     try:
-        return _hash(read_matte(file))
+        return _hash(read_face_mask(file))
     except (UserError, OSError):
         return None
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from p3m_jax.anonymizing.doubts import doubts_about, refuse_what_is_no_mask
+from p3m_jax.anonymizing.doubts import doubts_about
 from p3m_jax.anonymizing.record import make_record
 from p3m_jax.anonymizing.review import ReviewList
 from p3m_jax.collection.given import find_given, find_if_given, require_size
@@ -22,7 +22,8 @@ from p3m_jax.faces.areas import PrivateAreas, find_private_areas
 from p3m_jax.faces.finding import FaceFinder
 from p3m_jax.faces.obfuscation import Obfuscation, obfuscate
 from p3m_jax.files import write_text
-from p3m_jax.images import ImageError, read_matte, write_image
+from p3m_jax.images import ImageError, write_image
+from p3m_jax.labels import read_face_mask, read_matte
 
 # Kinds of outputs; each is a folder.
 PICTURE, MATTE, FACEMASK = "blurred_image", "mask", "facemask"  # as P3M-10k calls them
@@ -104,11 +105,14 @@ class AnonymizingWork:
         """The picture with its faces hidden; `NeedsReview` if that is not sure."""
         picture, sha256 = read(job.source), digest(job.source)
         size = picture.pixels.shape[:2]
-        maps = {name: read_matte(file) for name, file in given.items()}
+        warnings: list[str] = []
+        maps = {}
+        if "matte" in given:
+            maps["matte"] = read_matte(given["matte"], warnings.append)
+        if "mask" in given:
+            maps["mask"] = read_face_mask(given["mask"])
         for name, values in maps.items():
             require_size(given[name], values.shape, size)
-        if "mask" in maps:
-            refuse_what_is_no_mask(given["mask"], maps["mask"])
         areas = find_private_areas(picture.pixels, **maps, finder=self.finder)
         obfuscated = obfuscate(picture.pixels, areas.private, self.obfuscation)
         doubts = doubts_about(

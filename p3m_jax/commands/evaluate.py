@@ -184,12 +184,23 @@ def _dataset(args: argparse.Namespace):
 
 
 def _evaluate_predictions(args: argparse.Namespace, dataset):
-    from p3m_jax.evaluation.evaluator import Worst, evaluate_predictions, trimap_source
+    from p3m_jax.evaluation.evaluator import (
+        Worst,
+        check_files,
+        evaluate_predictions,
+        find_predictions,
+        trimap_source,
+    )
     from p3m_jax.evaluation.output import PREDICTIONS
     from p3m_jax.evaluation.report import Evaluation
 
     worst = Worst(args.worst)
-    rows = evaluate_predictions(args.predictions, dataset, workers=args.workers, observe=worst)
+    files = find_predictions(args.predictions, dataset)
+    for sentence in check_files(dataset, files, workers=args.workers):
+        print(f"Warning: {sentence}", file=sys.stderr)
+    rows = evaluate_predictions(
+        args.predictions, dataset, workers=args.workers, observe=worst, checked=True
+    )
     return Evaluation(
         dataset_name=dataset.name,
         subject=f"mattes in {args.predictions}",
@@ -207,7 +218,7 @@ def _evaluate_checkpoint(args: argparse.Namespace, dataset, output: Path):
     from p3m_jax.compilation import keep_compiled, settle
     from p3m_jax.evaluation.evaluator import (
         Worst,
-        check_sizes,
+        check_files,
         evaluate_examples,
         trimap_source,
     )
@@ -216,7 +227,8 @@ def _evaluate_checkpoint(args: argparse.Namespace, dataset, output: Path):
     from p3m_jax.evaluation.report import Evaluation
     from p3m_jax.images import write_image
 
-    check_sizes(dataset)  # before the network is loaded
+    for sentence in check_files(dataset, workers=args.workers):  # before the network is loaded
+        print(f"Warning: {sentence}", file=sys.stderr)
     warning = keep_compiled(args.compilation_cache)
     if warning:
         print(warning, file=sys.stderr)

@@ -113,13 +113,14 @@ def run(args: argparse.Namespace) -> int:
         print(problem, file=sys.stderr)
         return 2
     from p3m_jax.checkpoint import find_checkpoint, read_description
-    from p3m_jax.evaluation.evaluator import check_sizes
+    from p3m_jax.evaluation.evaluator import check_files
     from p3m_jax.evaluation.output import MARKDOWN, PPT_KIND, claim_folder, write_files
 
     for path in (args.blurred, args.normal):  # before faces are looked for
         read_description(find_checkpoint(path))
     for dataset in filter(None, (normal, blurred)):
-        check_sizes(dataset)
+        for sentence in check_files(dataset, workers=args.workers):
+            print(f"Warning: {dataset.name}: {sentence}", file=sys.stderr)
     output = claim_folder(args.output, overwrite=args.overwrite, kind=PPT_KIND)
     ppt, report = _evaluate(args, normal, blurred)
     print(report[MARKDOWN])  # the numbers are not lost where the disk turns out to be full

@@ -21,7 +21,12 @@ from p3m_jax.data.layouts import Example
 from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.input import host_tensorflow
 from p3m_jax.input.contents import name_of, place_at, places, read_contents
-from p3m_jax.input.decode import assert_size, decode_matte, decode_window
+from p3m_jax.input.decode import (
+    assert_size,
+    decode_face_mask,
+    decode_label_map,
+    decode_window,
+)
 from p3m_jax.input.obfuscate import obfuscate, pasted
 
 tf = host_tensorflow()
@@ -64,6 +69,7 @@ def source_files(copy_paste: CopyPaste, examples: Sequence[Example]) -> dict:
         "picture": places([source.picture for source in sources]),
         "mask": places([source.mask for source in sources]),
         "obfuscated": tf.constant([source.obfuscated for source in sources]),
+        "published": tf.constant([source.published for source in sources]),
         "own": tf.constant([numbers.get(e.picture, -1) for e in examples], tf.int64),
     }
 
@@ -96,6 +102,7 @@ def copy_a_face(
             place_at(files["mask"], source),
             obfuscated=files["obfuscated"][source],
             obfuscation=obfuscation,
+            published=files["published"][source],
         )
         return paste_face(sample, face, target, draws, copy_paste.variant)
 
@@ -104,7 +111,13 @@ def copy_a_face(
 
 
 def read_face(
-    picture, mask, *, reach: float = REACH, obfuscated=False, obfuscation: Obfuscation | None = None
+    picture,
+    mask,
+    *,
+    reach: float = REACH,
+    obfuscated=False,
+    obfuscation: Obfuscation | None = None,
+    published=False,
 ) -> Face:
     """A square around the face of a source, cut at the picture's edges.
 
@@ -113,9 +126,14 @@ def read_face(
       reach: side of the square, in the longer side of the mask's box.
       obfuscated: bool (), whether the mask's areas are obfuscated first, as `obfuscation` says: no
         clear face of a training picture comes back where these are hidden.
+      published: bool (), of the source.
     """
     contents, of_mask = read_contents(picture), read_contents(mask)
-    labels = decode_matte(of_mask)
+    labels = tf.cond(
+        tf.convert_to_tensor(obfuscated),
+        lambda: decode_label_map(of_mask),
+        lambda: decode_face_mask(of_mask, published),
+    )
     size = tf.shape(labels)[:2]
     face = labels[..., 0] == largest_face(labels[..., 0])
     left_top, sides = box(face)

@@ -3,6 +3,10 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from p3m_jax.labels import read_face_mask, read_label_map
+
 VARIANTS = ("augment", "vanilla", "fill")
 
 
@@ -12,16 +16,24 @@ class FaceSource(NamedTuple):
     Attributes:
       stem: its name.
       picture: JPEG or PNG, stored upright.
-      mask: of the picture's size; what is above 100 in its first channel is face, from the jaw to
-        the top of the brows, as `p3m_jax.faces.region` has it. Of several labels the one with most
-        pixels counts.
+      mask: of the picture's size, from the jaw to the top of the brows, as `p3m_jax.faces.region`
+        has it: a face mask, or for an `obfuscated` picture a label map, of whose faces the one with
+        most pixels counts.
       obfuscated: the picture is one to be obfuscated where its mask is, before it is copied.
+      published: the mask is P3M-10k's own, of which only the first of several channels counts.
     """
 
     stem: str
     picture: Path
     mask: Path
     obfuscated: bool = False
+    published: bool = False
+
+    def read_mask(self) -> np.ndarray:
+        """The mask, uint8 (H, W); `LabelError` if the file holds something else."""
+        if self.obfuscated:
+            return read_label_map(self.mask)
+        return read_face_mask(self.mask, several_channels=self.published)
 
 
 class CopyPaste(NamedTuple):

@@ -93,5 +93,6 @@ def _face(step, slot, files, copy_paste, seed, obfuscation):
         place_at(files["mask"], source),
         obfuscated=files["obfuscated"][source],
         obfuscation=obfuscation,
+        published=files["published"][source],
     )
     return square_face(face, copy_paste.source_size)

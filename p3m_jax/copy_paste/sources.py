@@ -125,7 +125,9 @@ def training_set_faces(dataset: DataSet, *, obfuscated: bool) -> tuple[FaceSourc
     """
     masks = {e: e.private if obfuscated else e.facemask for e in dataset.examples}
     faces = tuple(
-        FaceSource(e.stem, e.picture, mask, obfuscated) for e, mask in masks.items() if mask
+        FaceSource(e.stem, e.picture, mask, obfuscated, published=e.published)
+        for e, mask in masks.items()
+        if mask
     )
     if len(faces) < 2:
         raise DataSetError(
@@ -148,7 +150,7 @@ def _with_masks(folder: Path, files, masks: Path, progress: bool) -> tuple[FaceS
     # A short list is checked before one sees the bar.
     for face in tqdm(faces, desc="faces", unit="picture", disable=not progress, delay=1):
         _require_pipeline_reads(face.picture)
-        size, of_mask = picture_size(face.picture), picture_size(face.mask)
+        size, of_mask = picture_size(face.picture), face.read_mask().shape
         if size != of_mask:
             raise DataSetError(
                 f"{face.mask}: is {of_mask[1]} x {of_mask[0]} pixels, its picture {size[1]} x "

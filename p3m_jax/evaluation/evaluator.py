@@ -5,7 +5,7 @@ While the network runs on one picture, threads score the ones before it.
 
 import base64
 import io
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,12 +14,13 @@ import numpy as np
 
 from p3m_jax import distributed
 from p3m_jax.data.folders import list_folder, user_path
-from p3m_jax.data.layouts import Example
+from p3m_jax.data.layouts import ROLES, Example
 from p3m_jax.errors import UserError
 from p3m_jax.evaluation.inference import Predict, matte_picture
 from p3m_jax.evaluation.metrics import all_metrics
 from p3m_jax.evaluation.protocols import Protocol, find_protocol
-from p3m_jax.images import ImageError, picture_size, read_matte, read_picture
+from p3m_jax.images import ImageError, picture_size, read_picture
+from p3m_jax.labels import read_face_mask, read_matte, read_prediction, read_trimap
 from p3m_jax.trimap import trimap_from_matte
 
 Row = dict[str, str | int | float]  # stem, height, width, and the measures by name
@@ -57,11 +58,11 @@ def evaluate_examples(
     has them; else the trimap is made from the matte, and the privacy measures are left out.
     `model_name` ("swin") makes the protocol's rule for small pictures apply. `read` gives what the
     network sees, `title` names it beside the bar (default: the strategy). Raises
-    `EvaluationError` before anything is computed if sizes do not fit, unless they were `checked`.
+    `EvaluationError` before anything is computed if files do not fit, unless they were `checked`.
     """
     protocol = find_protocol(protocol)
     if not checked:
-        check_sizes(dataset)
+        check_files(dataset, workers=workers)
     smallest_side = None
     if model_name == "swin" and dataset.name == "RealWorldPortrait-636":
         smallest_side = protocol.smallest_swin_side
@@ -90,17 +91,19 @@ def evaluate_predictions(
     workers: int = 2,
     progress: bool = True,
     observe: Observe | None = None,
+    checked: bool = False,
 ) -> list[Row]:
     """The errors of mattes that any program has written into `folder`, as `evaluate_examples`.
 
-    Files belong to the examples of the same stem; others are left alone. Raises `EvaluationError`
+    Files belong to the examples of the same stem; others are ignored. Raises `EvaluationError`
     before anything is computed, naming every prediction that is missing, there twice, or of the
-    wrong size.
+    wrong size, unless they were `checked`.
     """
     files = find_predictions(folder, dataset)
-    check_sizes(dataset, files)
+    if not checked:
+        check_files(dataset, files, workers=workers)
     return _score_all(
-        lambda example: read_matte(files[example.stem]),
+        lambda example: read_prediction(files[example.stem]),
         dataset,
         "predictions",
         workers,
@@ -127,37 +130,62 @@ def find_predictions(folder, dataset) -> dict[str, Path]:
     return {example.stem: files[example.stem] for example in dataset.examples}
 
 
-def check_sizes(dataset, predictions: dict[str, Path] | None = None) -> None:
-    """Compares the sizes of all files with their mattes', from the headers.
+def check_files(
+    dataset, predictions: dict[str, Path] | None = None, *, workers: int = 2
+) -> list[str]:
+    """Reads all label files of a set and compares all files with their mattes' sizes.
 
-    Raises `EvaluationError` that lists every file of another size, and every unreadable one.
+    Nothing is scored against a trimap or matte that means something else. Returns warnings, one
+    sentence a kind. Raises `EvaluationError` that lists every file that cannot be used.
     """
     if not dataset.examples:
         raise EvaluationError(f"{dataset.name}: the set is empty; add pictures.")
-    problems = []
-    for example in dataset.examples:
-        try:
-            expected = picture_size(example.matte)
-            for path in _files(example, predictions):
-                size = picture_size(path)
-                if size != expected:
-                    problems.append("{}: {} x {}, its matte {} x {}".format(path, *size, *expected))
-        except ImageError as error:
-            problems.append(str(error))
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        looks = list(pool.map(lambda example: _check(example, predictions), dataset.examples))
+    problems = [problem for found, _ in looks for problem in found]
     if problems:
         _refuse(
             f"{dataset.name}: {len(problems)} files cannot be compared with mattes; replace them:",
             problems,
         )
+    kinds = Counter(warning for _, warnings in looks for warning in warnings)
+    return [f"{warning} ({count} files)." for warning, count in kinds.items()]
 
 
-def _files(example, predictions) -> Iterator[Path]:
-    """What must have the matte's size; pictures do not matter where predictions are there."""
+def _check(example, predictions) -> tuple[list[str], list[str]]:
+    """The problems of one example and the warnings about it."""
+    problems, warnings = [], []
+    try:
+        expected = read_matte(example.matte, warnings.append).shape
+    except ImageError as error:
+        return [str(error)], []
+    for path, size_of in _files(example, predictions, warnings.append):
+        try:
+            size = size_of(path)
+        except ImageError as error:
+            problems.append(str(error))
+            continue
+        if size != expected:
+            problems.append("{}: {} x {}, its matte {} x {}".format(path, *size, *expected))
+    return problems, warnings
+
+
+def _files(example, predictions, warn) -> Iterator[tuple[Path, Callable]]:
+    """What must have the matte's size, and what reads the file's; pictures only if matted."""
     if predictions is None:
-        yield example.picture
+        yield example.picture, picture_size
     else:
-        yield predictions[example.stem]
-    yield from (path for path in (example.trimap, example.facemask) if path is not None)
+        yield predictions[example.stem], lambda path: read_prediction(path, warn).shape
+    if example.trimap is not None:
+        yield example.trimap, lambda path: read_trimap(path).shape
+    if example.facemask is not None:
+        yield example.facemask, lambda path: _face_mask(example).shape
+
+
+def _face_mask(example) -> np.ndarray | None:
+    if example.facemask is None:
+        return None
+    return read_face_mask(example.facemask, several_channels=example.published)
 
 
 def _refuse(sentence: str, files: list[str]):
@@ -197,10 +225,9 @@ def _score_all(source, dataset, title, workers, progress, observe) -> list[Row]:
 def score(example, prediction: np.ndarray) -> Row:
     """The row of one prediction, (H, W) in [0, 1] or uint8, against the example's files."""
     matte = read_matte(example.matte)
-    trimap = trimap_from_matte(matte) if example.trimap is None else read_matte(example.trimap)
-    facemask = None if example.facemask is None else read_matte(example.facemask)
+    trimap = trimap_from_matte(matte) if example.trimap is None else read_trimap(example.trimap)
     try:
-        values = all_metrics(prediction, matte, trimap, facemask)
+        values = all_metrics(prediction, matte, trimap, _face_mask(example))
     except ValueError as error:
         raise EvaluationError(f"{example.stem}: {error}") from None
     height, width = matte.shape
@@ -248,7 +275,8 @@ class Worst:
 
 
 def _packed(example: Example, prediction: np.ndarray) -> list:
-    files = {role: str(path) for role, path in vars(example).items() if path is not None}
+    parts = {role: getattr(example, role) for role in ("stem", *ROLES)}
+    files = {role: str(part) for role, part in parts.items() if part is not None}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, prediction)
     return [files, base64.b64encode(buffer.getvalue()).decode()]

@@ -30,7 +30,7 @@ def all_metrics(
     (H, W) with 0, 128, 255. SAD and CONN are in thousands of pixels; the privacy measures are SAD,
     MSE and MAD over the pixels of `facemask` (uint8 (H, W), above 100 means face). MSE-T and MAD-T
     are NaN where the trimap has no transition, and so are all privacy measures where no face shows.
-    Raises ValueError for sizes that do not fit and values outside their range.
+    Raises ValueError for sizes that do not fit, values outside their range and other trimaps.
     """
     prediction, matte = _unit(prediction, "prediction"), _unit(matte, "matte")
     for name, other in (("matte", matte), ("trimap", trimap), ("face mask", facemask)):
@@ -43,6 +43,8 @@ def all_metrics(
     known[regions[FOREGROUND].view(bool)] = 1
     known[regions[BACKGROUND].view(bool)] = 0
     transition = int(np.count_nonzero(trimap == TRANSITION))
+    if transition + sum(map(np.count_nonzero, regions.values())) != trimap.size:
+        raise ValueError("the trimap has other values than 0, 128 and 255.")
 
     values = _sad_mse_mad(prediction, matte, prediction.size)
     values |= _sad_mse_mad(known, matte, transition, suffix="-T")

@@ -10,7 +10,7 @@ from p3m_jax.evaluation.evaluator import Observe, Row
 from p3m_jax.evaluation.ppt import PROTOCOLS, Pictures
 from p3m_jax.evaluation.protocols import Protocol
 from p3m_jax.evaluation.sheet import make_sheet
-from p3m_jax.images import read_matte
+from p3m_jax.labels import read_matte
 
 COMPARED = ("B:N", "N:N")  # ranks the pictures: two networks, the same normal faces
 

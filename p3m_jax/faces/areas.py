@@ -1,16 +1,24 @@
-"""What is private in a picture, for whoever obfuscates it: training, evaluation, anonymising."""
+"""What is private in a picture, for training, evaluation and anonymising."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
-from p3m_jax.faces.finding import FaceFinder, FoundFace
+from p3m_jax.faces.finding import LIKELY, FaceFinder, FoundFace
 from p3m_jax.faces.region import label_map, labels_of_mask, without_transition
 
 NO_FACE = "no face found"
 MOSTLY_TRANSITION = "the matte's transition area leaves much of the face clear"
+FEATURE_CLEAR = "the matte's transition area leaves an eye or the mouth clear"
+NOT_IN_MASK = "a face is found where the given mask shows none"
 # Share of a face. The edge of a good matte takes a tenth; hair that falls into a face more.
 _LARGEST_TRANSITION = 0.4
+# A feature is a disc around a detector's point, its radius a share of the box's longer side: about
+# as large as an eye. It is hidden if half of what the picture shows of it is.
+_FEATURE_RADIUS, _FEATURE_HIDDEN = 0.08, 0.5
+_NOSE = 2  # of the detector's points; it tells least, and a half profile's lies at the face's edge
 
 
 class PrivateAreas(NamedTuple):
@@ -19,8 +27,8 @@ class PrivateAreas(NamedTuple):
     Attributes:
       labels: uint8 (H, W), the label map of the faces, see `p3m_jax.faces.region`.
       private: uint8 (H, W), `labels` without the matte's transition area: what is obfuscated.
-      faces: as they were found; none where a mask was given.
-      doubts: why a person should look before the picture is used; none where a mask was given.
+      faces: as they were found; none where nothing was searched.
+      doubts: why a person should review the picture before it is used.
     """
 
     labels: np.ndarray
@@ -35,25 +43,66 @@ def find_private_areas(
     matte: np.ndarray | None = None,
     mask: np.ndarray | None = None,
     finder: FaceFinder | None = None,
+    reviewed: bool = False,
 ) -> PrivateAreas:
     """The private areas of a picture RGB uint8 (H, W, 3).
 
+    A mask says where faces are, but it may belong to another picture, or be empty by mistake. So
+    faces are searched for all the same: one that is surely found where the mask shows none is
+    private, too, and raises a doubt. A matte's transition area stays clear, and raises a doubt
+    where it leaves much of a face, an eye or the mouth clear.
+
     Args:
       matte: uint8 (H, W); its transition area stays clear.
-      mask: uint8 (H, W), a face mask. It says where faces are, and that there are no others; a
-        black one that there is none.
-      finder: finds the faces where there is no mask.
+      mask: uint8 (H, W), a face mask of 0 and 255.
+      finder: finds the faces; None only with a mask that is true by its origin.
+      reviewed: a person has looked at the mask; what it leaves out is no face.
     """
-    if mask is not None:
-        labels, faces, doubts = labels_of_mask(mask), [], []
-    else:
-        faces = finder(picture)
+    faces = [] if finder is None else finder(picture)
+    if mask is None:
         labels = label_map([face.polygon for face in faces], picture.shape[:2])
         doubts = [doubt for face in faces for doubt in face.doubts] if faces else [NO_FACE]
+    else:
+        labels, doubts = labels_of_mask(mask), []
+        faces = [face for face in faces if face.agreed and face.face.score >= LIKELY]
+        missed = [face for face in faces if not _features_within(face, labels)]
+        if missed and not reviewed:
+            doubts.append(NOT_IN_MASK)
+            labels = labels_of_mask(_with_faces(mask, missed))
+        faces = [face for face in faces if face not in missed or not reviewed]
     private = labels if matte is None else without_transition(labels, matte)
-    if mask is None and _left_clear(labels, private) > _LARGEST_TRANSITION:
+    if _left_clear(labels, private) > _LARGEST_TRANSITION:
         doubts.append(MOSTLY_TRANSITION)
+    elif not all(_features_within(face, private) for face in faces):
+        doubts.append(FEATURE_CLEAR)
     return PrivateAreas(labels, private, tuple(faces), tuple(dict.fromkeys(doubts)))
+
+
+def _with_faces(mask: np.ndarray, faces: Sequence[FoundFace]) -> np.ndarray:
+    filled = mask.copy()
+    for face in faces:
+        cv2.fillPoly(filled, [np.rint(face.polygon).astype(np.int32)], 255)
+    return filled
+
+
+def _features_within(found: FoundFace, labels: np.ndarray) -> bool:
+    """Whether eyes and mouth lie in labels (H, W), as far as they lie in the picture."""
+    radius = max(1.0, _FEATURE_RADIUS * max(found.face.box[2:]))
+    return all(
+        _share_within(labels, point, radius) >= _FEATURE_HIDDEN
+        for point in np.delete(found.face.points, _NOSE, axis=0)
+    )
+
+
+def _share_within(labels: np.ndarray, point: np.ndarray, radius: float) -> float:
+    """The share of a disc's pixels that labels (H, W) hold; 1 where it is outside the picture."""
+    first = np.maximum(np.floor(point - radius), 0).astype(int)
+    window = labels[first[1] : int(point[1] + radius) + 2, first[0] : int(point[0] + radius) + 2]
+    rows, columns = np.ogrid[: window.shape[0], : window.shape[1]]
+    left, top = point - first
+    disc = (columns + 0.5 - left) ** 2 + (rows + 0.5 - top) ** 2 <= radius**2
+    pixels = np.count_nonzero(disc)
+    return np.count_nonzero(window[disc]) / pixels if pixels else 1.0
 
 
 def _left_clear(labels: np.ndarray, private: np.ndarray) -> float:

@@ -12,10 +12,11 @@ import numpy as np
 
 from p3m_jax.faces.detector import Face
 from p3m_jax.faces.mesh import BROWS, CHIN, Landmarks
+from p3m_jax.labels import SMALLEST_LABEL
 from p3m_jax.trimap import TRANSITION, transition_kernel, trimap_from_matte
 
-FACE_ABOVE = 100  # values of a face mask that are face
-LARGEST_LABEL, SMALLEST_LABEL = 255, FACE_ABOVE + 1
+LARGEST_LABEL = 255
+FACE_ABOVE = SMALLEST_LABEL - 1  # values of a face mask that are face
 
 # The mesh misses the outline of a face by some per cent of its size, most on cheeks that are turned
 # away; so the polygon is widened by this share of its distance from the middle.

@@ -1,11 +1,13 @@
-"""Decoding pictures and mattes inside a tf.data pipeline: JPEG or PNG, told apart by content.
+"""Decoding pictures and label files inside a tf.data pipeline: JPEG or PNG, told apart by content.
 
-Equal to the pixel to what `p3m_jax.images` reads from 8-bit files (TensorFlow's default for JPEG is
-up to 16 grey levels off), but for EXIF orientations: TensorFlow ignores them, so a training set
-must have its pixels the right way up.
+Equal to the pixel to what `p3m_jax.images` and `p3m_jax.labels` read from 8-bit files (TensorFlow's
+default for JPEG is up to 16 grey levels off), but for EXIF orientations: TensorFlow ignores them,
+so a training set must have its pixels the right way up. What `p3m_jax.labels` refuses fails here,
+too; that room then says in a sentence what is wrong.
 """
 
 from p3m_jax.input import host_tensorflow
+from p3m_jax.labels import MASK_TOLERANCE, SMALLEST_LABEL
 
 tf = host_tensorflow()
 
@@ -16,19 +18,55 @@ _MARGIN = 2
 
 
 def decode_matte(contents):
-    """An alpha matte or mask (H, W, 1), uint8, from a file's `contents`: its first channel.
+    """A matte (H, W, 1), uint8, from a file's `contents`; as `labels.read_matte`."""
+    matte = _one_channel(contents)
+    highest = tf.reduce_max(matte)
+    with tf.control_dependencies([_require((highest == 0) | (highest > 127), "no matte")]):
+        return tf.identity(matte)
 
-    One that is transparent in parts is refused, as by `p3m_jax.images.read_matte`.
+
+def decode_face_mask(contents, several_channels=False):
+    """A face mask (H, W, 1), uint8 of 0 and 255; as `labels.read_face_mask`.
+
+    `several_channels`, bool or bool (), as there.
     """
-    matte = tf.cond(
+    mask = _one_channel(contents, several_channels)
+    highest = tf.reduce_max(mask)
+    known = (mask <= MASK_TOLERANCE) | (mask >= 255 - MASK_TOLERANCE)
+    known = tf.reduce_all(known) & ((highest == 0) | (highest > MASK_TOLERANCE))
+    with tf.control_dependencies([_require(known, "no face mask")]):
+        return 255 * tf.cast(mask > 127, tf.uint8)
+
+
+def decode_label_map(contents):
+    """A label map (H, W, 1), uint8; as `labels.read_label_map`."""
+    labels = _one_channel(contents)
+    known = tf.reduce_all((labels == 0) | (labels >= SMALLEST_LABEL))
+    with tf.control_dependencies([_require(known, "no label map")]):
+        return tf.identity(labels)
+
+
+def _one_channel(contents, several_channels=False):
+    """The first channel; fails where others differ from it, or a part is transparent."""
+    values = tf.cond(
         tf.io.is_jpeg(contents),
         lambda: tf.io.decode_jpeg(contents, dct_method=_EXACT),
         lambda: tf.io.decode_png(contents),
     )
-    channels = tf.shape(matte)[-1]
-    opaque = (channels % 2 == 1) | tf.reduce_all(matte[..., -1] == 255)
-    with tf.control_dependencies([tf.debugging.Assert(opaque, ["transparent in parts"])]):
-        return matte[..., :1]
+    channels, first = tf.shape(values)[-1], values[..., :1]
+    opaque = (channels % 2 == 1) | tf.reduce_all(values[..., -1] == 255)
+    equal = tf.cond(
+        (channels < 3) | several_channels,
+        lambda: True,
+        lambda: tf.reduce_all(values[..., 1:3] == first),
+    )
+    checks = [_require(opaque, "transparent in parts"), _require(equal, "different channels")]
+    with tf.control_dependencies(checks):
+        return tf.identity(first)
+
+
+def _require(holds, otherwise: str):
+    return tf.debugging.Assert(holds, [otherwise])
 
 
 def decode_picture(contents):

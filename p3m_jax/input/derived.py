@@ -19,8 +19,9 @@ from p3m_jax.data.folders import DataSetError
 from p3m_jax.data.layouts import Example
 from p3m_jax.file_part import size_in_bytes
 from p3m_jax.files import write_text
-from p3m_jax.images import read_matte, read_picture
+from p3m_jax.images import read_picture
 from p3m_jax.input.filling import Engine, Make, by_threads
+from p3m_jax.labels import read_matte
 
 SOURCES, PARTS = "sources.jsonl", "sources-*.jsonl"
 _NOTES, _PROBLEM = "notes", "problem"

@@ -21,7 +21,7 @@ from p3m_jax.copy_paste.recipe import CopyPaste, FaceSource
 from p3m_jax.copy_paste.shared import lay_a_face, shared_faces
 from p3m_jax.data.layouts import DataSet, DataSetError, Example
 from p3m_jax.faces.obfuscation import Obfuscation
-from p3m_jax.images import read_matte, read_picture
+from p3m_jax.images import read_picture
 from p3m_jax.input import augment, host_tensorflow
 from p3m_jax.input.contents import (
     check_record,
@@ -31,9 +31,17 @@ from p3m_jax.input.contents import (
     read_contents,
     read_record,
 )
-from p3m_jax.input.decode import assert_size, decode_matte, decode_picture, decode_window
+from p3m_jax.input.decode import (
+    assert_size,
+    decode_face_mask,
+    decode_label_map,
+    decode_matte,
+    decode_picture,
+    decode_window,
+)
 from p3m_jax.input.obfuscate import obfuscate
 from p3m_jax.input.trimap import dilations, unpack
+from p3m_jax.labels import read_face_mask, read_label_map, read_matte
 
 tf = host_tensorflow()
 
@@ -82,6 +90,7 @@ def training_batches(
         role: places([getattr(e, role) for e in dataset.examples])
         for role in [*roles, "matte"] + ["facemask"] * facemasks + ["private"] * bool(obfuscation)
     }
+    files["published"] = tf.constant([e.published for e in dataset.examples])
     if copy_paste:
         masks = [e.private if obfuscation else e.facemask for e in dataset.examples]
         files["target"] = places(masks)
@@ -148,10 +157,10 @@ def load_sample(
     """One sample, a dict of uint8 tensors as in `training_batches` without the batch.
 
     `files` maps picture, matte and perhaps foreground, background, facemask and private to file
-    names (scalar strings) or `contents.Places`; they all get the same crop and flip. With an
-    `obfuscation` there must be
-    a private one. With a `target`, bool (), there must be a file of this name, a face mask or label
-    map or "", and there is a "target" (S, S, 1) in {0, 255}: where `target` is true, the face of
+    names (scalar strings) or `contents.Places`; they all get the same crop and flip. "published" in
+    it, bool (), is that of the `Example`. With an `obfuscation` there must be a private one. With a
+    `target`, bool (), there must be a file of this name, a face mask, with an `obfuscation` a label
+    map, or "", and there is a "target" (S, S, 1) in {0, 255}: where `target` is true, the face of
     that file of which the crop shows most; and "target_box" float32 (2, 2), the left top point and
     the sides of all of that face, (x, y) in pixels of the sample (of nothing, where none shows).
     """
@@ -185,7 +194,7 @@ def load_sample(
     def hide(images, of_labels):
         if obfuscation is None:
             return images
-        labels = decode_matte(read(files["private"]))
+        labels = decode_label_map(read(files["private"]))
         return obfuscate(images, of_labels(labels), obfuscation, whole=labels)
 
     def find_target(labels):
@@ -204,6 +213,9 @@ def load_sample(
         left = tf.where(draws.flip, output_size - left - sides[0], left)
         return mask, tf.stack([[left, top], sides])
 
+    def face_mask(file):
+        return decode_face_mask(read(file), files.get("published", False))
+
     roles = [role for role in _PICTURES if role in files]
     cuts = tf.cond(enlarging, cut_enlarged, cut_pictures)
     cuts["matte"] = cut(matte)
@@ -212,17 +224,18 @@ def load_sample(
         cuts["facemask"] = tf.cond(
             name_of(files["facemask"]) == "",
             lambda: tf.zeros([side, side, 1], tf.uint8),
-            lambda: cut(augment.resize(decode_matte(read(files["facemask"])), size)),
+            lambda: cut(augment.resize(face_mask(files["facemask"]), size)),
         )
     sample = {role: augment.finish(image, output_size, draws.flip) for role, image in cuts.items()}
     sample["trimap"] = augment.three_valued(sample["trimap"])
     if "facemask" in sample:
         sample["facemask"] = augment.two_valued(sample["facemask"])
     if target is not None:
+        decode = face_mask if obfuscation is None else lambda file: decode_label_map(read(file))
         # Decoded here, and only here: what reads files is done even if nothing takes its result.
         sample["target"], sample["target_box"] = tf.cond(
             target & (name_of(files["target"]) != ""),
-            lambda: find_target(decode_matte(read(files["target"]))),
+            lambda: find_target(decode(files["target"])),
             lambda: (tf.zeros([output_size, output_size, 1], tf.uint8), tf.ones([2, 2])),
         )
     return sample
@@ -282,11 +295,14 @@ def _diagnose(example: Example) -> None:
     """Raises a readable error for what is wrong with an example that TensorFlow stumbled over."""
     check_record(example.matte)
     size = read_matte(example.matte).shape
-    pictures = (example.picture, example.foreground, example.background)
-    for file in (*pictures, example.facemask, example.private):
-        if file is None:
-            continue
-        found = (read_picture if file in pictures else read_matte)(file).shape[:2]
+    readers = dict.fromkeys(
+        (example.picture, example.foreground, example.background), read_picture
+    ) | {
+        example.facemask: lambda file: read_face_mask(file, several_channels=example.published),
+        example.private: read_label_map,
+    }
+    for file, read in readers.items():
+        found = size if file is None else read(file).shape[:2]
         if found != size:
             raise DataSetError(
                 f"{file}: is {found[1]} x {found[0]} pixels, its matte {size[1]} x {size[0]}; "
@@ -299,7 +315,7 @@ def _diagnose_source(sources: tuple[FaceSource, ...], step: int, place: int, see
     first = int(geometry.source_at(step, place, len(sources), seed))
     for source in (sources[first], sources[(first + 1) % len(sources)]):
         check_record(source.picture)
-        size, of_mask = read_picture(source.picture).shape[:2], read_matte(source.mask).shape
+        size, of_mask = read_picture(source.picture).shape[:2], source.read_mask().shape
         if size != of_mask:
             raise DataSetError(
                 f"{source.mask}: is {of_mask[1]} x {of_mask[0]} pixels, its picture {size[1]} x "

@@ -2,8 +2,8 @@
 
 A cache holds `private/STEM.png`, the label maps of `p3m_jax.faces.region` with the matte's
 transition area taken out, and nothing of the pictures. Where a data set has face masks, they say
-what is private (an empty one: nothing); elsewhere faces are searched for. A picture in which no
-face is found, or one that is doubtful, is not used before somebody has looked: see `reviewed`.
+what is private (an empty one: nothing), and the search only finds out what they miss; elsewhere it
+finds the faces. A picture with a doubt is not used before it was reviewed: see `REVIEWED`.
 """
 
 import functools
@@ -20,9 +20,10 @@ from p3m_jax.faces.finding import FaceFinder
 from p3m_jax.faces.obfuscation import Obfuscation, obfuscate
 from p3m_jax.faces.weights import find_weights
 from p3m_jax.files import write_text
-from p3m_jax.images import read_matte, read_picture, write_image
+from p3m_jax.images import read_picture, write_image
 from p3m_jax.input.derived import Cache, read_pair
 from p3m_jax.input.filling import Engine
+from p3m_jax.labels import read_face_mask, read_label_map
 
 REVIEWED, TO_REVIEW = "reviewed.txt", "to_review.txt"
 
@@ -35,6 +36,7 @@ def private_cache(folder) -> Cache:
         made="found",
         files=lambda stem: (Path("private", f"{stem}.png"),),
         roles=("picture", "matte", "facemask"),
+        settings={"masks": "checked"},  # caches made before face masks were checked do not count
     )
 
 
@@ -48,21 +50,24 @@ class FindAreas:
 
     Attributes:
       finder: finds faces as `FaceFinder`, the default, does.
+      drawn: the portraits were drawn together with their face masks, which are therefore true.
     """
 
     finder: Callable | None = None
+    drawn: bool = False
 
     def __call__(self, example: Example, paths: tuple[Path, ...]) -> dict:
         """Writes the label map and returns the doubts; `UserError` if the picture is of no use."""
         picture, matte = read_pair(example)
-        mask, finder = None, None
-        if example.facemask is None:
-            finder = self.finder or _own_finder()
-        else:
-            mask = _mask(example, matte.shape)
+        mask = None if example.facemask is None else _mask(example, matte.shape)
+        finder = (self.finder or _own_finder()) if self.searches(example) else None
         areas = find_private_areas(picture, matte=matte, mask=mask, finder=finder)
         write_image(paths[0], areas.private)
         return {"doubts": areas.doubts}
+
+    def searches(self, example: Example) -> bool:
+        """Whether faces are searched for in this example."""
+        return example.facemask is None or not self.drawn
 
 
 def find_missing_areas(
@@ -79,13 +84,11 @@ def find_missing_areas(
     The same as `p3m_jax.input.foreground.estimate_missing` but for what it makes. Raises
     `FaceWeightsError`, too, where faces must be searched for and the weights are not installed.
     """
-    cache = private_cache(folder)
-    if finder is None and any(e.facemask is None for e in cache.missing(dataset.examples)):
+    cache, find = private_cache(folder), FindAreas(finder, dataset.synthetic)
+    if finder is None and any(map(find.searches, cache.missing(dataset.examples))):
         for name in ("yunet", "mesh"):  # said once, and before anything is done
             find_weights(name)
-    return cache.fill(
-        dataset.examples, FindAreas(finder), engine=engine, workers=workers, progress=progress
-    )
+    return cache.fill(dataset.examples, find, engine=engine, workers=workers, progress=progress)
 
 
 def list_doubtful(dataset: DataSet, folder) -> dict[str, list[str]]:
@@ -130,8 +133,8 @@ def with_private_areas(
     cache, doubtful = private_cache(folder), list_doubtful(dataset, folder)
     if doubtful and not leave_out:
         raise DataSetError(
-            f"{dataset.root}: {name_some(doubtful)} to be looked at before training on obfuscated "
-            f"faces: no face was found, or it is doubtful ({cache.folder / TO_REVIEW} says why). "
+            f"{dataset.root}: {name_some(doubtful)} must be reviewed before training on obfuscated "
+            f"faces: no face was found, or there is a doubt ({cache.folder / TO_REVIEW} says why). "
             f"Correct the masks in {cache.folder / 'private'} where they are wrong (black: no "
             f"face) and put the names into {cache.folder / REVIEWED}, or leave these pictures out "
             "with --config.data.doubtful=leave_out (p3m estimate: --doubtful=leave_out)."
@@ -157,7 +160,7 @@ def _to_review(cache: Cache, examples: Iterable[Example]) -> dict[str, list[str]
 
 
 def _mask(example: Example, size: tuple[int, int]) -> np.ndarray:
-    mask = read_matte(example.facemask)
+    mask = read_face_mask(example.facemask, several_channels=example.published)
     if mask.shape != size:
         raise DataSetError(
             f"{example.facemask}: is {mask.shape[1]} x {mask.shape[0]} pixels, its matte "
@@ -172,11 +175,11 @@ def obfuscated(
     """A picture (H, W, 3) of an example as training may see it; both uint8."""
     if obfuscation is None:
         return picture
-    labels = read_matte(example.private)
+    labels = read_label_map(example.private)
     if labels.shape != picture.shape[:2]:
         raise DataSetError(
-            f"{example.private}: does not have the size of {example.picture}; delete it, and it is "
-            "found anew."
+            f"{example.private}: does not have the size of {example.picture}; delete it to have it "
+            "made again."
         )
     return obfuscate(picture, labels, obfuscation)
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from p3m_jax.collection.given import require_size
 from p3m_jax.collection.memory import Budget, network_memory
-from p3m_jax.images import read_alpha
+from p3m_jax.labels import read_alpha
 from p3m_jax.prediction.matting import Matte, Matting
 
 # Pictures at the network at a time: what one stream of operations leaves of the cores, or of an
@@ -17,9 +17,10 @@ AT_ONCE = 2
 
 def read_given(path: Path, size: tuple[int, int]) -> Matte:
     """A given matte; `ImageError` if it has not its picture's size (height, width)."""
-    alpha = read_alpha(path)
+    warnings: list[str] = []
+    alpha = read_alpha(path, warnings.append)
     require_size(path, alpha.shape, size)
-    return Matte(alpha, {})
+    return Matte(alpha, {}, tuple(warnings))
 
 
 def by_network(matting: Matting, *, strategy: str, exact_sizes: bool, memory: int):
