@@ -1,6 +1,7 @@
 """What is private in a picture, for training, evaluation and anonymising."""
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import NamedTuple
 
 import cv2
@@ -65,11 +66,12 @@ def find_private_areas(
     else:
         labels, doubts = labels_of_mask(mask), []
         faces = [face for face in faces if face.agreed and face.face.score >= LIKELY]
-        missed = [face for face in faces if not _features_within(face, labels)]
-        if missed and not reviewed:
+        meant = [_features_within(face, labels) for face in faces]
+        if reviewed:
+            faces = list(compress(faces, meant))
+        elif not all(meant):
             doubts.append(NOT_IN_MASK)
-            labels = labels_of_mask(_with_faces(mask, missed))
-        faces = [face for face in faces if face not in missed or not reviewed]
+            labels = labels_of_mask(_with_faces(mask, faces))
     private = labels if matte is None else without_transition(labels, matte)
     if _left_clear(labels, private) > _LARGEST_TRANSITION:
         doubts.append(MOSTLY_TRANSITION)
