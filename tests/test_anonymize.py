@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ from predicting import manifest, tree
 
 from p3m_jax.anonymizing.doubts import STILL_FOUND, doubts_about
 from p3m_jax.anonymizing.review import ReviewList
+from p3m_jax.anonymizing.work import NOT_REVIEWED
 from p3m_jax.collection.plan import make_plan
 from p3m_jax.faces.areas import MOSTLY_TRANSITION, NO_FACE, PrivateAreas
 from p3m_jax.faces.finding import AT_EDGE, COVERED, LOW_SCORE
@@ -175,7 +177,7 @@ def test_nothing_that_is_not_sure_is_passed_on(folders, doubt):
 def test_a_matte_that_leaves_the_face_clear_makes_it_wait_with_a_mask_too(folders, tmp_path):
     write_image(tmp_path / "mattes/deep/a.png", np.full((60, 80), 128, np.uint8))
     write_image(tmp_path / "masks/deep/a.png", mask_of(inside()))
-    for given in ({}, {"masks": tmp_path / "masks"}):
+    for given in ({}, {"masks": tmp_path / "masks", "reviewed": True}):
         outcome, work = anonymize(*folders, mattes=tmp_path / "mattes", **given)
         assert outcome.done == 0
         assert list(work.review.reasons) == [MOSTLY_TRANSITION, STILL_FOUND]
@@ -264,6 +266,31 @@ def test_proposals_are_never_written_over_what_somebody_did(folders):
     assert listed(out) == {}
 
 
+def test_an_unchanged_proposal_passes_only_if_the_user_says_that_it_was_reviewed(folders, tmp_path):
+    pictures, out = folders
+    for name in ("edited", "own"):
+        write_image(pictures / f"{name}.png", painted())
+    doubtful = finder(LOW_SCORE)
+    anonymize(*folders, doubtful)
+    masks = tmp_path / "copies"  # as well as the proposals' own folder
+    shutil.copytree(proposals(out), masks)
+    wider = mask_of(inside())
+    wider[5:50] = 255
+    write_image(proposals(out) / "edited.png", wider)
+    write_image(masks / "own.png", wider)
+    for given, passed in ((masks, "own"), (proposals(out), "edited")):
+        outcome, work = anonymize(*folders, doubtful, masks=given)
+        assert outcome.done == 1
+        assert (out / f"blurred_image/{passed}.png").exists()
+        assert pictures / "deep/a.png" in work.unchanged_masks
+        assert listed(out)["deep/a"]["reasons"] == [NOT_REVIEWED]
+    outcome, work = anonymize(*folders, doubtful, masks=proposals(out), reviewed=True)
+    assert (outcome.done, work.unchanged_masks) == (1, [pictures / "deep/a.png"])
+    assert listed(out) == {}
+    record = json.loads((out / "keep_private/records/deep/a.json").read_text())
+    assert record["mask_is"] == "unchanged"
+
+
 def test_the_same_command_passes_nothing_on_that_nobody_has_looked_at(folders):
     pictures, out = folders
     doubtful = finder(LOW_SCORE)
@@ -272,7 +299,7 @@ def test_the_same_command_passes_nothing_on_that_nobody_has_looked_at(folders):
     (proposals(out) / "b.png").unlink()
     write_image(pictures / "new.png", painted())
     for done in (1, 0, 0):
-        outcome, _ = anonymize(*folders, doubtful, masks=proposals(out))
+        outcome, _ = anonymize(*folders, doubtful, masks=proposals(out), reviewed=True)
         assert outcome.done == done
         assert set(listed(out)) == {"b", "new"}
     assert set(tree(proposals(out))) == {"deep/a.png"}
@@ -290,10 +317,11 @@ def test_a_mask_counts_for_the_state_of_the_picture_that_it_was_made_for(folders
     outcome, _ = anonymize(*folders, doubtful, masks=proposals(out))
     assert outcome.done == 0
     assert "was made for an earlier state of" in outcome.failed[0][1]
-    # Nobody has touched it, so it may be proposed anew.
+    # The user has not edited it, so it may be replaced by a new proposal.
     anonymize(*folders, lambda _: [found((1, 1, 9, 9), (LOW_SCORE,))])
     assert mask.read_bytes() != before
-    assert anonymize(*folders, lambda _: [], masks=proposals(out))[0].done == 1
+    outcome, _ = anonymize(*folders, lambda _: [], masks=proposals(out), reviewed=True)
+    assert outcome.done == 1
 
 
 def test_sheets_and_list_are_of_what_waits_now(tmp_path):

@@ -20,6 +20,7 @@ from PIL import Image
 from predicting import manifest, tree
 
 from p3m_jax.anonymizing.doubts import STILL_FOUND
+from p3m_jax.anonymizing.work import NOT_REVIEWED
 from p3m_jax.faces.areas import NO_FACE
 from p3m_jax.faces.finding import AT_EDGE, COVERED
 from p3m_jax.images import read_picture, write_image
@@ -84,7 +85,13 @@ def test_from_portraits_over_the_review_to_a_whole_copy(p3m, people, capsys):
     (masks / "covered.png").unlink()
     assert p3m("anonymize", pictures, "-o", out, "--masks", masks) == 3
     told = capsys.readouterr()
-    assert "2 passed on (1 as they are, with no face to hide), 1 were before, 1 wait" in told.out
+    assert "1 passed on (1 as they are, with no face to hide), 1 were before, 2 wait" in told.out
+    assert "Masks that are unchanged since they were proposed: 1; say --reviewed" in told.out
+    assert listed(out)["edge"]["reasons"] == [NOT_REVIEWED]
+    assert p3m("anonymize", pictures, "-o", out, "--masks", masks, "--reviewed") == 3
+    told = capsys.readouterr()
+    assert "1 passed on, 2 were before, 1 wait" in told.out
+    assert "Masks that are unchanged since they were proposed: 1; you said --reviewed" in told.out
     assert list(listed(out)) == ["covered"]
     assert not (masks / "covered.png").exists()
     (pictures / "covered.png").unlink()
@@ -101,10 +108,26 @@ def test_a_weak_strength_does_not_come_through_nor_with_masks(p3m, people, capsy
     assert p3m("anonymize", sure, "-o", out, "--strength", "0.02") == 3
     assert listed(out)["sure"]["reasons"] == [STILL_FOUND]
     assert (
-        p3m(*("anonymize", sure, "-o", out, "--strength", "0.02", "--masks", proposals(out))) == 3
+        p3m(
+            *(
+                "anonymize",
+                sure,
+                "-o",
+                out,
+                "--strength",
+                "0.02",
+                "--masks",
+                proposals(out),
+                "--reviewed",
+            )
+        )
+        == 3
     )
     assert not (out / "blurred_image").exists()
-    assert p3m("anonymize", sure, "-o", out, "--mode", "fill", "--masks", proposals(out)) == 0
+    assert (
+        p3m("anonymize", sure, "-o", out, "--mode", "fill", "--masks", proposals(out), "--reviewed")
+        == 0
+    )
     hidden = read_picture(out / "blurred_image/sure.png")
     face = np.asarray(Image.open(out / "facemask/sure.png"))[..., 0] > 0
     assert (hidden[face] == 0).all()
@@ -214,6 +237,7 @@ def test_a_bad_picture_is_named_and_the_others_pass(p3m, people, capsys, name, c
         (["--quality", "101"], 2, "--quality is at most 100"),
         (["--max-memory", "0.5"], 2, "--max-memory: 1.8 at least"),
         (["--masks", ""], 2, "There is an empty name among the options"),
+        (["--reviewed"], 2, "--reviewed goes with --masks"),
         (["--masksfolder", "m"], 2, "unrecognized arguments"),
         (["--mattes", "nowhere"], 1, "nowhere: there is no such folder; name the folder of mattes"),
         (["--masks", "in"], 1, "in: holds no mask for any of the pictures"),

@@ -1,8 +1,8 @@
-"""Proposed face masks: what was found, for somebody to look at, to correct, and to give back.
+"""Proposed face masks: the user reviews them, corrects them and gives them back.
 
-A proposal is taken for what somebody has looked at as soon as its folder is given as masks. So it
-counts for the picture only that it was made for, and none is added to a folder that is given: the
-same command would pass it on, at its next start, unseen.
+A proposal counts only for the picture that it was made for. One that was edited has been reviewed;
+one that is unchanged may never have been opened, so the user has to say that it was. No proposal is
+added to a folder that is given as masks.
 """
 
 import contextlib
@@ -20,6 +20,8 @@ from p3m_jax.errors import UserError
 from p3m_jax.images import read_matte, write_image
 
 _KNOWN = "proposals.jsonl"
+# What a given mask is: not a proposal, a proposal as it was made, one that the user has changed.
+FOREIGN, UNCHANGED, EDITED = "foreign", "unchanged", "edited"
 
 
 class StaleMask(UserError):
@@ -83,6 +85,23 @@ class Proposals:
                 f"{mask}: was made for an earlier state of {job.source}; delete it, start without "
                 "--masks, and look again."
             )
+
+    def state(self, job: Job, mask: Path, pixels: np.ndarray) -> str:
+        """`FOREIGN`, `UNCHANGED` or `EDITED`: what a mask that is given for a picture is.
+
+        A copy of a proposal in another folder is `UNCHANGED`, too.
+
+        Args:
+          job: the picture.
+          mask: the file of the mask.
+          pixels: of the mask, uint8 (H, W), as `read_matte` returns them.
+        """
+        known = self._known.get(str(job.name))
+        if known is None:
+            return FOREIGN
+        if _hash(pixels) == known["mask"]:
+            return UNCHANGED
+        return EDITED if mask.resolve() == self.file(job).resolve() else FOREIGN
 
     def _note(self, entry: dict[str, str]) -> None:
         with self._lock:

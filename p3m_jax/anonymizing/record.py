@@ -31,6 +31,7 @@ def make_record(
         "input_sha256": hidden.sha256,
         "size": list(hidden.areas.labels.shape[::-1]),
         "given": list(hidden.given),
+        "mask_is": hidden.mask_is,
         "obfuscation": {
             "mode": obfuscation.mode,
             "strength": None if obfuscation.mode == "fill" else obfuscation.strength,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from p3m_jax.anonymizing.doubts import doubts_about, refuse_what_is_no_mask
+from p3m_jax.anonymizing.proposals import EDITED, UNCHANGED
 from p3m_jax.anonymizing.record import make_record
 from p3m_jax.anonymizing.review import ReviewList
 from p3m_jax.collection.given import find_given, find_if_given, require_size
@@ -28,6 +29,7 @@ from p3m_jax.images import ImageError, read_matte, write_image
 PICTURE, MATTE, FACEMASK = "blurred_image", "mask", "facemask"  # as P3M-10k calls them
 PRIVATE = "keep_private"
 RECORD = f"{PRIVATE}/records"
+NOT_REVIEWED = "its proposed mask is unchanged: look at it and say --reviewed"
 
 
 class NeedsReview(UserError):
@@ -45,6 +47,7 @@ class Hidden:
       obfuscated: uint8 (H, W, 3).
       matte: uint8 (H, W), or None.
       given: the names of what was given.
+      mask_is: whether a given mask is a proposal, and was edited; None where no mask is given.
     """
 
     picture: Picture
@@ -53,6 +56,7 @@ class Hidden:
     obfuscated: np.ndarray
     matte: np.ndarray | None
     given: tuple[str, ...]
+    mask_is: str | None
 
 
 @dataclass
@@ -68,7 +72,9 @@ class AnonymizingWork:
         is no face.
       no_face_is_fine: pictures in which no face is found are passed on as they are.
       quality: of JPEG and lossy WebP.
+      reviewed: the user says that proposed masks which are unchanged were looked at.
       unchanged: gets the pictures that were passed on with nothing obfuscated.
+      unchanged_masks: gets the pictures whose given mask is a proposal that is unchanged.
     """
 
     finder: FaceFinder
@@ -78,9 +84,11 @@ class AnonymizingWork:
     masks: Path | None = None
     no_face_is_fine: bool = False
     quality: int = 95
+    reviewed: bool = False
     done: str = "anonymized"
     at_once: int = 1
     unchanged: list[Path] = field(default_factory=list)
+    unchanged_masks: list[Path] = field(default_factory=list)
 
     def given(self, job: Job) -> dict[str, Path]:
         """The matte, and the face mask if there is one."""
@@ -109,6 +117,9 @@ class AnonymizingWork:
             require_size(given[name], values.shape, size)
         if "mask" in maps:
             refuse_what_is_no_mask(given["mask"], maps["mask"])
+        mask_is = self._mask_is(job, given, maps)
+        # The user has looked at this very proposal, and says which faces there are.
+        reviewed_proposal = mask_is == EDITED or (mask_is == UNCHANGED and self.reviewed)
         areas = find_private_areas(picture.pixels, **maps, finder=self.finder)
         obfuscated = obfuscate(picture.pixels, areas.private, self.obfuscation)
         doubts = doubts_about(
@@ -118,10 +129,21 @@ class AnonymizingWork:
             mask_given="mask" in maps,
             no_face_is_fine=self.no_face_is_fine,
         )
+        if mask_is == UNCHANGED and not reviewed_proposal:
+            doubts.append(NOT_REVIEWED)
         if doubts:
             self.review.add(job, picture.pixels, areas.labels, areas.private, doubts, sha256)
             raise NeedsReview("; ".join(doubts))
-        return Hidden(picture, sha256, areas, obfuscated, maps.get("matte"), tuple(given))
+        return Hidden(picture, sha256, areas, obfuscated, maps.get("matte"), tuple(given), mask_is)
+
+    def _mask_is(self, job: Job, given: dict[str, Path], maps: dict[str, np.ndarray]) -> str | None:
+        """Whether the given mask is a proposal, and was edited; None where no mask is given."""
+        if "mask" not in maps:
+            return None
+        mask_is = self.review.proposals.state(job, given["mask"], maps["mask"])
+        if mask_is == UNCHANGED:
+            self.unchanged_masks.append(job.source)
+        return mask_is
 
     def compute(self, loaded: Hidden) -> Hidden:
         """Nothing is left to do."""

@@ -83,6 +83,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "white where a face is, all black where none is",
     )
     what.add_argument(
+        "--reviewed",
+        action="store_true",
+        help="you have looked at all masks in --masks: proposed masks count as they are; without "
+        "this option only those count that you have edited",
+    )
+    what.add_argument(
         "--no-face",
         choices=("review", "ok"),
         default="review",
@@ -138,6 +144,7 @@ def run(args: argparse.Namespace) -> int:
         **folders,
         no_face_is_fine=args.no_face == "ok",
         quality=args.quality,
+        reviewed=args.reviewed,
     )
     settings = _settings(args, obfuscation, plan)
     with open_manifest(output, jobs, args.share) as manifest:
@@ -172,6 +179,8 @@ def _misuse(args: argparse.Namespace, memory: int, least: float) -> str | None:
         return "--strength goes with blur and mosaic; a fill leaves nothing."
     if args.strength is not None and not 0.02 <= args.strength <= 1:
         return "--strength is 0.02 to 1, a share of the face's size."
+    if args.reviewed and args.masks is None:
+        return "--reviewed goes with --masks, the folder of the masks that you have looked at."
     if args.quality > 100:
         return "--quality is at most 100."
     if memory < least:
@@ -247,6 +256,10 @@ def _summarise(outcome, work, jobs, args, output: Path, seconds: float) -> int:
         if args.share:
             sheets, remedy = "When all shares are done", "start without --share to get their sheets"
         print(f"NOT passed on: {reasons}. {sheets}, {remedy}.", file=sys.stderr)
+    untouched = len(work.unchanged_masks)
+    if untouched:
+        told = "you said --reviewed" if args.reviewed else "say --reviewed if you looked at them"
+        print(f"Masks that are unchanged since they were proposed: {untouched}; {told}.")
     earlier = [job for job in jobs if job.source in waiting]
     earlier = sum((output / job.outputs[PICTURE]).exists() for job in earlier)
     if earlier:
