@@ -78,11 +78,13 @@ def finder(*doubts):
     return lambda picture: [found(doubts=doubts)] if (picture == (0, 0, 255)).all(-1).any() else []
 
 
-def anonymize(pictures, out, look=None, *, obfuscation=None, overwrite=False, **options):
+def anonymize(
+    pictures, out, look=None, *, obfuscation=None, overwrite=False, full_names=False, **options
+):
     """A run over a folder as the command makes it; returns its outcome, and its work."""
     endings = {PICTURE: "png", FACEMASK: "png", RECORD: "json"}
     endings |= {MATTE: "png"} if "mattes" in options else {}
-    jobs = make_plan([pictures], out, endings).jobs
+    jobs = make_plan([pictures], out, endings, full_names=full_names).jobs
     names = {str(job.name) for job in jobs}
     review = ReviewList(out / "keep_private" / "review", names, options.get("masks"))
     work = AnonymizingWork(look or finder(), obfuscation or Obfuscation(), review, **options)

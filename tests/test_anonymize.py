@@ -159,10 +159,10 @@ def test_further_pictures_in_a_file_and_what_is_transparent_do_not_come_through(
 @pytest.mark.parametrize("doubt", [LOW_SCORE, COVERED, AT_EDGE, NO_FACE, STILL_FOUND])
 def test_nothing_that_is_not_sure_is_passed_on(folders, doubt):
     look = {NO_FACE: lambda _: [], STILL_FOUND: lambda _: [found()]}.get(doubt, finder(doubt))
-    outcome, work = anonymize(*folders, look)
+    outcome, _ = anonymize(*folders, look)
     assert outcome.done == 0
-    assert [file for file, _ in outcome.failed] == [folders[0] / "deep/a.png"]
-    assert work.review.inputs == {folders[0] / "deep/a.png"}
+    assert outcome.waiting == [(folders[0] / "deep/a.png", (doubt,))]
+    assert outcome.failed == []
     out = folders[1]
     assert all(name.startswith("keep_private/review/") for name in tree(out))
     entry = listed(out)["deep/a"]
@@ -171,16 +171,17 @@ def test_nothing_that_is_not_sure_is_passed_on(folders, doubt):
     mask = np.asarray(Image.open(entry["mask"]))
     # Where nothing was found all is proposed: nothing clear is passed on by not looking.
     np.testing.assert_array_equal(mask, 255 if doubt == NO_FACE else mask_of(inside()))
-    assert doubt in manifest(out)[0]["reason"]
+    (entry,) = manifest(out)
+    assert (entry["status"], entry["reasons"]) == ("waiting", [doubt])
 
 
 def test_a_matte_that_leaves_the_face_clear_makes_it_wait_with_a_mask_too(folders, tmp_path):
     write_image(tmp_path / "mattes/deep/a.png", np.full((60, 80), 128, np.uint8))
     write_image(tmp_path / "masks/deep/a.png", mask_of(inside()))
     for given in ({}, {"masks": tmp_path / "masks", "reviewed": True}):
-        outcome, work = anonymize(*folders, mattes=tmp_path / "mattes", **given)
+        outcome, _ = anonymize(*folders, mattes=tmp_path / "mattes", **given)
         assert outcome.done == 0
-        assert list(work.review.reasons) == [MOSTLY_TRANSITION, STILL_FOUND]
+        assert [reasons for _, reasons in outcome.waiting] == [(MOSTLY_TRANSITION, STILL_FOUND)]
     assert not (folders[1] / "blurred_image").exists()
 
 
@@ -241,6 +242,73 @@ def test_what_is_no_mask_is_refused(folders, tmp_path):
     soft = cv2.GaussianBlur(mask_of(inside()), (0, 0), 3)  # a paint program's brush
     write_image(masks / "deep/a.png", soft)
     assert anonymize(*folders, masks=masks)[0].done == 1
+
+
+def test_a_mask_or_matte_never_serves_two_pictures(tmp_path):
+    pictures, given, out = tmp_path / "in", tmp_path / "given", tmp_path / "out"
+    for name in ("a.jpg", "a.png", "alone.png", "c.png", "c.png.png"):
+        write_image(pictures / name, painted())
+    for name in ("a.png", "alone.png", "c.png.png"):
+        write_image(given / name, mask_of(inside()))
+    for what in ("masks", "mattes"):
+        outcome, _ = anonymize(pictures, out / what, full_names=True, **{what: given})
+        failed = {file.name: reason for file, reason in outcome.failed}
+        # The mask of c.png is not that of c.png.png, although it has its name without the ending.
+        assert set(failed) - {"c.png.png"} == {"a.jpg", "a.png"}
+        assert f"{given / 'a.png'}: could be for {pictures / 'a.jpg'} or for" in failed["a.jpg"]
+        assert "rename it after its picture, such as a.jpg.png" in failed["a.jpg"]
+        assert "c.png.png" in failed
+    (given / "a.png").rename(given / "a.jpg.png")
+    outcome, _ = anonymize(pictures, tmp_path / "again", full_names=True, masks=given)
+    assert {file.name for file, _ in outcome.failed} == {"c.png.png"}
+    record = tmp_path / "again/keep_private/records"
+    by_mask = {file.name for file in record.iterdir() if '"given": ["mask"]' in file.read_text()}
+    assert by_mask == {"a.jpg.json", "alone.png.json", "c.png.json"}
+
+
+def test_what_a_mask_passed_on_stays_done_without_it(folders, tmp_path):
+    pictures, out = folders
+    doubtful, masks = finder(LOW_SCORE), tmp_path / "masks"
+    write_image(masks / "deep/a.png", np.full((60, 80), 255, np.uint8))
+    assert anonymize(*folders, doubtful, masks=masks)[0].done == 1
+    before = tree(out)
+    for overwrite in (False, True):
+        outcome, _ = anonymize(*folders, doubtful, overwrite=overwrite)
+        assert (outcome.skipped, outcome.waiting, outcome.failed) == (1, [], [])
+        assert tree(out) == before
+    # What has to be made again needs the mask again: without it a face might come through.
+    (out / "facemask/deep/a.png").unlink()
+    before = tree(out)
+    for overwrite in (False, True):
+        outcome, _ = anonymize(*folders, overwrite=overwrite)
+        assert "was anonymized with a mask that is not given now" in outcome.failed[0][1]
+        assert tree(out) == before
+    assert anonymize(*folders, doubtful, masks=masks)[0].done == 1
+    write_image(masks / "deep/a.png", mask_of(inside()))
+    outcome, _ = anonymize(*folders, doubtful, masks=masks)
+    assert "has changed since it was anonymized, or what is given" in outcome.failed[0][1]
+    assert anonymize(*folders, doubtful, masks=masks, overwrite=True)[0].done == 1
+    write_image(pictures / "deep/a.png", painted(seed=4))
+    outcome, _ = anonymize(*folders, doubtful)
+    assert outcome.done == outcome.skipped == 0
+
+
+@pytest.mark.parametrize("status", ["waiting", "failed"])  # as older manifests have it
+def test_pictures_that_wait_are_looked_at_again(folders, status):
+    _, out = folders
+    anonymize(*folders, finder(LOW_SCORE))
+    (entry,) = manifest(out)
+    if status == "failed":
+        entry = {**entry, "status": "failed", "reason": "; ".join(entry.pop("reasons"))}
+        (out / "manifest.jsonl").write_text(json.dumps(entry) + "\n")
+    outcome, _ = anonymize(*folders, finder(COVERED))
+    assert len(outcome.waiting) == 1
+    (entry,) = manifest(out)
+    assert (entry["status"], entry["reasons"]) == ("waiting", [COVERED])
+    assert anonymize(*folders)[0].done == 1
+    (entry,) = manifest(out)
+    assert entry["status"] == "done"
+    assert not {"reason", "reasons"} & set(entry)
 
 
 def test_mattes_are_needed_for_every_picture(folders, tmp_path):

@@ -173,7 +173,7 @@ def test_outputs_and_inputs_stay_apart(p3m, folders, capsys):
     given = ("--alphas", mattes)
     assert p3m("predict", pictures, "-o", pictures / "mattes", *given) == 0
     assert p3m("predict", pictures, "-o", pictures / "mattes", *given) == 0  # are no inputs now
-    assert "3 were done before" in capsys.readouterr().out
+    assert "3 already done" in capsys.readouterr().out
     assert p3m("predict", pictures, "-o", pictures, *given) == 1
     assert "among the pictures" in capsys.readouterr().err
     alphas = pictures / "mattes" / "alpha"
@@ -202,7 +202,7 @@ def test_broken_inputs_are_listed_and_the_others_done(predict, folders, capsys):
     write_image(mattes / "new\nline.png", matte_of())
     assert predict() == 1
     captured = capsys.readouterr()
-    assert "11 pictures: 4 done, 0 were done before, 7 failed" in captured.out
+    assert "11 pictures: 4 done, 0 already done, 7 failed" in captured.out
     for name, reason in {
         "text.jpg": "is not a picture",
         "phone.heic": "HEIC; convert",

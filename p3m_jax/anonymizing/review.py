@@ -7,7 +7,6 @@ import contextlib
 import json
 import re
 import threading
-from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -33,8 +32,8 @@ class ReviewList:
       names: of all pictures of the run. Others that wait since an earlier run stay on the list and
         keep their sheets.
       given: the folder of masks that the user has given, or None.
-      written: False for a share of a collection, which only counts what waits: a run over all of it
-        looks at these pictures once more and writes what is to be looked at.
+      written: False for a share of a collection, which writes nothing here: a run over all of it
+        looks at these pictures again and writes the list, sheets and masks.
     """
 
     def __init__(
@@ -56,17 +55,6 @@ class ReviewList:
         self._cells: list[Image.Image] = []
         self._number, self._sheets = 0, set()
 
-    @property
-    def inputs(self) -> set[Path]:
-        """The pictures of this run on the list."""
-        return {Path(entry["input"]) for entry in self._entries.values()}
-
-    @property
-    def reasons(self) -> Counter:
-        """How many pictures of this run are on the list for which reason."""
-        entries = self._entries.values()
-        return Counter(reason for entry in entries for reason in entry["reasons"])
-
     def add(
         self,
         job: Job,
@@ -84,8 +72,6 @@ class ReviewList:
           doubts: why it waits.
         """
         if not self._written:
-            with self._lock:
-                self._entries[str(job.name)] = {"input": str(job.source), "reasons": doubts}
             return
         self.proposals.add(job, labels, sha256)
         small = cell(pixels, private, str(job.name), ", ".join(doubts))

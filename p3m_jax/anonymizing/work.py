@@ -18,7 +18,7 @@ from p3m_jax.collection.given import find_given, find_if_given, require_size
 from p3m_jax.collection.memory import picture_memory
 from p3m_jax.collection.pictures import Picture, digest, read
 from p3m_jax.collection.plan import Job
-from p3m_jax.errors import UserError
+from p3m_jax.collection.work import NeedsReview
 from p3m_jax.faces.areas import PrivateAreas, find_private_areas
 from p3m_jax.faces.finding import FaceFinder
 from p3m_jax.faces.obfuscation import Obfuscation, obfuscate
@@ -30,10 +30,6 @@ PICTURE, MATTE, FACEMASK = "blurred_image", "mask", "facemask"  # as P3M-10k cal
 PRIVATE = "keep_private"
 RECORD = f"{PRIVATE}/records"
 NOT_REVIEWED = "its proposed mask is unchanged: look at it and say --reviewed"
-
-
-class NeedsReview(UserError):
-    """A picture that somebody has to look at before it is passed on."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +57,7 @@ class Hidden:
 
 @dataclass
 class AnonymizingWork:
-    """A `Work` of `p3m_jax.collection.run`.
+    """A `Work` of `p3m_jax.collection.work`.
 
     Attributes:
       finder: finds the faces.
@@ -87,6 +83,7 @@ class AnonymizingWork:
     reviewed: bool = False
     done: str = "anonymized"
     at_once: int = 1
+    needed_once: tuple[str, ...] = ("mask",)
     unchanged: list[Path] = field(default_factory=list)
     unchanged_masks: list[Path] = field(default_factory=list)
 
@@ -133,7 +130,7 @@ class AnonymizingWork:
             doubts.append(NOT_REVIEWED)
         if doubts:
             self.review.add(job, picture.pixels, areas.labels, areas.private, doubts, sha256)
-            raise NeedsReview("; ".join(doubts))
+            raise NeedsReview(doubts)
         return Hidden(picture, sha256, areas, obfuscated, maps.get("matte"), tuple(given), mask_is)
 
     def _mask_is(self, job: Job, given: dict[str, Path], maps: dict[str, np.ndarray]) -> str | None:

@@ -12,6 +12,7 @@ from p3m_jax.commands.collecting import (
     add_writing,
     prepare,
     say_why_it_ended,
+    time_taken,
 )
 
 HELP = "make a copy of portraits with obfuscated faces; what is not sure waits for review"
@@ -190,7 +191,7 @@ def _misuse(args: argparse.Namespace, memory: int, least: float) -> str | None:
 
 def _plan(args: argparse.Namespace, output: Path, folders: dict[str, Path]):
     from p3m_jax.anonymizing.work import FACEMASK, MATTE, PICTURE, RECORD
-    from p3m_jax.collection.given import find_if_given
+    from p3m_jax.collection.given import is_given
     from p3m_jax.collection.plan import PlanError, check_given, make_plan
     from p3m_jax.data.folders import user_path
 
@@ -204,7 +205,7 @@ def _plan(args: argparse.Namespace, output: Path, folders: dict[str, Path]):
             raise PlanError(f"{folder}: there is no such folder; name the folder of {name}.")
         check_given(plan, output, folder, kind=kinds[name], what=name)
     masks = folders.get("masks")
-    if masks is not None and not any(find_if_given(masks, job) for job in plan.jobs):
+    if masks is not None and not any(is_given(masks, job) for job in plan.jobs):
         raise PlanError(
             f"{masks}: holds no mask for any of the pictures; masks are looked for in the "
             f"pictures' tree and with their names, such as {masks / plan.jobs[0].name}.png."
@@ -227,39 +228,29 @@ def _settings(args: argparse.Namespace, obfuscation, plan) -> dict[str, dict]:
 
 
 def _summarise(outcome, work, jobs, args, output: Path, seconds: float) -> int:
-    """Prints what became of the pictures; returns the exit code."""
+    """Prints the summary and returns the exit code."""
     from p3m_jax.anonymizing.work import PICTURE
     from p3m_jax.collection.plan import MANIFEST, shown
 
-    review, total = work.review, len(jobs)
-    waiting = review.inputs
-    failed = [(file, reason) for file, reason in outcome.failed if file not in waiting]
+    waiting = {file for file, _ in outcome.waiting}
     for sentence, count in Counter(text for _, text in outcome.warnings).items():
         print(f"Warning: {shown(sentence)}: {count} pictures", file=sys.stderr)
-    for _, reason in failed:
+    for _, reason in outcome.failed:
         print(f"Failed: {shown(reason)}", file=sys.stderr)
     unchanged = len(work.unchanged)
     as_they_are = f" ({unchanged} as they are, with no face to hide)" if unchanged else ""
-    each = f", {seconds / outcome.done:.2f} s a picture" if outcome.done else ""
     print(
-        f"{total} pictures: {outcome.done} passed on{as_they_are}, {outcome.skipped} were before, "
-        f"{len(waiting)} wait for review, {len(failed)} failed; {seconds:.1f} s{each}.\n"
-        f"In {shown(output)}; {MANIFEST} tells about each. Neither it nor keep_private is for "
-        "others."
+        f"{len(jobs)} pictures: {outcome.done} passed on{as_they_are}, {outcome.skipped} already "
+        f"done, {len(waiting)} need review, {len(outcome.failed)} failed; "
+        f"{time_taken(outcome, seconds)}.\nIn {shown(output)}; {MANIFEST} has a line for each "
+        "picture. Do not pass on that file or keep_private."
     )
-    if waiting and outcome.stopped is None:  # else there are no sheets
-        reasons = ", ".join(f"{shown(text)} ({count})" for text, count in review.reasons.items())
-        sheets = f"Look at the sheets in {shown(review.folder)}"
-        remedy = "correct or delete the masks there, and say --masks with that folder's masks"
-        if review.proposals.given:
-            remedy = "and start without --masks to get masks proposed for those that have none"
-        if args.share:
-            sheets, remedy = "When all shares are done", "start without --share to get their sheets"
-        print(f"NOT passed on: {reasons}. {sheets}, {remedy}.", file=sys.stderr)
     untouched = len(work.unchanged_masks)
     if untouched:
         told = "you said --reviewed" if args.reviewed else "say --reviewed if you looked at them"
         print(f"Masks that are unchanged since they were proposed: {untouched}; {told}.")
+    if waiting and outcome.stopped is None:  # else there are no sheets
+        _say_what_to_review(outcome.waiting, work.review, args)
     earlier = [job for job in jobs if job.source in waiting]
     earlier = sum((output / job.outputs[PICTURE]).exists() for job in earlier)
     if earlier:
@@ -268,9 +259,27 @@ def _summarise(outcome, work, jobs, args, output: Path, seconds: float) -> int:
             "not to be used.",
             file=sys.stderr,
         )
-    say_why_it_ended(outcome, total)
+    say_why_it_ended(outcome, len(jobs))
     if outcome.interrupted:
         return 130
-    if failed or outcome.stopped:
+    if outcome.failed or outcome.stopped:
         return 1
     return REVIEW_CODE if waiting else 0
+
+
+def _say_what_to_review(waiting, review, args) -> None:
+    """Prints why pictures were not passed on, and what to do about it."""
+    from p3m_jax.collection.plan import shown
+
+    counts = Counter(reason for _, reasons in waiting for reason in reasons)
+    reasons = ", ".join(f"{shown(reason)} ({count})" for reason, count in counts.items())
+    sheets = f"Look at the sheets in {shown(review.folder)}"
+    remedy = (
+        "correct or delete the masks there, and say --masks with that folder's masks (and "
+        "--reviewed if you looked at all of them)"
+    )
+    if review.proposals.given:
+        remedy = "and run without --masks to get masks proposed for pictures that have none"
+    if args.share:
+        sheets, remedy = "When all shares are done", "run without --share to get their sheets"
+    print(f"NOT passed on: {reasons}. {sheets}, {remedy}.", file=sys.stderr)

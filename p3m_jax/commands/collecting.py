@@ -67,19 +67,26 @@ def _interrupt(number, frame):
     raise KeyboardInterrupt
 
 
+def time_taken(outcome, seconds: float) -> str:
+    """The seconds of a run, and those for each picture that was read, for its summary."""
+    each = f", {seconds / outcome.tried:.2f} s a picture" if outcome.tried else ""
+    return f"{seconds:.1f} s{each}"
+
+
 def say_why_it_ended(outcome, total: int) -> None:
-    """Prints why a run ended before all of its `total` pictures were tried, if it did."""
+    """Prints why a run ended before it had tried all of its `total` pictures, if it did."""
     from p3m_jax.collection.plan import shown
 
-    rest = total - outcome.done - outcome.skipped - len(outcome.failed)
+    rest = total - outcome.done - outcome.skipped
+    rest -= len(outcome.waiting) + len(outcome.failed)
     if outcome.stopped:
         print(
-            f"Stopped: {shown(outcome.stopped)}. {rest} pictures are left; make room and start "
-            "the same command again.",
+            f"Stopped: {shown(outcome.stopped)}. {rest} pictures are left. Make room and run the "
+            "same command again to resume.",
             file=sys.stderr,
         )
     elif outcome.interrupted:
         print(
-            f"Interrupted with {rest} pictures left; start the same command again to go on.",
+            f"Interrupted with {rest} pictures left. Run the same command again to resume.",
             file=sys.stderr,
         )

@@ -12,6 +12,7 @@ from p3m_jax.commands.collecting import (
     add_writing,
     prepare,
     say_why_it_ended,
+    time_taken,
 )
 from p3m_jax.commands.options import add_compilation_cache
 
@@ -251,13 +252,11 @@ def _summarise(outcome, total: int, output: Path, seconds: float, matting) -> No
     if matting is not None and matting.checkpoint.synthetic:
         print("The weights come from synthetic portraits: no model for real ones.", file=sys.stderr)
     text = (
-        f"{total} pictures: {outcome.done} done, {outcome.skipped} were done before, "
+        f"{total} pictures: {outcome.done} done, {outcome.skipped} already done, "
         f"{len(outcome.failed)} failed, {len({file for file, _ in outcome.warnings})} with "
-        f"warnings; {seconds:.1f} s"
+        f"warnings; {time_taken(outcome, seconds)}"
     )
-    if outcome.done:
-        text += f", {seconds / outcome.done:.2f} s a picture"
-        if matting is not None:
-            text += f" ({matting.compiled} programs)"
+    if outcome.done and matting is not None:
+        text += f" ({matting.compiled} programs)"
     print(f"{text}.\nIn {shown(output)}; {MANIFEST} tells about each.")
     say_why_it_ended(outcome, total)
