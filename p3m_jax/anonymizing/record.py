@@ -35,6 +35,7 @@ def make_record(
         "obfuscation": {
             "mode": obfuscation.mode,
             "strength": None if obfuscation.mode == "fill" else obfuscation.strength,
+            "below_safe_strength": obfuscation.below_safe_strength,
         },
         "faces": [_face(face) for face in hidden.areas.faces],
         "areas": _areas(hidden.areas.private, obfuscation),

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from p3m_jax.collection.plan import shown
+from p3m_jax.text import shown
 
 COLUMNS, ROWS = 4, 4
 _CELL, _TEXT = 320, 58  # of a picture on a sheet, and of what stands below it, in pixels

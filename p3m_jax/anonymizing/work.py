@@ -172,4 +172,5 @@ class AnonymizingWork:
         return list(hidden.picture.warnings), {
             "faces": len(set(np.unique(hidden.areas.labels)) - {0}),
             "size": list(mask.shape[::-1]),
+            "below_safe_strength": self.obfuscation.below_safe_strength,
         }

@@ -233,11 +233,3 @@ def _with_twins(jobs: list[Job]) -> list[Job]:
 
 def _folded(path: PurePath) -> str:
     return unicodedata.normalize("NFC", str(path)).casefold()
-
-
-def shown(text: object) -> str:
-    """`text` on one line: control characters, which file names may have, are escaped."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in str(text).encode("utf-8", "backslashreplace").decode("utf-8")
-    )

@@ -1,7 +1,6 @@
 """`p3m anonymize`: an obfuscated copy of a collection of portraits."""
 
 import argparse
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,6 +13,7 @@ from p3m_jax.commands.collecting import (
     say_why_it_ended,
     time_taken,
 )
+from p3m_jax.text import say, shown, warn
 
 HELP = "make a copy of portraits with obfuscated faces; what is not sure waits for review"
 
@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     memory = args.max_memory or default_memory()
     problem = _misuse(args, memory, 1.5 * BASE)
     if problem:
-        print(problem, file=sys.stderr)
+        warn(problem)
         return 2
     obfuscation = Obfuscation(args.mode, strength).check()
     output = user_path(args.output)
@@ -131,6 +131,8 @@ def run(args: argparse.Namespace) -> int:
     from p3m_jax.collection.run import Run
     from p3m_jax.faces.finding import FaceFinder
 
+    if obfuscation.warning:
+        warn(obfuscation.warning)
     prepare(plan)
     started = time.monotonic()
     jobs = plan.jobs if args.share is None else args.share.of(plan.jobs)
@@ -230,16 +232,16 @@ def _settings(args: argparse.Namespace, obfuscation, plan) -> dict[str, dict]:
 def _summarise(outcome, work, jobs, args, output: Path, seconds: float) -> int:
     """Prints the summary and returns the exit code."""
     from p3m_jax.anonymizing.work import PICTURE
-    from p3m_jax.collection.plan import MANIFEST, shown
+    from p3m_jax.collection.plan import MANIFEST
 
     waiting = {file for file, _ in outcome.waiting}
     for sentence, count in Counter(text for _, text in outcome.warnings).items():
-        print(f"Warning: {shown(sentence)}: {count} pictures", file=sys.stderr)
+        warn(f"Warning: {sentence}: {count} pictures")
     for _, reason in outcome.failed:
-        print(f"Failed: {shown(reason)}", file=sys.stderr)
+        warn(f"Failed: {reason}")
     unchanged = len(work.unchanged)
     as_they_are = f" ({unchanged} as they are, with no face to hide)" if unchanged else ""
-    print(
+    say(
         f"{len(jobs)} pictures: {outcome.done} passed on{as_they_are}, {outcome.skipped} already "
         f"done, {len(waiting)} need review, {len(outcome.failed)} failed; "
         f"{time_taken(outcome, seconds)}.\nIn {shown(output)}; {MANIFEST} has a line for each "
@@ -248,16 +250,15 @@ def _summarise(outcome, work, jobs, args, output: Path, seconds: float) -> int:
     untouched = len(work.unchanged_masks)
     if untouched:
         told = "you said --reviewed" if args.reviewed else "say --reviewed if you looked at them"
-        print(f"Masks that are unchanged since they were proposed: {untouched}; {told}.")
+        say(f"Masks that are unchanged since they were proposed: {untouched}; {told}.")
     if waiting and outcome.stopped is None:  # else there are no sheets
         _say_what_to_review(outcome.waiting, work.review, args)
     earlier = [job for job in jobs if job.source in waiting]
     earlier = sum((output / job.outputs[PICTURE]).exists() for job in earlier)
     if earlier:
-        print(
+        warn(
             f"{earlier} of these have a copy from an earlier run, which stays; delete it if it is "
-            "not to be used.",
-            file=sys.stderr,
+            "not to be used."
         )
     say_why_it_ended(outcome, len(jobs))
     if outcome.interrupted:
@@ -269,11 +270,9 @@ def _summarise(outcome, work, jobs, args, output: Path, seconds: float) -> int:
 
 def _say_what_to_review(waiting, review, args) -> None:
     """Prints why pictures were not passed on, and what to do about it."""
-    from p3m_jax.collection.plan import shown
-
     counts = Counter(reason for _, reasons in waiting for reason in reasons)
-    reasons = ", ".join(f"{shown(reason)} ({count})" for reason, count in counts.items())
-    sheets = f"Look at the sheets in {shown(review.folder)}"
+    reasons = ", ".join(f"{reason} ({count})" for reason, count in counts.items())
+    sheets = f"Look at the sheets in {review.folder}"
     remedy = (
         "correct or delete the masks there, and say --masks with that folder's masks (and "
         "--reviewed if you looked at all of them)"
@@ -282,4 +281,4 @@ def _say_what_to_review(waiting, review, args) -> None:
         remedy = "and run without --masks to get masks proposed for pictures that have none"
     if args.share:
         sheets, remedy = "When all shares are done", "run without --share to get their sheets"
-    print(f"NOT passed on: {reasons}. {sheets}, {remedy}.", file=sys.stderr)
+    warn(f"NOT passed on: {reasons}. {sheets}, {remedy}.")

@@ -2,10 +2,10 @@
 
 import os
 import signal
-import sys
 import warnings
 
 from p3m_jax.commands.options import at_least, gigabytes, share
+from p3m_jax.text import warn
 
 
 def add_writing(out) -> None:
@@ -55,10 +55,7 @@ def add_share(machine, *, last: str) -> None:
 
 def prepare(plan) -> None:
     """Prints a plan's notes, and makes SIGTERM an interruption that leaves all in order."""
-    from p3m_jax.collection.plan import shown
-
-    for note in plan.notes:
-        print(shown(note), file=sys.stderr)
+    warn(*plan.notes)
     signal.signal(signal.SIGTERM, _interrupt)
     warnings.filterwarnings("ignore", module="PIL")  # what matters is in the manifest
 
@@ -75,18 +72,12 @@ def time_taken(outcome, seconds: float) -> str:
 
 def say_why_it_ended(outcome, total: int) -> None:
     """Prints why a run ended before it had tried all of its `total` pictures, if it did."""
-    from p3m_jax.collection.plan import shown
-
     rest = total - outcome.done - outcome.skipped
     rest -= len(outcome.waiting) + len(outcome.failed)
     if outcome.stopped:
-        print(
-            f"Stopped: {shown(outcome.stopped)}. {rest} pictures are left. Make room and run the "
-            "same command again to resume.",
-            file=sys.stderr,
+        warn(
+            f"Stopped: {outcome.stopped}. {rest} pictures are left. Make room and run the same "
+            "command again to resume."
         )
     elif outcome.interrupted:
-        print(
-            f"Interrupted with {rest} pictures left. Run the same command again to resume.",
-            file=sys.stderr,
-        )
+        warn(f"Interrupted with {rest} pictures left. Run the same command again to resume.")
