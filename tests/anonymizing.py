@@ -79,10 +79,18 @@ def finder(*doubts):
 
 
 def anonymize(
-    pictures, out, look=None, *, obfuscation=None, overwrite=False, full_names=False, **options
+    pictures,
+    out,
+    look=None,
+    *,
+    obfuscation=None,
+    overwrite=False,
+    full_names=False,
+    format="png",
+    **options,
 ):
     """A run over a folder as the command makes it; returns its outcome, and its work."""
-    endings = {PICTURE: "png", FACEMASK: "png", RECORD: "json"}
+    endings = {PICTURE: format, FACEMASK: "png", RECORD: "json"}
     endings |= {MATTE: "png"} if "mattes" in options else {}
     jobs = make_plan([pictures], out, endings, full_names=full_names).jobs
     names = {str(job.name) for job in jobs}
@@ -118,12 +126,26 @@ def metadata(orientation: int) -> dict[str, bytes]:
     place = exif.get_ifd(0x8825)
     place[1], place[2], place[0x1D] = "N", (52.0, 31.0, 12.5), MARK.decode()
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = with_private_tag(profile)
     return {
         "exif": _with_thumbnail(exif.tobytes()),
         "icc_profile": profile,
         "xmp": b'<x:xmpmeta xmlns:x="adobe:ns:meta/">' + MARK + b"</x:xmpmeta>",
         "comment": MARK,
     }
+
+
+def with_private_tag(profile: bytes) -> bytes:
+    """A colour profile with a tag of its own that holds the mark."""
+    (count,) = struct.unpack_from(">I", profile, 128)
+    table, content = profile[132 : 132 + 12 * count], profile[132 + 12 * count :]
+    entries = [struct.unpack_from(">4sII", table, 12 * number) for number in range(count)]
+    entries = [(tag, start + 12, size) for tag, start, size in entries]
+    size = len(profile) + 12 + 8 + len(MARK)
+    entries.append((b"SCRT", len(profile) + 12, 8 + len(MARK)))
+    table = b"".join(struct.pack(">4sII", *entry) for entry in entries)
+    head = struct.pack(">I", size) + profile[4:128] + struct.pack(">I", count + 1)
+    return head + table + content + b"data\0\0\0\0" + MARK
 
 
 def _with_thumbnail(exif: bytes) -> bytes:

@@ -18,14 +18,17 @@ from anonymizing import (
     painted,
     proposals,
     sheets,
+    with_private_tag,
 )
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 from predicting import manifest, tree
 
 from p3m_jax.anonymizing.doubts import STILL_FOUND, doubts_about
 from p3m_jax.anonymizing.review import ReviewList
 from p3m_jax.anonymizing.work import NOT_REVIEWED
+from p3m_jax.collection.pictures import converted
 from p3m_jax.collection.plan import make_plan
+from p3m_jax.collection.profiles import CONVERTED, matrix_profile, standard_of, standards
 from p3m_jax.faces.areas import MOSTLY_TRANSITION, NO_FACE, PrivateAreas
 from p3m_jax.faces.finding import AT_EDGE, COVERED, LOW_SCORE
 from p3m_jax.faces.obfuscation import MODES, STRENGTH, Obfuscation
@@ -93,7 +96,9 @@ def test_records_tell_all_and_their_hashes_are_right(folders):
     (area,) = record["areas"]
     assert area["box"] == [20, 10, 25, 31]
     assert area["strength_in_pixels"] == pytest.approx(STRENGTH * 31, abs=0.05)
-    assert record["obfuscation"] == {"mode": "blur", "strength": STRENGTH}
+    assert record["obfuscation"] == {
+        **{"mode": "blur", "strength": STRENGTH, "below_safe_strength": False}
+    }
     assert {"p3m-jax", "opencv", "numpy", "yunet_sha256", "mesh_sha256"} <= set(record["versions"])
     # What has to be made again alone does not take the others out of the record.
     for file in ("blurred_image/deep/a.png", "keep_private/records/deep/a.json"):
@@ -115,7 +120,7 @@ def test_pictures_are_turned_upright_and_metadata_dropped(tmp_path, orientation)
     given = metadata(orientation)
     stored.save(tmp_path / "in/a.png", exif=given["exif"], icc_profile=given["icc_profile"])
     stored.save(tmp_path / "in/b.jpg", quality=100, subsampling=0, **given)
-    assert (tmp_path / "in/b.jpg").read_bytes().count(MARK) == 5
+    assert (tmp_path / "in/b.jpg").read_bytes().count(MARK) == 6
     with Image.open(tmp_path / "in/a.png") as image:  # Pillow's own turn
         np.testing.assert_array_equal(np.asarray(ImageOps.exif_transpose(image)), painted(64, 96))
     looked = []
@@ -135,7 +140,79 @@ def test_pictures_are_turned_upright_and_metadata_dropped(tmp_path, orientation)
         assert MARK not in file.read_bytes()
     for name in ("a", "b"):
         with Image.open(out / f"blurred_image/{name}.png") as image:
-            assert set(image.info) == {"icc_profile"}
+            assert image.info == {}
+
+
+SRGB = (0.43607, 0.22249, 0.01392, 0.38515, 0.71687, 0.09708, 0.14307, 0.06061, 0.7141)
+
+
+def linear(values):
+    values = values / 255
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def coded(values):
+    values = np.clip(values, 0, 1)
+    return 255 * np.where(values <= 0.0031308, 12.92 * values, 1.055 * values ** (1 / 2.4) - 0.055)
+
+
+# By the standards' own formulas, what a picture's numbers are in sRGB.
+TO_SRGB = {
+    "Display P3": lambda pixels: coded(
+        linear(pixels)
+        @ np.transpose(
+            [[1.22494, -0.22494, 0], [-0.04206, 1.04206, 0], [-0.01964, -0.07864, 1.09827]]
+        )
+    ),
+    "Adobe RGB": lambda pixels: coded(
+        (pixels / 255) ** 2.19921875
+        @ np.transpose([[1.39836, -0.39836, 0], [0, 1, 0], [0, -0.04293, 1.04293]])
+    ),
+    "gamma 1.8": lambda pixels: coded((pixels / 255) ** 1.8),
+    "sRGB": lambda pixels: pixels,
+}
+
+
+@pytest.mark.parametrize("space", TO_SRGB)
+@pytest.mark.parametrize("format", ["png", "jpg", "webp"])
+def test_nothing_of_a_colour_profile_comes_through_but_the_colours(tmp_path, space, format):
+    if space == "sRGB":
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    else:
+        profile = standards().get(space) or matrix_profile(space, SRGB, (1.8,))
+    profile = with_private_tag(profile)
+    assert standard_of(profile) == (space if space in standards() else None)
+    coarse = np.random.default_rng(0).integers(40, 216, (6, 8, 3)).astype(np.uint8)
+    smooth = cv2.resize(coarse, (80, 60), interpolation=cv2.INTER_CUBIC)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(smooth).save(tmp_path / "in/a.png", icc_profile=profile)
+    Image.fromarray(smooth).convert("L").save(tmp_path / "in/grey.png", icc_profile=profile)
+    Image.fromarray(smooth).convert("CMYK").save(tmp_path / "in/cmyk.jpg", icc_profile=profile)
+    assert MARK in (tmp_path / "in/cmyk.jpg").read_bytes()
+    looks = []
+
+    def look(picture):
+        looks.append(picture)
+        return [found(presence=float(len(looks) % 2))]
+
+    out = tmp_path / "out"
+    outcome, _ = anonymize(tmp_path / "in", out, look, format=format, quality=100)
+    assert outcome.done == 3
+    warnings = {sentence for file, sentence in outcome.warnings if file.name == "a.png"}
+    assert warnings == (set() if space in standards() else {CONVERTED})
+    for file in (path for path in out.rglob("*") if path.is_file()):
+        assert MARK not in file.read_bytes()
+    with Image.open(out / f"blurred_image/a.{format}") as image:
+        written, kept = np.asarray(image.convert("RGB")), image.info.get("icc_profile")
+    assert kept == standards().get(space)
+    if kept and format == "png":
+        np.testing.assert_array_equal(written[~inside()], smooth[~inside()])
+    seen = converted(written, kept, None)[~inside()]
+    difference = np.abs(seen - TO_SRGB[space](smooth.astype(float))[~inside()])
+    assert difference.max() <= 1.6 or format != "png"
+    assert difference.mean() < {"png": 0.5, "jpg": 1, "webp": 3}[format]
+    if format == "png":  # what the finder looked at is what was written, but for the face
+        assert any((picture[~inside()] == written[~inside()]).all() for picture in looks)
 
 
 def test_further_pictures_in_a_file_and_what_is_transparent_do_not_come_through(tmp_path):

@@ -18,6 +18,7 @@ from p3m_jax.collection.given import find_given, find_if_given, require_size
 from p3m_jax.collection.memory import picture_memory
 from p3m_jax.collection.pictures import Picture, digest, read
 from p3m_jax.collection.plan import Job
+from p3m_jax.collection.profiles import in_standard_colours
 from p3m_jax.collection.work import NeedsReview
 from p3m_jax.faces.areas import PrivateAreas, find_private_areas
 from p3m_jax.faces.finding import FaceFinder
@@ -107,7 +108,8 @@ class AnonymizingWork:
 
     def load(self, job: Job, given: dict[str, Path]) -> Hidden:
         """The picture with its faces hidden; `NeedsReview` if that is not sure."""
-        picture, sha256 = read(job.source), digest(job.source)
+        # First of all, so that what is looked at is what is obfuscated and written.
+        picture, sha256 = in_standard_colours(read(job.source)), digest(job.source)
         size = picture.pixels.shape[:2]
         maps = {name: read_matte(file) for name, file in given.items()}
         for name, values in maps.items():
@@ -149,7 +151,7 @@ class AnonymizingWork:
     def write(
         self, job: Job, computed: Hidden, files: dict[str, Path]
     ) -> tuple[list[str], dict[str, Any]]:
-        """Writes the outputs, the record last; no metadata but the colour profile."""
+        """Writes the outputs, the record last; no metadata but a colour profile made here."""
         hidden = computed
         mask = np.where(hidden.areas.labels > 0, np.uint8(255), np.uint8(0))
         values = {
