@@ -272,6 +272,24 @@ def test_what_is_not_sure_says_why(finder):
 
 
 @real_faces
+@pytest.mark.parametrize("degrees", [0, 90])
+def test_a_heads_area_holds_the_faces_and_hair_and_ears(finder, degrees):
+    whole = read_picture(FACES / "pictures" / "us_congress_pd__B001230.jpg")
+    matrix, size = turn(whole.shape[:2], degrees)
+    picture = cv2.warpAffine(whole, matrix, size)
+    (face,), (head,) = finder(picture), FaceFinder(area="head")(picture)
+    narrow, wide = (label_map([one.polygon], picture.shape[:2]) > 0 for one in (face, head))
+    assert not (narrow & ~wide).any()
+    assert face.doubts == head.doubts
+    # Hair's top, both ears and the chin, read off the upright picture; the tie is no head.
+    for x, y, inside in ((112, 12, 1), (60, 118, 1), (166, 118, 1), (105, 216, 1), (105, 268, 0)):
+        column, row = np.rint(matrix @ (x, y, 1)).astype(int)
+        assert wide[row, column] == inside
+    with pytest.raises(ValueError, match="one of face, head"):
+        FaceFinder(area="hat")
+
+
+@real_faces
 def test_a_detector_of_the_users_own_takes_the_place_of_yunet():
     picture = read_picture(congress()[0])
     found = YuNet()(picture)
