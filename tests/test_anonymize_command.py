@@ -136,6 +136,39 @@ def test_a_weak_strength_does_not_come_through_nor_with_masks(p3m, people, capsy
 
 
 @real_faces
+def test_a_strength_that_is_not_safe_is_warned_of_and_recorded(p3m, people, capsys):
+    pictures, out = people
+    assert p3m("anonymize", pictures / "deep", "-o", out, "--strength", "0.15") == 0
+    warned = "Warning: with blur 0.15 people may be recognised by their obfuscated faces"
+    assert warned in capsys.readouterr().err
+    record = json.loads((out / "keep_private/records/sure.json").read_text())
+    assert record["obfuscation"]["below_safe_strength"] is True
+    assert manifest(out)[0]["below_safe_strength"] is True
+    assert p3m("anonymize", pictures / "deep", "-o", out.parent / "safe", "--strength", "0.16") == 0
+    assert "Warning" not in capsys.readouterr().err
+
+
+@real_faces
+def test_the_whole_head_is_hidden_where_the_user_asks_for_it(p3m, people, capsys):
+    pictures, out = people
+    areas = {}
+    for area in ("face", "head"):
+        folder = out / area
+        code = p3m("anonymize", pictures / "deep", "-o", folder, "--area", area)
+        assert code == 0
+        areas[area] = np.asarray(Image.open(folder / "facemask/sure.png"))[..., 0] > 0
+        record = json.loads((folder / "keep_private/records/sure.json").read_text())
+        assert record["area"] == area
+    assert not (areas["face"] & ~areas["head"]).any()
+    assert areas["head"].sum() > 1.5 * areas["face"].sum()
+    hidden = read_picture(out / "head/blurred_image/sure.png")
+    clear = read_picture(pictures / "deep/sure.png")
+    assert (hidden != clear).any(-1)[areas["head"]].mean() > 0.9
+    assert p3m("anonymize", pictures / "deep", "-o", out / "head") == 1
+    assert 'done with other settings (area was "head"' in capsys.readouterr().err
+
+
+@real_faces
 def test_pictures_known_to_show_no_face_and_those_only(p3m, people, capsys):
     pictures, out = people
     assert p3m("anonymize", pictures, "-o", out, "--no-face", "ok") == 3

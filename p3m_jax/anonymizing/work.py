@@ -1,7 +1,7 @@
 """Anonymising as the work of a run over a collection: from a picture to its obfuscated copy.
 
 Nothing is passed on that is not sure. A picture without a face, or with a doubtful one, gets no
-output but a place on the review list; a mask that somebody gives for it is what passes it on.
+output but a place on the review list; it is passed on when the user gives a mask for it.
 """
 
 from dataclasses import dataclass, field
@@ -63,10 +63,11 @@ class AnonymizingWork:
     Attributes:
       finder: finds the faces.
       obfuscation: what is done to them.
-      review: takes what has to be looked at.
+      review: collects the pictures that need review.
       mattes, masks: folders in the tree and with the names of the pictures. Every picture has a
         matte; a face mask takes the place of what would be found, and a black one says that there
         is no face.
+      area: what the finder finds of a face, "face" or "head"; for the records.
       no_face_is_fine: pictures in which no face is found are passed on as they are.
       quality: of JPEG and lossy WebP.
       reviewed: the user says that proposed masks which are unchanged were looked at.
@@ -79,6 +80,7 @@ class AnonymizingWork:
     review: ReviewList
     mattes: Path | None = None
     masks: Path | None = None
+    area: str = "face"
     no_face_is_fine: bool = False
     quality: int = 95
     reviewed: bool = False
@@ -167,7 +169,7 @@ class AnonymizingWork:
         output = file.parents[len(job.outputs[kind].parts) - 1]
         # Of all outputs, also where only some had to be made again.
         written = {kind: output / path for kind, path in job.outputs.items() if kind != RECORD}
-        record = make_record(job, hidden, self.obfuscation, written)
+        record = make_record(job, hidden, self.obfuscation, self.area, written)
         write_text(output / job.outputs[RECORD], record)
         if not hidden.areas.private.any():
             self.unchanged.append(job.source)
