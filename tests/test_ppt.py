@@ -137,6 +137,10 @@ def test_faces_blurred_in_memory_are_those_that_were_blurred_before(made, portra
     assert p3m("ppt", *common, *more, "-o", before) == 0
     more = ["--obfuscate", "mosaic", "--strength", 0.1]
     assert p3m("ppt", *common, *more, "-o", memory) == 0
+    warning = "with mosaic 0.1 people may be recognised by their obfuscated faces"
+    assert warning in capsys.readouterr().err
+    assert warning in (memory / "summary.md").read_text()
+    assert warning not in (before / "summary.md").read_text()
     assert {path.name for path in before.iterdir()} == FILES - {"ppt_differences.jpg"}
     one, other = _results(before), _results(memory)
     assert other["blurred_pictures"] == (

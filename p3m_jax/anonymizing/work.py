@@ -64,9 +64,8 @@ class AnonymizingWork:
       finder: finds the faces.
       obfuscation: what is done to them.
       review: collects the pictures that need review.
-      mattes, masks: folders in the tree and with the names of the pictures. Every picture has a
-        matte; a face mask takes the place of what would be found, and a black one says that there
-        is no face.
+      mattes, masks: folders in the tree and with the names of the pictures. Every picture needs a
+        matte. A face mask is used instead of a search; a black one says that there is no face.
       area: what the finder finds of a face, "face" or "head"; for the records.
       no_face_is_fine: pictures in which no face is found are passed on as they are.
       quality: of JPEG and lossy WebP.
@@ -91,7 +90,7 @@ class AnonymizingWork:
     unchanged_masks: list[Path] = field(default_factory=list)
 
     def given(self, job: Job) -> dict[str, Path]:
-        """The matte, and the face mask if there is one."""
+        """The files of the matte, and of the face mask if one exists."""
         files = {}
         if self.mattes is not None:
             files["matte"] = find_given(self.mattes, job)
@@ -105,11 +104,11 @@ class AnonymizingWork:
         return files
 
     def memory(self, job: Job, pixels: int) -> int:
-        """Bytes that a picture takes on its way."""
+        """Bytes that a picture needs while it is worked on."""
         return 2 * picture_memory(pixels, colours=False)
 
     def load(self, job: Job, given: dict[str, Path]) -> Hidden:
-        """The picture with its faces hidden; `NeedsReview` if that is not sure."""
+        """The picture with its faces hidden; raises `NeedsReview` if that is not sure."""
         # First of all, so that what is looked at is what is obfuscated and written.
         picture, sha256 = in_standard_colours(read(job.source)), digest(job.source)
         size = picture.pixels.shape[:2]
@@ -147,7 +146,7 @@ class AnonymizingWork:
         return mask_is
 
     def compute(self, loaded: Hidden) -> Hidden:
-        """Nothing is left to do."""
+        """Returns it: `load` has done all the work."""
         return loaded
 
     def write(

@@ -30,7 +30,7 @@ def find_if_given(folder: Path, job: Job) -> Path | None:
 
 
 def find_given(folder: Path, job: Job, what: str = "matte") -> Path:
-    """As `find_if_given`; `ImageError` if there is none."""
+    """As `find_if_given`, but raises `ImageError` if it finds none."""
     path = find_if_given(folder, job)
     if path is None:
         raise ImageError(
@@ -53,7 +53,7 @@ def _find(folder: Path, name: PurePath) -> Path | None:
 
 
 def require_size(path: Path, shape: tuple[int, int], size: tuple[int, int]) -> None:
-    """Raises `ImageError` if a file has not its picture's size; both (height, width)."""
+    """Raises `ImageError` unless a file has the size of its picture; both (height, width)."""
     if shape != size:
         raise ImageError(
             "{}: is {} x {}, its picture {} x {}; replace the wrong one.".format(

@@ -88,7 +88,7 @@ def matrix_profile(name: str, primaries: tuple[float, ...], curve: tuple[float, 
     Args:
       name: its description.
       primaries: X, Y, Z of red, of green and of blue, adapted to D50.
-      curve: an exponent alone, or the five numbers of sRGB's kind of curve (ICC's type 3).
+      curve: one exponent, or the five numbers of sRGB's kind of curve (ICC's type 3).
     """
     kind = {1: 0, 5: 3}[len(curve)]
     tags = {

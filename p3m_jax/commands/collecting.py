@@ -1,4 +1,4 @@
-"""What `predict` and `anonymize` share: going through a collection of somebody's pictures."""
+"""Options and messages that `predict` and `anonymize` share: both work through a collection."""
 
 import os
 import signal
@@ -19,13 +19,13 @@ def add_writing(out) -> None:
     out.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace outputs that are in the way; pictures that are done with these settings and "
-        "have not changed are left out as always",
+        help="replace existing outputs; pictures that are done with these settings and have not "
+        "changed are skipped as always",
     )
 
 
 def add_machine(machine, *, threads: str, memory: str) -> None:
-    """Adds how much of the machine is taken; `threads` and `memory` say for what."""
+    """Adds how much of the machine is used; `threads` and `memory` say for what."""
     machine.add_argument(
         "--workers",
         type=at_least(1),
@@ -42,14 +42,14 @@ def add_machine(machine, *, threads: str, memory: str) -> None:
 
 
 def add_share(machine, *, last: str) -> None:
-    """Adds which share of the pictures to do; `last` says what a start without it then does."""
+    """Adds which share of the pictures to do; `last` says what a run without it then does."""
     machine.add_argument(
         "--share",
         type=share,
         metavar="I/N",
-        help="do the I-th (from 0) of N shares of the pictures alone: start the command N times, "
-        "on one host or many that share the folders, each with another I; a last start without "
-        f"this option finds all done and {last}",
+        help="do only the I-th (from 0) of N shares of the pictures: run the command N times, on "
+        "one host or several that share the folders, each with another I; a last run without this "
+        f"option skips what is done and {last}",
     )
 
 

@@ -37,7 +37,7 @@ Cut-outs from mattes that are there, such as those of the first example, touched
 
 The output folder gets a folder for each kind of output and manifest.jsonl, a line for each picture:
 input and its SHA-256, settings, weights, sizes, seconds, share of transition, warnings, outputs.
-The same command goes on where it was interrupted. Nothing is overwritten without --overwrite.
+Run the same command again to resume. Nothing is overwritten without --overwrite.
 
 Pictures that are transparent in parts stay so; the network sees these parts white. Of animations
 the first frame is matted. CMYK and grey become sRGB by their colour profile; RGB keeps its profile.
@@ -117,7 +117,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "network runs smaller, with a warning",
     )
     add_compilation_cache(machine)
-    add_share(machine, last="makes one manifest of theirs")
+    add_share(machine, last="merges their manifests")
 
 
 def run(args: argparse.Namespace) -> int:
