@@ -22,7 +22,7 @@ The run takes them with --config.data.private_cache=AREAS --config.data.foregrou
 
 {on_beam}
 Exit code: 0 all estimated, 1 some could not be (the end of the output says which), 2 wrong options,
-130 interrupted. The same command goes on where it ended.
+130 interrupted. Run the same command again to resume.
 """
 
 

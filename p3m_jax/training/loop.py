@@ -152,7 +152,7 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
     stack.callback(checkpoints.close)
     if going_on:
         state = checkpoints.restore(state)
-        say(f"Resuming from step {int(state.step)} of {shown(home)}.")
+        say(f"Going on from step {int(state.step)} of {shown(home)}.")
     first = int(state.step)
 
     # ---- input
@@ -212,7 +212,7 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
     step = int(state.step)
     if step < steps:
         log.write("stop", {"step": step, "seconds": time.time() - started})
-        say(f"{stopping}: saved step {step} of {steps}; run the same command again to resume.")
+        say(f"{stopping}: saved step {step} of {steps}; the same command goes on from there.")
         return Run(step, False, workdir, errors)
     scored = step in [line["step"] for line in read_log(workdir, "validation")]
     if not distributed.gather([scored])[0]:  # `steps` was lowered to here; the first wrote the log
