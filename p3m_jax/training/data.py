@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
+from p3m_jax import distributed
 from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.data.check import check
 from p3m_jax.data.folders import list_folder
@@ -111,7 +112,7 @@ def prepare_data(config: ConfigDict, workdir: Path) -> TrainingData:
         )
     dataset, obfuscation = scan.dataset(), find_obfuscation(config)
     if obfuscation is not None:
-        if obfuscation.warning:
+        if obfuscation.warning and distributed.is_first():
             warn(obfuscation.warning)
         dataset = with_private_areas(
             dataset,
