@@ -256,7 +256,7 @@ def _summarise(outcome, work, jobs, args, output: Path, seconds: float) -> int:
 
     waiting = {file for file, _ in outcome.waiting}
     for sentence, count in Counter(text for _, text in outcome.warnings).items():
-        warn(f"Warning: {sentence}: {count} pictures")
+        warn(f"Warning: {sentence}: {count} picture{'s' if count > 1 else ''}")
     for _, reason in outcome.failed:
         warn(f"Failed: {reason}")
     unchanged = len(work.unchanged)
@@ -298,7 +298,7 @@ def _say_what_to_review(waiting, review, args) -> None:
         "--reviewed if you looked at all of them)"
     )
     if review.proposals.given:
-        remedy = "and run without --masks to get masks proposed for pictures that have none"
+        remedy = "edit their masks, or run without --masks to have missing ones proposed"
     if args.share:
         sheets, remedy = "When all shares are done", "run without --share to get their sheets"
     warn(f"NOT passed on: {reasons}. {sheets}, {remedy}.")
