@@ -153,9 +153,13 @@ def test_collisions_are_found_before_anything_is_written(predict, folders, capsy
     assert not out.exists()
 
 
-def test_full_names_keep_pictures_apart(predict, folders):
-    pictures, _, out = folders
+def test_full_names_keep_pictures_apart(predict, folders, capsys):
+    pictures, mattes, out = folders
     write_image(pictures / "a.jpg", picture_of())
+    assert predict("--full-names") == 1
+    assert f"{mattes / 'a.png'}: could be for {pictures / 'a.jpg'} or" in capsys.readouterr().err
+    for name in ("a.jpg.png", "a.png.png"):
+        write_image(mattes / name, matte_of())
     assert predict("--full-names") == 0
     assert {"alpha/a.jpg.png", "alpha/a.png.png", "alpha/deep/b.jpg.png"} < set(tree(out))
 
