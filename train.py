@@ -21,6 +21,7 @@ from ml_collections import config_flags
 from p3m_jax import distributed
 from p3m_jax.configs import common
 from p3m_jax.large_pages import restart_with_large_pages
+from p3m_jax.text import warn
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Configuration: a file, and after a colon a variant of it (smoke)."
@@ -94,14 +95,14 @@ def _parse(argv):
         # Of what goes wrong while a configuration file is loaded the last line says it.
         loading = isinstance(error, OSError) or "Traceback" in str(error)
         text = lines[-1] if loading else " ".join(lines)
-        print(f"{text}\nSee --help, and configs/common.py for the settings.", file=sys.stderr)
+        warn(text, "See --help, and configs/common.py for the settings.")
         raise SystemExit(2) from None
 
 
 def main(argv) -> int:
     """Reads the flags and trains; returns the exit code."""
     if len(argv) > 1:
-        print(f"Unknown argument {argv[1]!r}; see --help.", file=sys.stderr)
+        warn(f"Unknown argument {argv[1]!r}; see --help.")
         return 2
     restart_with_large_pages()
     logging.set_verbosity(logging.ERROR)
@@ -113,7 +114,7 @@ def main(argv) -> int:
     workdir = _WORKDIR.value or _default_workdir(config)
     warning = keep_compiled(_COMPILATION_CACHE.value)
     if warning:
-        print(warning, file=sys.stderr)
+        warn(warning)
     with one_sentence_errors(), distributed.connected(_DISTRIBUTED.value), one_sentence_errors():
         from p3m_jax.training.loop import train  # after silence has fallen on all but the first
 

@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from p3m_jax.data.folders import printable
 from p3m_jax.data.layouts import ROLES, TEST_FOLDERS, DataSet, Example, Scan
 from p3m_jax.images import ImageError, read_picture
 from p3m_jax.labels import LabelError, read_face_mask, read_matte, read_trimap
+from p3m_jax.text import shown
 
 PUBLISHED_COUNTS = {
     "P3M-10k train": 9421,
@@ -105,7 +105,7 @@ def check(
         bar = tqdm(
             results,
             total=len(examples),
-            desc=f"Checking {dataset.name}",
+            desc=f"Checking {shown(dataset.name)}",
             unit="picture",
             disable=not progress,
         )
@@ -247,7 +247,7 @@ def _read_header(path: Path) -> _Header:
 def _report(dataset, examples, findings: _Findings, sizes, formats, full: bool) -> Report:
     errors = tuple(_entry(kind, cases) for kind, cases in findings.errors.items())
     warnings = tuple(_entry(kind, cases) for kind, cases in findings.warnings.items())
-    lines = [f"{dataset.name}: {dataset.root}"]
+    lines = [shown(f"{dataset.name}: {dataset.root}")]
     if dataset.synthetic:
         lines.append("  SYNTHETIC portraits drawn by this program")
     files = 0
@@ -273,16 +273,17 @@ def _report(dataset, examples, findings: _Findings, sizes, formats, full: bool) 
         verdict = "usable; mind the warnings"
     else:
         verdict = "complete and usable"
-    lines.append(f"Verdict: {dataset.name} is {verdict}.")
-    return Report(printable("\n".join(lines)), errors, warnings)
+    lines.append(shown(f"Verdict: {dataset.name} is {verdict}."))
+    return Report("\n".join(lines), errors, warnings)
 
 
 def _entry(kind: str, cases: list[str]) -> str:
     """One kind of finding: a line of its own, then its first cases."""
+    kind = shown(kind)
     if not cases:
         return kind
     more = [f"  ... and {len(cases) - _CASES:,} more"] if len(cases) > _CASES else []
-    listed = [f"  {case}" for case in cases[:_CASES]]
+    listed = [f"  {shown(case)}" for case in cases[:_CASES]]
     return "\n".join([f"{kind} ({len(cases):,}):", *listed, *more])
 
 

@@ -60,11 +60,6 @@ def user_path(path) -> Path:
         raise DataSetError(f"{path}: no home folder is known; write the path out.") from None
 
 
-def printable(text: str) -> str:
-    """`text` as UTF-8 can hold it: bytes of file names that are none are shown as \\udcXX."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def picture_folder(path) -> Path:
     """The folder `path`; raises `DataSetError` if there is none."""
     path = user_path(path)

@@ -6,6 +6,7 @@ import keyword
 import sys
 
 from p3m_jax import __version__
+from p3m_jax.commands.options import Parser
 from p3m_jax.large_pages import restart_with_large_pages
 
 COMMANDS = (
@@ -26,7 +27,7 @@ COMMANDS = (
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line, the program's own by default; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="p3m",
         description="Privacy-preserving portrait matting in JAX. Training starts with train.py.",
     )

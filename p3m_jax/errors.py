@@ -4,6 +4,9 @@
 class UserError(ValueError):
     """Something outside the program is wrong; the message is a sentence with place and remedy.
 
-    Commands print it and exit with 1. Anything else that is raised is a bug and keeps its
-    traceback.
+    Further arguments are lines below the sentence, such as a list of files. Commands print it and
+    exit with 1. Anything else that is raised is a bug and keeps its traceback.
     """
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))

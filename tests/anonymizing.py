@@ -68,7 +68,8 @@ def found(box=BOX, doubts=(), presence=1.0, score=0.95) -> FoundFace:
     left, top, width, height = box
     corners = [(0, 0), (width, 0), (width, height), (0, height)]
     polygon = np.array(corners, np.float32) + np.float32((left, top))
-    face = Face(box, score, np.zeros((5, 2), np.float32))
+    points = np.float32([(0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)])
+    face = Face(box, score, points * np.float32((width, height)) + np.float32((left, top)))
     landmarks = Landmarks(np.zeros((468, 2), np.float32), presence, 0.01)
     return FoundFace(face, landmarks, polygon, tuple(doubts))
 
@@ -78,11 +79,21 @@ def finder(*doubts):
     return lambda picture: [found(doubts=doubts)] if (picture == (0, 0, 255)).all(-1).any() else []
 
 
-def anonymize(pictures, out, look=None, *, obfuscation=None, overwrite=False, **options):
+def anonymize(
+    pictures,
+    out,
+    look=None,
+    *,
+    obfuscation=None,
+    overwrite=False,
+    full_names=False,
+    format="png",
+    **options,
+):
     """A run over a folder as the command makes it; returns its outcome, and its work."""
-    endings = {PICTURE: "png", FACEMASK: "png", RECORD: "json"}
+    endings = {PICTURE: format, FACEMASK: "png", RECORD: "json"}
     endings |= {MATTE: "png"} if "mattes" in options else {}
-    jobs = make_plan([pictures], out, endings).jobs
+    jobs = make_plan([pictures], out, endings, full_names=full_names).jobs
     names = {str(job.name) for job in jobs}
     review = ReviewList(out / "keep_private" / "review", names, options.get("masks"))
     work = AnonymizingWork(look or finder(), obfuscation or Obfuscation(), review, **options)
@@ -116,12 +127,26 @@ def metadata(orientation: int) -> dict[str, bytes]:
     place = exif.get_ifd(0x8825)
     place[1], place[2], place[0x1D] = "N", (52.0, 31.0, 12.5), MARK.decode()
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = with_private_tag(profile)
     return {
         "exif": _with_thumbnail(exif.tobytes()),
         "icc_profile": profile,
         "xmp": b'<x:xmpmeta xmlns:x="adobe:ns:meta/">' + MARK + b"</x:xmpmeta>",
         "comment": MARK,
     }
+
+
+def with_private_tag(profile: bytes) -> bytes:
+    """A colour profile with a tag of its own that holds the mark."""
+    (count,) = struct.unpack_from(">I", profile, 128)
+    table, content = profile[132 : 132 + 12 * count], profile[132 + 12 * count :]
+    entries = [struct.unpack_from(">4sII", table, 12 * number) for number in range(count)]
+    entries = [(tag, start + 12, size) for tag, start, size in entries]
+    size = len(profile) + 12 + 8 + len(MARK)
+    entries.append((b"SCRT", len(profile) + 12, 8 + len(MARK)))
+    table = b"".join(struct.pack(">4sII", *entry) for entry in entries)
+    head = struct.pack(">I", size) + profile[4:128] + struct.pack(">I", count + 1)
+    return head + table + content + b"data\0\0\0\0" + MARK
 
 
 def _with_thumbnail(exif: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -17,14 +18,18 @@ from anonymizing import (
     painted,
     proposals,
     sheets,
+    with_private_tag,
 )
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 from predicting import manifest, tree
 
 from p3m_jax.anonymizing.doubts import STILL_FOUND, doubts_about
 from p3m_jax.anonymizing.review import ReviewList
+from p3m_jax.anonymizing.work import NOT_REVIEWED
+from p3m_jax.collection.pictures import converted
 from p3m_jax.collection.plan import make_plan
-from p3m_jax.faces.areas import MOSTLY_TRANSITION, NO_FACE, PrivateAreas
+from p3m_jax.collection.profiles import CONVERTED, matrix_profile, standard_of, standards
+from p3m_jax.faces.areas import MOSTLY_TRANSITION, NO_FACE, NOT_IN_MASK, PrivateAreas
 from p3m_jax.faces.finding import AT_EDGE, COVERED, LOW_SCORE
 from p3m_jax.faces.obfuscation import MODES, STRENGTH, Obfuscation
 from p3m_jax.images import read_picture, write_image
@@ -60,7 +65,7 @@ def test_all_but_the_private_area_stays_bit_for_bit(folders, mode):
 
 def test_transition_areas_of_mattes_stay_sharp(folders, tmp_path):
     matte = np.zeros((60, 80), np.uint8)
-    matte[:, 24:] = 255
+    matte[:, 21:] = 255
     write_image(tmp_path / "mattes/deep/a.png", cv2.GaussianBlur(matte, (0, 0), 1))
     matte = np.asarray(Image.open(tmp_path / "mattes/deep/a.png"))
     assert anonymize(*folders, mattes=tmp_path / "mattes")[0].done == 1
@@ -91,7 +96,9 @@ def test_records_tell_all_and_their_hashes_are_right(folders):
     (area,) = record["areas"]
     assert area["box"] == [20, 10, 25, 31]
     assert area["strength_in_pixels"] == pytest.approx(STRENGTH * 31, abs=0.05)
-    assert record["obfuscation"] == {"mode": "blur", "strength": STRENGTH}
+    assert record["obfuscation"] == {
+        **{"mode": "blur", "strength": STRENGTH, "below_safe_strength": False}
+    }
     assert {"p3m-jax", "opencv", "numpy", "yunet_sha256", "mesh_sha256"} <= set(record["versions"])
     # What has to be made again alone does not take the others out of the record.
     for file in ("blurred_image/deep/a.png", "keep_private/records/deep/a.json"):
@@ -113,7 +120,7 @@ def test_pictures_are_turned_upright_and_metadata_dropped(tmp_path, orientation)
     given = metadata(orientation)
     stored.save(tmp_path / "in/a.png", exif=given["exif"], icc_profile=given["icc_profile"])
     stored.save(tmp_path / "in/b.jpg", quality=100, subsampling=0, **given)
-    assert (tmp_path / "in/b.jpg").read_bytes().count(MARK) == 5
+    assert (tmp_path / "in/b.jpg").read_bytes().count(MARK) == 6
     with Image.open(tmp_path / "in/a.png") as image:  # Pillow's own turn
         np.testing.assert_array_equal(np.asarray(ImageOps.exif_transpose(image)), painted(64, 96))
     looked = []
@@ -133,7 +140,79 @@ def test_pictures_are_turned_upright_and_metadata_dropped(tmp_path, orientation)
         assert MARK not in file.read_bytes()
     for name in ("a", "b"):
         with Image.open(out / f"blurred_image/{name}.png") as image:
-            assert set(image.info) == {"icc_profile"}
+            assert image.info == {}
+
+
+SRGB = (0.43607, 0.22249, 0.01392, 0.38515, 0.71687, 0.09708, 0.14307, 0.06061, 0.7141)
+
+
+def linear(values):
+    values = values / 255
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def coded(values):
+    values = np.clip(values, 0, 1)
+    return 255 * np.where(values <= 0.0031308, 12.92 * values, 1.055 * values ** (1 / 2.4) - 0.055)
+
+
+# By the standards' own formulas, what a picture's numbers are in sRGB.
+TO_SRGB = {
+    "Display P3": lambda pixels: coded(
+        linear(pixels)
+        @ np.transpose(
+            [[1.22494, -0.22494, 0], [-0.04206, 1.04206, 0], [-0.01964, -0.07864, 1.09827]]
+        )
+    ),
+    "Adobe RGB": lambda pixels: coded(
+        (pixels / 255) ** 2.19921875
+        @ np.transpose([[1.39836, -0.39836, 0], [0, 1, 0], [0, -0.04293, 1.04293]])
+    ),
+    "gamma 1.8": lambda pixels: coded((pixels / 255) ** 1.8),
+    "sRGB": lambda pixels: pixels,
+}
+
+
+@pytest.mark.parametrize("space", TO_SRGB)
+@pytest.mark.parametrize("format", ["png", "jpg", "webp"])
+def test_nothing_of_a_colour_profile_comes_through_but_the_colours(tmp_path, space, format):
+    if space == "sRGB":
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    else:
+        profile = standards().get(space) or matrix_profile(space, SRGB, (1.8,))
+    profile = with_private_tag(profile)
+    assert standard_of(profile) == (space if space in standards() else None)
+    coarse = np.random.default_rng(0).integers(40, 216, (6, 8, 3)).astype(np.uint8)
+    smooth = cv2.resize(coarse, (80, 60), interpolation=cv2.INTER_CUBIC)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(smooth).save(tmp_path / "in/a.png", icc_profile=profile)
+    Image.fromarray(smooth).convert("L").save(tmp_path / "in/grey.png", icc_profile=profile)
+    Image.fromarray(smooth).convert("CMYK").save(tmp_path / "in/cmyk.jpg", icc_profile=profile)
+    assert MARK in (tmp_path / "in/cmyk.jpg").read_bytes()
+    looks = []
+
+    def look(picture):
+        looks.append(picture)
+        return [found(presence=float(len(looks) % 2))]
+
+    out = tmp_path / "out"
+    outcome, _ = anonymize(tmp_path / "in", out, look, format=format, quality=100)
+    assert outcome.done == 3
+    warnings = {sentence for file, sentence in outcome.warnings if file.name == "a.png"}
+    assert warnings == (set() if space in standards() else {CONVERTED})
+    for file in (path for path in out.rglob("*") if path.is_file()):
+        assert MARK not in file.read_bytes()
+    with Image.open(out / f"blurred_image/a.{format}") as image:
+        written, kept = np.asarray(image.convert("RGB")), image.info.get("icc_profile")
+    assert kept == standards().get(space)
+    if kept and format == "png":
+        np.testing.assert_array_equal(written[~inside()], smooth[~inside()])
+    seen = converted(written, kept, None)[~inside()]
+    difference = np.abs(seen - TO_SRGB[space](smooth.astype(float))[~inside()])
+    assert difference.max() <= 1.6 or format != "png"
+    assert difference.mean() < {"png": 0.5, "jpg": 1, "webp": 3}[format]
+    if format == "png":  # what the finder looked at is what was written, but for the face
+        assert any((picture[~inside()] == written[~inside()]).all() for picture in looks)
 
 
 def test_further_pictures_in_a_file_and_what_is_transparent_do_not_come_through(tmp_path):
@@ -157,10 +236,10 @@ def test_further_pictures_in_a_file_and_what_is_transparent_do_not_come_through(
 @pytest.mark.parametrize("doubt", [LOW_SCORE, COVERED, AT_EDGE, NO_FACE, STILL_FOUND])
 def test_nothing_that_is_not_sure_is_passed_on(folders, doubt):
     look = {NO_FACE: lambda _: [], STILL_FOUND: lambda _: [found()]}.get(doubt, finder(doubt))
-    outcome, work = anonymize(*folders, look)
+    outcome, _ = anonymize(*folders, look)
     assert outcome.done == 0
-    assert [file for file, _ in outcome.failed] == [folders[0] / "deep/a.png"]
-    assert work.review.inputs == {folders[0] / "deep/a.png"}
+    assert outcome.waiting == [(folders[0] / "deep/a.png", (doubt,))]
+    assert outcome.failed == []
     out = folders[1]
     assert all(name.startswith("keep_private/review/") for name in tree(out))
     entry = listed(out)["deep/a"]
@@ -169,16 +248,17 @@ def test_nothing_that_is_not_sure_is_passed_on(folders, doubt):
     mask = np.asarray(Image.open(entry["mask"]))
     # Where nothing was found all is proposed: nothing clear is passed on by not looking.
     np.testing.assert_array_equal(mask, 255 if doubt == NO_FACE else mask_of(inside()))
-    assert doubt in manifest(out)[0]["reason"]
+    (entry,) = manifest(out)
+    assert (entry["status"], entry["reasons"]) == ("waiting", [doubt])
 
 
 def test_a_matte_that_leaves_the_face_clear_makes_it_wait_with_a_mask_too(folders, tmp_path):
     write_image(tmp_path / "mattes/deep/a.png", np.full((60, 80), 128, np.uint8))
     write_image(tmp_path / "masks/deep/a.png", mask_of(inside()))
-    for given in ({}, {"masks": tmp_path / "masks"}):
-        outcome, work = anonymize(*folders, mattes=tmp_path / "mattes", **given)
+    for given in ({}, {"masks": tmp_path / "masks", "reviewed": True}):
+        outcome, _ = anonymize(*folders, mattes=tmp_path / "mattes", **given)
         assert outcome.done == 0
-        assert list(work.review.reasons) == [MOSTLY_TRANSITION, STILL_FOUND]
+        assert [reasons for _, reasons in outcome.waiting] == [(MOSTLY_TRANSITION, STILL_FOUND)]
     assert not (folders[1] / "blurred_image").exists()
 
 
@@ -207,10 +287,11 @@ def test_masks_take_the_place_of_what_is_found(folders, tmp_path):
     for name in ("none", "other"):
         write_image(pictures / f"{name}.png", painted())
     where = np.zeros((60, 80), bool)
-    where[20:50, 50:70] = True
+    where[5:50, 12:60] = True  # wider than the face
     write_image(tmp_path / "masks/none.png", mask_of(where & False))
     write_image(tmp_path / "masks/other.png", mask_of(where))
-    outcome, work = anonymize(*folders, masks=tmp_path / "masks")
+    unsure = lambda picture: [found(score=0.5)] if finder()(picture) else []  # noqa: E731
+    outcome, work = anonymize(*folders, unsure, masks=tmp_path / "masks")
     assert outcome.done == 3
     assert work.unchanged == [pictures / "none.png"]  # the summary says so
     np.testing.assert_array_equal(read_picture(out / "blurred_image/none.png"), painted())
@@ -219,6 +300,26 @@ def test_masks_take_the_place_of_what_is_found(folders, tmp_path):
     assert (hidden[where] != painted()[where]).any(-1).mean() > 0.95
     record = json.loads((out / "keep_private/records/other.json").read_text())
     assert (record["given"], record["faces"]) == (["mask"], [])
+
+
+def test_a_mask_that_misses_a_face_is_not_believed(folders, tmp_path):
+    """Empty, or another picture's. What is proposed holds the face, and a correction passes."""
+    pictures, out = folders
+    where = np.zeros((60, 80), bool)
+    where[20:50, 50:70] = True
+    write_image(pictures / "other.png", painted())
+    write_image(tmp_path / "masks/other.png", mask_of(where))
+    write_image(tmp_path / "masks/deep/a.png", mask_of(where & False))
+    outcome, _ = anonymize(*folders, masks=tmp_path / "masks")
+    assert outcome.done == 0
+    assert {tuple(entry["reasons"]) for entry in listed(out).values()} == {(NOT_IN_MASK,)}
+    proposed = np.asarray(Image.open(proposals(out) / "other.png")) > 0
+    np.testing.assert_array_equal(proposed, where | inside())
+    for name in ("other", "deep/a"):  # a person says: no face but there
+        write_image(proposals(out) / f"{name}.png", mask_of(where))
+    assert anonymize(*folders, masks=proposals(out))[0].done == 2
+    hidden = read_picture(out / "blurred_image/other.png")
+    np.testing.assert_array_equal(hidden[~where], painted()[~where])
 
 
 def test_what_is_no_mask_is_refused(folders, tmp_path):
@@ -231,14 +332,81 @@ def test_what_is_no_mask_is_refused(folders, tmp_path):
 
     assert "is the picture itself; name the folder of masks" in reason(folders[0])
     write_image(masks / "deep/a.png", painted())
-    assert "many greys rather than a face mask" in reason()
+    assert "has different colours" in reason()
     write_image(masks / "deep/a.png", np.zeros((6, 8), np.uint8))
     assert "is 8 x 6, its picture 80 x 60" in reason()
     (masks / "deep/a.png").write_bytes(b"")
     assert "is empty" in reason()
-    soft = cv2.GaussianBlur(mask_of(inside()), (0, 0), 3)  # a paint program's brush
-    write_image(masks / "deep/a.png", soft)
-    assert anonymize(*folders, masks=masks)[0].done == 1
+    for wrong in (mask_of(inside()) // 255, cv2.GaussianBlur(mask_of(inside()), (0, 0), 3)):
+        write_image(masks / "deep/a.png", wrong)
+        assert "a face mask is 255 (white) where a face is" in reason()
+
+
+def test_a_mask_or_matte_never_serves_two_pictures(tmp_path):
+    pictures, given, out = tmp_path / "in", tmp_path / "given", tmp_path / "out"
+    for name in ("a.jpg", "a.png", "alone.png", "c.png", "c.png.png"):
+        write_image(pictures / name, painted())
+    for name in ("a.png", "alone.png", "c.png.png"):
+        write_image(given / name, mask_of(inside()))
+    for what in ("masks", "mattes"):
+        outcome, _ = anonymize(pictures, out / what, full_names=True, **{what: given})
+        failed = {file.name: reason for file, reason in outcome.failed}
+        # The mask of c.png is not that of c.png.png, although it has its name without the ending.
+        assert set(failed) - {"c.png.png"} == {"a.jpg", "a.png"}
+        assert f"{given / 'a.png'}: could be for {pictures / 'a.jpg'} or for" in failed["a.jpg"]
+        assert "rename it after its picture, such as a.jpg.png" in failed["a.jpg"]
+        assert "c.png.png" in failed
+    (given / "a.png").rename(given / "a.jpg.png")
+    outcome, _ = anonymize(pictures, tmp_path / "again", full_names=True, masks=given)
+    assert {file.name for file, _ in outcome.failed} == {"c.png.png"}
+    record = tmp_path / "again/keep_private/records"
+    by_mask = {file.name for file in record.iterdir() if '"given": ["mask"]' in file.read_text()}
+    assert by_mask == {"a.jpg.json", "alone.png.json", "c.png.json"}
+
+
+def test_what_a_mask_passed_on_stays_done_without_it(folders, tmp_path):
+    pictures, out = folders
+    doubtful, masks = finder(LOW_SCORE), tmp_path / "masks"
+    write_image(masks / "deep/a.png", np.full((60, 80), 255, np.uint8))
+    assert anonymize(*folders, doubtful, masks=masks)[0].done == 1
+    before = tree(out)
+    for overwrite in (False, True):
+        outcome, _ = anonymize(*folders, doubtful, overwrite=overwrite)
+        assert (outcome.skipped, outcome.waiting, outcome.failed) == (1, [], [])
+        assert tree(out) == before
+    # What has to be made again needs the mask again: without it a face might come through.
+    (out / "facemask/deep/a.png").unlink()
+    before = tree(out)
+    for overwrite in (False, True):
+        outcome, _ = anonymize(*folders, overwrite=overwrite)
+        assert "was anonymized with a mask that is not given now" in outcome.failed[0][1]
+        assert tree(out) == before
+    assert anonymize(*folders, doubtful, masks=masks)[0].done == 1
+    write_image(masks / "deep/a.png", mask_of(inside()))
+    outcome, _ = anonymize(*folders, doubtful, masks=masks)
+    assert "has changed since it was anonymized, or what is given" in outcome.failed[0][1]
+    assert anonymize(*folders, doubtful, masks=masks, overwrite=True)[0].done == 1
+    write_image(pictures / "deep/a.png", painted(seed=4))
+    outcome, _ = anonymize(*folders, doubtful)
+    assert outcome.done == outcome.skipped == 0
+
+
+@pytest.mark.parametrize("status", ["waiting", "failed"])  # as older manifests have it
+def test_pictures_that_wait_are_looked_at_again(folders, status):
+    _, out = folders
+    anonymize(*folders, finder(LOW_SCORE))
+    (entry,) = manifest(out)
+    if status == "failed":
+        entry = {**entry, "status": "failed", "reason": "; ".join(entry.pop("reasons"))}
+        (out / "manifest.jsonl").write_text(json.dumps(entry) + "\n")
+    outcome, _ = anonymize(*folders, finder(COVERED))
+    assert len(outcome.waiting) == 1
+    (entry,) = manifest(out)
+    assert (entry["status"], entry["reasons"]) == ("waiting", [COVERED])
+    assert anonymize(*folders)[0].done == 1
+    (entry,) = manifest(out)
+    assert entry["status"] == "done"
+    assert not {"reason", "reasons"} & set(entry)
 
 
 def test_mattes_are_needed_for_every_picture(folders, tmp_path):
@@ -255,13 +423,38 @@ def test_proposals_are_never_written_over_what_somebody_did(folders):
     doubtful = finder(LOW_SCORE)
     anonymize(*folders, doubtful)
     mask = proposals(out) / "deep/a.png"
-    write_image(mask, mask_of(inside()) // 255 * 254)
+    write_image(mask, mask_of(np.roll(inside(), 1, 1)))
     edited = mask.read_bytes()
     anonymize(*folders, doubtful)
     assert mask.read_bytes() == edited
     assert anonymize(*folders, doubtful, masks=proposals(out))[0].done == 1
     assert mask.read_bytes() == edited
     assert listed(out) == {}
+
+
+def test_an_unchanged_proposal_passes_only_if_the_user_says_that_it_was_reviewed(folders, tmp_path):
+    pictures, out = folders
+    for name in ("edited", "own"):
+        write_image(pictures / f"{name}.png", painted())
+    doubtful = finder(LOW_SCORE)
+    anonymize(*folders, doubtful)
+    masks = tmp_path / "copies"  # as well as the proposals' own folder
+    shutil.copytree(proposals(out), masks)
+    wider = mask_of(inside())
+    wider[5:50] = 255
+    write_image(proposals(out) / "edited.png", wider)
+    write_image(masks / "own.png", wider)
+    for given, passed in ((masks, "own"), (proposals(out), "edited")):
+        outcome, work = anonymize(*folders, doubtful, masks=given)
+        assert outcome.done == 1
+        assert (out / f"blurred_image/{passed}.png").exists()
+        assert pictures / "deep/a.png" in work.unchanged_masks
+        assert listed(out)["deep/a"]["reasons"] == [NOT_REVIEWED]
+    outcome, work = anonymize(*folders, doubtful, masks=proposals(out), reviewed=True)
+    assert (outcome.done, work.unchanged_masks) == (1, [pictures / "deep/a.png"])
+    assert listed(out) == {}
+    record = json.loads((out / "keep_private/records/deep/a.json").read_text())
+    assert record["mask_is"] == "unchanged"
 
 
 def test_the_same_command_passes_nothing_on_that_nobody_has_looked_at(folders):
@@ -272,7 +465,7 @@ def test_the_same_command_passes_nothing_on_that_nobody_has_looked_at(folders):
     (proposals(out) / "b.png").unlink()
     write_image(pictures / "new.png", painted())
     for done in (1, 0, 0):
-        outcome, _ = anonymize(*folders, doubtful, masks=proposals(out))
+        outcome, _ = anonymize(*folders, doubtful, masks=proposals(out), reviewed=True)
         assert outcome.done == done
         assert set(listed(out)) == {"b", "new"}
     assert set(tree(proposals(out))) == {"deep/a.png"}
@@ -290,10 +483,11 @@ def test_a_mask_counts_for_the_state_of_the_picture_that_it_was_made_for(folders
     outcome, _ = anonymize(*folders, doubtful, masks=proposals(out))
     assert outcome.done == 0
     assert "was made for an earlier state of" in outcome.failed[0][1]
-    # Nobody has touched it, so it may be proposed anew.
+    # The user has not edited it, so it may be replaced by a new proposal.
     anonymize(*folders, lambda _: [found((1, 1, 9, 9), (LOW_SCORE,))])
     assert mask.read_bytes() != before
-    assert anonymize(*folders, lambda _: [], masks=proposals(out))[0].done == 1
+    outcome, _ = anonymize(*folders, lambda _: [], masks=proposals(out), reviewed=True)
+    assert outcome.done == 1
 
 
 def test_sheets_and_list_are_of_what_waits_now(tmp_path):

@@ -20,6 +20,7 @@ from PIL import Image
 from predicting import manifest, tree
 
 from p3m_jax.anonymizing.doubts import STILL_FOUND
+from p3m_jax.anonymizing.work import NOT_REVIEWED
 from p3m_jax.faces.areas import NO_FACE
 from p3m_jax.faces.finding import AT_EDGE, COVERED
 from p3m_jax.images import read_picture, write_image
@@ -56,7 +57,7 @@ def test_from_portraits_over_the_review_to_a_whole_copy(p3m, people, capsys):
     pictures, out = people
     assert p3m("anonymize", pictures, "-o", out) == 3
     told = capsys.readouterr()
-    assert "4 pictures: 1 passed on, 0 were before, 3 wait for review, 0 failed" in told.out
+    assert "4 pictures: 1 passed on, 0 already done, 3 need review, 0 failed" in told.out
     assert "NOT passed on: " in told.err
     assert "say --masks with that folder's masks" in told.err
     reasons = {name: entry["reasons"] for name, entry in listed(out).items()}
@@ -74,7 +75,7 @@ def test_from_portraits_over_the_review_to_a_whole_copy(p3m, people, capsys):
     assert 0.1 < face.mean() < 0.4
     before = tree(out)
     assert p3m("anonymize", pictures, "-o", out) == 3
-    assert "0 passed on, 1 were before, 3 wait" in capsys.readouterr().out
+    assert "0 passed on, 1 already done, 3 need" in capsys.readouterr().out
     assert {name for name, content in tree(out).items() if before[name] != content} == {
         *("keep_private/review/review.jsonl", "keep_private/review/sheet_001.jpg")
     }
@@ -84,12 +85,18 @@ def test_from_portraits_over_the_review_to_a_whole_copy(p3m, people, capsys):
     (masks / "covered.png").unlink()
     assert p3m("anonymize", pictures, "-o", out, "--masks", masks) == 3
     told = capsys.readouterr()
-    assert "2 passed on (1 as they are, with no face to hide), 1 were before, 1 wait" in told.out
+    assert "1 passed on (1 as they are, with no face to hide), 1 already done, 2 need" in told.out
+    assert "Masks that are unchanged since they were proposed: 1; say --reviewed" in told.out
+    assert listed(out)["edge"]["reasons"] == [NOT_REVIEWED]
+    assert p3m("anonymize", pictures, "-o", out, "--masks", masks, "--reviewed") == 3
+    told = capsys.readouterr()
+    assert "1 passed on, 2 already done, 1 need" in told.out
+    assert "Masks that are unchanged since they were proposed: 1; you said --reviewed" in told.out
     assert list(listed(out)) == ["covered"]
     assert not (masks / "covered.png").exists()
     (pictures / "covered.png").unlink()
     assert p3m("anonymize", pictures, "-o", out, "--masks", masks) == 0
-    assert "0 passed on, 3 were before, 0 wait" in capsys.readouterr().out
+    assert "0 passed on, 3 already done, 0 need" in capsys.readouterr().out
     assert (listed(out), sheets(out)) == ({}, [])
     assert {entry["status"] for entry in manifest(out)[1:]} == {"done"}
 
@@ -101,15 +108,64 @@ def test_a_weak_strength_does_not_come_through_nor_with_masks(p3m, people, capsy
     assert p3m("anonymize", sure, "-o", out, "--strength", "0.02") == 3
     assert listed(out)["sure"]["reasons"] == [STILL_FOUND]
     assert (
-        p3m(*("anonymize", sure, "-o", out, "--strength", "0.02", "--masks", proposals(out))) == 3
+        p3m(
+            *(
+                "anonymize",
+                sure,
+                "-o",
+                out,
+                "--strength",
+                "0.02",
+                "--masks",
+                proposals(out),
+                "--reviewed",
+            )
+        )
+        == 3
     )
     assert not (out / "blurred_image").exists()
-    assert p3m("anonymize", sure, "-o", out, "--mode", "fill", "--masks", proposals(out)) == 0
+    assert (
+        p3m("anonymize", sure, "-o", out, "--mode", "fill", "--masks", proposals(out), "--reviewed")
+        == 0
+    )
     hidden = read_picture(out / "blurred_image/sure.png")
     face = np.asarray(Image.open(out / "facemask/sure.png"))[..., 0] > 0
     assert (hidden[face] == 0).all()
     record = json.loads((out / "keep_private/records/sure.json").read_text())
-    assert record["obfuscation"] == {"mode": "fill", "strength": None}
+    assert record["obfuscation"]["mode"] == "fill"
+
+
+@real_faces
+def test_a_strength_that_is_not_safe_is_warned_of_and_recorded(p3m, people, capsys):
+    pictures, out = people
+    assert p3m("anonymize", pictures / "deep", "-o", out, "--strength", "0.15") == 0
+    warned = "Warning: with blur 0.15 people may be recognised by their obfuscated faces"
+    assert warned in capsys.readouterr().err
+    record = json.loads((out / "keep_private/records/sure.json").read_text())
+    assert record["obfuscation"]["below_safe_strength"] is True
+    assert manifest(out)[0]["below_safe_strength"] is True
+    assert p3m("anonymize", pictures / "deep", "-o", out.parent / "safe", "--strength", "0.16") == 0
+    assert "Warning" not in capsys.readouterr().err
+
+
+@real_faces
+def test_the_whole_head_is_hidden_where_the_user_asks_for_it(p3m, people, capsys):
+    pictures, out = people
+    areas = {}
+    for area in ("face", "head"):
+        folder = out / area
+        code = p3m("anonymize", pictures / "deep", "-o", folder, "--area", area)
+        assert code == 0
+        areas[area] = np.asarray(Image.open(folder / "facemask/sure.png"))[..., 0] > 0
+        record = json.loads((folder / "keep_private/records/sure.json").read_text())
+        assert record["area"] == area
+    assert not (areas["face"] & ~areas["head"]).any()
+    assert areas["head"].sum() > 1.5 * areas["face"].sum()
+    hidden = read_picture(out / "head/blurred_image/sure.png")
+    clear = read_picture(pictures / "deep/sure.png")
+    assert (hidden != clear).any(-1)[areas["head"]].mean() > 0.9
+    assert p3m("anonymize", pictures / "deep", "-o", out / "head") == 1
+    assert 'done with other settings (area was "head"' in capsys.readouterr().err
 
 
 @real_faces
@@ -154,18 +210,6 @@ def test_nothing_is_overwritten_unasked(p3m, people, capsys):
     assert p3m(*arguments, "--overwrite") == 3
     assert "1 of these have a copy from an earlier run, which stays" in capsys.readouterr().err
     assert tree(out)["blurred_image/sure.png"] == before["blurred_image/sure.png"]
-
-
-@real_faces
-def test_a_mask_that_is_no_longer_given_does_not_undo_what_it_hid(p3m, people, capsys):
-    pictures, out = people
-    masks = out.parent / "masks"
-    write_image(masks / "none.png", np.full((150, 200), 255, np.uint8))
-    assert p3m("anonymize", pictures / "none.png", "-o", out, "--masks", masks) == 0
-    before = tree(out)
-    assert p3m("anonymize", pictures / "none.png", "-o", out, "--no-face", "ok") == 1
-    assert "what is given for it has; say --overwrite" in capsys.readouterr().err
-    assert tree(out) == before
 
 
 @real_faces
@@ -214,6 +258,7 @@ def test_a_bad_picture_is_named_and_the_others_pass(p3m, people, capsys, name, c
         (["--quality", "101"], 2, "--quality is at most 100"),
         (["--max-memory", "0.5"], 2, "--max-memory: 1.8 at least"),
         (["--masks", ""], 2, "There is an empty name among the options"),
+        (["--reviewed"], 2, "--reviewed goes with --masks"),
         (["--masksfolder", "m"], 2, "unrecognized arguments"),
         (["--mattes", "nowhere"], 1, "nowhere: there is no such folder; name the folder of mattes"),
         (["--masks", "in"], 1, "in: holds no mask for any of the pictures"),
@@ -299,7 +344,7 @@ def test_killed_or_interrupted_and_started_again_it_gives_the_same_files(p3m, cr
         if number == signal.SIGKILL:
             continue
         assert process.returncode == 130
-        assert "start the same command again to go on" in error
+        assert "Run the same command again to resume" in error
         assert "Traceback" not in error
         assert not list(out.rglob(".p3m.*"))
         waiting = listed(out)
@@ -333,12 +378,12 @@ def test_shares_leave_what_is_not_sure_to_a_last_run_over_all(p3m, people, capsy
         assert p3m("anonymize", pictures, "-o", out, "--share", f"{index}/2") == 3
         told[index] = capsys.readouterr()
         assert "2 pictures: " in told[index].out
-        assert "start without --share to get their sheets" in told[index].err
+        assert "run without --share to get their sheets" in told[index].err
         assert not (out / "keep_private/review").exists()
     assert sum("1 passed on" in of_share.out for of_share in told.values()) == 1
     before = tree(out)
     assert p3m("anonymize", pictures, "-o", out) == 3
-    assert "0 passed on, 1 were before, 3 wait for review" in capsys.readouterr().out
+    assert "0 passed on, 1 already done, 3 need review" in capsys.readouterr().out
     after = tree(out)
     assert {n for n in before if not n.startswith("manifest")} <= after.keys()
     assert listed(out).keys() == {"edge", "covered", "none"}

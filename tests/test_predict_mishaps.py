@@ -111,7 +111,7 @@ def test_a_picture_that_cannot_be_written_leaves_the_others_alone(predict, folde
     assert predict("--save", "cutout", "--format", "webp") == 1
     captured = capsys.readouterr()
     assert "long.webp: WEBP holds at most 16383" in captured.err
-    assert "2 done, 0 were done before, 1 failed" in captured.out
+    assert "2 done, 0 already done, 1 failed" in captured.out
 
 
 def test_numba_with_its_plainest_threads_makes_cut_outs(folders):

@@ -195,7 +195,7 @@ def test_a_folder_by_a_checkpoint(p3m, checkpoint, matting, cache, tmp_path, cap
     assert entry["synthetic"] is True
     assert entry["network_sizes"] == {"fusion": [64, 32]}
     assert p3m(*arguments, *options) == 0
-    assert "3 were done before" in capsys.readouterr().out
+    assert "3 already done" in capsys.readouterr().out
     assert p3m(*arguments, "--compilation-cache", cache) == 1
     error = capsys.readouterr().err
     assert 'strategy was "resize", now "hybrid"' in error
@@ -294,7 +294,7 @@ def test_weights_by_another_path_are_the_same(p3m, checkpoint, cache, tmp_path, 
     capsys.readouterr()
     for weights in (other, checkpoint, other):
         assert p3m(*arguments, weights, *options) == 0
-        assert "0 done, 1 were done before" in capsys.readouterr().out
+        assert "0 done, 1 already done" in capsys.readouterr().out
 
 
 def test_what_the_documentation_shows_runs(checkpoint, tmp_path, monkeypatch):

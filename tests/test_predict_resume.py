@@ -41,7 +41,7 @@ def test_the_same_command_does_nothing_again(predict, folders, capsys):
     before = tree(out)
     assert predict("--save", "alpha", "cutout") == 0
     assert tree(out) == before
-    assert "0 done, 2 were done before" in capsys.readouterr().out
+    assert "0 done, 2 already done" in capsys.readouterr().out
     (out / "cutout" / "a.png").unlink()
     assert predict("--save", "alpha", "cutout") == 0
     after = tree(out)
@@ -73,10 +73,10 @@ def test_a_changed_input_is_done_again_only_if_asked(predict, folders, capsys, c
     assert predict() == 1
     captured = capsys.readouterr()
     assert "a.png: has changed since it was matted, or what is given for it has" in captured.err
-    assert "0 done, 1 were done before, 1 failed" in captured.out
+    assert "0 done, 1 already done, 1 failed" in captured.out
     assert tree(out) == before
     assert predict("--overwrite") == 0
-    assert "1 done, 1 were done before" in capsys.readouterr().out
+    assert "1 done, 1 already done" in capsys.readouterr().out
 
 
 def test_files_of_the_user_are_never_replaced_unasked(predict, folders, capsys):
@@ -101,7 +101,7 @@ def test_a_picture_that_was_unreadable_once_keeps_its_touched_up_matte(predict, 
     assert "is empty" in entries(out)["a"]["reason"]
     (pictures / "a.png").write_bytes(intact)
     assert predict() == 0
-    assert "0 done, 2 were done before" in capsys.readouterr().out
+    assert "0 done, 2 already done" in capsys.readouterr().out
     assert (out / "alpha/a.png").read_bytes() == edited
     assert entries(out)["a"]["status"] == "done"
     assert "reason" not in entries(out)["a"]
@@ -152,7 +152,7 @@ def test_another_kind_or_format_is_free(predict, folders, capsys):
         ("--save", "foreground", "--format", "jpg"),
     ):
         assert predict(*again) == 0
-        assert "0 done, 2 were done before" in capsys.readouterr().out
+        assert "0 done, 2 already done" in capsys.readouterr().out
     assert {str(path): path.stat().st_mtime_ns for path in out.rglob("?.*")} == written
     assert predict("--save", "foreground", "--format", "jpg", "--quality", 50) == 1
     assert "quality was 95, now 50" in capsys.readouterr().err
@@ -176,7 +176,7 @@ def test_an_emptied_output_is_made_again(predict, folders, capsys):
     whole = (out / "alpha/deep/b.png").read_bytes()
     (out / "alpha/deep/b.png").write_bytes(b"")
     assert predict() == 0
-    assert "1 done, 1 were done before" in capsys.readouterr().out
+    assert "1 done, 1 already done" in capsys.readouterr().out
     assert (out / "alpha/deep/b.png").read_bytes() == whole
 
 
@@ -208,7 +208,7 @@ def test_a_background_is_known_by_its_content(predict, folders, tmp_path, monkey
     write_image(tmp_path / "behind.png", picture_of())
     assert predict("--save", "composite", "--background", tmp_path / "behind.png") == 0
     assert predict("--save", "composite", "--background", "~/behind.png") == 0
-    assert "0 done, 2 were done before" in capsys.readouterr().out
+    assert "0 done, 2 already done" in capsys.readouterr().out
     write_image(tmp_path / "behind.png", picture_of())
     assert predict("--save", "composite", "--background", "~/behind.png") == 1
 
@@ -231,16 +231,16 @@ def test_shares_do_every_picture_once_and_become_one(predict, folders, capsys):
         write_image(mattes / f"{name}.png", matte_of())
     for index in (1, 0):
         assert predict("--share", f"{index}/2") == 0
-        assert "0 were done before, 0 failed" in capsys.readouterr().out
+        assert "0 already done, 0 failed" in capsys.readouterr().out
     parts = sorted(path.name for path in out.iterdir() if path.is_file())
     assert parts == ["manifest-0-of-2.jsonl", "manifest-1-of-2.jsonl"]
     lines = [line for part in parts for line in (out / part).read_text().splitlines()]
     assert sorted(json.loads(line)["name"] for line in lines) == [*"acd", "deep/b", *"efg"]
     assert predict() == 0
-    assert "0 done, 7 were done before" in capsys.readouterr().out
+    assert "0 done, 7 already done" in capsys.readouterr().out
     assert [path.name for path in out.iterdir() if path.is_file()] == ["manifest.jsonl"]
     assert entries(out).keys() == {*"acdefg", "deep/b"}
     assert predict("--share", "0/3") == 0  # what is known of all is known to a share
-    assert "0 done, 3 were done before" in capsys.readouterr().out
+    assert "0 done, 3 already done" in capsys.readouterr().out
     for wrong in ("2/2", "1", "a/b"):
         assert predict("--share", wrong) == 2

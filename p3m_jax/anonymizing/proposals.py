@@ -1,8 +1,8 @@
-"""Proposed face masks: what was found, for somebody to look at, to correct, and to give back.
+"""Proposed face masks: the user reviews them, corrects them and gives them back.
 
-A proposal is taken for what somebody has looked at as soon as its folder is given as masks. So it
-counts for the picture only that it was made for, and none is added to a folder that is given: the
-same command would pass it on, at its next start, unseen.
+A proposal counts only for the picture that it was made for. One that was edited has been reviewed;
+one that is unchanged may never have been opened, so the user has to say that it was. No proposal is
+added to a folder that is given as masks.
 """
 
 import contextlib
@@ -21,25 +21,28 @@ from p3m_jax.images import write_image
 from p3m_jax.labels import read_face_mask
 
 _KNOWN = "proposals.jsonl"
+# What a given mask is: not a proposal, a proposal as it was made, one that the user has changed.
+FOREIGN, UNCHANGED, EDITED = "foreign", "unchanged", "edited"
 
 
 class StaleMask(UserError):
-    """A proposal that was made for another state of its picture."""
+    """A proposed mask that was made for another state of its picture."""
 
 
 class Proposals:
-    """The proposed masks in the folder of the review; from any thread.
+    """The proposed masks in the review folder; may be used from any thread.
 
-    `proposals.jsonl` gets a line for every mask before it is written: what it was made for.
+    `proposals.jsonl` gets a line for every mask before it is written: its hash, and that of the
+    picture's file.
 
     Args:
-      folder: of the review; the masks are in `masks/`, in the tree and with the names of the
+      folder: the review folder; the masks are in `masks/`, in the tree and with the names of the
         pictures.
       given: the folder of masks that the user has given, or None.
 
     Attributes:
-      folder: of the masks.
-      given: whether the user has given it.
+      folder: the folder of the masks.
+      given: whether the user has given this folder as masks.
     """
 
     def __init__(self, folder: Path, given: Path | None = None):
@@ -51,15 +54,15 @@ class Proposals:
         self.given = other is not None and (own == other or other in own.parents)
 
     def file(self, job: Job) -> Path:
-        """Where the proposal for a picture is or would be."""
+        """The file of the proposal for a picture, whether it exists or not."""
         return self.folder / f"{job.name}.png"
 
     def add(self, job: Job, labels: np.ndarray, sha256: str) -> None:
         """Proposes what was found, uint8 (H, W), in the picture whose file has this hash.
 
-        Where nothing was found all of the picture is proposed: to say that there is no face takes
-        somebody who looks. A mask that is there stays, as somebody may have corrected it, but for
-        one that nobody has touched since it was made for another state of the picture.
+        If nothing was found, all of the picture is proposed: only the user can say that there is no
+        face. An existing mask stays, because the user may have edited it. One that is unchanged,
+        and was made for another state of the picture, is replaced.
         """
         file, known = self.file(job), self._known.get(str(job.name))
         if self.given:
@@ -75,15 +78,32 @@ class Proposals:
         write_image(file, mask)
 
     def check(self, job: Job, mask: Path) -> None:
-        """`StaleMask` if a mask that is given is a proposal for another state of the picture."""
+        """Raises `StaleMask` if a given mask was proposed for another state of the picture."""
         known = self._known.get(str(job.name))
         if known is None or mask.resolve() != self.file(job).resolve():
             return
         if known["input_sha256"] != digest(job.source):
             raise StaleMask(
-                f"{mask}: was made for an earlier state of {job.source}; delete it, start without "
-                "--masks, and look again."
+                f"{mask}: was made for an earlier state of {job.source}; delete it, run without "
+                "--masks, and review the picture again."
             )
+
+    def state(self, job: Job, mask: Path, pixels: np.ndarray) -> str:
+        """`FOREIGN`, `UNCHANGED` or `EDITED`: what a mask that is given for a picture is.
+
+        A copy of a proposal in another folder is `UNCHANGED`, too.
+
+        Args:
+          job: the picture.
+          mask: the file of the mask.
+          pixels: of the mask, uint8 (H, W), as `read_face_mask` returns them.
+        """
+        known = self._known.get(str(job.name))
+        if known is None:
+            return FOREIGN
+        if _hash(pixels) == known["mask"]:
+            return UNCHANGED
+        return EDITED if mask.resolve() == self.file(job).resolve() else FOREIGN
 
     def _note(self, entry: dict[str, str]) -> None:
         with self._lock:
@@ -111,7 +131,7 @@ def _is_cut(file: Path) -> bool:
 
 
 def _content(file: Path) -> str | None:
-    """The hash of a mask's pixels; None if it is no mask any more."""
+    """The hash of a mask's pixels; None if the file cannot be read as a mask."""
     try:
         return _hash(read_face_mask(file))
     except (UserError, OSError):

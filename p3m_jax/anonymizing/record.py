@@ -1,7 +1,7 @@
-"""The record of what was done to a picture, which is for its owner alone.
+"""The record of what was done to a picture, only for its owner.
 
-It tells where the face was to a fraction of a pixel: landmarks are biometric data. And the hash of
-the input lets anybody who has the clear picture tell that it is the one.
+It says where the face was to a fraction of a pixel: landmarks are biometric data. The hash of the
+input proves to anyone who has the clear picture that this is the one.
 """
 
 import importlib.metadata
@@ -23,17 +23,23 @@ if TYPE_CHECKING:
 
 
 def make_record(
-    job: Job, hidden: "Hidden", obfuscation: Obfuscation, files: dict[str, Path]
+    job: Job, hidden: "Hidden", obfuscation: Obfuscation, area: str, files: dict[str, Path]
 ) -> str:
-    """JSON about a picture whose outputs are written, `files` by kind; pixels are (x, y)."""
+    """JSON about a picture whose outputs are written, `files` by kind; pixels are (x, y).
+
+    `area` is what the finder was asked for, "face" or "head"; a mask takes its place.
+    """
     record = {
         "input": str(job.source),
         "input_sha256": hidden.sha256,
         "size": list(hidden.areas.labels.shape[::-1]),
         "given": list(hidden.given),
+        "mask_is": hidden.mask_is,
+        "area": area,
         "obfuscation": {
             "mode": obfuscation.mode,
             "strength": None if obfuscation.mode == "fill" else obfuscation.strength,
+            "below_safe_strength": obfuscation.below_safe_strength,
         },
         "faces": [_face(face) for face in hidden.areas.faces],
         "areas": _areas(hidden.areas.private, obfuscation),

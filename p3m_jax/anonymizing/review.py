@@ -1,13 +1,12 @@
-"""What has to be looked at: a list of the pictures, sheets that show them, masks to correct.
+"""The review: a list of the pictures, contact sheets, and proposed masks.
 
-All of it shows clear faces, or where they are, and stays with the owner.
+All of it shows clear faces, or where they are, and is only for the owner.
 """
 
 import contextlib
 import json
 import re
 import threading
-from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -26,15 +25,15 @@ _SHEET = re.compile(r"sheet_(\d{3,})\.jpg")
 
 
 class ReviewList:
-    """Collects the pictures of a run that somebody has to look at; from any thread.
+    """Collects the pictures of a run that need review; may be used from any thread.
 
     Args:
       folder: gets `review.jsonl`, `sheet_001.jpg`, ..., and `masks/`, a proposal for each picture.
-      names: of all pictures of the run. Others that wait since an earlier run stay on the list and
-        keep their sheets.
+      names: of all pictures of the run. Others that an earlier run listed stay on the list and keep
+        their sheets.
       given: the folder of masks that the user has given, or None.
-      written: False for a share of a collection, which only counts what waits: a run over all of it
-        looks at these pictures once more and writes what is to be looked at.
+      written: False for a share of a collection, which writes nothing here: a run over all of it
+        looks at these pictures again and writes the list, sheets and masks.
     """
 
     def __init__(
@@ -56,17 +55,6 @@ class ReviewList:
         self._cells: list[Image.Image] = []
         self._number, self._sheets = 0, set()
 
-    @property
-    def inputs(self) -> set[Path]:
-        """The pictures of this run on the list."""
-        return {Path(entry["input"]) for entry in self._entries.values()}
-
-    @property
-    def reasons(self) -> Counter:
-        """How many pictures of this run are on the list for which reason."""
-        entries = self._entries.values()
-        return Counter(reason for entry in entries for reason in entry["reasons"])
-
     def add(
         self,
         job: Job,
@@ -76,16 +64,14 @@ class ReviewList:
         doubts: list[str],
         sha256: str,
     ) -> None:
-        """Takes a picture RGB uint8 (H, W, 3), whose file has this hash.
+        """Adds a picture RGB uint8 (H, W, 3), whose file has this hash.
 
         Args:
-          labels: uint8 (H, W), what was found.
-          private: uint8 (H, W), what of it would be obfuscated, which the sheet shows.
-          doubts: why it waits.
+          labels: uint8 (H, W), the faces that were found, which are proposed as a mask.
+          private: uint8 (H, W), the part of them that would be obfuscated; the sheet outlines it.
+          doubts: why the picture needs review.
         """
         if not self._written:
-            with self._lock:
-                self._entries[str(job.name)] = {"input": str(job.source), "reasons": doubts}
             return
         self.proposals.add(job, labels, sha256)
         small = cell(pixels, private, str(job.name), ", ".join(doubts))
@@ -105,11 +91,11 @@ class ReviewList:
                 self._write_sheet()
 
     def close(self, settled: Collection[str]) -> None:
-        """Writes what is left.
+        """Writes the list and the last sheet.
 
         Args:
-          settled: the names of pictures that no longer wait unless this run has found that they do;
-            of a whole run all of its pictures.
+          settled: the names of pictures to take off the list unless this run has added them: all
+            pictures of a run that was not interrupted.
         """
         if not self._written:
             return

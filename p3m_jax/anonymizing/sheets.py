@@ -1,19 +1,19 @@
-"""Contact sheets: small pictures with the outlines of what was found, and why they wait."""
+"""Contact sheets: small pictures with the outlines of the faces found, and why they need review."""
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from p3m_jax.collection.plan import shown
+from p3m_jax.text import shown
 
 COLUMNS, ROWS = 4, 4
-_CELL, _TEXT = 320, 58  # of a picture on a sheet, and of what stands below it, in pixels
+_CELL, _TEXT = 320, 58  # side of a picture on a sheet, and height of the text below it, in pixels
 _WIDTH = _CELL - 8  # of a line
 _OUTLINE = (255, 0, 200)
 
 
 def cell(pixels: np.ndarray, labels: np.ndarray, name: str, reasons: str) -> Image.Image:
-    """A picture RGB uint8 (H, W, 3) with the outlines of `labels` (H, W), and what it is below."""
+    """A picture RGB uint8 (H, W, 3) with the outlines of `labels` (H, W), and text below it."""
     scale = min((_CELL - 4) / side for side in labels.shape)
     size = [max(1, round(side * scale)) for side in labels.shape[::-1]]
     small = cv2.resize(
@@ -43,13 +43,13 @@ def sheet(cells: list[Image.Image]) -> np.ndarray:
 
 
 def _end(text: str, font) -> str:
-    """`text`, or as much of its end as is as wide as a cell: names of a folder differ there."""
+    """`text`, or the end of it that fits a cell: names in a folder differ there."""
     start = next((n for n in range(len(text)) if font.getlength(text[n:]) <= _WIDTH), len(text))
     return text[start:]
 
 
 def _lines(text: str, font) -> list[str]:
-    """`text` cut between words into lines of a cell's width; what two do not hold is left out."""
+    """The first two lines of `text`, broken between words at a cell's width."""
     lines = [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}".lstrip()

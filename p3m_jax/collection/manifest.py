@@ -1,13 +1,14 @@
-"""The manifest: what was done to which picture, and thereby what a next start need not do.
+"""The manifest: what was done to which picture, so that the next run can skip it.
 
-`manifest.jsonl` gets a line when outputs of a picture are about to be written ("started") and
-another when they are ("done") or something could not be ("failed"). The last line of a picture
-counts, and a line that a killed run left unfinished does not. At the end of a run one line each is
-kept.
+`manifest.jsonl` gets a line when a picture's outputs are about to be written ("started"), and
+another when they are written ("done"), when the picture needs review first ("waiting", with
+`reasons`), or when it could not be done ("failed", with `reason`). The last line of a picture
+counts; a line that a killed run left unfinished does not. At the end of a run one line for each
+picture is kept.
 
-The status is that of the last attempt. What is there is said by `outputs`: for each file that was
-ever written, what it was made from and with which settings. `writing` names those of them that were
-not written to the end.
+The status is that of the last attempt. `outputs` says, for each file that was ever written, what it
+was made from and with which settings. `writing` names those that were not written to the end.
+Pictures that wait were "failed" in older manifests; a run looks at either again.
 
 A share of a collection, one of several processes that write to the same folder, has a file of its
 own, `manifest-I-of-N.jsonl`. All files are read; a run over the whole collection makes them one.
@@ -26,8 +27,8 @@ from p3m_jax.collection.plan import MANIFEST, Job, PlanError, is_manifest
 from p3m_jax.collection.share import Share
 from p3m_jax.files import locked, remove_leftovers, write_text
 
-STARTED, DONE, FAILED = "started", "done", "failed"
-_OF_THE_ATTEMPT = {"input", "name", "status", "reason"}
+STARTED, DONE, WAITING, FAILED = "started", "done", "waiting", "failed"
+_OF_THE_ATTEMPT = {"input", "name", "status", "reason", "reasons"}
 _NAMED = 5  # files that an error names
 Entry = dict[str, Any]
 
@@ -113,8 +114,12 @@ class Manifest:
         writing = [file for file in self.entry(job)["writing"] if file not in files]
         self._record(job, DONE, writing=writing, **values)
 
+    def wait(self, job: Job, reasons: Iterable[str]) -> None:
+        """A picture needs review; its outputs in the manifest stay as they are."""
+        self._record(job, WAITING, reasons=list(reasons))
+
     def fail(self, job: Job, reason: str) -> None:
-        """A picture could not be done; what is known of its outputs stays known."""
+        """A picture could not be done; its outputs in the manifest stay as they are."""
         self._record(job, FAILED, reason=reason)
 
     def _record(self, job: Job, status: str, **values) -> None:

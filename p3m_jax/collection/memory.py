@@ -1,4 +1,4 @@
-"""How much memory a run may take, and who of its pictures may take how much of it."""
+"""How much memory a run may use, and how much each of its pictures may use."""
 
 import contextlib
 import os
@@ -8,13 +8,13 @@ from pathlib import Path
 
 from p3m_jax.foreground import ESTIMATION_PIXELS
 
-# What is there before any picture: the interpreter, JAX, a network's weights, compiled code.
+# Before the first picture: the interpreter, JAX, a network's weights, compiled code.
 BASE = 1_200_000_000
-# Of one pixel, measured: at the worst time, while the network runs, while colours are estimated.
+# Bytes per pixel, measured: at the peak, while the network runs, while colours are estimated.
 _AT_WORST, _AT_NETWORK, _AT_ESTIMATION = 22, 13, 14
-_ESTIMATED = 72  # of one estimated pixel more
+_ESTIMATED = 72  # more for each estimated pixel
 _NETWORK_SHARE = 2 / 3
-_UNKNOWN = 8_000_000_000  # of a machine that does not tell
+_UNKNOWN = 8_000_000_000  # on a machine that does not tell
 
 
 def machine_memory() -> int | None:
@@ -37,24 +37,24 @@ def default_memory() -> int:
 
 
 def picture_memory(pixels: int, *, colours: bool) -> int:
-    """Bytes that a picture takes on its way; `colours` where its foreground is estimated."""
+    """Bytes that a picture needs while it is worked on; `colours`: its foreground is estimated."""
     estimating = pixels * _AT_ESTIMATION + min(pixels, ESTIMATION_PIXELS) * _ESTIMATED
     return max(pixels * _AT_WORST, estimating if colours else 0)
 
 
 def network_memory(memory: int, pixels: int = 0) -> int:
-    """Bytes that the network may take for a picture, of a run's `memory`, or for all at a time."""
+    """Bytes of a run's `memory` that the network may use for a picture, or for all at a time."""
     free = memory - BASE
     return min(int(free * _NETWORK_SHARE), free - pixels * _AT_NETWORK)
 
 
 def pictures_memory(memory: int) -> int:
-    """Bytes that all pictures on their way may take, of a run's `memory`; a larger one is alone."""
+    """Bytes of a run's `memory` that all pictures in work may use; larger ones go one by one."""
     return int((memory - BASE) * (1 - _NETWORK_SHARE))
 
 
 class Budget:
-    """Memory that pictures on their way share; who asks for more than there is goes alone."""
+    """Memory that the pictures in work share; a picture that needs more is done by itself."""
 
     def __init__(self, size: int, pictures: int):
         self._size, self._pictures = size, pictures
@@ -62,7 +62,7 @@ class Budget:
         self._changed = threading.Condition()
 
     def try_take(self, amount: int) -> bool:
-        """Takes the amount if it is there, or if nobody else holds any."""
+        """Takes the amount if it is free, or if no other is held; returns whether it did."""
         with self._changed:
             full = sum(self._held) + amount > self._size or len(self._held) >= self._pictures
             if self._held and full:
@@ -78,7 +78,7 @@ class Budget:
 
     @contextlib.contextmanager
     def held(self, amount: int) -> Iterator[None]:
-        """Waits until the amount is there, and holds it inside."""
+        """Waits until the amount is free, and holds it in the body."""
         while not self.try_take(amount):
             self.wait(0.2)
         try:
@@ -87,6 +87,6 @@ class Budget:
             self.give_back(amount)
 
     def wait(self, seconds: float) -> None:
-        """Until somebody gives back, at most so long."""
+        """Waits until an amount is given back, at most so long."""
         with self._changed:
             self._changed.wait(seconds)

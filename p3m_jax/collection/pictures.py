@@ -105,20 +105,28 @@ def _has_no_tags(exif: bytes | None) -> bool:
 
 
 def in_profile(pixels: np.ndarray, source: bytes | None, target: bytes | None) -> np.ndarray:
-    """RGB uint8 (H, W, 3) of one colour profile in the numbers of another; None is sRGB.
+    """As `converted`, but unchanged where a profile cannot be used."""
+    made = converted(pixels, source, target)
+    return pixels if made is None else made
 
-    Unchanged where a profile does not allow it.
+
+def converted(pixels: np.ndarray, source: bytes | None, target: bytes | None) -> np.ndarray | None:
+    """RGB uint8 (H, W, 3) converted from one colour profile to another; None means sRGB.
+
+    Returns None where a profile cannot be used.
     """
     if source == target:
         return pixels
-    profiles = (
-        ImageCms.ImageCmsProfile(io.BytesIO(profile)) if profile else ImageCms.createProfile("sRGB")
-        for profile in (source, target)
-    )
     try:
+        profiles = (
+            ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if profile
+            else ImageCms.createProfile("sRGB")
+            for profile in (source, target)
+        )
         return np.asarray(ImageCms.profileToProfile(Image.fromarray(pixels), *profiles))
-    except ImageCms.PyCMSError:
-        return pixels
+    except (ImageCms.PyCMSError, *DAMAGE):
+        return None
 
 
 def digest(path: Path) -> str:

@@ -3,9 +3,9 @@
 import os
 import re
 import unicodedata
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from p3m_jax.errors import UserError
@@ -37,17 +37,19 @@ class PlanError(UserError):
 
 @dataclass(frozen=True)
 class Job:
-    """One picture and what is to be made of it.
+    """One picture and the outputs to make from it.
 
     Attributes:
       source: its file.
-      name: what its outputs are called, below a kind's folder and without an ending.
+      name: of its outputs, below a kind's folder and without an ending.
       outputs: by kind, the file to write, relative to the output folder.
+      twin: another picture that has the same name without the ending, or None.
     """
 
     source: Path
     name: PurePath
     outputs: dict[str, PurePath]
+    twin: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def make_plan(
         outputs = {kind: PurePath(kind, f"{name}.{end}") for kind, end in endings.items()}
         jobs.append(Job(source, name, outputs))
     _check_collisions(jobs)
+    jobs = _with_twins(jobs)
     for job in jobs:
         for path in job.outputs.values():
             if output / path in found or (output / path).resolve() in found:
@@ -215,13 +218,18 @@ def _check_collisions(jobs: list[Job]) -> None:
         )
 
 
+def _with_twins(jobs: list[Job]) -> list[Job]:
+    """Each with another one whose name, in full or without its ending, is its name without."""
+    plain = [_folded(job.name.with_name(job.source.stem)) for job in jobs]
+    owners: dict[str, set[Path]] = defaultdict(set)
+    for job, name in zip(jobs, plain, strict=True):
+        owners[name].add(job.source)
+        owners[_folded(job.name)].add(job.source)
+    others = (owners[name] - {job.source} for job, name in zip(jobs, plain, strict=True))
+    return [
+        replace(job, twin=min(other, default=None)) for job, other in zip(jobs, others, strict=True)
+    ]
+
+
 def _folded(path: PurePath) -> str:
     return unicodedata.normalize("NFC", str(path)).casefold()
-
-
-def shown(text: object) -> str:
-    """`text` on one line: control characters, which file names may have, are escaped."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in str(text).encode("utf-8", "backslashreplace").decode("utf-8")
-    )

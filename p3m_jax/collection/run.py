@@ -1,27 +1,28 @@
 """Working through many pictures: some are read and written while others are computed.
 
-Pictures start in the order of the plan and are counted in it. A picture that cannot be done is
-noted and the others go on; a disk that cannot be written to ends the run. What is on its way is
-bounded by a `Budget`.
+Pictures start in the order of the plan and are counted in it. A picture that cannot be done, or
+needs review first, is noted and the run continues; a disk that cannot be written to ends it. A
+`Budget` bounds how many pictures are being worked on.
 """
 
 import contextlib
 import errno
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 
-from p3m_jax.collection.manifest import FAILED, Entry, Manifest
+from p3m_jax.collection.manifest import FAILED, WAITING, Entry, Manifest
 from p3m_jax.collection.memory import BASE, Budget, pictures_memory
 from p3m_jax.collection.pictures import digest
 from p3m_jax.collection.plan import Job
+from p3m_jax.collection.work import NeedsReview, Outcome, Work
 from p3m_jax.errors import UserError
 from p3m_jax.images import ImageError, open_picture
 
@@ -29,63 +30,6 @@ from p3m_jax.images import ImageError, open_picture
 _MISHAPS = (UserError, OSError, MemoryError, cv2.error)
 # Nothing more can be written at all, so the next pictures need not be tried.
 _FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
-
-
-@dataclass
-class Outcome:
-    """What became of a run, or of one of its pictures.
-
-    Attributes:
-      done: pictures done now.
-      skipped: pictures that were done already.
-      failed: (file, reason) of those that could not be done.
-      warnings: (file, sentence).
-      stopped: why the run ended before all pictures were tried, or None.
-      interrupted: it ended by Ctrl-C or a signal.
-    """
-
-    done: int = 0
-    skipped: int = 0
-    failed: list[tuple[Path, str]] = field(default_factory=list)
-    warnings: list[tuple[Path, str]] = field(default_factory=list)
-    stopped: str | None = None
-    interrupted: bool = False
-
-    def add(self, picture: "Outcome") -> None:
-        """Counts what became of a picture."""
-        self.done += picture.done
-        self.skipped += picture.skipped
-        self.failed += picture.failed
-        self.warnings += picture.warnings
-
-
-class Work(Protocol):
-    """What is done to each picture. `UserError` and `OSError` are of the picture, not of the run.
-
-    Attributes:
-      done: what became of a picture, as a participle ("matted").
-      at_once: how many pictures `compute` may be at.
-    """
-
-    done: str
-    at_once: int
-
-    def given(self, job: Job) -> dict[str, Path]:
-        """Further files that the outputs depend on, by name."""
-
-    def memory(self, job: Job, pixels: int) -> int:
-        """Bytes that a picture takes on its way."""
-
-    def load(self, job: Job, given: dict[str, Path]) -> Any:
-        """Reads what is needed; in a thread."""
-
-    def compute(self, loaded: Any) -> Any:
-        """What takes the longest, in as many threads as pictures may be at it."""
-
-    def write(
-        self, job: Job, computed: Any, files: dict[str, Path]
-    ) -> tuple[list[str], dict[str, Any]]:
-        """Writes the outputs by kind, in a thread; gives warnings, and notes for the manifest."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +65,7 @@ class Run:
     ):
         self._manifest, self._settings, self._work = manifest, settings, work
         self._overwrite, self._workers, self._memory = overwrite, workers, memory
+        self._tried: set[Path] = set()
         self.outcome = Outcome()
 
     def start(self, jobs: Sequence[Job], *, progress: bool = True) -> Outcome:
@@ -170,7 +115,7 @@ class Run:
             self._collect()
 
     def _collect(self, *, wait: bool = True) -> None:
-        """Counts the picture that was first given, and those that are done without waiting."""
+        """Counts the first picture, waiting for it if told to, and those that are finished."""
         while self._under_way and (wait or self._under_way[0].done()):
             wait = False
             futures.wait([self._under_way[0]])  # which an interrupt must not lose
@@ -197,24 +142,32 @@ class Run:
         made = self._to_make(job, digests)
         if not made:
             return None
+        self._tried.add(job.source)
         return _Loaded(self._work.load(job, given), made, time.perf_counter() - started)
 
     def _to_make(self, job: Job, digests: dict[str, str]) -> dict[str, Entry]:
-        """The kinds of outputs that are not there as they should be, and how to make them."""
-        made = {}
-        for kind in job.outputs:
-            written = self._manifest.written(job, kind)
-            wanted = {**digests, "settings": self._settings[kind]}
-            if written == wanted:
-                continue
-            before = {name: value for name, value in (written or {}).items() if name != "settings"}
-            same = not written or before == digests
-            if not same and not self._overwrite:
-                raise ImageError(
-                    f"{job.source}: has changed since it was {self._work.done}, or what is given "
-                    "for it has; say --overwrite to do it again."
-                )
-            made[kind] = wanted
+        """The kinds of outputs that are missing or differ, and how to make them."""
+        wanted = {kind: {**digests, "settings": self._settings[kind]} for kind in job.outputs}
+        written = {kind: self._manifest.written(job, kind) or {} for kind in job.outputs}
+        left_out = {
+            name: key
+            for name in self._work.needed_once
+            if (key := f"{name}_sha256") not in digests and any(key in w for w in written.values())
+        }
+        if all(_without(written[kind], left_out.values()) == wanted[kind] for kind in job.outputs):
+            return {}
+        if left_out:  # a picture must not lose the mask that hid a face
+            raise ImageError(
+                f"{job.source}: was {self._work.done} with a {' and a '.join(left_out)} that is "
+                "not given now; give it again, or delete the outputs of this picture."
+            )
+        made = {kind: how for kind, how in wanted.items() if written[kind] != how}
+        others = (_without(written[kind], ["settings"]) for kind in made if written[kind])
+        if not self._overwrite and any(other != digests for other in others):
+            raise ImageError(
+                f"{job.source}: has changed since it was {self._work.done}, or what is given "
+                "for it has; say --overwrite to do it again."
+            )
         return made
 
     def _compute(self, job: Job, loading: Future) -> tuple[_Loaded, Any, float] | Outcome:
@@ -250,7 +203,7 @@ class Run:
             if getattr(error, "errno", None) in _FATAL:
                 raise _DiskError(f"{error.filename or job.source}: {error.strerror}") from None
             return self._fail(job, error)
-        return Outcome(done=1, warnings=[(job.source, sentence) for sentence in warnings])
+        return Outcome(done=1, tried=1, warnings=[(job.source, sentence) for sentence in warnings])
 
     def _memory_of(self, job: Job) -> int:
         try:
@@ -261,13 +214,18 @@ class Run:
         return self._work.memory(job, pixels)
 
     def _skip(self, job: Job) -> Outcome:
-        """Of a picture that is done, also if it could not be read in between."""
-        if self._manifest.entry(job).get("status") == FAILED:
+        """Of a picture that is done, also if a later attempt failed."""
+        if self._manifest.entry(job).get("status") in (FAILED, WAITING):
             with _disk_errors(self._manifest.folder):
                 self._manifest.finish(job)
         return Outcome(skipped=1)
 
     def _fail(self, job: Job, error: Exception) -> Outcome:
+        tried = int(job.source in self._tried)
+        if isinstance(error, NeedsReview):
+            with _disk_errors(self._manifest.folder):
+                self._manifest.wait(job, error.reasons)
+            return Outcome(tried=tried, waiting=[(job.source, error.reasons)])
         reason = str(error)
         if isinstance(error, OSError) and error.filename:
             reason = f"{error.filename}: {error.strerror}"
@@ -277,12 +235,16 @@ class Run:
             reason = f"{job.source}: {reason}"
         with _disk_errors(self._manifest.folder):
             self._manifest.fail(job, reason)
-        return Outcome(failed=[(job.source, reason)])
+        return Outcome(tried=tried, failed=[(job.source, reason)])
+
+
+def _without(entry: Entry, names: Iterable[str]) -> Entry:
+    return {name: value for name, value in entry.items() if name not in names}
 
 
 @contextlib.contextmanager
 def _disk_errors(folder: Path):
-    """Whatever keeps the manifest from being written ends the run."""
+    """An error in writing the manifest ends the run."""
     try:
         yield
     except OSError as error:

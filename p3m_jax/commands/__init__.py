@@ -7,6 +7,7 @@ import sys
 from p3m_jax.accelerators import no_device
 from p3m_jax.distributed import lost_peer
 from p3m_jax.errors import UserError
+from p3m_jax.text import warn
 
 
 @contextlib.contextmanager
@@ -16,18 +17,19 @@ def one_sentence_errors():
     These are `UserError`s, the system's about files and disks, and JAX's, such as being out of
     memory or having no device. A bug keeps its traceback. Ctrl-C exits with 130.
     """
-    # File names need not be text: what cannot be printed is escaped.
+    # Not every terminal can show every character.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")
     try:
         yield
-    except BrokenPipeError:  # whoever read the output, such as head, has had enough
+    except BrokenPipeError:  # the reader of the output, such as head, has closed it
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for Python's own last flush
         raise SystemExit(141) from None
     except (UserError, OSError) as error:
-        named = isinstance(error, OSError) and error.filename
-        text = f"{error.filename}: {error.strerror}" if named else str(error)
-        print(f"\n{text}", file=sys.stderr)
+        lines = error.args if isinstance(error, UserError) else [error]
+        if isinstance(error, OSError) and error.filename:
+            lines = [f"{error.filename}: {error.strerror}"]
+        warn("", *lines)
         raise SystemExit(1) from None
     except (RuntimeError, AssertionError, ValueError) as error:
         sentence = lost_peer(error)
@@ -38,8 +40,8 @@ def one_sentence_errors():
                 raise
             reason = (str(error).splitlines() or [type(error).__name__])[0]  # pages follow
             sentence = f"The network could not run: {reason}"
-        print(f"\n{sentence}", file=sys.stderr)
+        warn("", sentence)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
-        print("\nInterrupted.", file=sys.stderr)
+        warn("", "Interrupted.")
         raise SystemExit(130) from None

@@ -1,7 +1,6 @@
 """`p3m anonymize`: an obfuscated copy of a collection of portraits."""
 
 import argparse
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -12,40 +11,52 @@ from p3m_jax.commands.collecting import (
     add_writing,
     prepare,
     say_why_it_ended,
+    time_taken,
 )
+from p3m_jax.text import say, shown, warn
 
-HELP = "make a copy of portraits with obfuscated faces; what is not sure waits for review"
+HELP = "make a copy of portraits with obfuscated faces; what is not sure waits for your review"
 
 REVIEW_CODE = 3
 
 EXAMPLES = """\
-A folder of portraits, its tree mirrored in out/blurred_image and out/facemask:
+Copy a folder of portraits; out/blurred_image and out/facemask get its tree:
   p3m anonymize portraits -o out
-With mattes, whose transition areas (hair, edges) stay sharp; what comes out can be trained on:
+With mattes, whose transition areas (hair, edges) stay sharp; the result can be trained on:
   p3m anonymize portraits -o out --mattes mattes --format jpg
-After looking at out/keep_private/review/sheet_001.jpg, with masks from there, corrected in a paint
-program where they were wrong (white: face; all black: no face; all white, where none was found: all
-of it), and those of pictures that are not to be passed on deleted:
-  p3m anonymize portraits -o out --masks out/keep_private/review/masks
-Pictures that are known to show no face go through as they are:
+After the review of out/keep_private/review/sheet_001.jpg. Edit the proposed masks in a paint
+program where they are wrong (white: face; all black: no face; where no face was found, the proposal
+is all white), delete those of pictures that must not be passed on, and say that you looked at the
+rest:
+  p3m anonymize portraits -o out --masks out/keep_private/review/masks --reviewed
+Pass on pictures that are known to show no face as they are:
   p3m anonymize seen_from_behind -o out --no-face ok
+Hide hair and ears, too:
+  p3m anonymize portraits -o out --area head
 
-Faces are searched for at several scales and ways up. A face goes from the jaw to the top of the
-brows; hair, ears and background stay, and somebody who knows the person may know them by these (see
-docs/privacy.md). A picture in which no face is found, or one with a low score, at the edge, covered
-in part, or still to be found after obfuscation, is not passed on: it goes to
-out/keep_private/review, and the exit code says so. A face that is not found beside one that is
-found is not noticed: look at the copies.
+Faces are searched for at several scales and orientations. The area of a face reaches from the jaw
+to the top of the brows; hair, ears and background stay, and people who know the person may
+recognise them by these (see docs/privacy.md). A picture needs review if no face is found, or one
+with a low score, at the edge, partly covered, or still found after obfuscation. It is not passed
+on, but listed in out/keep_private/review, and the exit code says so. A face that is missed next to
+one that is found is not noticed: look at the copies.
 
-out/keep_private is for you alone: review shows clear faces, and records tells, for each picture
-that was passed on, where its face is to the pixel, and the hash of the input. Nothing else but
-colour profiles is kept of the metadata: no EXIF, no place, no thumbnail. Publish blurred_image,
-mask and facemask alone: manifest.jsonl tells the inputs' names and hashes, too.
+A proposed mask that you edited counts as reviewed. One that is unchanged passes only with
+--reviewed. What a mask passed on stays done when you run the command without --masks again.
 
-The same command goes on where it was interrupted. Nothing is overwritten without --overwrite.
+out/keep_private is only for you: review shows clear faces, and records says, for each picture that
+was passed on, where its face is to the pixel, and the hash of the input. The copies have none of
+the metadata: no EXIF, no place, no thumbnail. Their colour profile is never the input's: numbers in
+Display P3 or Adobe RGB stay and get a profile made here, all else becomes sRGB without a profile.
+Publish only blurred_image, mask and facemask: manifest.jsonl has the inputs' names and hashes, too.
+
+With --full-names the mask or matte of a.jpg is a.jpg.png; a.png counts only where no other picture
+has that name.
+
+Run the same command again to resume. Nothing is overwritten without --overwrite.
 
 Exit code: 0 all passed on, 1 something could not be done (the end of the output says what), 2 wrong
-options, 3 pictures wait for review, 130 interrupted.
+options, 3 pictures need review, 130 interrupted.
 """
 
 
@@ -61,32 +72,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mode",
         choices=("blur", "mosaic", "fill"),
         default="blur",
-        help="blur as P3M-10k has it (default), mosaic, or fill with black, which tells least",
+        help="blur as in P3M-10k (default), mosaic, or fill with black, which reveals least",
     )
     what.add_argument(
         "--strength",
         type=float,
         metavar="S",
-        help="sigma of the blur, side of a mosaic's cell, as a share of the face's longer side "
-        "(0.24)",
+        help="sigma of the blur, or side of a mosaic's cell, as a share of the area's longer side "
+        "(0.24); a blur below 0.16 or a mosaic below 0.125 is not safe",
+    )
+    what.add_argument(
+        "--area",
+        choices=("face", "head"),
+        default="face",
+        help="face: from the jaw to the brows, as in P3M-10k (default); head: hair and ears, too, "
+        "but long hair may reach further. Masks take its place, and with --mattes their transition "
+        "areas stay sharp, where hair mostly is",
     )
     what.add_argument(
         "--mattes",
         metavar="DIR",
-        help="of the pictures, in their tree and with their names: transition areas stay sharp, "
-        "and mattes are written beside the pictures",
+        help="mattes, in the tree and with the names of the pictures: their transition areas stay "
+        "sharp, and they are copied to mask/",
     )
     what.add_argument(
         "--masks",
         metavar="DIR",
-        help="face masks that take the place of what is found, where there is one for a picture: "
-        "white where a face is, all black where none is",
+        help="face masks, in the tree and with the names of the pictures, which need not all have "
+        "one: used instead of a search; white where a face is, all black where none is",
+    )
+    what.add_argument(
+        "--reviewed",
+        action="store_true",
+        help="you looked at all masks in --masks: also the proposed ones that are unchanged count",
     )
     what.add_argument(
         "--no-face",
         choices=("review", "ok"),
         default="review",
-        help="ok: pictures in which no face is found are passed on as they are",
+        help="ok: pass on pictures in which no face is found as they are (default: review)",
     )
     out = parser.add_argument_group("output")
     out.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for the copy")
@@ -94,16 +118,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=FORMATS,
         default="png",
-        help="of the pictures; png (default) keeps every other pixel as it is, jpg is P3M-10k's",
+        help="of the pictures; png (default) keeps all pixels outside the faces, jpg is P3M-10k's",
     )
     add_writing(out)
     machine = parser.add_argument_group("the machine")
     add_machine(machine, threads="look for faces", memory="for all of it")
-    add_share(machine, last="looks once more at what is not sure, to put it up for review")
+    add_share(machine, last="searches pictures that need review again, to list them")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Anonymises; returns the exit code, and raises what the command line shows in a sentence."""
+    """Anonymises and returns the exit code; raises errors that the command line shows."""
     from p3m_jax.collection.memory import BASE, default_memory
     from p3m_jax.data.folders import user_path
     from p3m_jax.faces.obfuscation import STRENGTH, Obfuscation
@@ -112,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
     memory = args.max_memory or default_memory()
     problem = _misuse(args, memory, 1.5 * BASE)
     if problem:
-        print(problem, file=sys.stderr)
+        warn(problem)
         return 2
     obfuscation = Obfuscation(args.mode, strength).check()
     output = user_path(args.output)
@@ -124,6 +148,8 @@ def run(args: argparse.Namespace) -> int:
     from p3m_jax.collection.run import Run
     from p3m_jax.faces.finding import FaceFinder
 
+    if obfuscation.warning:
+        warn(obfuscation.warning)
     prepare(plan)
     started = time.monotonic()
     jobs = plan.jobs if args.share is None else args.share.of(plan.jobs)
@@ -132,12 +158,14 @@ def run(args: argparse.Namespace) -> int:
         output / PRIVATE / "review", names, folders.get("masks"), written=args.share is None
     )
     work = AnonymizingWork(
-        FaceFinder(),
+        FaceFinder(area=args.area),
         obfuscation,
         review,
         **folders,
+        area=args.area,
         no_face_is_fine=args.no_face == "ok",
         quality=args.quality,
+        reviewed=args.reviewed,
     )
     settings = _settings(args, obfuscation, plan)
     with open_manifest(output, jobs, args.share) as manifest:
@@ -169,9 +197,11 @@ def _misuse(args: argparse.Namespace, memory: int, least: float) -> str | None:
     if "" in (*args.inputs, args.output, *_given(args).values()):  # Python's current folder
         return "There is an empty name among the options; a variable may be unset."
     if args.mode == "fill" and args.strength is not None:
-        return "--strength goes with blur and mosaic; a fill leaves nothing."
+        return "--strength goes with blur and mosaic; fill has none."
     if args.strength is not None and not 0.02 <= args.strength <= 1:
         return "--strength is 0.02 to 1, a share of the face's size."
+    if args.reviewed and args.masks is None:
+        return "--reviewed goes with --masks, the folder of the masks that you have looked at."
     if args.quality > 100:
         return "--quality is at most 100."
     if memory < least:
@@ -181,7 +211,7 @@ def _misuse(args: argparse.Namespace, memory: int, least: float) -> str | None:
 
 def _plan(args: argparse.Namespace, output: Path, folders: dict[str, Path]):
     from p3m_jax.anonymizing.work import FACEMASK, MATTE, PICTURE, RECORD
-    from p3m_jax.collection.given import find_if_given
+    from p3m_jax.collection.given import is_given
     from p3m_jax.collection.plan import PlanError, check_given, make_plan
     from p3m_jax.data.folders import user_path
 
@@ -195,7 +225,7 @@ def _plan(args: argparse.Namespace, output: Path, folders: dict[str, Path]):
             raise PlanError(f"{folder}: there is no such folder; name the folder of {name}.")
         check_given(plan, output, folder, kind=kinds[name], what=name)
     masks = folders.get("masks")
-    if masks is not None and not any(find_if_given(masks, job) for job in plan.jobs):
+    if masks is not None and not any(is_given(masks, job) for job in plan.jobs):
         raise PlanError(
             f"{masks}: holds no mask for any of the pictures; masks are looked for in the "
             f"pictures' tree and with their names, such as {masks / plan.jobs[0].name}.png."
@@ -204,12 +234,14 @@ def _plan(args: argparse.Namespace, output: Path, folders: dict[str, Path]):
 
 
 def _settings(args: argparse.Namespace, obfuscation, plan) -> dict[str, dict]:
-    """By kind, what its outputs depend on beside the files."""
+    """By kind, the settings that its outputs depend on."""
     from p3m_jax.anonymizing.work import PICTURE
     from p3m_jax.faces.weights import weights_versions
 
     found_by = {name: value[:16] for name, value in weights_versions().items()}
     hidden = {"obfuscation": str(obfuscation), "found_by": found_by}
+    if args.area != "face":  # which older manifests do not name
+        hidden["area"] = args.area
     kinds = {kind for job in plan.jobs for kind in job.outputs}
     settings = {kind: dict(hidden) for kind in kinds}
     if args.format != "png":
@@ -218,46 +250,55 @@ def _settings(args: argparse.Namespace, obfuscation, plan) -> dict[str, dict]:
 
 
 def _summarise(outcome, work, jobs, args, output: Path, seconds: float) -> int:
-    """Prints what became of the pictures; returns the exit code."""
+    """Prints the summary and returns the exit code."""
     from p3m_jax.anonymizing.work import PICTURE
-    from p3m_jax.collection.plan import MANIFEST, shown
+    from p3m_jax.collection.plan import MANIFEST
 
-    review, total = work.review, len(jobs)
-    waiting = review.inputs
-    failed = [(file, reason) for file, reason in outcome.failed if file not in waiting]
+    waiting = {file for file, _ in outcome.waiting}
     for sentence, count in Counter(text for _, text in outcome.warnings).items():
-        print(f"Warning: {shown(sentence)}: {count} pictures", file=sys.stderr)
-    for _, reason in failed:
-        print(f"Failed: {shown(reason)}", file=sys.stderr)
+        warn(f"Warning: {sentence}: {count} picture{'s' if count > 1 else ''}")
+    for _, reason in outcome.failed:
+        warn(f"Failed: {reason}")
     unchanged = len(work.unchanged)
     as_they_are = f" ({unchanged} as they are, with no face to hide)" if unchanged else ""
-    each = f", {seconds / outcome.done:.2f} s a picture" if outcome.done else ""
-    print(
-        f"{total} pictures: {outcome.done} passed on{as_they_are}, {outcome.skipped} were before, "
-        f"{len(waiting)} wait for review, {len(failed)} failed; {seconds:.1f} s{each}.\n"
-        f"In {shown(output)}; {MANIFEST} tells about each. Neither it nor keep_private is for "
-        "others."
+    say(
+        f"{len(jobs)} pictures: {outcome.done} passed on{as_they_are}, {outcome.skipped} already "
+        f"done, {len(waiting)} need review, {len(outcome.failed)} failed; "
+        f"{time_taken(outcome, seconds)}.\nIn {shown(output)}; {MANIFEST} has a line for each "
+        "picture. Do not pass on that file or keep_private."
     )
+    untouched = len(work.unchanged_masks)
+    if untouched:
+        told = "you said --reviewed" if args.reviewed else "say --reviewed if you looked at them"
+        say(f"Masks that are unchanged since they were proposed: {untouched}; {told}.")
     if waiting and outcome.stopped is None:  # else there are no sheets
-        reasons = ", ".join(f"{shown(text)} ({count})" for text, count in review.reasons.items())
-        sheets = f"Look at the sheets in {shown(review.folder)}"
-        remedy = "correct or delete the masks there, and say --masks with that folder's masks"
-        if review.proposals.given:
-            remedy = "and start without --masks to get masks proposed for those that have none"
-        if args.share:
-            sheets, remedy = "When all shares are done", "start without --share to get their sheets"
-        print(f"NOT passed on: {reasons}. {sheets}, {remedy}.", file=sys.stderr)
+        _say_what_to_review(outcome.waiting, work.review, args)
     earlier = [job for job in jobs if job.source in waiting]
     earlier = sum((output / job.outputs[PICTURE]).exists() for job in earlier)
     if earlier:
-        print(
+        warn(
             f"{earlier} of these have a copy from an earlier run, which stays; delete it if it is "
-            "not to be used.",
-            file=sys.stderr,
+            "not to be used."
         )
-    say_why_it_ended(outcome, total)
+    say_why_it_ended(outcome, len(jobs))
     if outcome.interrupted:
         return 130
-    if failed or outcome.stopped:
+    if outcome.failed or outcome.stopped:
         return 1
     return REVIEW_CODE if waiting else 0
+
+
+def _say_what_to_review(waiting, review, args) -> None:
+    """Prints why pictures were not passed on, and what to do about it."""
+    counts = Counter(reason for _, reasons in waiting for reason in reasons)
+    reasons = ", ".join(f"{reason} ({count})" for reason, count in counts.items())
+    sheets = f"Look at the sheets in {review.folder}"
+    remedy = (
+        "correct or delete the masks there, and say --masks with that folder's masks (and "
+        "--reviewed if you looked at all of them)"
+    )
+    if review.proposals.given:
+        remedy = "edit their masks, or run without --masks to have missing ones proposed"
+    if args.share:
+        sheets, remedy = "When all shares are done", "run without --share to get their sheets"
+    warn(f"NOT passed on: {reasons}. {sheets}, {remedy}.")

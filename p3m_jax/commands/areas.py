@@ -10,6 +10,7 @@ from p3m_jax.commands.preparing import (
     find_set,
     is_misused,
 )
+from p3m_jax.text import say, shown
 
 HELP = "find the private areas that training on obfuscated faces needs"
 
@@ -24,7 +25,7 @@ CACHE/private where they are wrong (black: no face) and put the names into CACHE
 
 {on_beam}
 Exit code: 0 all found, 1 some could not be (the end of the output says which), 2 wrong options,
-3 pictures wait for somebody to look, 130 interrupted. The same command goes on where it ended.
+3 pictures need review, 130 interrupted. Run the same command again to resume.
 """
 
 
@@ -48,9 +49,9 @@ def run(args: argparse.Namespace) -> int:
     engine, dataset = find_engine(args), find_set(args)
     count = find_missing_areas(dataset, args.output, engine=engine)
     doubtful = list_doubtful(dataset, args.output)
-    print(
-        f"{args.output}: found {count}, nothing missing for {len(dataset.examples)} pictures; "
-        f"{len(doubtful)} wait for somebody to look"
+    say(
+        f"{shown(args.output)}: found {count}, nothing missing for {len(dataset.examples)} "
+        f"pictures; {len(doubtful)} need review"
         + (", see to_review.txt there." if doubtful else ".")
     )
     return REVIEW_CODE if doubtful else 0

@@ -2,9 +2,9 @@
 
 import argparse
 import dataclasses
-import sys
 
 from p3m_jax.commands.options import add_faces, at_least
+from p3m_jax.text import say, warn
 
 HELP = "check a data set: counts, sizes, missing mattes, files that cannot be read"
 
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     names = [_PAIR] if pair else args.sets or (_sets(args.root) if args.root else [])
     problem = _misuse(args, pair, names)
     if problem:
-        print(problem, file=sys.stderr)
+        warn(problem)
         return 2
     for folder in (args.facemasks, args.foreground_cache):
         if folder is not None:
@@ -53,11 +53,11 @@ def run(args: argparse.Namespace) -> int:
         try:
             scan = _scan(args, name)
         except DataSetError as error:
-            print(f"{error}\n", file=sys.stderr)
+            warn(*error.args, "")
             failed = True
             continue
         report = check(scan, workers=args.workers, full=args.full, training=name == _TRAIN)
-        print(report.text + "\n")
+        say(report.text + "\n")
         failed |= bool(report.errors)
     return int(failed)
 

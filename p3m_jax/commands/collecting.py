@@ -1,11 +1,11 @@
-"""What `predict` and `anonymize` share: going through a collection of somebody's pictures."""
+"""Options and messages that `predict` and `anonymize` share: both work through a collection."""
 
 import os
 import signal
-import sys
 import warnings
 
 from p3m_jax.commands.options import at_least, gigabytes, share
+from p3m_jax.text import warn
 
 
 def add_writing(out) -> None:
@@ -19,13 +19,13 @@ def add_writing(out) -> None:
     out.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace outputs that are in the way; pictures that are done with these settings and "
-        "have not changed are left out as always",
+        help="replace existing outputs; pictures that are done with these settings and have not "
+        "changed are skipped as always",
     )
 
 
 def add_machine(machine, *, threads: str, memory: str) -> None:
-    """Adds how much of the machine is taken; `threads` and `memory` say for what."""
+    """Adds how much of the machine is used; `threads` and `memory` say for what."""
     machine.add_argument(
         "--workers",
         type=at_least(1),
@@ -42,23 +42,20 @@ def add_machine(machine, *, threads: str, memory: str) -> None:
 
 
 def add_share(machine, *, last: str) -> None:
-    """Adds which share of the pictures to do; `last` says what a start without it then does."""
+    """Adds which share of the pictures to do; `last` says what a run without it then does."""
     machine.add_argument(
         "--share",
         type=share,
         metavar="I/N",
-        help="do the I-th (from 0) of N shares of the pictures alone: start the command N times, "
-        "on one host or many that share the folders, each with another I; a last start without "
-        f"this option finds all done and {last}",
+        help="do only the I-th (from 0) of N shares of the pictures: run the command N times, on "
+        "one host or several that share the folders, each with another I; a last run without this "
+        f"option skips what is done and {last}",
     )
 
 
 def prepare(plan) -> None:
     """Prints a plan's notes, and makes SIGTERM an interruption that leaves all in order."""
-    from p3m_jax.collection.plan import shown
-
-    for note in plan.notes:
-        print(shown(note), file=sys.stderr)
+    warn(*plan.notes)
     signal.signal(signal.SIGTERM, _interrupt)
     warnings.filterwarnings("ignore", module="PIL")  # what matters is in the manifest
 
@@ -67,19 +64,20 @@ def _interrupt(number, frame):
     raise KeyboardInterrupt
 
 
-def say_why_it_ended(outcome, total: int) -> None:
-    """Prints why a run ended before all of its `total` pictures were tried, if it did."""
-    from p3m_jax.collection.plan import shown
+def time_taken(outcome, seconds: float) -> str:
+    """The seconds of a run, and those for each picture that was read, for its summary."""
+    each = f", {seconds / outcome.tried:.2f} s a picture" if outcome.tried else ""
+    return f"{seconds:.1f} s{each}"
 
-    rest = total - outcome.done - outcome.skipped - len(outcome.failed)
+
+def say_why_it_ended(outcome, total: int) -> None:
+    """Prints why a run ended before it had tried all of its `total` pictures, if it did."""
+    rest = total - outcome.done - outcome.skipped
+    rest -= len(outcome.waiting) + len(outcome.failed)
     if outcome.stopped:
-        print(
-            f"Stopped: {shown(outcome.stopped)}. {rest} pictures are left; make room and start "
-            "the same command again.",
-            file=sys.stderr,
+        warn(
+            f"Stopped: {outcome.stopped}. {rest} pictures are left. Make room and run the same "
+            "command again to resume."
         )
     elif outcome.interrupted:
-        print(
-            f"Interrupted with {rest} pictures left; start the same command again to go on.",
-            file=sys.stderr,
-        )
+        warn(f"Interrupted with {rest} pictures left. Run the same command again to resume.")

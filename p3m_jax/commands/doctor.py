@@ -11,6 +11,7 @@ from pathlib import Path
 
 import p3m_jax
 from p3m_jax.commands.options import add_compilation_cache, at_least
+from p3m_jax.text import say, shown
 
 HELP = "show versions, devices and caches, and time one forward pass; uses no network connection"
 
@@ -55,15 +56,15 @@ def run(args: argparse.Namespace) -> int:
     _show_caches()
     if not unavailable:
         problems += _time_forward(args.checkpoint, args.size // 32 * 32)
-    print("\n" + ("\n".join(f"PROBLEM: {text}" for text in problems) or "All is well."))
+    say("\n" + ("\n".join(f"PROBLEM: {shown(text)}" for text in problems) or "All is well."))
     return 1 if problems else 0
 
 
 def _section(title: str, rows: dict[str, str]) -> None:
-    print(f"\n{title}" if title != "Versions" else title)
+    say(f"\n{title}" if title != "Versions" else title)
     width = max(map(len, rows))
     for name, value in rows.items():
-        print(f"  {name:<{width}}  {value}")
+        say(f"  {name:<{width}}  {shown(value)}")
 
 
 def _version(package: str) -> str | None:
@@ -131,7 +132,7 @@ def _show_devices() -> list[str]:
         if finding.certain:
             problems.append(sentence)
         else:
-            print(f"  Note: {sentence} JAX may not support this one.")
+            say(f"  Note: {shown(sentence)} JAX may not support this one.")
     return problems
 
 

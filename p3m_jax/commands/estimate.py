@@ -1,7 +1,6 @@
 """`p3m estimate`: estimates missing foregrounds and backgrounds once, into a cache."""
 
 import argparse
-import sys
 
 from p3m_jax.commands.preparing import (
     ON_BEAM,
@@ -11,6 +10,7 @@ from p3m_jax.commands.preparing import (
     find_set,
     is_misused,
 )
+from p3m_jax.text import say, shown, warn
 
 HELP = "estimate the foregrounds and backgrounds that the composition loss needs"
 
@@ -22,7 +22,7 @@ The run takes them with --config.data.private_cache=AREAS --config.data.foregrou
 
 {on_beam}
 Exit code: 0 all estimated, 1 some could not be (the end of the output says which), 2 wrong options,
-130 interrupted. The same command goes on where it ended.
+130 interrupted. Run the same command again to resume.
 """
 
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     if is_misused(args):
         return 2
     if (args.obfuscation is None) != (args.private_cache is None):
-        print("--obfuscation and --private-cache go together.", file=sys.stderr)
+        warn("--obfuscation and --private-cache go together.")
         return 2
     from p3m_jax.faces.obfuscation import Obfuscation
     from p3m_jax.input.foreground import estimate_missing
@@ -74,11 +74,14 @@ def run(args: argparse.Namespace) -> int:
     engine, dataset, obfuscation = find_engine(args), find_set(args), None
     if args.obfuscation is not None:
         obfuscation = Obfuscation(args.obfuscation, args.obfuscation_strength).check()
+        if obfuscation.warning:
+            warn(obfuscation.warning)
         dataset = with_private_areas(
             dataset, args.private_cache, leave_out=args.doubtful == "leave_out", engine=engine
         )
     count = estimate_missing(dataset, args.output, obfuscation=obfuscation, engine=engine)
-    print(
-        f"{args.output}: estimated {count}, nothing missing for {len(dataset.examples)} pictures."
+    say(
+        f"{shown(args.output)}: estimated {count}, nothing missing for {len(dataset.examples)} "
+        "pictures."
     )
     return 0

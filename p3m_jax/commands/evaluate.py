@@ -2,18 +2,19 @@
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 from p3m_jax import distributed
 from p3m_jax.commands import one_sentence_errors
 from p3m_jax.commands.options import (
+    Parser,
     add_compilation_cache,
     add_distributed,
     add_faces,
     at_least,
 )
 from p3m_jax.large_pages import restart_with_large_pages
+from p3m_jax.text import say, shown, warn
 
 HELP = "score a checkpoint, or any program's mattes, on a test set or a folder pair"
 
@@ -96,19 +97,19 @@ def run(args: argparse.Namespace) -> int:
     """Evaluates; returns 0, or 2 for wrong options, and raises what the command line shows."""
     problem = _misuse(args)
     if problem:
-        print(problem, file=sys.stderr)
+        warn(problem)
         return 2
     with distributed.connected(args.distributed), one_sentence_errors():
         return _run(args)
 
 
 def _run(args: argparse.Namespace) -> int:
-    from p3m_jax.data.folders import printable, user_path
+    from p3m_jax.data.folders import user_path
 
     dataset = _dataset(args)
     problem = _overlap(args, dataset)
     if problem:
-        print(problem, file=sys.stderr)
+        warn(problem)
         return 2
     from p3m_jax.evaluation.output import MARKDOWN, claim_folder, write_files
     from p3m_jax.evaluation.report import SYNTHETIC, make_report
@@ -126,11 +127,11 @@ def _run(args: argparse.Namespace) -> int:
     if not distributed.is_first():
         return 0
     report = make_report(evaluation)
-    print(report[MARKDOWN])  # the numbers are not lost where the disk turns out to be full
+    say(report[MARKDOWN])  # the numbers are not lost where the disk turns out to be full
     write_files(report, output, evaluation.mattes)
-    print(printable(f"Written to {output}"))
+    say(f"Written to {shown(output)}")
     if evaluation.synthetic:
-        print(SYNTHETIC.format(evaluation.synthetic), file=sys.stderr)
+        warn(SYNTHETIC.format(evaluation.synthetic))
     return 0
 
 
@@ -197,7 +198,7 @@ def _evaluate_predictions(args: argparse.Namespace, dataset):
     worst = Worst(args.worst)
     files = find_predictions(args.predictions, dataset)
     for sentence in check_files(dataset, files, workers=args.workers):
-        print(f"Warning: {sentence}", file=sys.stderr)
+        warn(f"Warning: {sentence}")
     rows = evaluate_predictions(
         args.predictions, dataset, workers=args.workers, observe=worst, checked=True
     )
@@ -228,10 +229,10 @@ def _evaluate_checkpoint(args: argparse.Namespace, dataset, output: Path):
     from p3m_jax.images import write_image
 
     for sentence in check_files(dataset, workers=args.workers):  # before the network is loaded
-        print(f"Warning: {sentence}", file=sys.stderr)
+        warn(f"Warning: {sentence}")
     warning = keep_compiled(args.compilation_cache)
     if warning:
-        print(warning, file=sys.stderr)
+        warn(warning)
     checkpoint = load_for_inference(args.checkpoint)
     settle()
     protocol = find_protocol(args.protocol or "ours")
@@ -275,7 +276,7 @@ def _evaluate_checkpoint(args: argparse.Namespace, dataset, output: Path):
 
 def main(arguments: list[str] | None = None) -> int:
     """The command by itself, as `evaluate.py` runs it."""
-    parser = argparse.ArgumentParser(prog="evaluate.py", description=f"evaluate.py: {HELP}.")
+    parser = Parser(prog="evaluate.py", description=f"evaluate.py: {HELP}.")
     add_arguments(parser)
     args = parser.parse_args(arguments)
     if arguments is None:

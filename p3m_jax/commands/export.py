@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from p3m_jax.text import say, shown
+
 HELP = "write the weights of a run, without the optimiser, as a checkpoint or a safetensors file"
 
 
@@ -34,5 +36,5 @@ def run(args: argparse.Namespace) -> int:
         save_for_inference(args.output, source.variables, source.description)
     step = source.provenance.get("step")
     of_step = f" of step {step}" if step is not None else ""
-    print(f"Exported {source.model_name}{of_step} from {source.path} to {args.output}.")
+    say(shown(f"Exported {source.model_name}{of_step} from {source.path} to {args.output}."))
     return 0

@@ -2,6 +2,8 @@
 
 import argparse
 
+from p3m_jax.text import say, shown
+
 HELP = "make a checkpoint of a .pth or .safetensors file with the authors' names"
 
 EPILOG = """\
@@ -38,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         sum(array.size for array in part.values()) for part in imported.variables
     )
     what = "P3M-Net" if contents.part == "network" else "the encoder alone"
-    print(f"Imported {contents.network} ({what}) from {args.file} to {args.output}.")
+    say(shown(f"Imported {contents.network} ({what}) from {args.file} to {args.output}."))
     rows = [
         ("matched", f"{imported.matched:,} arrays"),
         ("holds", f"{parameters:,} parameters, {statistics:,} running statistics"),
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         ("SHA-256", file.sha256),
     ]
     for title, text in rows:
-        print(f"  {title:<10}{text or 'nothing'}")
+        say(f"  {title:<10}{shown(text or 'nothing')}")
     if contents.part == "encoder":
-        print(f"Start a training from it with --config.init_from={args.output}.")
+        say(f"Start a training from it with --config.init_from={shown(args.output)}.")
     return 0

@@ -6,6 +6,15 @@ from collections.abc import Callable
 
 from p3m_jax import distributed
 from p3m_jax.collection.share import Share
+from p3m_jax.text import shown
+
+
+class Parser(argparse.ArgumentParser):
+    """Shows wrong arguments, which a shell may have made of file names, on one line."""
+
+    def error(self, message):
+        """As argparse does."""
+        super().error(shown(message))
 
 
 def at_least(lowest: int) -> Callable[[str], int]:

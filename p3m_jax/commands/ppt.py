@@ -2,10 +2,10 @@
 
 import argparse
 import os
-import sys
 
 from p3m_jax.commands.evaluate import SETS
 from p3m_jax.commands.options import add_compilation_cache, at_least
+from p3m_jax.text import say, shown, warn
 
 HELP = "score two checkpoints, trained on blurred and on normal faces, on both kinds of faces"
 
@@ -101,16 +101,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluates; returns 0, or 2 for wrong options, and raises what the command line shows."""
-    from p3m_jax.data.folders import printable
-
     problem = _misuse(args)
     if problem:
-        print(problem, file=sys.stderr)
+        warn(problem)
         return 2
     normal, blurred = _sets(args)
     problem = _overlap(args, [normal, blurred] if blurred else [normal])
     if problem:
-        print(problem, file=sys.stderr)
+        warn(problem)
         return 2
     from p3m_jax.checkpoint import find_checkpoint, read_description
     from p3m_jax.evaluation.evaluator import check_files
@@ -120,14 +118,14 @@ def run(args: argparse.Namespace) -> int:
         read_description(find_checkpoint(path))
     for dataset in filter(None, (normal, blurred)):
         for sentence in check_files(dataset, workers=args.workers):
-            print(f"Warning: {dataset.name}: {sentence}", file=sys.stderr)
+            warn(f"Warning: {dataset.name}: {sentence}")
     output = claim_folder(args.output, overwrite=args.overwrite, kind=PPT_KIND)
     ppt, report = _evaluate(args, normal, blurred)
-    print(report[MARKDOWN])  # the numbers are not lost where the disk turns out to be full
+    say(report[MARKDOWN])  # the numbers are not lost where the disk turns out to be full
     write_files(report, output, set())
-    print(printable(f"Written to {output}"))
+    say(f"Written to {shown(output)}")
     for warning in ppt.warnings():
-        print(warning, file=sys.stderr)
+        warn(warning)
     return 0
 
 
@@ -162,11 +160,11 @@ def _evaluate(args: argparse.Namespace, normal, blurred):
         strategy=args.strategy,
         trimaps=trimap_source(normal),
         synthetic=" and ".join(sentence for sentence, holds in marks.items() if holds),
-        notes=notes(checkpoints[BLURRED], checkpoints[NORMAL]),
+        notes=[*_weak(args, blurred), *notes(checkpoints[BLURRED], checkpoints[NORMAL])],
         made_here=blurred is None,
     )
     for warning in filter(None, [*ppt.warnings(), keep_compiled(args.compilation_cache)]):
-        print(warning, file=sys.stderr)
+        warn(warning)
     predictions = Predictions(ppt.protocol)
     ppt.rows = evaluate_protocols(
         {faces: (c.model_name, c.predict) for faces, c in checkpoints.items()},
@@ -213,6 +211,12 @@ def _obfuscation(args: argparse.Namespace):
 
     strength = STRENGTH if args.strength is None else args.strength
     return Obfuscation(args.obfuscate or "blur", strength)
+
+
+def _weak(args: argparse.Namespace, blurred) -> list[str]:
+    """A warning where faces are obfuscated here, and too weakly."""
+    warning = _obfuscation(args).warning if blurred is None else None
+    return [warning] if warning else []
 
 
 def _sets(args: argparse.Namespace):

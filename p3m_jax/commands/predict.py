@@ -1,7 +1,6 @@
 """`p3m predict`: mattes, cut-outs and composites of pictures."""
 
 import argparse
-import sys
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -12,8 +11,10 @@ from p3m_jax.commands.collecting import (
     add_writing,
     prepare,
     say_why_it_ended,
+    time_taken,
 )
 from p3m_jax.commands.options import add_compilation_cache
+from p3m_jax.text import say, shown, warn
 
 HELP = "matte pictures: alpha, cut-outs, foregrounds, composites"
 
@@ -36,7 +37,7 @@ Cut-outs from mattes that are there, such as those of the first example, touched
 
 The output folder gets a folder for each kind of output and manifest.jsonl, a line for each picture:
 input and its SHA-256, settings, weights, sizes, seconds, share of transition, warnings, outputs.
-The same command goes on where it was interrupted. Nothing is overwritten without --overwrite.
+Run the same command again to resume. Nothing is overwritten without --overwrite.
 
 Pictures that are transparent in parts stay so; the network sees these parts white. Of animations
 the first frame is matted. CMYK and grey become sRGB by their colour profile; RGB keeps its profile.
@@ -116,14 +117,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "network runs smaller, with a warning",
     )
     add_compilation_cache(machine)
-    add_share(machine, last="makes one manifest of theirs")
+    add_share(machine, last="merges their manifests")
 
 
 def run(args: argparse.Namespace) -> int:
     """Mattes; returns the exit code, and raises what the command line shows in one sentence."""
     problem = _misuse(args)
     if problem:
-        print(problem, file=sys.stderr)
+        warn(problem)
         return 2
     from p3m_jax.collection.manifest import open_manifest
     from p3m_jax.collection.memory import BASE, default_memory
@@ -134,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
     kinds = tuple(dict.fromkeys(args.save or ("alpha",)))
     memory = args.max_memory or default_memory()
     if memory < 1.5 * BASE:
-        print(f"--max-memory: {1.5 * BASE / 1e9:.1f} at least.", file=sys.stderr)
+        warn(f"--max-memory: {1.5 * BASE / 1e9:.1f} at least.")
         return 2
     output = user_path(args.output)
     plan = make_plan(
@@ -218,7 +219,7 @@ def _work(args, mattes: Path | None, memory: int, writing):
 
     warning = keep_compiled(args.compilation_cache)
     if warning:
-        print(warning, file=sys.stderr)
+        warn(warning)
     from p3m_jax.prediction.mattes import by_network
     from p3m_jax.prediction.matting import identify, load
 
@@ -237,27 +238,24 @@ def _work(args, mattes: Path | None, memory: int, writing):
 
 
 def _summarise(outcome, total: int, output: Path, seconds: float, matting) -> None:
-    from p3m_jax.collection.plan import MANIFEST, shown
+    from p3m_jax.collection.plan import MANIFEST
 
     kinds = defaultdict(list)
     for file, sentence in outcome.warnings:
         kinds[sentence].append(file)
     for sentence, files in kinds.items():
         more = f" and {len(files) - 5} more" if len(files) > 5 else ""
-        names = ", ".join(shown(file) for file in files[:5])
-        print(f"Warning: {shown(sentence)}: {names}{more}", file=sys.stderr)
+        warn(f"Warning: {sentence}: {', '.join(map(str, files[:5]))}{more}")
     for _, reason in outcome.failed:
-        print(f"Failed: {shown(reason)}", file=sys.stderr)
+        warn(f"Failed: {reason}")
     if matting is not None and matting.checkpoint.synthetic:
-        print("The weights come from synthetic portraits: no model for real ones.", file=sys.stderr)
+        warn("The weights come from synthetic portraits: no model for real ones.")
     text = (
-        f"{total} pictures: {outcome.done} done, {outcome.skipped} were done before, "
+        f"{total} pictures: {outcome.done} done, {outcome.skipped} already done, "
         f"{len(outcome.failed)} failed, {len({file for file, _ in outcome.warnings})} with "
-        f"warnings; {seconds:.1f} s"
+        f"warnings; {time_taken(outcome, seconds)}"
     )
-    if outcome.done:
-        text += f", {seconds / outcome.done:.2f} s a picture"
-        if matting is not None:
-            text += f" ({matting.compiled} programs)"
-    print(f"{text}.\nIn {shown(output)}; {MANIFEST} tells about each.")
+    if outcome.done and matting is not None:
+        text += f" ({matting.compiled} programs)"
+    say(f"{text}.\nIn {shown(output)}; {MANIFEST} has a line for each picture.")
     say_why_it_ended(outcome, total)

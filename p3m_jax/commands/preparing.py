@@ -1,10 +1,10 @@
 """What `areas` and `estimate` share: which pictures, and the engine that prepares them."""
 
 import argparse
-import sys
 
 from p3m_jax.bucket import is_address
 from p3m_jax.commands.options import add_faces, at_least
+from p3m_jax.text import warn
 
 THREADS, BEAM = "threads", "beam"
 
@@ -56,7 +56,7 @@ def is_misused(args: argparse.Namespace) -> bool:
     """Whether options do not go together, which is said, then."""
     problem = _misuse(args)
     if problem:
-        print(problem, file=sys.stderr)
+        warn(problem)
     return problem is not None
 
 

@@ -3,10 +3,10 @@
 import argparse
 import importlib.util
 import signal
-import sys
 import tempfile
 
 from p3m_jax.commands.options import add_faces, at_least
+from p3m_jax.text import say, shown, warn
 
 HELP = "write a data set as sharded records (TFDS), to train from instead of folders"
 
@@ -57,13 +57,12 @@ def run(args: argparse.Namespace) -> int:
     pair = args.pictures is not None or args.mattes is not None
     problem = _misuse(args, pair)
     if problem:
-        print(problem, file=sys.stderr)
+        warn(problem)
         return 2
     if not all(map(importlib.util.find_spec, ("tensorflow", "tensorflow_datasets"))):
-        print(
-            "Writing records takes TensorFlow and TFDS (reading them does not take the latter); "
-            'install them: python -m pip install -e ".[train,records]"',
-            file=sys.stderr,
+        warn(
+            "Writing records needs TensorFlow and TFDS (reading them only TensorFlow); install "
+            'them: python -m pip install -e ".[train,records]"'
         )
         return 1
     from p3m_jax.input.write_records import write_records
@@ -71,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     scans = _scans(args, pair)
     usable = [_usable(scan) for scan in scans]  # all reports are shown
     if not all(usable):
-        print("Nothing was written; mend the errors above first.", file=sys.stderr)
+        warn("Nothing was written; mend the errors above first.")
         return 1
     signal.signal(signal.SIGTERM, _interrupt)
     with tempfile.TemporaryDirectory() as scratch:
@@ -81,8 +80,8 @@ def run(args: argparse.Namespace) -> int:
     sizes = {name: sum(s.stat().st_size for s in shards) for name, shards in records.splits.items()}
     for name, shards in records.splits.items():
         count = len(records.files(name)["picture"])
-        print(f"{name}: {count:,} pictures in {len(shards)} shards, {sizes[name] / 1e6:,.1f} MB")
-    print(f"{records.folder}: complete. The licence of the pictures is that of the records.")
+        say(f"{name}: {count:,} pictures in {len(shards)} shards, {sizes[name] / 1e6:,.1f} MB")
+    say(f"{shown(records.folder)}: complete. The licence of the pictures is that of the records.")
     return 0
 
 
@@ -104,7 +103,7 @@ def _usable(scan) -> bool:
     from p3m_jax.data.check import check
 
     report = check(scan, training=scan.name not in ("P3M-500-P", "P3M-500-NP"))
-    print(report.text + "\n")
+    say(report.text + "\n")
     return not report.errors
 
 

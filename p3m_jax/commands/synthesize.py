@@ -4,6 +4,7 @@ import argparse
 import re
 
 from p3m_jax.commands.options import at_least
+from p3m_jax.text import say, shown
 
 HELP = "write synthetic portraits in P3M-10k's folder layout"
 
@@ -43,5 +44,5 @@ def run(args: argparse.Namespace) -> int:
         size=args.size,
         seed=args.seed,
     )
-    print(f"{root}: {args.train} training pictures and {args.test} of each test set.")
+    say(f"{shown(root)}: {args.train} training pictures and {args.test} of each test set.")
     return 0

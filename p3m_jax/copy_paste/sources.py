@@ -27,6 +27,7 @@ from p3m_jax.faces.finding import FaceFinder
 from p3m_jax.faces.region import face_hull, label_map
 from p3m_jax.images import open_picture, orientation, picture_size, read_picture, write_image
 from p3m_jax.input.derived import Cache
+from p3m_jax.text import say, shown
 
 KINDS = ("folder", "celebamask_hq", "training_set")
 _FORMATS = ("JPEG", "MPO", "PNG")
@@ -102,7 +103,7 @@ def celebamask_hq_faces(
     """
     faces, without = scan_celebamask(root)
     if without:
-        print(f"{root}: {name_some(without)} without a mask of the skin, left out.")
+        say(shown(f"{root}: {name_some(without)} without a mask of the skin, left out."))
     kept = _mask_cache(cache, ("picture", "skin"), "put together")
 
     def make(face, paths: tuple[Path, ...]) -> dict:
@@ -203,5 +204,5 @@ def _without_empty(
     if not faces:
         raise DataSetError(f"{folder}: {why} in any picture; name a folder of faces, or masks.")
     if empty:
-        print(f"{folder}: left out for having {why}: {name_some(empty)}.")
+        say(shown(f"{folder}: left out for having {why}: {name_some(empty)}."))
     return faces

@@ -119,7 +119,7 @@ def find_predictions(folder, dataset) -> dict[str, Path]:
         raise EvaluationError(f"{folder}: there is no such folder; name the folder of predictions.")
     files, complaints = list_folder(folder)
     if complaints:
-        raise EvaluationError("\n".join(complaints))
+        raise EvaluationError(*complaints)
     missing = [example.stem for example in dataset.examples if example.stem not in files]
     if missing:
         _refuse(
@@ -189,7 +189,7 @@ def _face_mask(example) -> np.ndarray | None:
 
 
 def _refuse(sentence: str, files: list[str]):
-    raise EvaluationError("\n  ".join([sentence, *files]))
+    raise EvaluationError(sentence, *(f"  {file}" for file in files))
 
 
 def _score_all(source, dataset, title, workers, progress, observe) -> list[Row]:

@@ -106,7 +106,7 @@ def obfuscating(
             "sure; name a folder with face masks for them with --facemasks (an all-black mask says "
             "that no face is there):"
         )
-        raise EvaluationError("\n  ".join([sentence, *doubtful]))
+        raise EvaluationError(sentence, *(f"  {doubt}" for doubt in doubtful))
     private = {stem: stored for stem, (stored, _) in zip(stems, looks, strict=True)}
     if all(stored is None for stored in private.values()):
         raise EvaluationError(

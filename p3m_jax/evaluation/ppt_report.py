@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from p3m_jax.data.folders import printable
 from p3m_jax.evaluation.comparison import ROUNDING, SIGNIFICANCE, Comparison, compare
 from p3m_jax.evaluation.evaluator import Row
 from p3m_jax.evaluation.output import JSON, MARKDOWN, PPT_KIND, PPT_SHEET
@@ -18,6 +17,7 @@ from p3m_jax.evaluation.published import PICTURES, WARNINGS
 from p3m_jax.evaluation.report import SYNTHETIC
 from p3m_jax.evaluation.summary import Estimate, summarise
 from p3m_jax.evaluation.tables import about_intervals, cell, measures_table, results, rows_csv
+from p3m_jax.text import shown
 
 CSV = "ppt.csv"
 FACES = {BLURRED: "blurred", NORMAL: "normal"}
@@ -109,9 +109,9 @@ def make_report(
     estimates = {name: summarise(ppt.rows[name]) for name in PROTOCOLS}
     comparisons = compare(ppt.rows)
     report: dict[str, str | np.ndarray] = {
-        MARKDOWN: printable(markdown(ppt, estimates, comparisons)),
-        CSV: printable(rows_csv("protocol", ppt.rows)),
-        JSON: printable(_json(ppt, estimates, comparisons)),
+        MARKDOWN: markdown(ppt, estimates, comparisons),
+        CSV: rows_csv("protocol", ppt.rows),
+        JSON: _json(ppt, estimates, comparisons),
     }
     if count:
         report[PPT_SHEET] = differences_sheet(ppt.rows, tested, predictions, count)
@@ -155,7 +155,7 @@ def markdown(
     if ppt.dataset_name == "P3M-500-P":
         lines += ["## Beside published SAD", "", *_beside_published(ppt, estimates, count), ""]
         lines += loud
-    return "\n".join(lines)
+    return "\n".join(map(shown, lines))
 
 
 def _matrix(estimates) -> list[str]:

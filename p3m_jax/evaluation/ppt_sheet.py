@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from p3m_jax.data.folders import printable
 from p3m_jax.evaluation.evaluator import Observe, Row
 from p3m_jax.evaluation.ppt import PROTOCOLS, Pictures
 from p3m_jax.evaluation.protocols import Protocol
 from p3m_jax.evaluation.sheet import make_sheet
 from p3m_jax.labels import read_matte
+from p3m_jax.text import shown
 
 COMPARED = ("B:N", "N:N")  # ranks the pictures: two networks, the same normal faces
 
@@ -54,13 +54,13 @@ def differences_sheet(
     """
     one, other = (rows[name] for name in COMPARED)
     gaps = [-abs(a["SAD"] - b["SAD"]) for a, b in zip(one, other, strict=True)]
-    shown = []
+    panels = []
     for number, index in enumerate(np.argsort(gaps, kind="stable")[:count], 1):
         for name in PROTOCOLS:
             dataset, read = tested[name.split(":")[1]]
             example = dataset.examples[index]
             matte = read_matte(example.matte) / np.float32(255)
             sad = rows[name][index]["SAD"]
-            caption = printable(f"{number}. {example.stem}   {name}   SAD {sad:.2f}")
-            shown.append((read(example), matte, predictions.get(name, example.stem), caption))
-    return make_sheet(shown)
+            caption = shown(f"{number}. {example.stem}   {name}   SAD {sad:.2f}")
+            panels.append((read(example), matte, predictions.get(name, example.stem), caption))
+    return make_sheet(panels)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from p3m_jax.data.folders import printable
 from p3m_jax.evaluation.evaluator import Worst
 from p3m_jax.evaluation.output import CSV, JSON, MARKDOWN, sheet_name
 from p3m_jax.evaluation.published import PICTURES, PUBLISHED, WARNINGS
@@ -15,6 +14,7 @@ from p3m_jax.evaluation.summary import Estimate, summarise
 from p3m_jax.evaluation.tables import about_intervals, cell, measures_table, results, rows_csv
 from p3m_jax.images import read_picture
 from p3m_jax.labels import read_matte
+from p3m_jax.text import shown
 
 SYNTHETIC = (
     "SYNTHETIC: {}. These numbers show that the program works; they say nothing about portraits."
@@ -53,7 +53,7 @@ def make_report(evaluation: Evaluation) -> dict[str, str | np.ndarray]:
         for strategy, worst in evaluation.worst.items()
         if worst.entries
     }
-    return {name: printable(text) for name, text in texts.items()} | sheets
+    return texts | sheets
 
 
 def markdown(evaluation: Evaluation, estimates: dict[str, dict[str, Estimate]]) -> str:
@@ -85,7 +85,7 @@ def markdown(evaluation: Evaluation, estimates: dict[str, dict[str, Estimate]]) 
             )
         lines += [f"- {warning}" for warning in WARNINGS] + [""]
         lines += [loud, ""] if loud else []
-    return "\n".join(lines)
+    return "\n".join(map(shown, lines))
 
 
 def _comparison(evaluation: Evaluation, estimates) -> list[str]:
@@ -107,7 +107,7 @@ def worst_sheet(worst: Worst) -> np.ndarray:
         if prediction.dtype == np.uint8:
             prediction = prediction / np.float32(255)
         matte = read_matte(example.matte) / np.float32(255)
-        caption = printable(f"{number}. {example.stem}   SAD {sad:.2f}")
+        caption = shown(f"{number}. {example.stem}   SAD {sad:.2f}")
         rows.append((_picture_for(example, matte.shape), matte, prediction, caption))
     return make_sheet(rows)
 

@@ -49,7 +49,6 @@ def _panel_size(size: tuple[int, int], height: int) -> tuple[int, int]:
 
 
 def _fitting(text: str, width: int, font) -> str:
-    text = text.replace("\n", " ")
     while len(text) > 1 and font.getlength(text) > width - _GAP:
         text = text[:-2] + "…"
     return text

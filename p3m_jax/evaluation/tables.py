@@ -12,6 +12,7 @@ from typing import Any
 
 from p3m_jax.evaluation.evaluator import Row
 from p3m_jax.evaluation.summary import SMALLEST_SAMPLE, Estimate
+from p3m_jax.text import shown
 
 Rows = Mapping[str, Sequence[Row]]
 Estimates = Mapping[str, Mapping[str, Estimate]]
@@ -69,7 +70,8 @@ def rows_csv(column: str, rows: Rows) -> str:
     writer.writeheader()
     for key, some in rows.items():
         for row in some:
-            writer.writerow({column: key, **_known(row)})
+            values = {k: shown(v) if isinstance(v, str) else v for k, v in _known(row).items()}
+            writer.writerow({column: key, **values})
     return text.getvalue()
 
 

@@ -11,7 +11,14 @@ import numpy as np
 
 from p3m_jax.faces.detector import Detector, Face, YuNet
 from p3m_jax.faces.mesh import FaceMesh, Landmarks
-from p3m_jax.faces.region import box_polygon, face_hull, face_polygon
+from p3m_jax.faces.region import (
+    AREAS,
+    box_polygon,
+    face_hull,
+    face_polygon,
+    head_box_polygon,
+    head_polygon,
+)
 
 # Scores of YuNet. Of 79 uncovered faces in 79 portraits 95 % score 0.932 and more; with one half of
 # the same faces covered by a flat colour 95 % score 0.925 and less. Small faces score less anyhow.
@@ -36,8 +43,8 @@ class FoundFace(NamedTuple):
     Attributes:
       face: as the detector sees it.
       landmarks: the mesh.
-      polygon: the private area, float32 (N, 2), pixels; from the landmarks, or the whole box where
-        they cannot be trusted.
+      polygon: the private area, float32 (N, 2), pixels; from the landmarks, or from the box where
+        they cannot be trusted. All of the head where the finder was asked for that.
       doubts: why a person should look at it.
     """
 
@@ -62,11 +69,18 @@ class FaceFinder:
       detector: a user's own in the place of YuNet. What it returns with a score below 0.6 is a face
         only where the mesh agrees.
 
+      area: what is private of a face: "face", from the jaw to the brows, or "head", with hair and
+        ears.
+
     Raises:
       FaceWeightsError: weights are not installed.
+      ValueError: there is no such area.
     """
 
-    def __init__(self, detector: Detector | None = None):
+    def __init__(self, detector: Detector | None = None, *, area: str = "face"):
+        if area not in AREAS:
+            raise ValueError(f"{area!r}: the private area is one of {', '.join(AREAS)}.")
+        self._area = area
         self._detector = detector or YuNet(POSSIBLE, turned=_TURNED)
         self._mesh = FaceMesh()
 
@@ -79,6 +93,9 @@ class FaceFinder:
             if not trusted and face.score < LIKELY:
                 continue
             polygon = face_polygon(landmarks) if trusted else box_polygon(face)
+            private = polygon
+            if self._area == "head":
+                private = head_polygon(landmarks) if trusted else head_box_polygon(face)
             close = trusted and landmarks.disagreement <= _CLOSE_AGREEMENT
             doubts = {
                 LOW_SCORE: face.score < SURE,
@@ -87,7 +104,7 @@ class FaceFinder:
                 AT_EDGE: _reaches_edge(polygon, picture.shape[:2]),
             }
             reasons = tuple(reason for reason, holds in doubts.items() if holds)
-            found.append(FoundFace(face, landmarks, polygon, reasons))
+            found.append(FoundFace(face, landmarks, private, reasons))
         return found
 
 

@@ -25,11 +25,13 @@ MODES = ("blur", "mosaic", "fill")
 # Of the private area's longer side, which was 0.836 and more of a detector's box on 80 faces: so
 # the blur's sigma is at least 0.2 of a face's box.
 STRENGTH = 0.24
+# The weakest that no attack of docs/privacy.md could tell from a black fill.
+SAFE_STRENGTHS = {"blur": 0.16, "mosaic": 1 / 8, "fill": 0.0}
 _CELLS_PER_SIGMA = 2
 
 
 class ObfuscationError(UserError):
-    """A mode or strength that there is not."""
+    """A mode or strength that does not exist."""
 
 
 class Obfuscation(NamedTuple):
@@ -46,6 +48,22 @@ class Obfuscation(NamedTuple):
 
     def __str__(self) -> str:
         return self.mode if self.mode == "fill" else f"{self.mode} {self.strength:g}"
+
+    @property
+    def below_safe_strength(self) -> bool:
+        """Whether faces may be recognised by what it leaves of them."""
+        return self.strength < SAFE_STRENGTHS[self.mode]
+
+    @property
+    def warning(self) -> str | None:
+        """A sentence for the user where the strength is below the safe one, else None."""
+        if not self.below_safe_strength:
+            return None
+        return (
+            f"Warning: with {self} people may be recognised by their obfuscated faces "
+            f"(docs/privacy.md); a strength of {SAFE_STRENGTHS[self.mode]:g} or more is safe, "
+            f"{STRENGTH:g} is the default."
+        )
 
     def check(self) -> "Obfuscation":
         """Itself; `ObfuscationError` where it cannot work."""

@@ -1,4 +1,4 @@
-"""The private area of a face: from the jaw line to the top of the eyebrows, without hair and ears.
+"""The private area of a face: from the jaw line to the top of the eyebrows, or the whole head.
 
 Areas are kept as label maps, uint8 (H, W): 0 outside, 255 in the first face, 254 in the second and
 so on. All labels lie above 100, which is what P3M-10k's face masks count as face, so a label map is
@@ -15,12 +15,17 @@ from p3m_jax.faces.mesh import BROWS, CHIN, Landmarks
 from p3m_jax.labels import SMALLEST_LABEL
 from p3m_jax.trimap import TRANSITION, transition_kernel, trimap_from_matte
 
+AREAS = ("face", "head")
 LARGEST_LABEL = 255
 FACE_ABOVE = SMALLEST_LABEL - 1  # values of a face mask that are face
 
 # The mesh misses the outline of a face by some per cent of its size, most on cheeks that are turned
 # away; so the polygon is widened by this share of its distance from the middle.
 _MARGIN = 0.1
+# A head as an ellipse, in units of the distance from chin to brows: how far it reaches below
+# the chin, above the chin, and to each side. Much of it is for hair: a skull ends at 1.5 and 0.75.
+_BELOW, _ABOVE, _BESIDE = 0.15, 2.0, 1.0
+_HEAD_STEPS = 64  # corners of the ellipse
 
 
 def face_polygon(landmarks: Landmarks) -> np.ndarray:
@@ -48,6 +53,42 @@ def box_polygon(face: Face) -> np.ndarray:
     middle, half = np.array([left + width / 2, top + height / 2]), max(width, height) / 2
     corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
     return _widened(middle + half * corners)
+
+
+def head_polygon(landmarks: Landmarks) -> np.ndarray:
+    """The whole head, hair and ears included, as a convex polygon; holds `face_polygon`.
+
+    An ellipse around the face, upright as the face is. Long hair and a hat's rim stay outside.
+    """
+    points = landmarks.points
+    return _head(points[CHIN], points[list(BROWS)].mean(0), face_polygon(landmarks))
+
+
+def head_box_polygon(face: Face) -> np.ndarray:
+    """`head_polygon` where the mesh cannot be trusted; holds `box_polygon`.
+
+    Which way up it is follows from the detector's eyes and mouth.
+    """
+    square = box_polygon(face)
+    middle = square.mean(0)
+    up = face.points[:2].mean(0) - face.points[3:].mean(0)
+    length = np.linalg.norm(up)
+    half = max(face.box[2:]) / 2
+    up = up / length if length > 0 else np.array([0.0, -1.0])
+    return _head(middle - half * up, middle + 0.4 * half * up, square)
+
+
+def _head(chin: np.ndarray, brows: np.ndarray, face: np.ndarray) -> np.ndarray:
+    """The hull of a polygon around a face (N, 2) and of the head's ellipse."""
+    up = brows - chin
+    beside = np.array([-up[1], up[0]])
+    middle = (face.min(0) + face.max(0)) / 2
+    middle = chin + up * ((_ABOVE - _BELOW) / 2) + beside * ((middle - chin) @ beside / (up @ up))
+    angles = np.linspace(0, 2 * np.pi, _HEAD_STEPS, endpoint=False)[:, None]
+    ellipse = (
+        middle + np.cos(angles) * beside * _BESIDE + np.sin(angles) * up * (_ABOVE + _BELOW) / 2
+    )
+    return cv2.convexHull(np.concatenate([face, ellipse]).astype(np.float32))[:, 0]
 
 
 def _widened(polygon: np.ndarray) -> np.ndarray:

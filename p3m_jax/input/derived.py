@@ -22,6 +22,7 @@ from p3m_jax.files import write_text
 from p3m_jax.images import read_picture
 from p3m_jax.input.filling import Engine, Make, by_threads
 from p3m_jax.labels import read_matte
+from p3m_jax.text import say
 
 SOURCES, PARTS = "sources.jsonl", "sources-*.jsonl"
 _NOTES, _PROBLEM = "notes", "problem"
@@ -115,7 +116,7 @@ class Cache:
         filled = (engine or by_threads(workers))(self, make, missing, progress)
         if progress:
             tally = filled.tally._replace(skipped=len(examples) - len(missing))
-            print(f"{self.what} {self.made}: {tally}.")
+            say(f"{self.what} {self.made}: {tally}.")
         if filled.problems:
             broken = sorted(set(filled.problems))
             more = f" (and {len(broken) - _NAMED} more)" if len(broken) > _NAMED else ""

@@ -29,6 +29,7 @@ from p3m_jax.data.layouts import Example
 from p3m_jax.files import locked, write_text
 from p3m_jax.input.derived import Cache
 from p3m_jax.input.filling import EngineError, Filled, Made, Make, Processor, Tally, make_one
+from p3m_jax.text import shown
 
 _NAMESPACE = "p3m"
 _PROCESSOR = Processor()  # of this process, in which several threads may be workers
@@ -134,7 +135,7 @@ class _MakeOne(beam.DoFn):
             self._write(made.line or self._cache.problem_line(example, made.problem))
         except OSError as error:
             made = Made(None, str(self._cache.unwritable(error)))
-            logging.warning(made.problem)
+            logging.warning(shown(made.problem))
             with contextlib.suppress(OSError):  # it may be the list that cannot be written
                 self._write(self._cache.problem_line(example, made.problem))
         self._count(made)

@@ -24,6 +24,7 @@ from p3m_jax.images import read_picture, write_image
 from p3m_jax.input.derived import Cache, read_pair
 from p3m_jax.input.filling import Engine
 from p3m_jax.labels import read_face_mask, read_label_map
+from p3m_jax.text import shown
 
 REVIEWED, TO_REVIEW = "reviewed.txt", "to_review.txt"
 
@@ -99,7 +100,7 @@ def list_doubtful(dataset: DataSet, folder) -> dict[str, list[str]]:
     cache = private_cache(folder)
     doubtful = _to_review(cache, dataset.examples)
     if doubtful or (cache.folder / TO_REVIEW).exists():
-        lines = [f"{stem}\t{', '.join(doubts)}\n" for stem, doubts in doubtful.items()]
+        lines = [f"{shown(stem)}\t{', '.join(doubts)}\n" for stem, doubts in doubtful.items()]
         write_text(cache.folder / TO_REVIEW, "".join(lines))
     return doubtful
 
@@ -154,7 +155,9 @@ def _to_review(cache: Cache, examples: Iterable[Example]) -> dict[str, list[str]
         lines = (cache.folder / REVIEWED).read_text("utf-8", errors="replace").splitlines()
         reviewed = {line.split("\t")[0].strip() for line in lines}
     doubts = {
-        e.stem: notes.get(e.stem, {}).get("doubts") for e in examples if e.stem not in reviewed
+        e.stem: notes.get(e.stem, {}).get("doubts")
+        for e in examples
+        if shown(e.stem) not in reviewed
     }
     return {stem: found for stem, found in doubts.items() if found}
 

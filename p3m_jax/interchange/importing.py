@@ -173,7 +173,8 @@ def _match(path: Path, file: WeightsFile, contents: Contents) -> Imported:
     if problems:
         raise StateDictError(
             f"{path}: is most like {_part(contents)} ({contents.share:.0%} of its names are in "
-            "it), but " + list_problems(problems)
+            f"it), but {len(problems)} things do not fit:",
+            *list_problems(problems),
         )
     dropped = Counter(_kind(contents.network, full_keys[key]) for key in match.dropped)
     if file.others:

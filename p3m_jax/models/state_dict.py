@@ -132,18 +132,18 @@ def variables_from_state_dict(network: Network, arrays: Mapping[str, np.ndarray]
     match = match_state_dict(network, arrays)
     if match.problems:
         raise StateDictError(
-            f"This is not a state dict of {network.name}; " + list_problems(match.problems)
+            f"This is not a state dict of {network.name}; {len(match.problems)} things do not fit:",
+            *list_problems(match.problems),
         )
     return complete(network, match)
 
 
-def list_problems(problems: list[str]) -> str:
-    """All problems, one a line; of those that differ in numbers alone the first and how many."""
+def list_problems(problems: list[str]) -> list[str]:
+    """A line for each problem; of those that differ only in numbers the first and how many."""
     kinds: dict[str, list[str]] = {}
     for problem in problems:
         kinds.setdefault(re.sub(r"\d+", "0", problem), []).append(problem)
-    lines = [
-        first + (f" (and {len(others)} more that differ in numbers)" if others else "")
+    return [
+        f"  {first}" + (f" (and {len(others)} more that differ in numbers)" if others else "")
         for first, *others in kinds.values()
     ]
-    return f"{len(problems)} things do not fit:\n  " + "\n  ".join(lines)

@@ -19,7 +19,7 @@ from p3m_jax.prediction.outputs import Writing, judge, needs_colours, write_outp
 
 @dataclass
 class MattingWork:
-    """A `Work` of `p3m_jax.collection.run`.
+    """A `Work` of `p3m_jax.collection.work`.
 
     Attributes:
       writing: how outputs are written.
@@ -35,6 +35,7 @@ class MattingWork:
     notes: dict[str, Any] = field(default_factory=dict)
     done: str = "matted"
     at_once: int = AT_ONCE
+    needed_once: tuple[str, ...] = ()
 
     def given(self, job: Job) -> dict[str, Path]:
         """The given matte."""

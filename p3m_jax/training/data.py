@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
+from p3m_jax import distributed
 from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.data.check import check
 from p3m_jax.data.folders import list_folder
@@ -26,6 +27,7 @@ from p3m_jax.data.synthetic import write_synthetic_set
 from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.files import write_text
 from p3m_jax.input.private import read_obfuscated, with_private_areas
+from p3m_jax.text import say, shown, warn
 from p3m_jax.training.copy_paste import find_copy_paste
 
 SYNTHETIC_FOLDER = "synthetic_portraits"
@@ -78,7 +80,8 @@ def describe_faces(config: ConfigDict) -> dict[str, str]:
     """What a checkpoint tells about the faces that it was trained on; {} of what is published."""
     obfuscation = find_obfuscation(config)
     if obfuscation is not None:
-        return {"faces": f"obfuscated: {obfuscation}"}
+        below = {"below_safe_strength": True} if obfuscation.below_safe_strength else {}
+        return {"faces": f"obfuscated: {obfuscation}", **below}
     return {} if config.data.faces == "blurred" else {"faces": config.data.faces}
 
 
@@ -96,12 +99,12 @@ def prepare_data(config: ConfigDict, workdir: Path) -> TrainingData:
     root = scan.root
     if scan.synthetic:
         named = config.data.directory or config.data.pictures
-        why = f"{root} holds" if named else "No data set was named, so this run takes"
+        why = f"{shown(root)} holds" if named else "No data set was named, so this run takes"
         notice = SYNTHETIC_NOTICE.format(why=why)
-        print(notice)
+        say(notice)
         write_text(workdir / "SYNTHETIC", notice + "\n")
     report = check(scan, training=True)
-    print(report.text)
+    say(report.text)
     if report.errors:
         raise DataSetError(
             f"{root}: the data set has {len(report.errors)} kinds of errors, listed above; "
@@ -109,6 +112,8 @@ def prepare_data(config: ConfigDict, workdir: Path) -> TrainingData:
         )
     dataset, obfuscation = scan.dataset(), find_obfuscation(config)
     if obfuscation is not None:
+        if obfuscation.warning and distributed.is_first():
+            warn(obfuscation.warning)
         dataset = with_private_areas(
             dataset,
             config.data.private_cache or workdir / PRIVATE_FOLDER,

@@ -27,6 +27,7 @@ from p3m_jax.evaluation.sheet import make_sheet
 from p3m_jax.images import write_image
 from p3m_jax.input.pipeline import training_batches
 from p3m_jax.models.network import Network, Variables, network
+from p3m_jax.text import say, shown
 from p3m_jax.training.checkpoint import RunCheckpoints
 from p3m_jax.training.data import TrainingData, describe_faces, prepare_data
 from p3m_jax.training.errors import TrainingDiverged
@@ -151,7 +152,7 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
     stack.callback(checkpoints.close)
     if going_on:
         state = checkpoints.restore(state)
-        print(f"Going on from step {int(state.step)} of {home}.")
+        say(f"Going on from step {int(state.step)} of {shown(home)}.")
     first = int(state.step)
 
     # ---- input
@@ -211,7 +212,7 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
     step = int(state.step)
     if step < steps:
         log.write("stop", {"step": step, "seconds": time.time() - started})
-        print(f"{stopping}: saved step {step} of {steps}; the same command goes on from there.")
+        say(f"{stopping}: saved step {step} of {steps}; the same command goes on from there.")
         return Run(step, False, workdir, errors)
     scored = step in [line["step"] for line in read_log(workdir, "validation")]
     if not distributed.gather([scored])[0]:  # `steps` was lowered to here; the first wrote the log
@@ -224,7 +225,7 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
     save_for_inference(export, best.variables, best.description, overwrite=True)
     write_report(config, workdir, data, best)
     distributed.gather([])  # none leaves before the first has written everything
-    print(f"Done: weights in {export}, report in {workdir / 'report.md'}.")
+    say(shown(f"Done: weights in {export}, report in {workdir / 'report.md'}."))
     return Run(step, True, workdir, errors)
 
 

@@ -15,6 +15,7 @@ from p3m_jax.evaluation.report import worst_sheet
 from p3m_jax.evaluation.summary import summarise
 from p3m_jax.files import write_text
 from p3m_jax.images import write_image
+from p3m_jax.text import printable, shown
 from p3m_jax.training.data import TrainingData, describe_faces
 from p3m_jax.training.log import read_log
 
@@ -38,10 +39,10 @@ def write_report(
     first, last = _ends([line["total"] for line in steps])
     chosen = best.provenance.get("step")
     lines = [
-        f"# Training of {config.network}: {workdir.name}",
+        shown(f"# Training of {config.network}: {workdir.name}"),
         "",
         *(["```", (workdir / "SYNTHETIC").read_text(), "```", ""] if data.synthetic else []),
-        f"{len(data.train.examples):,} pictures of {data.train.name}{_faces(config)}, "
+        f"{len(data.train.examples):,} pictures of {shown(data.train.name)}{_faces(config)}, "
         f"{steps[-1]['step']:,} steps of {config.batch_size}, learning rate "
         f"{config.learning_rate:g}, seed {config.seed}. The loss went from {first:.3f} to "
         f"{last:.3f} (medians of the first and the last tenth of the logged steps).",
@@ -61,7 +62,7 @@ def write_report(
     for name, (rows, worst) in scored.items():
         write_image(workdir / "sheets" / f"{name}.jpg", worst_sheet(worst))
         lines += _scores(name, config.test_faces, rows)
-    write_text(workdir / "report.md", "\n".join(lines))
+    write_text(workdir / "report.md", printable("\n".join(lines)))
 
 
 def _faces(config: ConfigDict) -> str:
@@ -77,10 +78,10 @@ def _score(name, faces, data: TrainingData, best: InferenceCheckpoint):
 
 
 def _scores(name: str, faces: str, rows) -> list[str]:
-    shown = f", {faces} faces" if faces else ""
+    of_faces = f", {faces} faces" if faces else ""
     means = {measure: estimate.mean for measure, estimate in summarise(rows).items()}
     return [
-        f"## {name} ({len(rows)} pictures{shown}, RESIZE, protocol ours)",
+        f"## {name} ({len(rows)} pictures{of_faces}, RESIZE, protocol ours)",
         "",
         "Scored once, after the weights were chosen.",
         "",

@@ -17,6 +17,7 @@ from p3m_jax.checkpoint import (
     read_description,
 )
 from p3m_jax.models.network import Network, Variables
+from p3m_jax.text import say, shown
 from p3m_jax.training.errors import ConfigurationError
 
 
@@ -54,7 +55,7 @@ def first_variables(
     past = {"init_from": config.init_from}
     if not config.init_from:
         if not config.variant:
-            print(
+            say(
                 f"NOTE: from fresh weights a learning rate of {config.learning_rate:g} hardly "
                 "moves; the published numbers start from a pretrained backbone "
                 "(--config.init_from=...)."
@@ -63,7 +64,7 @@ def first_variables(
     source = load_weights(config.init_from)
     variables = source.variables
     if source.part == "encoder":
-        print(f"The encoder comes from {source.path}; the decoders are drawn from the seed.")
+        say(f"The encoder comes from {shown(source.path)}; the decoders are drawn from the seed.")
         fresh = net.initialize(config.seed)
         variables = Variables(*({**new, **old} for new, old in zip(fresh, variables, strict=True)))
     return variables, source.synthetic, {**past, "started_from": source.provenance}
