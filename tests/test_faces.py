@@ -10,10 +10,11 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from p3m_jax.faces import weights
-from p3m_jax.faces.detector import Face, YuNet, turn, turned_back, union
+from p3m_jax.faces.detector import Face, turn, turned_back, union
 from p3m_jax.faces.finding import AT_EDGE, COVERED, LOW_SCORE, FaceFinder
 from p3m_jax.faces.obfuscation import MODES, Obfuscation, ObfuscationError, obfuscate
 from p3m_jax.faces.region import label_map, labels_of_mask, without_transition
+from p3m_jax.faces.yunet import YuNet
 from p3m_jax.images import read_picture
 from p3m_jax.trimap import TRANSITION, transition_kernel, trimap_from_matte
 

@@ -1,22 +1,18 @@
-"""Finding faces with YuNet: several scales, the union of what they show.
+"""Faces as detectors see them: where they lie when a picture is scaled, turned or mirrored.
 
 A `Detector` is any function that takes a picture and returns `Face`s; a user's own takes the place
-of `YuNet` wherever one is asked for.
+of `yunet.YuNet` wherever one is asked for.
 """
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from p3m_jax.faces.weights import find_weights
-
-SCALES = (320, 640, 1280, 2560)  # long sides in pixels; YuNet finds faces of some 10 to 300 there
-_TURNED_SCALE = 640
-_OVERLAP = 0.4
+OVERLAP = 0.4
 
 
 class Face(NamedTuple):
@@ -27,73 +23,19 @@ class Face(NamedTuple):
       score: the detector's, in [0, 1].
       points: float32 (5, 2), (x, y) of the person's right eye, left eye, nose, right and left
         corner of the mouth.
+      faint: seen only with the contrast raised.
+      reach: as `box`, what holds the boxes of all findings of this face, at several scales; None:
+        there is only this one.
     """
 
     box: tuple[float, float, float, float]
     score: float
     points: np.ndarray
+    faint: bool = False
+    reach: tuple[float, float, float, float] | None = None
 
 
 Detector = Callable[[np.ndarray], list[Face]]
-
-
-class YuNet:
-    """A `Detector` on RGB uint8 (H, W, 3); from any thread.
-
-    Args:
-      threshold: lowest score of a face.
-      turned: lowest score of a face in the picture turned by 45, 90, ... 315 degrees; None: look
-        for upright ones only. The network finds none that is turned by more than some 45 degrees,
-        and small ones by no more than 20.
-      scales: long sides, in pixels, at which the picture is searched. It is never enlarged, but
-        for one that is smaller than all of them.
-
-    Raises:
-      FaceWeightsError: the weights are not installed.
-    """
-
-    def __init__(
-        self, threshold: float = 0.6, *, turned: float | None = 0.8, scales: Sequence[int] = SCALES
-    ):
-        self._file = str(find_weights("yunet"))
-        self._threshold, self._turned, self._scales = threshold, turned, tuple(scales)
-        self._networks = threading.local()  # they keep the size of their input
-
-    def __call__(self, picture: np.ndarray) -> list[Face]:
-        """The faces of a picture, those with the highest score first."""
-        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-        long_side = max(picture.shape[:2])
-        sizes = sorted({min(scale, long_side) for scale in self._scales})
-        found = []
-        for size in sizes:
-            found += self._search(picture, size, self._threshold)
-        if self._turned is not None:
-            small = _shrunk(picture, min(_TURNED_SCALE, long_side))
-            scale = picture.shape[1] / small.shape[1], picture.shape[0] / small.shape[0]
-            for degrees in range(45, 360, 45):
-                matrix, size = turn(small.shape[:2], degrees)
-                turned = cv2.warpAffine(small, matrix, size)
-                faces = self._search(turned, max(size), self._turned)
-                found += [scaled(turned_back(face, matrix), scale) for face in faces]
-        return union(found)
-
-    def _search(self, picture, size: int, threshold: float) -> list[Face]:
-        small = _shrunk(picture, size)
-        network = self._network()
-        network.setInputSize(small.shape[1::-1])
-        network.setScoreThreshold(threshold)
-        _, rows = network.detect(np.ascontiguousarray(small))
-        scale = picture.shape[1] / small.shape[1], picture.shape[0] / small.shape[0]
-        faces = [] if rows is None else [_face(row) for row in rows]
-        return [scaled(face, scale) for face in faces]
-
-    def _network(self):
-        if not hasattr(self._networks, "yunet"):
-            with quiet_opencv():
-                self._networks.yunet = cv2.FaceDetectorYN.create(
-                    self._file, "", (320, 320), nms_threshold=_OVERLAP
-                )
-        return self._networks.yunet
 
 
 _LOG_LEVEL = threading.Lock()
@@ -110,19 +52,6 @@ def quiet_opencv():
             yield
         finally:
             log.setLogLevel(level)
-
-
-def _shrunk(picture: np.ndarray, size: int) -> np.ndarray:
-    height, width = picture.shape[:2]
-    if max(height, width) <= size:
-        return picture
-    scale = size / max(height, width)
-    target = max(1, round(width * scale)), max(1, round(height * scale))
-    return cv2.resize(picture, target, interpolation=cv2.INTER_AREA)
-
-
-def _face(row: np.ndarray) -> Face:
-    return Face(tuple(map(float, row[:4])), float(row[14]), row[4:14].reshape(5, 2))
 
 
 def scaled(face: Face, scale: tuple[float, float]) -> Face:
@@ -148,6 +77,21 @@ def turn(size: tuple[int, int], degrees: int) -> tuple[np.ndarray, tuple[int, in
     return matrix, turned
 
 
+def warp(picture: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """What an affine map (2, 3) takes to a window of `size` (W, H); black beyond the picture.
+
+    As `cv2.warpAffine` does it, which does not take pictures with sides above 32767.
+    """
+    back = cv2.invertAffineTransform(np.asarray(matrix, np.float64))
+    corners = np.array([[0, 0], [size[0], 0], [0, size[1]], size]) @ back[:, :2].T + back[:, 2]
+    last = np.array(picture.shape[1::-1]) - 1  # one pixel is left where nothing is shown
+    left, top = np.clip(np.floor(corners.min(0)).astype(int) - 2, 0, last)
+    right, bottom = np.clip(np.ceil(corners.max(0)).astype(int) + 3, (left + 1, top + 1), last + 1)
+    shifted = np.array(matrix, np.float64)
+    shifted[:, 2] += shifted[:, :2] @ (left, top)
+    return cv2.warpAffine(picture[top:bottom, left:right], shifted, size)
+
+
 def turned_back(face: Face, matrix: np.ndarray) -> Face:
     """The face in a picture that was turned by `matrix`.
 
@@ -165,17 +109,55 @@ def turned_back(face: Face, matrix: np.ndarray) -> Face:
     return face._replace(box=box, points=place(face.points).astype(np.float32))
 
 
+def moved(face: Face, offset: tuple[float, float]) -> Face:
+    """The face in a picture whose corner lies `offset` (x, y) further to the upper left."""
+    left, top, width, height = face.box
+    box = (left + offset[0], top + offset[1], width, height)
+    return face._replace(box=box, points=face.points + np.float32(offset))
+
+
+def mirrored_in(face: Face, size: tuple[int, int]) -> Face:
+    """The face, or where its middle lies beyond a picture of `size` (H, W), its mirror image.
+
+    What is seen in a reflected border is the mirror image of what lies within the picture.
+    """
+    left, top, width, height = face.box
+    box, points = [left, top, width, height], face.points.copy()
+    for axis, length in ((0, size[1]), (1, size[0])):
+        middle = box[axis] + box[axis + 2] / 2
+        if 0 <= middle <= length:
+            continue
+        edge = 0 if middle < 0 else length
+        box[axis] = 2 * edge - box[axis] - box[axis + 2]
+        points[:, axis] = 2 * edge - points[:, axis]
+        points = points[[1, 0, 2, 4, 3]]  # right and left change places
+    return face._replace(box=tuple(box), points=points)
+
+
 def union(faces: Iterable[Face]) -> list[Face]:
-    """Every face once, as the finding with the highest score shows it.
+    """Every face once, as the finding with the highest score shows it; faint ones come last.
 
     Two findings are of one face where they overlap by 0.4 of their union, or where one lies in the
-    other but for a fourth: two faces do not.
+    other but for a fourth: two faces do not. Its `reach` holds the boxes of all of them.
     """
     kept: list[Face] = []
-    for face in sorted(faces, key=lambda face: -face.score):
-        if not any(_same(face.box, other.box) for other in kept):
+    for face in sorted(faces, key=lambda face: (face.faint, -face.score)):
+        for number, other in enumerate(kept):
+            if _same(face.box, other.box):
+                kept[number] = other._replace(reach=_around(other.reach or other.box, face.box))
+                break
+        else:
             kept.append(face)
     return kept
+
+
+def _around(one, other) -> tuple[float, float, float, float]:
+    left, top = min(one[0], other[0]), min(one[1], other[1])
+    right, bottom = (
+        max(one[0] + one[2], other[0] + other[2]),
+        max(one[1] + one[3], other[1] + other[3]),
+    )
+    return left, top, right - left, bottom - top
 
 
 def _same(one, other) -> bool:
@@ -183,4 +165,4 @@ def _same(one, other) -> bool:
     high = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
     shared = max(0.0, wide) * max(0.0, high)
     areas = one[2] * one[3], other[2] * other[3]
-    return shared > _OVERLAP * (sum(areas) - shared) or shared > 0.75 * min(areas)
+    return shared > OVERLAP * (sum(areas) - shared) or shared > 0.75 * min(areas)

@@ -1,7 +1,9 @@
 """From a picture to its private areas, and to what is doubtful about them.
 
-A detector says where faces may be, the mesh lays landmarks over them. Where both agree a face is
-sure; where they do not, it is obfuscated all the same, more broadly, and a person should look.
+A detector says where faces may be, the mesh lays landmarks over them. Where both agree closely, the
+private area follows the landmarks. Where they do not, it also holds all that the detector found at
+any scale, which holds what is left to see of a face whose half is covered. A person should look
+where it may be no face, or where there may be more of it than was found.
 """
 
 from typing import NamedTuple
@@ -9,16 +11,16 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from p3m_jax.faces.detector import Detector, Face, YuNet
+from p3m_jax.faces.detector import Detector, Face
 from p3m_jax.faces.mesh import FaceMesh, Landmarks
 from p3m_jax.faces.region import (
     AREAS,
-    box_polygon,
     face_hull,
     face_polygon,
-    head_box_polygon,
     head_polygon,
+    wide_polygon,
 )
+from p3m_jax.faces.yunet import YuNet
 
 # Scores of YuNet. Of 79 uncovered faces in 79 portraits 95 % score 0.932 and more; with one half of
 # the same faces covered by a flat colour 95 % score 0.925 and less. Small faces score less anyhow.
@@ -30,8 +32,10 @@ _PRESENT = 0.5  # of the mesh
 # a side covered exceed 0.08, and what is no face mostly 0.12.
 _AGREEMENT, _CLOSE_AGREEMENT = 0.1, 0.06
 _RIM = 0.05  # of the box's longer side; nearer to the hull's rim are features of half profiles
+_SAME = 0.7  # share of a mesh that lies in another of the same face
 
 LOW_SCORE = "found with a low score"
+FAINT = "found only with its contrast raised"
 AT_EDGE = "touches the edge of the picture"
 COVERED = "covered in part, or no face"
 TURNED_AWAY = "turned away, the area may miss a part"
@@ -62,9 +66,6 @@ class FoundFace(NamedTuple):
 class FaceFinder:
     """Finds the faces of a picture; from any thread.
 
-    What covers a face in part, a hand or a mask, mostly shows in the detector's score; what covers
-    little of it, such as sunglasses or a hand at the chin, shows in a half of the cases or less.
-
     Args:
       detector: a user's own in the place of YuNet. What it returns with a score below 0.6 is a face
         only where the mesh agrees.
@@ -81,30 +82,33 @@ class FaceFinder:
         if area not in AREAS:
             raise ValueError(f"{area!r}: the private area is one of {', '.join(AREAS)}.")
         self._area = area
-        self._detector = detector or YuNet(POSSIBLE, turned=_TURNED)
+        self._detector = detector or YuNet(POSSIBLE, turned=_TURNED, faint=LIKELY)
         self._mesh = FaceMesh()
 
     def __call__(self, picture: np.ndarray) -> list[FoundFace]:
         """The faces of a picture RGB uint8 (H, W, 3), those with the highest score first."""
-        found = []
+        found: list[FoundFace] = []
         for face in self._detector(picture):
             landmarks = self._mesh(picture, face)
             trusted = _agreed(landmarks)
-            if not trusted and face.score < LIKELY:
+            if face.score < LIKELY and (not trusted or _known(landmarks, found)):
                 continue
-            polygon = face_polygon(landmarks) if trusted else box_polygon(face)
-            private = polygon
-            if self._area == "head":
-                private = head_polygon(landmarks) if trusted else head_box_polygon(face)
-            close = trusted and landmarks.disagreement <= _CLOSE_AGREEMENT
+            polygon = face_polygon(landmarks)
+            edge = _reaches_edge(polygon if trusted else wide_polygon(face), picture.shape[:2])
+            if not _outlined(face, landmarks) or edge:
+                present = landmarks.presence >= _PRESENT
+                polygon = wide_polygon(face, landmarks if present else None)
             doubts = {
-                LOW_SCORE: face.score < SURE,
-                COVERED: not close or (face.score < UNCOVERED and max(face.box[2:]) >= _LARGE),
-                TURNED_AWAY: trusted and _features_at_rim(face, landmarks),
-                AT_EDGE: _reaches_edge(polygon, picture.shape[:2]),
+                LOW_SCORE: face.score < LIKELY,
+                FAINT: face.faint,
+                COVERED: face.score < SURE and not trusted,
+                TURNED_AWAY: _least_margin(polygon, face) < _RIM,
+                AT_EDGE: edge,
             }
+            if self._area == "head":
+                polygon = head_polygon(face, polygon, landmarks if trusted else None)
             reasons = tuple(reason for reason, holds in doubts.items() if holds)
-            found.append(FoundFace(face, landmarks, private, reasons))
+            found.append(FoundFace(face, landmarks, polygon, reasons))
         return found
 
 
@@ -112,11 +116,32 @@ def _agreed(landmarks: Landmarks) -> bool:
     return landmarks.presence >= _PRESENT and landmarks.disagreement <= _AGREEMENT
 
 
-def _features_at_rim(face: Face, landmarks: Landmarks) -> bool:
-    """Whether eyes, nose or mouth, as the detector sees them, lie at or beyond the mesh's hull."""
-    hull, least = face_hull(landmarks), _RIM * max(face.box[2:])
-    inside = (cv2.pointPolygonTest(hull, tuple(map(float, p)), True) for p in face.points)
-    return min(inside) < least
+def _outlined(face: Face, landmarks: Landmarks) -> bool:
+    """Whether the mesh's outline is that of the face, which nothing covers and faces the camera."""
+    return (
+        landmarks.presence >= _PRESENT
+        and landmarks.disagreement <= _CLOSE_AGREEMENT
+        and face.score >= (UNCOVERED if max(face.box[2:]) >= _LARGE else SURE)
+        and not face.faint
+        and _least_margin(face_hull(landmarks), face) >= _RIM
+    )
+
+
+def _least_margin(polygon: np.ndarray, face: Face) -> float:
+    """How far inside a polygon the detector's eyes, nose and mouth lie at least, in box sides."""
+    inside = (cv2.pointPolygonTest(polygon, tuple(map(float, p)), True) for p in face.points)
+    return min(inside) / max(face.box[2:])
+
+
+def _known(landmarks: Landmarks, found: list[FoundFace]) -> bool:
+    """Whether the mesh was laid over the same face before, where the detector was sure of it."""
+    hull = face_hull(landmarks)
+    for other in found:
+        if other.agreed and other.face.score >= SURE:
+            shared, _ = cv2.intersectConvexConvex(hull, face_hull(other.landmarks))
+            if shared > _SAME * cv2.contourArea(hull):
+                return True
+    return False
 
 
 def _reaches_edge(polygon: np.ndarray, size: tuple[int, int]) -> bool:

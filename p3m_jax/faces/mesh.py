@@ -6,7 +6,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from p3m_jax.faces.detector import Face, quiet_opencv
+from p3m_jax.faces.detector import Face, quiet_opencv, warp
 from p3m_jax.faces.weights import find_weights
 
 POINTS = 468
@@ -90,7 +90,7 @@ def _warped(picture: np.ndarray, face: Face, to_square: np.ndarray) -> np.ndarra
     """The square that the network sees; what it shows of a large face is averaged, not sampled."""
     shrink = int(1 / np.hypot(*to_square[:, 0]))
     if shrink < 2:
-        return cv2.warpAffine(picture, to_square, (_SIDE, _SIDE))
+        return warp(picture, to_square, (_SIDE, _SIDE))
     left, top, width, height = face.box
     reach = 0.5**0.5 * _REACH * max(width, height)  # half the square's diagonal
     center = np.array([left + width / 2, top + height / 2])

@@ -47,35 +47,40 @@ def face_hull(landmarks: Landmarks) -> np.ndarray:
     return cv2.convexHull(points[height <= height[list(BROWS)].max()])[:, 0]
 
 
-def box_polygon(face: Face) -> np.ndarray:
-    """A square that holds a face whichever way up it is: where the mesh cannot be trusted."""
-    left, top, width, height = face.box
+def wide_polygon(face: Face, landmarks: Landmarks | None = None) -> np.ndarray:
+    """What holds a face although its outline is not sure, a convex polygon like `face_polygon`.
+
+    A square that holds the face whichever way up it is, by all that the detector found, and the
+    mesh's polygon, if landmarks are given.
+    """
+    left, top, width, height = face.reach or face.box
     middle, half = np.array([left + width / 2, top + height / 2]), max(width, height) / 2
     corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
-    return _widened(middle + half * corners)
+    square = _widened(middle + half * corners)
+    if landmarks is None:
+        return square
+    return cv2.convexHull(np.concatenate([square, face_polygon(landmarks)]))[:, 0]
 
 
-def head_polygon(landmarks: Landmarks) -> np.ndarray:
-    """The whole head, hair and ears included, as a convex polygon; holds `face_polygon`.
+def head_polygon(face: Face, polygon: np.ndarray, landmarks: Landmarks | None) -> np.ndarray:
+    """The whole head, hair and ears included, as a convex polygon; holds `polygon`.
 
-    An ellipse around the face, upright as the face is. Long hair and a hat's rim stay outside.
+    An ellipse, upright as the face is. Long hair and a hat's rim stay outside.
+
+    Args:
+      face: as the detector sees it.
+      polygon: what is private of the face, float32 (N, 2).
+      landmarks: None: they cannot be trusted, and the detector's eyes and mouth tell which way up
+        the face is.
     """
-    points = landmarks.points
-    return _head(points[CHIN], points[list(BROWS)].mean(0), face_polygon(landmarks))
-
-
-def head_box_polygon(face: Face) -> np.ndarray:
-    """`head_polygon` where the mesh cannot be trusted; holds `box_polygon`.
-
-    Which way up it is follows from the detector's eyes and mouth.
-    """
-    square = box_polygon(face)
-    middle = square.mean(0)
+    if landmarks is not None:
+        points = landmarks.points
+        return _head(points[CHIN], points[list(BROWS)].mean(0), polygon)
+    middle, half = polygon.mean(0), max(face.box[2:]) / 2
     up = face.points[:2].mean(0) - face.points[3:].mean(0)
     length = np.linalg.norm(up)
-    half = max(face.box[2:]) / 2
     up = up / length if length > 0 else np.array([0.0, -1.0])
-    return _head(middle - half * up, middle + 0.4 * half * up, square)
+    return _head(middle - half * up, middle + 0.4 * half * up, polygon)
 
 
 def _head(chin: np.ndarray, brows: np.ndarray, face: np.ndarray) -> np.ndarray:

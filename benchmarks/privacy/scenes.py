@@ -1,0 +1,109 @@
+"""Large pictures with small faces: real faces pasted on a mosaic of pictures that show none."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import checked
+import cv2
+import numpy as np
+
+from p3m_jax.errors import UserError
+from p3m_jax.images import read_picture
+
+_REACH = 1.7  # side of what is pasted, in the longer side of the face's box: most of the head
+_SMALLEST = 72  # pixels; smaller faces of the collection are never enlarged
+
+
+class Pasted(NamedTuple):
+    """A face of a scene.
+
+    Attributes:
+      center: (x, y) in pixels of the scene.
+      side: the longer side of the face's box, pixels.
+      degrees: how far it is turned counter-clockwise.
+    """
+
+    center: tuple[float, float]
+    side: int
+    degrees: int
+
+
+def cut_faces(folder: Path) -> list[np.ndarray]:
+    """Squares around the faces of a folder with `faces.json`, the face 1 / 1.7 of their side."""
+    squares = []
+    for file, faces in checked.true_faces(folder).items():
+        picture = read_picture(folder / "pictures" / file)
+        for face in faces:
+            left, top, width, height = face.box
+            side = max(width, height)
+            if side < _SMALLEST:
+                continue
+            half = side * _REACH / 2
+            center = np.array([left + width / 2, top + height / 2 - 0.05 * side])
+            first, last = np.rint(center - half).astype(int), np.rint(center + half).astype(int)
+            inside = (first >= 0).all() and (last <= picture.shape[1::-1]).all()
+            if inside:
+                squares.append(picture[first[1] : last[1], first[0] : last[0]])
+    return squares
+
+
+def backgrounds(folder: Path) -> list[np.ndarray]:
+    """The pictures of a folder that show no face: those of scikit-image, but for four."""
+    found = []
+    for file in sorted(folder.iterdir()):
+        if file.name in checked.PEOPLE_IN_SAMPLES or not file.is_file():
+            continue
+        try:
+            picture = read_picture(file)
+        except UserError:
+            continue  # such folders hold other files too
+        if min(picture.shape[:2]) >= 256:
+            found.append(picture)
+    return found
+
+
+def mosaic(noise: np.random.Generator, size: tuple[int, int], pictures, cell=1024) -> np.ndarray:
+    """A picture uint8 (H, W, 3) of `size`, each cell of it a part of one of the pictures."""
+    made = np.empty((*size, 3), np.uint8)
+    for top in range(0, size[0], cell):
+        for left in range(0, size[1], cell):
+            picture = pictures[noise.integers(len(pictures))]
+            part = int(min(*picture.shape[:2], cell // noise.integers(1, 4)))
+            row, column = (int(noise.integers(side - part + 1)) for side in picture.shape[:2])
+            window = picture[row : row + part, column : column + part]
+            target = made[top : top + cell, left : left + cell]
+            target[:] = cv2.resize(window, (cell, cell))[: target.shape[0], : target.shape[1]]
+    return made
+
+
+def scene(
+    noise: np.random.Generator,
+    size: tuple[int, int],
+    pictures: list[np.ndarray],
+    squares: list[np.ndarray],
+    wanted: list[tuple[int, int]],
+) -> tuple[np.ndarray, list[Pasted]]:
+    """A picture uint8 (H, W, 3) with a face for each wanted (side, degrees)."""
+    made, pasted = mosaic(noise, size, pictures), []
+    columns = int(np.ceil(np.sqrt(len(wanted) * size[1] / size[0])))
+    rows = -(-len(wanted) // columns)
+    for number, (side, degrees) in enumerate(wanted):
+        whole = round(side * _REACH)
+        field = np.array(size) / (rows, columns)
+        corner = field * divmod(number, columns) + noise.uniform(0, field - 1.5 * whole)
+        top, left = np.maximum(corner + 0.25 * whole, 0).astype(int)
+        square = squares[noise.integers(len(squares))]
+        small = cv2.resize(square, (whole, whole), interpolation=cv2.INTER_AREA)
+        center = (whole - 1) / 2, (whole - 1) / 2
+        small = cv2.warpAffine(
+            small,
+            cv2.getRotationMatrix2D(center, degrees, 1),
+            (whole, whole),
+            borderMode=cv2.BORDER_REFLECT,
+        )
+        y, x = np.mgrid[:whole, :whole] / center[0] - 1
+        alpha = np.clip((1 - np.hypot(x, y)) * 8, 0, 1)[..., None]
+        window = made[top : top + whole, left : left + whole]
+        window[:] = np.rint(alpha * small + (1 - alpha) * window)
+        pasted.append(Pasted((left + whole / 2, top + whole / 2), side, degrees))
+    return made, pasted

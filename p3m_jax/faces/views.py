@@ -1,0 +1,178 @@
+"""What a detector is shown of a picture: scales, ways up, a reflected border, window by window."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from p3m_jax.faces.detector import Face, mirrored_in, moved, turn, turned_back, warp
+
+# Long sides in pixels at which every picture is searched. A larger one is searched at its own size,
+# too, and at halves of it. YuNet finds faces of some 20 to 300 pixels there.
+SCALES = (320, 640, 1280)
+_TURNED_SCALE = 640
+# The longer side of a face's box that is found in any picture, whatever its size, in pixels.
+SMALLEST_UPRIGHT, SMALLEST_TURNED = 24, 48
+_BORDER = 80
+# Sides in pixels: of a window at most, and of what two neighbours share, which holds a face whole.
+# A larger face is found at a smaller scale.
+_WINDOW, _SHARED = 1440, 160
+
+
+# Contrast is raised to some 50 levels of 255 around the mean, within a square whose side is a share
+# of the picture's, where it is not far below one level, which is noise.
+_NEIGHBOURHOOD, _CONTRAST, _NOISE = 0.15, 50, 0.3
+
+
+class View(NamedTuple):
+    """A part of a picture that a detector is shown.
+
+    Attributes:
+      pixels: RGB uint8 (h, w, 3).
+      placed: takes the faces found there to their places in the picture.
+    """
+
+    pixels: np.ndarray
+    placed: Callable[[list[Face]], list[Face]]
+
+
+class _Window(NamedTuple):
+    """A part of an area of `whole` (H, W) pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    whole: tuple[int, int]
+
+    def placed(self, faces: list[Face]) -> list[Face]:
+        """The faces in the area, without those that an edge within the area cuts."""
+        return [moved(face, (self.left, self.top)) for face in faces if self._holds(face)]
+
+    def _holds(self, face: Face) -> bool:
+        left, top, width, height = face.box
+        return (
+            (self.left == 0 or left > 0)
+            and (self.top == 0 or top > 0)
+            and (self.left + self.width == self.whole[1] or left + width < self.width)
+            and (self.top + self.height == self.whole[0] or top + height < self.height)
+        )
+
+
+def upright_sizes(long_side: int) -> list[int]:
+    """The long sides at which a picture is searched for upright faces, the largest first."""
+    sizes = {min(scale, long_side) for scale in SCALES}
+    while long_side > max(SCALES):
+        sizes.add(long_side)
+        long_side = -(-long_side // 2)
+    return sorted(sizes, reverse=True)
+
+
+def turned_sizes(long_side: int) -> list[int]:
+    """The long sides at which a picture is searched for turned faces, the largest first.
+
+    A half of its size, which has the time of a fourth, and on.
+    """
+    sizes = [max(min(_TURNED_SCALE, long_side), -(-long_side // 2))]
+    while sizes[-1] > _TURNED_SCALE:
+        sizes.append(-(-sizes[-1] // 2))
+    return sizes
+
+
+def shrunk(
+    picture: np.ndarray, long_sides: list[int]
+) -> Iterator[tuple[np.ndarray, tuple[float, float]]]:
+    """The picture at ever smaller sizes, each with (x, y) by how much it was larger."""
+    height, width = picture.shape[:2]
+    for long_side in long_sides:
+        scale = long_side / max(height, width)
+        target = max(1, round(width * scale)), max(1, round(height * scale))
+        if target != picture.shape[1::-1]:
+            picture = cv2.resize(picture, target, interpolation=cv2.INTER_AREA)
+        yield picture, (width / target[0], height / target[1])
+
+
+def upright_views(picture: np.ndarray) -> Iterator[View]:
+    """The picture RGB uint8 (H, W, 3) with a reflected border.
+
+    A face that the picture's edge cuts is whole with its reflection.
+    """
+    height, width = picture.shape[:2]
+    border = min(_BORDER, height, width)
+
+    def placed(window, faces):
+        faces = [moved(face, (-border, -border)) for face in window.placed(faces)]
+        return [mirrored_in(face, (height, width)) for face in faces]
+
+    for window in _windows((height + 2 * border, width + 2 * border)):
+        yield View(
+            _bordered(picture, window, border), lambda faces, window=window: placed(window, faces)
+        )
+
+
+def turned_views(picture: np.ndarray) -> Iterator[View]:
+    """The picture RGB uint8 (H, W, 3) turned by 45, 90, ... 315 degrees."""
+    for degrees in range(45, 360, 45):
+        matrix, size = turn(picture.shape[:2], degrees)
+
+        def placed(window, faces, matrix=matrix):
+            return [turned_back(face, matrix) for face in window.placed(faces)]
+
+        for window in _windows(size[::-1]):
+            shift = np.array([[0, 0, window.left], [0, 0, window.top]])
+            pixels = warp(picture, matrix - shift, (window.width, window.height))
+            if pixels.any():  # not wholly beyond a turned picture's edge
+                yield View(
+                    pixels, lambda faces, window=window, placed=placed: placed(window, faces)
+                )
+
+
+def with_contrast(picture: np.ndarray) -> np.ndarray:
+    """The picture RGB uint8 (H, W, 3), grey, with the same contrast everywhere."""
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    grey = cv2.GaussianBlur(grey, (0, 0), 1)
+    side = int(_NEIGHBOURHOOD * max(grey.shape)) | 1
+    mean = cv2.blur(grey, (side, side))
+    deviation = np.sqrt(np.maximum(cv2.blur(grey * grey, (side, side)) - mean * mean, 0))
+    values = 128 + _CONTRAST * (grey - mean) / (deviation + _NOISE)
+    return np.repeat(np.clip(values, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def contrast_at(picture: np.ndarray, face: Face) -> float:
+    """The standard deviation of a picture's grey, RGB uint8 (H, W, 3), in a face's box."""
+    left, top, width, height = face.box
+    first = np.maximum(np.rint((left, top)).astype(int), 0)
+    last = np.maximum(np.rint((left + width, top + height)).astype(int), first)
+    box = picture[first[1] : last[1], first[0] : last[0]]
+    return float(box.mean(2).std()) if box.size else 0.0
+
+
+def _windows(size: tuple[int, int]) -> Iterator[_Window]:
+    """Windows that hold an area of `size` (H, W)."""
+    for top, height in _parts(size[0]):
+        for left, width in _parts(size[1]):
+            yield _Window(top, left, height, width, size)
+
+
+def _parts(length: int) -> list[tuple[int, int]]:
+    """Starts and lengths of equal parts that overlap."""
+    count = max(1, -(-(length - _SHARED) // (_WINDOW - _SHARED)))
+    part = -(-(length + (count - 1) * _SHARED) // count)
+    starts = (min(number * (part - _SHARED), length - part) for number in range(count))
+    return [(start, part) for start in starts]
+
+
+def _bordered(picture: np.ndarray, window: _Window, border: int) -> np.ndarray:
+    """A window of the picture with its border; all of it would be a second copy of the picture."""
+    height, width = picture.shape[:2]
+    top, left = window.top - border, window.left - border
+    bottom, right = top + window.height, left + window.width
+    return cv2.copyMakeBorder(
+        picture[max(0, top) : bottom, max(0, left) : right],
+        max(0, -top),
+        max(0, bottom - height),
+        max(0, -left),
+        max(0, right - width),
+        cv2.BORDER_REFLECT,
+    )

@@ -1,0 +1,106 @@
+"""Finding faces with YuNet: several scales and ways up, the union of what they show."""
+
+import hashlib
+import threading
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+
+from p3m_jax.faces.detector import OVERLAP, Face, quiet_opencv, scaled, union
+from p3m_jax.faces.views import (
+    View,
+    contrast_at,
+    shrunk,
+    turned_sizes,
+    turned_views,
+    upright_sizes,
+    upright_views,
+    with_contrast,
+)
+from p3m_jax.faces.weights import find_weights
+
+_FAINT_SCALE = 640  # long side in pixels at which faint faces are searched for
+# Levels of 255, standard deviation. Where there is more contrast, a face is seen as it is.
+_FAINT = 8.0
+
+
+class YuNet:
+    """A `Detector` on RGB uint8 (H, W, 3); from any thread.
+
+    It sees the picture with a reflected border, in which a face that the picture's edge cuts is
+    whole enough to be found.
+
+    Args:
+      threshold: lowest score of a face.
+      turned: lowest score of a face in the picture turned by 45, 90, ... 315 degrees; None: look
+        for upright ones only. The network finds none that is turned by more than some 45 degrees,
+        and small ones by no more than 20.
+      faint: lowest score of a face in the picture with its contrast raised, at one scale, where
+        there is next to no contrast; None: do not raise it.
+
+    Raises:
+      FaceWeightsError: the weights are not installed.
+    """
+
+    def __init__(
+        self,
+        threshold: float = 0.6,
+        *,
+        turned: float | None = 0.8,
+        faint: float | None = 0.8,
+    ):
+        self._file = str(find_weights("yunet"))
+        self._threshold, self._turned, self._faint = threshold, turned, faint
+        self._local = threading.local()  # networks keep the size of their input
+
+    def __call__(self, picture: np.ndarray) -> list[Face]:
+        """The faces of a picture, those with the highest score first."""
+        self._local.earlier, self._local.seen = getattr(self._local, "seen", {}), {}
+        size = picture.shape[:2]
+        found = []
+        for small, ratio in shrunk(picture, upright_sizes(max(size))):
+            faces = self._search(upright_views(small), self._threshold)
+            found += [scaled(face, ratio) for face in faces]
+        if self._turned is not None:
+            for small, ratio in shrunk(picture, turned_sizes(max(size))):
+                faces = self._search(turned_views(small), self._turned)
+                found += [scaled(face, ratio) for face in faces]
+        if self._faint is not None:
+            for small, ratio in shrunk(picture, [min(_FAINT_SCALE, max(size))]):
+                faces = self._search(upright_views(with_contrast(small)), self._faint)
+                faces = [face for face in faces if contrast_at(small, face) < _FAINT]
+                found += [scaled(face, ratio)._replace(faint=True) for face in faces]
+        return union(found)
+
+    def _search(self, views: Iterable[View], threshold: float) -> list[Face]:
+        found = []
+        for view in views:
+            # An obfuscated picture has most windows of the clear one, searched just before.
+            pixels = cv2.cvtColor(view.pixels, cv2.COLOR_RGB2BGR)
+            key = threshold, pixels.shape, hashlib.sha256(pixels).digest()
+            faces = self._local.earlier.get(key)
+            if faces is None:
+                faces = self._detect(pixels, threshold)
+            self._local.seen[key] = faces
+            found += view.placed(faces)
+        return found
+
+    def _detect(self, pixels: np.ndarray, threshold: float) -> list[Face]:
+        network = self._network()
+        network.setInputSize(pixels.shape[1::-1])
+        network.setScoreThreshold(threshold)
+        _, rows = network.detect(pixels)
+        return [] if rows is None else [_face(row) for row in rows]
+
+    def _network(self):
+        if not hasattr(self._local, "yunet"):
+            with quiet_opencv():
+                self._local.yunet = cv2.FaceDetectorYN.create(
+                    self._file, "", (320, 320), nms_threshold=OVERLAP
+                )
+        return self._local.yunet
+
+
+def _face(row: np.ndarray) -> Face:
+    return Face(tuple(map(float, row[:4])), float(row[14]), row[4:14].reshape(5, 2))
