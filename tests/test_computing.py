@@ -24,6 +24,8 @@ from p3m_jax.training.sharding import Places
 from p3m_jax.training.state import initial_state, make_optimizer
 from p3m_jax.training.step import Computing, cut, make_train_step
 
+RELEASE = (pytest.mark.slow, pytest.mark.release)
+
 
 def apart(one, other):
     """How far maps are from others, as means: of detail, and of semantic in its own spread."""
@@ -32,7 +34,7 @@ def apart(one, other):
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet34", *(pytest.param(n, marks=pytest.mark.slow) for n in ("swin", "vitae_s"))]
+    "name", ["resnet34", *(pytest.param(n, marks=RELEASE) for n in ("swin", "vitae_s"))]
 )
 def test_bfloat16_moves_outputs_about_as_far_as_rounding_the_weights_does(name):
     """The recorded weights are drawn at random, and small changes grow in them from layer to layer:
