@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import SHORT, golden_variables, golden_weights
+from conftest import RELEASE, SHORT, golden_variables, golden_weights
 from ml_collections import ConfigDict
 from pasting import batch_of
 from running import environment
@@ -23,8 +23,6 @@ from p3m_jax.training.settings import check_settings
 from p3m_jax.training.sharding import Places
 from p3m_jax.training.state import initial_state, make_optimizer
 from p3m_jax.training.step import Computing, cut, make_train_step
-
-RELEASE = (pytest.mark.slow, pytest.mark.release)
 
 
 def apart(one, other):

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-from conftest import SHORT, golden, golden_variables, golden_weights
+from conftest import RELEASE, SHORT, golden, golden_variables, golden_weights
 from running import environment
 
 from p3m_jax.models.network import network
@@ -68,7 +68,7 @@ IN_FLOAT64 = "resnet34"
 
 def params(left_to_a_release):
     return [
-        pytest.param(name, marks=pytest.mark.release if name in left_to_a_release else ())
+        pytest.param(name, marks=RELEASE if name in left_to_a_release else ())
         for name in sorted(SHORT)
     ]
 
