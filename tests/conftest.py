@@ -10,8 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from running import SOON_COMPILED
 
 GOLDENS = Path(__file__).parent / "goldens"
+# Marks of a test that only .ci/release runs.
+RELEASE = (pytest.mark.slow, pytest.mark.release)
 SHORT = {"resnet34": "r34", "swin": "swin", "vitae_s": "vitae"}
 
 
@@ -19,13 +22,17 @@ def pytest_configure(config):
     # Commands keep compiled programs in the user's folder unless this says otherwise.
     compiled = config.cache.mkdir("compiled")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled))
+    os.environ.setdefault("XLA_FLAGS", SOON_COMPILED)  # before JAX starts; the user's flags win
 
 
 # A process goes through many test files, and a training step's program takes gigabytes.
 @pytest.fixture(scope="module", autouse=True)
 def programs_of_a_file():
     """Are forgotten at its end."""
+    gc.collect()
+    gc.freeze()  # tracing sets off garbage collection often; this leaves it less to look through
     yield
+    gc.unfreeze()
     forget_programs()
 
 

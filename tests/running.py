@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
-# Programs that are compiled to be run a few times; compiling them well takes twice as long.
+# For programs that run a few times: compiling them well takes twice as long.
 SOON_COMPILED = "--xla_backend_optimization_level=0"
 
 # The fusion asks which class is the largest, and rounding turns over a pixel where two are equal:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import SHORT, golden_variables, golden_weights
+from conftest import RELEASE, SHORT, golden_variables, golden_weights
 from ml_collections import ConfigDict
 from pasting import batch_of
 from running import environment
@@ -32,7 +32,7 @@ def apart(one, other):
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet34", *(pytest.param(n, marks=pytest.mark.slow) for n in ("swin", "vitae_s"))]
+    "name", ["resnet34", *(pytest.param(n, marks=RELEASE) for n in ("swin", "vitae_s"))]
 )
 def test_bfloat16_moves_outputs_about_as_far_as_rounding_the_weights_does(name):
     """The recorded weights are drawn at random, and small changes grow in them from layer to layer:

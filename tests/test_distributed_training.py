@@ -117,6 +117,7 @@ with distributed.connected(sys.argv[1]):
 
 
 @pytest.mark.slow
+@pytest.mark.release  # in float32, by train.py: the next test
 def test_steps_of_two_processes_are_those_of_one(folder):
     results = []
     for processes, devices in ((1, 1), (2, 2)):

@@ -22,6 +22,7 @@ from p3m_jax.training.state import initial_state
 from p3m_jax.training.step import make_train_step
 
 pytestmark = pytest.mark.slow
+RELEASE = pytest.mark.release
 
 LAYERS = ("stem", "stage1")
 SETTINGS = {
@@ -51,7 +52,9 @@ def pasting(request):
     return net, jax.jit(step), initial_state(net, optimizer, net.initialize(0))
 
 
-@pytest.mark.parametrize("pasting", ["resnet34", "swin"], indirect=True)
+@pytest.mark.parametrize(
+    "pasting", ["resnet34", pytest.param("swin", marks=RELEASE)], indirect=True
+)
 def test_a_step_that_pastes_nothing_is_the_plain_step(pasting):
     # Gradients are rounded as each of the two programs happens to be fused: a millionth is what
     # float32 leaves of them.
@@ -178,7 +181,10 @@ print(json.dumps(numbers))
 """
 
 
-@pytest.mark.parametrize(("name", "stop_gradient"), [("resnet34", False), ("swin", True)])
+@pytest.mark.parametrize(
+    ("name", "stop_gradient"),
+    [("resnet34", False), pytest.param("swin", True, marks=RELEASE)],
+)
 def test_two_devices_take_the_same_step_and_gather_no_batch(name, stop_gradient):
     printed = []
     for devices in (1, 2):

@@ -351,8 +351,14 @@ def test_a_full_file_that_pytorch_wrote(name, container, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("write", [write_zip, write_legacy])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        *((name, write_zip) for name in NETWORKS),
+        ("resnet34", write_legacy),
+        *(pytest.param(n, write_legacy, marks=pytest.mark.release) for n in ("swin", "vitae_s")),
+    ],
+)
 def test_a_full_file_gives_the_recorded_weights_and_outputs(name, write, tmp_path):
     features = name == "vitae_s"  # as drawn when the outputs were recorded
     write(tmp_path / "full.pth", {"state_dict": full_state_dict(name, features)})

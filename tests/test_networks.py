@@ -10,7 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import SHORT, golden, golden_state_dict, golden_variables, golden_weights
+from conftest import (
+    RELEASE,
+    SHORT,
+    golden,
+    golden_state_dict,
+    golden_variables,
+    golden_weights,
+)
 
 from p3m_jax.models.layers import BatchNorm, normalize_batch
 from p3m_jax.models.network import Network, Variables, network
@@ -104,17 +111,22 @@ def test_number_of_parameters(name):
     assert sum(int(np.prod(shape.shape)) for shape in shapes.values()) == PARAMETERS[name]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_statistics_move_in_training_and_stand_still_in_evaluation(name):
+@pytest.mark.parametrize(
+    ("name", "train"),
+    [
+        *((name, False) for name in NETWORKS),
+        ("resnet34", True),  # the others': test_train_step.py, against recorded ones
+        *(pytest.param(n, True, marks=RELEASE) for n in ("swin", "vitae_s")),
+    ],
+)
+def test_statistics_move_in_training_and_stand_still_in_evaluation(name, train):
     net, variables = network(name), golden_variables(name)
-    pictures = golden_weights().image(64, 64, 2)
-    for train in (True, False):
-        run = jax.jit(lambda v, x, train=train: net.apply(v, x, train=train)[1])
-        statistics = run(variables, pictures)
-        assert statistics.keys() == variables.statistics.keys()
-        moved = {k for k in statistics if np.any(statistics[k] != variables.statistics[k])}
-        running = {k for k in statistics if k.endswith((".mean", ".variance"))}
-        assert moved == (running if train else set())
+    run = jax.jit(lambda v, x: net.apply(v, x, train=train)[1])
+    statistics = run(variables, golden_weights().image(64, 64, 2))
+    assert statistics.keys() == variables.statistics.keys()
+    moved = {k for k in statistics if np.any(statistics[k] != variables.statistics[k])}
+    running = {k for k in statistics if k.endswith((".mean", ".variance"))}
+    assert moved == (running if train else set())
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -149,7 +149,7 @@ def test_quicker_compiling_changes_nothing_but_rounding(checkpoint):
         return loaded.network.apply(variables, pictures)[0]
 
     lowered = jax.jit(outputs).lower(loaded.variables, picture)
-    plain = lowered.compile()(loaded.variables, picture)
+    plain = lowered.compile({"xla_backend_optimization_level": 3})(loaded.variables, picture)
     quicker = lowered.compile(for_inference("cpu"))(loaded.variables, picture)
     for name in ("semantic", "detail", "fusion"):
         expected = getattr(plain, name)
