@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from p3m_jax.faces import weights
 from p3m_jax.faces.detector import Face, turn, turned_back, union
-from p3m_jax.faces.finding import AT_EDGE, COVERED, LOW_SCORE, FaceFinder
+from p3m_jax.faces.finding import FaceFinder
 from p3m_jax.faces.obfuscation import MODES, Obfuscation, ObfuscationError, obfuscate
 from p3m_jax.faces.region import label_map, labels_of_mask, without_transition
 from p3m_jax.faces.yunet import YuNet
@@ -56,7 +56,10 @@ def test_findings_in_turned_pictures_come_back_to_their_place(degrees):
 def test_a_face_found_twice_counts_once_and_neighbours_stay():
     best, again = face(10, 10, score=0.9), face(11, 9, score=0.8)
     inside, beside = face(12, 12, 4, 4, score=0.7), face(21, 10, score=0.6)
-    assert union([again, inside, best, beside]) == [best, beside]
+    first, second = union([again, inside, best, beside])
+    assert first == best._replace(reach=(10, 9, 11, 13))  # all three of it
+    assert second == beside
+    assert union([best._replace(faint=True), again])[0].score == again.score
     assert union([]) == []
 
 
@@ -232,8 +235,9 @@ def test_real_portraits_show_one_face_with_its_features_in_the_area(finder):
     known, doubtful = json.loads((FACES / "faces.json").read_text()), 0
     for file in congress():
         picture = read_picture(file)
-        (found,) = finder(picture)
-        doubtful += bool(found.doubts)
+        found, *others = finder(picture)
+        assert all(other.doubts for other in others)
+        doubtful += bool(found.doubts or others)
         area = label_map([found.polygon], picture.shape[:2])
         points = np.reshape(
             known[file.name]["faces"][0]["kp5_reye_leye_nose_rmouth_lmouth"], (5, 2)
@@ -257,18 +261,19 @@ def test_faces_are_found_whichever_way_up(finder, degrees):
 
 
 @real_faces
-def test_what_is_not_sure_says_why(finder):
+def test_the_area_holds_what_is_left_of_a_covered_face(finder):
     whole = read_picture(FACES / "pictures" / "matplotlib__grace_hopper.jpg")
     (sure,) = finder(whole)
     assert sure.doubts == ()
     left, top, width, height = (int(value) for value in sure.face.box)
-    cut = whole[top + height // 4 :, :]
-    assert any(AT_EDGE in face.doubts or LOW_SCORE in face.doubts for face in finder(cut))
     middle, center = top + height // 2, left + width // 2
+    shown = label_map([sure.polygon], whole.shape[:2]) > 0
     for half in (slice(top, middle), slice(left, center)), (slice(middle, None), slice(left, None)):
-        covered = whole.copy()
+        covered, rest = whole.copy(), shown.copy()
         covered[half[0], half[1]] = (90, 140, 60)
-        assert all({COVERED, LOW_SCORE} & {*face.doubts} for face in finder(covered))
+        rest[half[0], half[1]] = False
+        area = label_map([face.polygon for face in finder(covered)], whole.shape[:2]) > 0
+        assert (area & rest).sum() > 0.98 * rest.sum()  # whatever the mesh makes of it
     assert finder(np.full((300, 400, 3), 128, np.uint8)) == []
 
 

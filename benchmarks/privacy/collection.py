@@ -1,0 +1,100 @@
+"""What `p3m anonymize` does with folders of pictures: counts, reasons, time, contact sheets.
+
+    python benchmarks/privacy/collection.py FOLDER ... -o OUT [--than OTHER] [-- --mode fill]
+
+Runs the command into OUT/copies, prints a Markdown table, and writes contact sheets of the copies
+that were passed on, `OUT/sheets/passed_001.png`, ...: a face that is clear there was missed. OTHER
+is the OUT of an earlier run on the same folders; with it the sheets show only what OTHER held back.
+What follows -- goes to the command. Sheets and copies show people: keep them to yourself.
+
+Seconds are of one core, for everything that the process does from its start to its end.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from p3m_jax.anonymizing.sheets import COLUMNS, ROWS, cell, sheet
+from p3m_jax.anonymizing.work import PICTURE
+from p3m_jax.images import read_picture, write_image
+
+
+def anonymized(folders: list[Path], output: Path, options: list[str]) -> float:
+    """Runs the command; returns the seconds of a core that it took."""
+    command = [sys.executable, "-m", "p3m_jax.cli", "anonymize", *map(str, folders)]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([*command, "-o", str(output), "--full-names", *options])
+    if done.returncode not in (0, 3):
+        raise SystemExit(f"p3m anonymize ended with exit code {done.returncode}.")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def passed_on(output: Path) -> dict[str, Path]:
+    """The copies of a run by the names of their pictures."""
+    entries = map(json.loads, (output / "manifest.jsonl").read_text().splitlines())
+    done = [entry["name"] for entry in entries if entry.get("status") == "done"]
+    copies = {path: path.with_suffix("") for path in (output / PICTURE).rglob("*")}
+    by_name = {str(stem.relative_to(output / PICTURE)): path for path, stem in copies.items()}
+    return {name: by_name[name] for name in done}
+
+
+def reasons(output: Path) -> tuple[int, Counter]:
+    """How many pictures wait, and how many of them for each reason."""
+    file = output / "keep_private" / "review" / "review.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    waiting = [json.loads(line)["reasons"] for line in lines]
+    return len(waiting), Counter(reason for found in waiting for reason in found)
+
+
+def write_sheets(copies: dict[str, Path], folder: Path) -> None:
+    """Contact sheets of pictures by name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names, size = sorted(copies), COLUMNS * ROWS
+    for number, first in enumerate(range(0, len(names), size), 1):
+        cells = []
+        for name in names[first : first + size]:
+            pixels = read_picture(copies[name])
+            cells.append(cell(pixels, np.zeros(pixels.shape[:2], np.uint8), name, ""))
+        write_image(folder / f"passed_{number:03d}.png", sheet(cells))
+
+
+def main() -> int:
+    """Runs the command, prints the table, writes the sheets."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folders", type=Path, nargs="+", help="pictures")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="for copies and sheets")
+    parser.add_argument("--than", type=Path, help="show only what this earlier run held back")
+    given, options = sys.argv[1:], []
+    if "--" in given:
+        split = given.index("--")
+        given, options = given[:split], given[split + 1 :]
+    args = parser.parse_args(given)
+
+    seconds = anonymized(args.folders, args.output / "copies", options)
+    passed = passed_on(args.output / "copies")
+    waiting, why = reasons(args.output / "copies")
+    count = len(passed) + waiting
+    rows = [("passed on", len(passed)), ("wait for review", waiting)]
+    rows += [(f"- {reason}", number) for reason, number in why.most_common()]
+    print(f"\n| of {count} pictures | |\n|---|---|")
+    for title, number in rows:
+        print(f"| {title} | {number} ({number / count:.0%}) |")
+    print(f"| seconds of a core, a picture | {seconds / count:.2f} |")
+    earlier = passed_on(args.than / "copies") if args.than else {}
+    new = {name: path for name, path in passed.items() if name not in earlier}
+    write_sheets(new, args.output / "sheets")
+    print(f"\n{len(new)} copies to look at in {args.output / 'sheets'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
