@@ -202,6 +202,9 @@ def test_nothing_of_a_colour_profile_comes_through_but_the_colours(tmp_path, spa
     assert warnings == (set() if space in standards() else {CONVERTED})
     for file in (path for path in out.rglob("*") if path.is_file()):
         assert MARK not in file.read_bytes()
+    for file in (*(out / "blurred_image").iterdir(), *(out / "facemask").iterdir()):
+        with Image.open(file) as image:  # PNG packs a profile
+            assert MARK not in image.info.get("icc_profile", b"")
     with Image.open(out / f"blurred_image/a.{format}") as image:
         written, kept = np.asarray(image.convert("RGB")), image.info.get("icc_profile")
     assert kept == standards().get(space)
