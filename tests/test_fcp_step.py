@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import RELEASE
 from pasting import batch_of
 from running import FUSED_TERMS, environment
 
@@ -22,7 +23,6 @@ from p3m_jax.training.state import initial_state
 from p3m_jax.training.step import make_train_step
 
 pytestmark = pytest.mark.slow
-RELEASE = pytest.mark.release
 
 LAYERS = ("stem", "stage1")
 SETTINGS = {
