@@ -58,7 +58,7 @@ def left(cache: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [(), TWO_PROCESSES])
+@pytest.mark.parametrize("how", [(), pytest.param(TWO_PROCESSES, marks=pytest.mark.release)])
 def test_the_same_files_as_by_threads(root, tmp_path, beam_engine, p3m, capfd, how):
     pytest.importorskip("pymatting")
     made = {}

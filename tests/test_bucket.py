@@ -126,7 +126,8 @@ def test_a_killed_run_goes_on_from_the_bucket_in_another_folder(bucket, tmp_path
     }
 
     def start(workdir):
-        return start_training("resnet34.py:smoke", tmp_path / workdir, settings)
+        # As tests/test_training.py compiles it.
+        return start_training("resnet34.py:smoke", tmp_path / workdir, settings, soon=False)
 
     def losses(workdir):
         if not (tmp_path / workdir / "log.jsonl").exists():

@@ -146,19 +146,26 @@ def gradient_step(computing, batch):
 
 
 @pytest.mark.slow
-def test_parts_and_recomputed_stages_give_the_same_gradients():
+@pytest.mark.parametrize(
+    "computing",
+    [
+        Computing(parts=2, remat=True),
+        pytest.param(Computing(parts=2), marks=pytest.mark.release),
+        pytest.param(Computing(remat=True), marks=pytest.mark.release),
+    ],
+)
+def test_parts_and_recomputed_stages_give_the_same_gradients(computing):
     """Each part holds the same examples, so that a part's BatchNorms see what the whole's do."""
     half = batch_of(0, batch=2)
     batch = {name: np.repeat(array, 2, axis=0) for name, array in half.items()}
     with jax.enable_x64(True):
         expected, terms = gradient_step(Computing(), batch)
-        for computing in (Computing(parts=2), Computing(remat=True)):
-            gradients, again = gradient_step(computing, batch)
-            for name, value in terms.items():
-                np.testing.assert_allclose(again[name], value, rtol=1e-9, err_msg=name)
-            for name, gradient in expected.items():
-                size = max(np.linalg.norm(gradient), 1e-6)
-                assert np.linalg.norm(gradients[name] - gradient) < 1e-7 * size, name
+        gradients, again = gradient_step(computing, batch)
+    for name, value in terms.items():
+        np.testing.assert_allclose(again[name], value, rtol=1e-9, err_msg=name)
+    for name, gradient in expected.items():
+        size = max(np.linalg.norm(gradient), 1e-6)
+        assert np.linalg.norm(gradients[name] - gradient) < 1e-7 * size, name
 
 
 CUT = """

@@ -203,7 +203,9 @@ def test_two_processes_evaluate_as_one(folder):
             np.testing.assert_allclose(row[name], expected[name], rtol=1e-7, err_msg=name)
 
 
+# One process that is killed or stopped: tests/test_training.py.
 @pytest.mark.slow
+@pytest.mark.release
 def test_a_lost_process_ends_the_job_which_goes_on_exactly(folder):
     if not (folder / "two").is_dir():
         pytest.skip("goes with the test before")
@@ -231,6 +233,7 @@ def test_a_lost_process_ends_the_job_which_goes_on_exactly(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.release
 def test_sigterm_to_one_process_stops_all_of_them(folder):
     if not (folder / "two").is_dir():
         pytest.skip("goes with the test before")

@@ -35,7 +35,7 @@ SETTINGS = {
     "final_test_sets": (),
     "copy_paste.layers": LAYERS,
     "copy_paste.probability": 1.0,
-    "copy_paste.start_step": 3,
+    "copy_paste.start_step": 2,
     "copy_paste.source_size": 96,
 }
 
@@ -222,9 +222,9 @@ def test_a_run_goes_on_exactly_before_and_after_pasting_starts(data, tmp_path):
         loop.train(config, tmp_path / name)
         return {line["step"]: line["total"] for line in read_log(tmp_path / name, "step")}
 
-    whole = run("whole", 6)
-    for steps in (2, 5, 6):  # one stop before the first step that pastes, one after
+    whole = run("whole", 4)
+    for steps in (1, 3, 4):  # one stop before the first step that pastes, one after
         parts = run("parts", steps)
     assert parts == whole
-    plain = run("plain", 6, **{"copy_paste.level": "none"})
-    assert [plain[step] == whole[step] for step in range(1, 7)] == [True] * 3 + [False] * 3
+    plain = run("plain", 4, **{"copy_paste.level": "none"})
+    assert [plain[step] == whole[step] for step in range(1, 5)] == [True] * 2 + [False] * 2

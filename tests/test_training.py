@@ -43,9 +43,10 @@ def folder(tmp_path_factory):
     return folder
 
 
-def start(folder, workdir, *arguments, config="resnet34.py:smoke", **settings):
+def start(folder, workdir, *arguments, config="resnet34.py:smoke", soon=False, **settings):
+    """Not compiled soon: one program takes some fifty steps here, which is where the time goes."""
     settings = {**SETTINGS, "data.directory": folder / "data", **settings}
-    return start_training(config, workdir, settings, *arguments)
+    return start_training(config, workdir, settings, *arguments, soon=soon)
 
 
 def finish(process, expected=0):
@@ -103,7 +104,10 @@ def test_exported_weights_are_those_of_the_best_step(whole):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["between saves", "in the middle of a save"])
+@pytest.mark.parametrize(
+    "moment",
+    [pytest.param("between saves", marks=pytest.mark.release), "in the middle of a save"],
+)
 def test_a_killed_run_goes_on_with_the_same_losses(folder, whole, moment):
     workdir = folder / moment.replace(" ", "_")
     process = start(folder, workdir)
@@ -140,7 +144,7 @@ def test_sigterm_saves_first_and_exits_cleanly(folder, whole):
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_run(folder):
     workdir = folder / "diverged"
-    output = finish(start(folder, workdir, learning_rate=1e30), expected=1)
+    output = finish(start(folder, workdir, soon=True, learning_rate=1e30), expected=1)
     assert "Not finite at step" in output
     assert "Traceback" not in output
     for step in (workdir / "checkpoints").glob("[0-9]*"):
@@ -151,7 +155,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(folder):
 @pytest.mark.slow
 def test_weights_can_be_taken_from_another_run(folder, whole):
     workdir = folder / "fine_tuned"
-    finish(start(folder, workdir, init_from=whole[0], steps=1, learning_rate=0.0))
+    settings = {"init_from": whole[0], "steps": 1, "learning_rate": 0.0}
+    finish(start(folder, workdir, soon=True, **settings))
     first, second = load_for_inference(whole[0]), load_for_inference(workdir)
     for name, array in first.variables.parameters.items():
         np.testing.assert_array_equal(array, second.variables.parameters[name])
