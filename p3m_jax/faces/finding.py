@@ -93,7 +93,7 @@ class FaceFinder:
             if face.score < LIKELY and (not trusted or _known(landmarks, found)):
                 continue
             polygon = face_polygon(landmarks)
-            edge = _reaches_edge(polygon if trusted else wide_polygon(face), picture.shape[:2])
+            edge = _reaches_edge(polygon if trusted else _corners(face), picture.shape[:2])
             if not _outlined(face, landmarks) or edge:
                 present = landmarks.presence >= _PRESENT
                 polygon = wide_polygon(face, landmarks if present else None)
@@ -156,6 +156,11 @@ def _known(landmarks: Landmarks, found: list[FoundFace]) -> bool:
     return False
 
 
-def _reaches_edge(polygon: np.ndarray, size: tuple[int, int]) -> bool:
+def _corners(face: Face) -> np.ndarray:
+    left, top, width, height = face.box
+    return np.array([(left, top), (left + width, top + height)])
+
+
+def _reaches_edge(points: np.ndarray, size: tuple[int, int]) -> bool:
     last = np.array(size[::-1]) - 1
-    return bool((polygon <= 0).any() or (polygon >= last).any())
+    return bool((points <= 0).any() or (points >= last).any())
