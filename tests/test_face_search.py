@@ -100,8 +100,8 @@ def test_a_face_cut_by_the_edge_is_hidden_and_doubted(finder, hopper, side):
 @real_faces
 def test_small_faces_in_a_large_picture_are_found(finder, hopper):
     square = hopper[40:340, 110:410]  # the face has 0.55 of its side
-    picture = texture((4000, 6000))
-    places = {(700, 4100): (40, 0), (2900, 900): (56, 1)}
+    picture = texture((3000, 4500))
+    places = {(700, 3100): (40, 0), (2100, 900): (56, 1)}
     for (top, left), (face, quarters) in places.items():
         side = round(face / 0.55)
         small = cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA)

@@ -57,7 +57,7 @@ def test_a_face_found_twice_counts_once_and_neighbours_stay():
     best, again = face(10, 10, score=0.9), face(11, 9, score=0.8)
     inside, beside = face(12, 12, 4, 4, score=0.7), face(21, 10, score=0.6)
     first, second = union([again, inside, best, beside])
-    assert first == best._replace(reach=(10, 9, 11, 13))  # all three of it
+    assert first == best._replace(reach=(10, 9, 11, 13))  # of both of like size
     assert second == beside
     assert union([best._replace(faint=True), again])[0].score == again.score
     assert union([]) == []

@@ -10,7 +10,7 @@ import numpy as np
 from p3m_jax.errors import UserError
 from p3m_jax.images import read_picture
 
-_REACH = 1.7  # side of what is pasted, in the longer side of the face's box: most of the head
+_REACH = 1.5  # side of what is pasted, in the longer side of the face's box: most of the head
 _SMALLEST = 72  # pixels; smaller faces of the collection are never enlarged
 
 
@@ -29,7 +29,7 @@ class Pasted(NamedTuple):
 
 
 def cut_faces(folder: Path) -> list[np.ndarray]:
-    """Squares around the faces of a folder with `faces.json`, the face 1 / 1.7 of their side."""
+    """Squares around the faces of a folder with `faces.json`, the face two thirds of their side."""
     squares = []
     for file, faces in checked.true_faces(folder).items():
         picture = read_picture(folder / "pictures" / file)
@@ -38,12 +38,11 @@ def cut_faces(folder: Path) -> list[np.ndarray]:
             side = max(width, height)
             if side < _SMALLEST:
                 continue
-            half = side * _REACH / 2
-            center = np.array([left + width / 2, top + height / 2 - 0.05 * side])
-            first, last = np.rint(center - half).astype(int), np.rint(center + half).astype(int)
-            inside = (first >= 0).all() and (last <= picture.shape[1::-1]).all()
-            if inside:
-                squares.append(picture[first[1] : last[1], first[0] : last[0]])
+            center = np.rint([left + width / 2, top + height / 2 - 0.05 * side]).astype(int)
+            half = round(side * _REACH / 2)
+            padded = cv2.copyMakeBorder(picture, half, half, half, half, cv2.BORDER_REFLECT)
+            x, y = np.clip(center, 0, np.array(picture.shape[1::-1]))
+            squares.append(padded[y : y + 2 * half, x : x + 2 * half].copy())
     return squares
 
 

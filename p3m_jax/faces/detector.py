@@ -24,8 +24,8 @@ class Face(NamedTuple):
       points: float32 (5, 2), (x, y) of the person's right eye, left eye, nose, right and left
         corner of the mouth.
       faint: seen only with the contrast raised.
-      reach: as `box`, what holds the boxes of all findings of this face, at several scales; None:
-        there is only this one.
+      reach: as `box`, what holds the boxes of all findings of this face, at several scales, but
+        much larger or smaller ones; None: there is only this one.
     """
 
     box: tuple[float, float, float, float]
@@ -138,13 +138,14 @@ def union(faces: Iterable[Face]) -> list[Face]:
     """Every face once, as the finding with the highest score shows it; faint ones come last.
 
     Two findings are of one face where they overlap by 0.4 of their union, or where one lies in the
-    other but for a fourth: two faces do not. Its `reach` holds the boxes of all of them.
+    other but for a fourth: two faces do not. Its `reach` holds the boxes of those of like size.
     """
     kept: list[Face] = []
     for face in sorted(faces, key=lambda face: (face.faint, -face.score)):
         for number, other in enumerate(kept):
             if _same(face.box, other.box):
-                kept[number] = other._replace(reach=_around(other.reach or other.box, face.box))
+                if _overlap(face.box, other.box) > OVERLAP:
+                    kept[number] = other._replace(reach=_around(other.reach or other.box, face.box))
                 break
         else:
             kept.append(face)
@@ -161,8 +162,16 @@ def _around(one, other) -> tuple[float, float, float, float]:
 
 
 def _same(one, other) -> bool:
+    smaller = min(one[2] * one[3], other[2] * other[3])
+    return _overlap(one, other) > OVERLAP or _shared(one, other) > 0.75 * smaller
+
+
+def _overlap(one, other) -> float:
+    shared = _shared(one, other)
+    return shared / (one[2] * one[3] + other[2] * other[3] - shared)
+
+
+def _shared(one, other) -> float:
     wide = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
     high = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
-    shared = max(0.0, wide) * max(0.0, high)
-    areas = one[2] * one[3], other[2] * other[3]
-    return shared > OVERLAP * (sum(areas) - shared) or shared > 0.75 * min(areas)
+    return max(0.0, wide) * max(0.0, high)

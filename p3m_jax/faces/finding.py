@@ -26,7 +26,6 @@ from p3m_jax.faces.yunet import YuNet
 # the same faces covered by a flat colour 95 % score 0.925 and less. Small faces score less anyhow.
 POSSIBLE, LIKELY, SURE, UNCOVERED = 0.3, 0.6, 0.8, 0.92
 _LARGE = 96  # pixels
-_TURNED = 0.6
 _PRESENT = 0.5  # of the mesh
 # Between the two networks' points: 95 % of the uncovered faces stay below 0.042, half of those with
 # a side covered exceed 0.08, and what is no face mostly 0.12.
@@ -82,7 +81,7 @@ class FaceFinder:
         if area not in AREAS:
             raise ValueError(f"{area!r}: the private area is one of {', '.join(AREAS)}.")
         self._area = area
-        self._detector = detector or YuNet(POSSIBLE, turned=_TURNED, faint=LIKELY)
+        self._detector = detector or YuNet(POSSIBLE, turned=POSSIBLE, faint=LIKELY)
         self._mesh = FaceMesh()
 
     def __call__(self, picture: np.ndarray) -> list[FoundFace]:
@@ -94,7 +93,7 @@ class FaceFinder:
             if face.score < LIKELY and (not trusted or _known(landmarks, found)):
                 continue
             polygon = face_polygon(landmarks)
-            edge = _reaches_edge(polygon if trusted else wide_polygon(face), picture.shape[:2])
+            edge = _reaches_edge(polygon if trusted else _corners(face), picture.shape[:2])
             if not _outlined(face, landmarks) or edge:
                 present = landmarks.presence >= _PRESENT
                 polygon = wide_polygon(face, landmarks if present else None)
@@ -109,6 +108,8 @@ class FaceFinder:
                 polygon = head_polygon(face, polygon, landmarks if trusted else None)
             reasons = tuple(reason for reason, holds in doubts.items() if holds)
             found.append(FoundFace(face, landmarks, polygon, reasons))
+        if any(one.agreed and not one.doubts for one in found):
+            found = [_without_doubt_about_small(one) for one in found]
         return found
 
 
@@ -125,6 +126,17 @@ def _outlined(face: Face, landmarks: Landmarks) -> bool:
         and not face.faint
         and _least_margin(face_hull(landmarks), face) >= _RIM
     )
+
+
+def _without_doubt_about_small(found: FoundFace) -> FoundFace:
+    """The face, which may be none, beside a sure one.
+
+    The mesh seldom agrees on a passer-by of few pixels, whom the detector's boxes hide. Where
+    there is no sure face the picture's own may have been missed, so the doubt stays.
+    """
+    if max(found.face.box[2:]) >= _LARGE:
+        return found
+    return found._replace(doubts=tuple(doubt for doubt in found.doubts if doubt != COVERED))
 
 
 def _least_margin(polygon: np.ndarray, face: Face) -> float:
@@ -144,6 +156,11 @@ def _known(landmarks: Landmarks, found: list[FoundFace]) -> bool:
     return False
 
 
-def _reaches_edge(polygon: np.ndarray, size: tuple[int, int]) -> bool:
+def _corners(face: Face) -> np.ndarray:
+    left, top, width, height = face.box
+    return np.array([(left, top), (left + width, top + height)])
+
+
+def _reaches_edge(points: np.ndarray, size: tuple[int, int]) -> bool:
     last = np.array(size[::-1]) - 1
-    return bool((polygon <= 0).any() or (polygon >= last).any())
+    return bool((points <= 0).any() or (points >= last).any())

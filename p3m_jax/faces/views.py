@@ -12,8 +12,9 @@ from p3m_jax.faces.detector import Face, mirrored_in, moved, turn, turned_back, 
 # too, and at halves of it. YuNet finds faces of some 20 to 300 pixels there.
 SCALES = (320, 640, 1280)
 _TURNED_SCALE = 640
-# The longer side of a face's box that is found in any picture, whatever its size, in pixels.
-SMALLEST_UPRIGHT, SMALLEST_TURNED = 24, 48
+# The longer side in pixels from which a face is nearly always found in a picture of any size;
+# smaller ones are found less often (docs/privacy.md).
+SMALLEST_UPRIGHT, SMALLEST_TURNED = 32, 64
 _BORDER = 80
 # Sides in pixels: of a window at most, and of what two neighbours share, which holds a face whole.
 # A larger face is found at a smaller scale.
