@@ -29,10 +29,7 @@ def pytest_configure(config):
 @pytest.fixture(scope="module", autouse=True)
 def programs_of_a_file():
     """Are forgotten at its end."""
-    gc.collect()
-    gc.freeze()  # tracing sets off garbage collection often; this leaves it less to look through
     yield
-    gc.unfreeze()
     forget_programs()
 
 

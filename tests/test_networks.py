@@ -18,6 +18,7 @@ from conftest import (
     golden_variables,
     golden_weights,
 )
+from running import WELL_COMPILED
 
 from p3m_jax.models.layers import BatchNorm, normalize_batch
 from p3m_jax.models.network import Network, Variables, network
@@ -49,9 +50,7 @@ PARAMETERS = {
 
 def forward(name, pictures, train=False):
     net = network(name)
-    # As JAX compiles for users: rounding differs between levels, and with it what flips.
-    options = {"xla_backend_optimization_level": 3}
-    run = jax.jit(lambda v, x: net.apply(v, x, train=train)[0], compiler_options=options)
+    run = jax.jit(lambda v, x: net.apply(v, x, train=train)[0], compiler_options=WELL_COMPILED)
     return jax.tree.map(np.asarray, run(golden_variables(name), pictures))
 
 

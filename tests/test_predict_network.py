@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from running import WELL_COMPILED
 
 import p3m_jax
 from p3m_jax.checkpoint import describe, load_for_inference, save_for_inference
@@ -149,7 +150,7 @@ def test_quicker_compiling_changes_nothing_but_rounding(checkpoint):
         return loaded.network.apply(variables, pictures)[0]
 
     lowered = jax.jit(outputs).lower(loaded.variables, picture)
-    plain = lowered.compile({"xla_backend_optimization_level": 3})(loaded.variables, picture)
+    plain = lowered.compile(WELL_COMPILED)(loaded.variables, picture)
     quicker = lowered.compile(for_inference("cpu"))(loaded.variables, picture)
     for name in ("semantic", "detail", "fusion"):
         expected = getattr(plain, name)

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 from conftest import RELEASE, SHORT, golden, golden_variables, golden_weights
-from running import environment
+from running import WELL_COMPILED, environment
 
 from p3m_jax.models.network import network
 from p3m_jax.models.state_dict import our_name
@@ -43,7 +43,7 @@ def four_steps(name, variables):
     """Of four Adam steps: the gradient norms at the first, all loss terms, and the state after."""
     net, optimizer, batch = network(name), optax.adam(1e-5), golden_batch(name)
     state = initial_state(net, optimizer, variables)
-    step = jax.jit(make_train_step(net, optimizer))
+    step = jax.jit(make_train_step(net, optimizer), compiler_options=WELL_COMPILED)
     terms, norms = [], {}
     for _ in range(4):
         state, of_step = step(state, batch)
