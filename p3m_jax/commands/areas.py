@@ -20,9 +20,9 @@ NOTES = """\
 A run with --config.data.obfuscation finds them at its start; on a large set that takes long, and
 this command does it beforehand. Name the folder to the run: --config.data.private_cache=CACHE.
 Where there are face masks they say what is private, and a search finds out what they miss;
-elsewhere the search finds the faces. Pictures with a doubt are listed in CACHE/to_review.txt: correct their
-label maps in CACHE/private where they are wrong (black: no face) and put the names into
-CACHE/reviewed.txt.
+elsewhere the search finds the faces. Pictures with a doubt are listed in CACHE/to_review.txt:
+correct their label maps in CACHE/private where they are wrong (black: no face) and put the names
+into CACHE/reviewed.txt.
 
 {on_beam}
 Exit code: 0 all found, 1 some could not be (the end of the output says which), 2 wrong options,

@@ -100,7 +100,7 @@ class FaceFinder:
             doubts = {
                 LOW_SCORE: face.score < LIKELY,
                 FAINT: face.faint,
-                COVERED: face.score < SURE and not trusted,
+                COVERED: not trusted,
                 TURNED_AWAY: _least_margin(polygon, face) < _RIM,
                 AT_EDGE: edge,
             }
@@ -108,8 +108,8 @@ class FaceFinder:
                 polygon = head_polygon(face, polygon, landmarks if trusted else None)
             reasons = tuple(reason for reason, holds in doubts.items() if holds)
             found.append(FoundFace(face, landmarks, polygon, reasons))
-        if any(one.agreed and not one.doubts for one in found):
-            found = [_without_doubt_about_small(one) for one in found]
+        if any(not one.doubts for one in found):
+            found = [_beside_a_sure_one(one) for one in found]
         return found
 
 
@@ -128,13 +128,14 @@ def _outlined(face: Face, landmarks: Landmarks) -> bool:
     )
 
 
-def _without_doubt_about_small(found: FoundFace) -> FoundFace:
-    """The face, which may be none, beside a sure one.
+def _beside_a_sure_one(found: FoundFace) -> FoundFace:
+    """The finding, with no doubt that only the mesh has and that does not matter.
 
-    The mesh seldom agrees on a passer-by of few pixels, whom the detector's boxes hide. Where
-    there is no sure face the picture's own may have been missed, so the doubt stays.
+    The mesh seldom agrees on a passer-by of few pixels, or where half of a face is covered; both
+    are hidden by the detector's boxes. Without a sure face in the picture, its own may have been
+    missed, so the doubt stays.
     """
-    if max(found.face.box[2:]) >= _LARGE:
+    if max(found.face.box[2:]) >= _LARGE and found.face.score < SURE:
         return found
     return found._replace(doubts=tuple(doubt for doubt in found.doubts if doubt != COVERED))
 
