@@ -52,9 +52,9 @@ def pasting(request):
     return net, jax.jit(step), initial_state(net, optimizer, net.initialize(0))
 
 
-@pytest.mark.parametrize(
-    "pasting", ["resnet34", pytest.param("swin", marks=RELEASE)], indirect=True
-)
+# Of its maps and statistics, bit for bit: tests/test_fcp_network.py.
+@pytest.mark.release
+@pytest.mark.parametrize("pasting", ["resnet34", "swin"], indirect=True)
 def test_a_step_that_pastes_nothing_is_the_plain_step(pasting):
     # Gradients are rounded as each of the two programs happens to be fused: a millionth is what
     # float32 leaves of them.
@@ -74,6 +74,8 @@ def test_a_step_that_pastes_nothing_is_the_plain_step(pasting):
     equal(pasting(state, batch), (pasted, terms))
 
 
+# A run with an average goes on exactly, below.
+@pytest.mark.release
 @pytest.mark.parametrize("pasting", ["resnet34"], indirect=True)
 def test_the_average_follows_the_parameters_and_is_what_the_source_branch_runs_on(pasting):
     net, live, state = pasting

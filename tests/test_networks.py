@@ -116,7 +116,7 @@ def test_number_of_parameters(name):
     ("name", "train"),
     [
         *((name, False) for name in NETWORKS),
-        ("resnet34", True),  # the others': test_train_step.py, against recorded ones
+        ("resnet34", True),
         *(pytest.param(n, True, marks=RELEASE) for n in ("swin", "vitae_s")),
     ],
 )

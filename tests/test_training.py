@@ -153,6 +153,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.release  # from a folder of weights: tests/test_fine_tuning.py
 def test_weights_can_be_taken_from_another_run(folder, whole):
     workdir = folder / "fine_tuned"
     settings = {"init_from": whole[0], "steps": 1, "learning_rate": 0.0}
