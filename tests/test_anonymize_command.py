@@ -46,7 +46,7 @@ def people(tmp_path):
     x0, y0, x1, y1 = 120, 150, 330, 420  # around the face
     face.crop((225, 0, 450, 550)).save(pictures / "edge.png")
     covered = face.copy()
-    covered.paste("gray", (x0, (y0 + y1) // 2, x1, y1))
+    covered.paste("gray", ((x0 + x1) // 2, y0, x1, y1))
     covered.save(pictures / "covered.png")
     Image.new("RGB", (200, 150), "teal").save(pictures / "none.png")
     return pictures, tmp_path / "out"
