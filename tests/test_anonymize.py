@@ -86,6 +86,7 @@ def test_records_tell_all_and_their_hashes_are_right(folders):
     record = json.loads((out / "keep_private/records/deep/a.json").read_text())
     source = (pictures / "deep/a.png").read_bytes()
     assert record["input_sha256"] == hashlib.sha256(source).hexdigest()
+    assert record["smallest_face"] == {"upright": 32, "turned": 64}
     assert set(record["outputs"]) == {"blurred_image", "facemask"}
     for output in record["outputs"].values():
         content = (out / output["file"]).read_bytes()

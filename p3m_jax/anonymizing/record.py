@@ -16,6 +16,7 @@ from p3m_jax.collection.pictures import digest
 from p3m_jax.collection.plan import Job
 from p3m_jax.faces.finding import FoundFace
 from p3m_jax.faces.obfuscation import Obfuscation
+from p3m_jax.faces.views import SMALLEST_TURNED, SMALLEST_UPRIGHT
 from p3m_jax.faces.weights import weights_versions
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def make_record(
         "given": list(hidden.given),
         "mask_is": hidden.mask_is,
         "area": area,
+        # The longer side of a face's box, in pixels, from which on faces were searched for.
+        "smallest_face": {"upright": SMALLEST_UPRIGHT, "turned": SMALLEST_TURNED},
         "obfuscation": {
             "mode": obfuscation.mode,
             "strength": None if obfuscation.mode == "fill" else obfuscation.strength,

@@ -68,7 +68,6 @@ class FaceFinder:
     Args:
       detector: a user's own in the place of YuNet. What it returns with a score below 0.6 is a face
         only where the mesh agrees.
-
       area: what is private of a face: "face", from the jaw to the brows, or "head", with hair and
         ears.
 
