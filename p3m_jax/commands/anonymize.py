@@ -34,13 +34,13 @@ Pass on pictures that are known to show no face as they are:
 Hide hair and ears, too:
   p3m anonymize portraits -o out --area head
 
-Faces of 32 pixels and more are searched for in pictures of any size (64 where they are turned). The
-area of a face reaches from the jaw to the top of the brows; hair, ears and background stay, and
+Faces of 32 pixels and more are searched for in pictures of any size (64 where they are turned).
+The area of a face reaches from the jaw to the top of the brows; hair, ears and background stay, and
 people who know the person may recognise them by these (see docs/privacy.md). A picture needs review
-if no face is found, if a finding may be no face, if a face is cut by the edge, faint, or still found
-after obfuscation, or if a matte leaves an eye or the mouth clear. It is not passed on, but listed in
-out/keep_private/review, and the exit code says so. A face that is missed next to one that is found
-is not noticed: look at the copies.
+if no face is found, if a finding may be no face, if a face is cut by the edge, faint, or found
+again after obfuscation, or if a matte leaves an eye or the mouth clear. It is not passed on, but
+listed in out/keep_private/review, and the exit code says so. A face that is missed next to one that
+is found is not noticed: look at the copies.
 
 Masks are black and white. A face that is surely found where a mask shows none needs review, unless
 the mask is a reviewed proposal.
