@@ -360,10 +360,10 @@ def test_faces_are_searched_for_where_no_mask_is(portraits):
 )
 def test_only_sure_faces_are_enough(portraits, faces, reason):
     """A doubtful one beside a sure one is one too many."""
-    if faces == "edge":  # a face of which nothing is left
-        faces = [_face(40)]
-        for path in (portraits / "mattes").iterdir():
-            write_image(path, np.full((96, 96), 128, np.uint8))
+    edge = faces == "edge"  # a face of which nothing is left
+    for path in (portraits / "mattes").iterdir():
+        write_image(path, np.full((96, 96), 128 if edge else 255, np.uint8))
+    faces = [_face(40)] if edge else faces
     stems = sorted(path.stem for path in (portraits / "pictures").iterdir())
     with pytest.raises(EvaluationError) as error:
         _obfuscating(portraits, lambda picture: faces)
