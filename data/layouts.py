@@ -235,7 +235,7 @@ def scan_test(root, name: str, *, faces=None, facemasks=None) -> Scan:
     root, folders = _find(root, inside, folder_names(name, faces))
     if facemasks is not None:
         folders["facemask"] = picture_folder(facemasks)
-    return _scan(name, root, folders, published=facemasks is None)
+    return _scan(name, root, folders, published="facemask" in folders and facemasks is None)
 
 
 def scan_pair(pictures, mattes, *, trimaps=None, facemasks=None, name: str | None = None) -> Scan:
