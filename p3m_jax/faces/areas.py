@@ -12,7 +12,7 @@ from p3m_jax.faces.region import label_map, labels_of_mask, without_transition
 
 NO_FACE = "no face found"
 MOSTLY_TRANSITION = "the matte's transition area leaves much of the face clear"
-FEATURE_CLEAR = "the matte's transition area leaves an eye or the mouth clear"
+FEATURE_CLEAR = "an eye or the mouth would stay clear"
 NOT_IN_MASK = "a face is found where the given mask shows none"
 # Share of a face. The edge of a good matte takes a tenth; hair that falls into a face more.
 _LARGEST_TRANSITION = 0.4
