@@ -16,7 +16,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -25,7 +25,7 @@ from apache_beam.metrics import Metrics, MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.runner import PipelineState
 
-from p3m_jax.data.layouts import Example
+from p3m_jax.data.layouts import ROLES, Example
 from p3m_jax.files import locked, write_text
 from p3m_jax.input.derived import Cache
 from p3m_jax.input.filling import EngineError, Filled, Made, Make, Processor, Tally, make_one
@@ -163,17 +163,17 @@ class _MakeOne(beam.DoFn):
 
 def _to_line(example: Example) -> str:
     paths = {role: path and str(path.absolute()) for role, path in _paths(example).items()}
-    return json.dumps({"stem": example.stem, **paths}) + "\n"
+    return json.dumps({"stem": example.stem, "published": example.published, **paths}) + "\n"
 
 
 def _from_line(line: str) -> Example:
     values = json.loads(line)
-    stem = values.pop("stem")
-    return Example(stem, **{role: path and Path(path) for role, path in values.items()})
+    known = {name: values.pop(name) for name in ("stem", "published")}
+    return Example(**known, **{role: path and Path(path) for role, path in values.items()})
 
 
 def _paths(example: Example) -> dict[str, Path | None]:
-    return {part.name: getattr(example, part.name) for part in fields(example)[1:]}
+    return {role: getattr(example, role) for role in (*ROLES, "private")}
 
 
 def _lines(todo: str) -> Iterator[str]:
