@@ -12,6 +12,7 @@ SOON_COMPILED = "--xla_backend_optimization_level=0"
 # As JAX compiles by default, for what is compared with recorded numbers in float32: rounding
 # differs between levels, and with it which pixels flip.
 WELL_COMPILED = {"xla_backend_optimization_level": 3}
+QUICKLY_COMPILED = {"xla_backend_optimization_level": 0}
 
 # The fusion asks which class is the largest, and rounding turns over a pixel where two are equal:
 # of N pixels that err by a half on average, one moves a mean of these losses by up to 2 / N.
