@@ -19,6 +19,7 @@ from p3m_jax.faces.detector import Face
 from p3m_jax.faces.finding import FoundFace
 from p3m_jax.faces.mesh import Landmarks
 from p3m_jax.faces.obfuscation import Obfuscation
+from p3m_jax.images import write_image
 
 FACES = Path(__file__).parents[2] / "shared" / "faces"
 BOX = (20, 10, 24, 30)  # of the painted face: left, top, width, height
@@ -61,6 +62,17 @@ def painted(height=60, width=80, seed=0) -> np.ndarray:
     picture[inside(height, width)] = np.random.default_rng(1).integers(0, 100, (31 * 25, 3))
     picture[12:38:4, 32:42:4] = (0, 0, 255)
     return picture
+
+
+def one_picture(folder: Path) -> tuple[Path, Path]:
+    """A folder with a painted picture in a tree, and where outputs go."""
+    write_image(folder / "in/deep/a.png", painted())
+    return folder / "in", folder / "out"
+
+
+def mask_of(where: np.ndarray) -> np.ndarray:
+    """The face mask that is white where `where` (H, W) is true."""
+    return np.where(where, np.uint8(255), np.uint8(0))
 
 
 def found(box=BOX, doubts=(), presence=1.0, score=0.95) -> FoundFace:

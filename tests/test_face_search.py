@@ -1,31 +1,18 @@
 """Faces that are easily missed: cut by the edge, small in a large picture, faint."""
 
 import itertools
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from anonymizing import FACES, real_faces
 
-from p3m_jax.faces import views, weights
+from p3m_jax.faces import views
 from p3m_jax.faces.detector import Face, mirrored_in, turn, warp
 from p3m_jax.faces.finding import AT_EDGE, FAINT, FaceFinder
 from p3m_jax.images import read_picture
 
-PICTURES = Path(__file__).parents[2] / "shared" / "faces" / "pictures"
-
-
-def installed(name):
-    try:
-        return bool(weights.find_weights(name))
-    except weights.FaceWeightsError:
-        return False
-
-
-real_faces = pytest.mark.skipif(
-    not PICTURES.is_dir() or not (installed("yunet") and installed("mesh")),
-    reason="the pictures of faces are not beside the project, or weights are not installed",
-)
+PICTURES = FACES / "pictures"
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,11 @@
 
 import importlib.util
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from anonymizing import FACES, real_faces
 from scipy.ndimage import gaussian_filter
 
 from p3m_jax.faces import weights
@@ -17,21 +17,6 @@ from p3m_jax.faces.region import label_map, labels_of_mask, without_transition
 from p3m_jax.faces.yunet import YuNet
 from p3m_jax.images import read_picture
 from p3m_jax.trimap import TRANSITION, transition_kernel, trimap_from_matte
-
-FACES = Path(__file__).parents[2] / "shared" / "faces"
-
-
-def installed(name):
-    try:
-        return bool(weights.find_weights(name))
-    except weights.FaceWeightsError:
-        return False
-
-
-real_faces = pytest.mark.skipif(
-    not FACES.is_dir() or not (installed("yunet") and installed("mesh")),
-    reason="the pictures of faces are not beside the project, or weights are not installed",
-)
 
 
 def face(left=0.0, top=0.0, width=10.0, height=12.0, score=0.9):
