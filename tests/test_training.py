@@ -142,6 +142,7 @@ def test_sigterm_saves_first_and_exits_cleanly(folder, whole):
 
 
 @pytest.mark.slow
+@pytest.mark.release
 def test_a_loss_that_is_not_finite_stops_the_run(folder):
     workdir = folder / "diverged"
     output = finish(start(folder, workdir, soon=True, learning_rate=1e30), expected=1)
