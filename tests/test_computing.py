@@ -145,13 +145,14 @@ def gradient_step(computing, batch):
     return gradients, terms
 
 
+@pytest.mark.release
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "computing",
     [
         Computing(parts=2, remat=True),
-        pytest.param(Computing(parts=2), marks=pytest.mark.release),
-        pytest.param(Computing(remat=True), marks=pytest.mark.release),
+        Computing(parts=2),
+        Computing(remat=True),
     ],
 )
 def test_parts_and_recomputed_stages_give_the_same_gradients(computing):
@@ -204,6 +205,7 @@ for name, values in parameters.items():
 """
 
 
+@pytest.mark.release
 @pytest.mark.slow
 def test_a_state_that_is_cut_takes_half_of_the_memory_and_the_same_step():
     command = [sys.executable, "-c", CUT]

@@ -171,6 +171,7 @@ def test_two_processes_train_as_one(folder):
     assert "P3M-500-P (3 pictures" in report
 
 
+@pytest.mark.release
 @pytest.mark.slow
 def test_two_processes_evaluate_as_one(folder):
     if not (folder / "one" / "inference").is_dir():

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import RELEASE
 from pasting import batch_of
 from running import FUSED_TERMS, environment
 
@@ -183,9 +182,10 @@ print(json.dumps(numbers))
 """
 
 
+@pytest.mark.release
 @pytest.mark.parametrize(
     ("name", "stop_gradient"),
-    [("resnet34", False), pytest.param("swin", True, marks=RELEASE)],
+    [("resnet34", False), ("swin", True)],
 )
 def test_two_devices_take_the_same_step_and_gather_no_batch(name, stop_gradient):
     printed = []
@@ -214,6 +214,7 @@ def data(tmp_path_factory):
     return folder
 
 
+@pytest.mark.release
 def test_a_run_resumes_exactly_across_the_start_of_pasting(data, tmp_path):
     def run(name, steps, **settings):
         config = resnet34_fcp.get_config("smoke")

@@ -83,6 +83,7 @@ def test_fine_tuning_goes_on_from_the_checkpoint_and_from_its_own(folder, tmp_pa
     assert "photos" in (workdir / "report.md").read_text()
 
 
+@pytest.mark.release
 @pytest.mark.slow
 def test_a_backbone_gives_the_encoder_and_the_seed_the_decoders(folder, tmp_path):
     workdir = tmp_path / "run"
