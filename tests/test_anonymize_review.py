@@ -76,7 +76,7 @@ def test_what_a_mask_answers_and_what_not():
 
     assert doubts([]) == doubts([found(presence=0.1)]) == []
     assert doubts([here]) == doubts([partly]) == [STILL_FOUND]  # however it was looked at
-    assert doubts([elsewhere]) == []  # somebody says that this is none
+    assert doubts([elsewhere]) == []  # the user says that this is none
     assert doubts([found(score=0.4)]) == []  # and has looked at that
     assert doubts([found(score=0.4)], mask=False) == [STILL_FOUND]
     assert doubts([elsewhere], mask=False) == [STILL_FOUND]
@@ -325,6 +325,6 @@ def test_an_interrupted_run_leaves_what_waited_before_on_the_list(tmp_path):
     review = ReviewList(folder, jobs)
     nothing = np.zeros((60, 80), np.uint8)
     review.add(jobs["b"], painted(), nothing, nothing, [NO_FACE], "0")
-    review.close({"a"})  # which was passed on before somebody interrupted
+    review.close({"a"})  # which was passed on before the interrupt
     assert list(listed(out)) == ["b", "c"]
     assert listed(out)["c"]["sheet"] is None

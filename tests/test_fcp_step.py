@@ -73,7 +73,7 @@ def test_a_step_that_pastes_nothing_is_the_plain_step(pasting):
     equal(pasting(state, batch), (pasted, terms))
 
 
-# A run with an average goes on exactly, below.
+# A run with an average resumes exactly: see below.
 @pytest.mark.release
 @pytest.mark.parametrize("pasting", ["resnet34"], indirect=True)
 def test_the_average_follows_the_parameters_and_is_what_the_source_branch_runs_on(pasting):
