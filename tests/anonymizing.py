@@ -75,12 +75,14 @@ def mask_of(where: np.ndarray) -> np.ndarray:
     return np.where(where, np.uint8(255), np.uint8(0))
 
 
-def found(box=BOX, doubts=(), presence=1.0, score=0.95) -> FoundFace:
-    """A face whose private area is its box."""
+def found(box=BOX, doubts=(), presence=1.0, score=0.95, quarters=0) -> FoundFace:
+    """A face whose private area is its box; turned by quarters."""
     left, top, width, height = box
     corners = [(0, 0), (width, 0), (width, height), (0, height)]
     polygon = np.array(corners, np.float32) + np.float32((left, top))
     points = np.float32([(0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)])
+    for _ in range(quarters):
+        points = np.stack([1 - points[:, 1], points[:, 0]], axis=1)
     face = Face(box, score, points * np.float32((width, height)) + np.float32((left, top)))
     landmarks = Landmarks(np.zeros((468, 2), np.float32), presence, 0.01)
     return FoundFace(face, landmarks, polygon, tuple(doubts))
@@ -96,19 +98,24 @@ def anonymize(
     out,
     look=None,
     *,
+    asked=None,
     obfuscation=None,
     overwrite=False,
     full_names=False,
     format="png",
     **options,
 ):
-    """A run over a folder as the command makes it; returns its outcome, and its work."""
+    """A run over a folder as the command makes it; returns its outcome, and its work.
+
+    `look` stands for the finder, whichever way up it is asked to look; `asked` for that, too.
+    """
+    asked = asked or (lambda picture, *, upright=False: (look or finder())(picture))
     endings = {PICTURE: format, FACEMASK: "png", RECORD: "json"}
     endings |= {MATTE: "png"} if "mattes" in options else {}
     jobs = make_plan([pictures], out, endings, full_names=full_names).jobs
     names = {str(job.name) for job in jobs}
     review = ReviewList(out / "keep_private" / "review", names, options.get("masks"))
-    work = AnonymizingWork(look or finder(), obfuscation or Obfuscation(), review, **options)
+    work = AnonymizingWork(asked, obfuscation or Obfuscation(), review, **options)
     settings = {kind: {} for kind in endings}
     with open_manifest(out, jobs) as manifest:
         run = Run(manifest, settings, work, memory=10**10, workers=1, overwrite=overwrite)

@@ -71,7 +71,7 @@ def test_records_tell_all_and_their_hashes_are_right(folders):
     record = json.loads((out / "keep_private/records/deep/a.json").read_text())
     source = (pictures / "deep/a.png").read_bytes()
     assert record["input_sha256"] == hashlib.sha256(source).hexdigest()
-    assert record["smallest_face"] == {"upright": 32, "turned": 64}
+    assert record["smallest_face"] == {"upright": 24, "turned": 64}
     assert set(record["outputs"]) == {"blurred_image", "facemask"}
     for output in record["outputs"].values():
         content = (out / output["file"]).read_bytes()
@@ -94,6 +94,18 @@ def test_records_tell_all_and_their_hashes_are_right(folders):
         again = json.loads((out / "keep_private/records/deep/a.json").read_text())
         assert again["outputs"] == record["outputs"]
         assert before["facemask/deep/a.png"] == tree(out)["facemask/deep/a.png"]
+
+
+@pytest.mark.parametrize("quarters", [0, 1, 2, 3])
+def test_a_face_is_looked_for_once_more_the_way_up_that_it_was(folders, quarters):
+    looks = []
+
+    def asked(picture, *, upright=False):
+        looks.append(upright)
+        return [found(quarters=quarters)] if len(looks) == 1 else []
+
+    assert anonymize(*folders, asked=asked)[0].done == 1
+    assert looks == [False, quarters == 0]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -34,14 +34,34 @@ def texture(size, seed=0):
     return np.clip(made + 128, 0, 255).astype(np.uint8)
 
 
+@pytest.mark.parametrize("largest", [960, 1440])
 @pytest.mark.parametrize("length", [1, 80, 1440, 1441, 2720, 9160, 40000])
-def test_windows_hold_every_small_face_whole(length):
-    parts = views._parts(length)
+def test_windows_hold_every_small_face_whole(length, largest):
+    parts = views._parts(length, largest)
     assert parts[0][0] == 0
     assert sum(parts[-1]) == length
-    assert all(0 < part <= views._WINDOW for _, part in parts)
+    assert all(0 < part <= largest for _, part in parts)
     for (start, part), (following, _) in itertools.pairwise(parts):
         assert start + part - following >= views._SHARED
+
+
+@pytest.mark.parametrize("enlarged", [1, views.ENLARGED])
+def test_faces_are_placed_where_the_picture_has_them(enlarged):
+    """A detector that finds a white square takes it to its place, however large it is shown."""
+    picture = np.zeros((1100, 2100, 3), np.uint8)
+    picture[700:740, 1500:1540] = 255
+    found = []
+    for view in views.upright_views(picture, enlarged):
+        rows, columns = np.nonzero(view.pixels[..., 0] > 127)
+        if rows.size:
+            left, top = columns.min(), rows.min()
+            box = left, top, columns.max() + 1 - left, rows.max() + 1 - top
+            points = np.full((5, 2), (left, top), np.float32)
+            found += view.placed([Face(tuple(map(float, box)), 0.9, points)])
+    assert found
+    for face in found:
+        np.testing.assert_allclose(face.box, (1500, 700, 40, 40), atol=1)
+        np.testing.assert_allclose(face.points, [(1500, 700)] * 5, atol=1)
 
 
 def test_a_reflection_is_taken_for_what_it_mirrors():
@@ -88,13 +108,13 @@ def test_a_face_cut_by_the_edge_is_hidden_and_doubted(finder, hopper, side):
 def test_small_faces_in_a_large_picture_are_found(finder, hopper):
     square = hopper[40:340, 110:410]  # the face has 0.55 of its side
     picture = texture((3000, 4500))
-    places = {(700, 3100): (40, 0), (2100, 900): (56, 1)}
+    places = {(700, 3100): (40, 0), (2100, 900): (56, 1), (1500, 2000): (24, 0)}
     for (top, left), (face, quarters) in places.items():
         side = round(face / 0.55)
         small = cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA)
         picture[top : top + side, left : left + side] = np.rot90(small, quarters)
     found = [face for face in finder(picture) if face.agreed]
-    assert len(found) == 2
+    assert len(found) == len(places)
     for (top, left), (face, _) in places.items():
         middle = left + face / 1.1, top + face / 1.1
         assert any(cv2.pointPolygonTest(one.polygon, middle, False) > 0 for one in found)

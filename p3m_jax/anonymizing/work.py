@@ -130,7 +130,8 @@ class AnonymizingWork:
         obfuscated = obfuscate(picture.pixels, areas.private, self.obfuscation)
         doubts = doubts_about(
             areas,
-            self.finder(obfuscated),
+            # A face that is still to be seen is the way up that it was.
+            self.finder(obfuscated, upright=all(face.upright for face in areas.faces)),
             self.obfuscation,
             mask_given="mask" in maps,
             no_face_is_fine=self.no_face_is_fine,

@@ -34,7 +34,7 @@ Pass on pictures that are known to show no face as they are:
 Hide hair and ears, too:
   p3m anonymize portraits -o out --area head
 
-Faces of 32 pixels and more are searched for in pictures of any size (64 where they are turned).
+Faces of 24 pixels and more are searched for in pictures of any size (64 where they are turned).
 The area of a face reaches from the jaw to the top of the brows; hair, ears and background stay, and
 people who know the person may recognise them by these (see docs/privacy.md). A picture needs review
 if no face is found, if a finding may be no face, if a face is cut by the edge, faint, or found

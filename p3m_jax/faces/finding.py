@@ -26,6 +26,7 @@ from p3m_jax.faces.yunet import YuNet
 # the same faces covered by a flat colour 95 % score 0.925 and less. Small faces score less anyhow.
 POSSIBLE, LIKELY, SURE, UNCOVERED = 0.3, 0.6, 0.8, 0.92
 _LARGE = 96  # pixels
+_UPRIGHT = 0.36  # tangent of 20 degrees
 _PRESENT = 0.5  # of the mesh
 # Between the two networks' points: 95 % of the uncovered faces stay below 0.042, half of those with
 # a side covered exceed 0.08, and what is no face mostly 0.12.
@@ -61,6 +62,13 @@ class FoundFace(NamedTuple):
         """Whether both networks see a face here, sure or not."""
         return _agreed(self.landmarks)
 
+    @property
+    def upright(self) -> bool:
+        """Whether it is turned so little that a search for upright faces finds it at any size."""
+        right_eye, left_eye, _, right_corner, left_corner = self.face.points
+        x, y = right_corner + left_corner - right_eye - left_eye
+        return y > 0 and abs(x) <= _UPRIGHT * y
+
 
 class FaceFinder:
     """Finds the faces of a picture; from any thread.
@@ -80,13 +88,19 @@ class FaceFinder:
         if area not in AREAS:
             raise ValueError(f"{area!r}: the private area is one of {', '.join(AREAS)}.")
         self._area = area
-        self._detector = detector or YuNet(POSSIBLE, turned=POSSIBLE, faint=LIKELY)
+        own = YuNet(POSSIBLE, turned=POSSIBLE, faint=LIKELY) if detector is None else None
+        self._detector: Detector = detector or own
+        self._upright: Detector = detector or own.upright
         self._mesh = FaceMesh()
 
-    def __call__(self, picture: np.ndarray) -> list[FoundFace]:
-        """The faces of a picture RGB uint8 (H, W, 3), those with the highest score first."""
+    def __call__(self, picture: np.ndarray, *, upright: bool = False) -> list[FoundFace]:
+        """The faces of a picture RGB uint8 (H, W, 3), those with the highest score first.
+
+        With `upright` it does not look for turned ones, which takes most of the time; a detector of
+        the user's own is asked all the same.
+        """
         found: list[FoundFace] = []
-        for face in self._detector(picture):
+        for face in (self._upright if upright else self._detector)(picture):
             landmarks = self._mesh(picture, face)
             trusted = _agreed(landmarks)
             if face.score < LIKELY and (not trusted or _known(landmarks, found)):

@@ -1,20 +1,23 @@
 """What a detector is shown of a picture: scales, ways up, a reflected border, window by window."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from p3m_jax.faces.detector import Face, mirrored_in, moved, turn, turned_back, warp
+from p3m_jax.faces.detector import Face, mirrored_in, moved, scaled, turn, turned_back, warp
 
 # Long sides in pixels at which every picture is searched. A larger one is searched at its own size,
-# too, and at halves of it. YuNet finds faces of some 20 to 300 pixels there.
+# too, at halves of it, and enlarged. YuNet finds faces of some 20 to 300 pixels there.
 SCALES = (320, 640, 1280)
-_TURNED_SCALE = 640
+ENLARGED = 1.5
+# At which it is searched for turned faces. Turned by 45 degrees it fills half of what holds it, so
+# it takes a smaller scale to cost as much as upright.
+_QUARTER_TURNED, _EIGHTH_TURNED = 640, 450
 # The longer side in pixels from which a face is nearly always found in a picture of any size;
 # smaller ones are found less often (docs/privacy.md).
-SMALLEST_UPRIGHT, SMALLEST_TURNED = 32, 64
+SMALLEST_UPRIGHT, SMALLEST_TURNED = 24, 64
 _BORDER = 80
 # Sides in pixels: of a window at most, and of what two neighbours share, which holds a face whole.
 # A larger face is found at a smaller scale.
@@ -70,13 +73,23 @@ def upright_sizes(long_side: int) -> list[int]:
     return sorted(sizes, reverse=True)
 
 
-def turned_sizes(long_side: int) -> list[int]:
-    """The long sides at which a picture is searched for turned faces, the largest first.
+def quarter_turned_sizes(long_side: int) -> list[int]:
+    """The long sides at which a picture is searched for faces turned by 90, 180, 270 degrees.
 
-    A half of its size, which has the time of a fourth, and on.
+    The largest first: a half of its size, which takes a fourth of the time, and halves of it.
     """
-    sizes = [max(min(_TURNED_SCALE, long_side), -(-long_side // 2))]
-    while sizes[-1] > _TURNED_SCALE:
+    return _halves(max(min(_QUARTER_TURNED, long_side), -(-long_side // 2)))
+
+
+def eighth_turned_sizes(long_side: int) -> list[int]:
+    """As `quarter_turned_sizes`, for 45, 135, 225, 315 degrees."""
+    scale = _EIGHTH_TURNED / _QUARTER_TURNED
+    return _halves(max(round(scale * min(_QUARTER_TURNED, long_side)), -(-long_side // 2)))
+
+
+def _halves(size: int) -> list[int]:
+    sizes = [size]
+    while sizes[-1] > _QUARTER_TURNED:
         sizes.append(-(-sizes[-1] // 2))
     return sizes
 
@@ -94,8 +107,8 @@ def shrunk(
         yield picture, (width / target[0], height / target[1])
 
 
-def upright_views(picture: np.ndarray) -> Iterator[View]:
-    """The picture RGB uint8 (H, W, 3) with a reflected border.
+def upright_views(picture: np.ndarray, enlarged: float = 1.0) -> Iterator[View]:
+    """The picture RGB uint8 (H, W, 3) with a reflected border, `enlarged` times as large.
 
     A face that the picture's edge cuts is whole with its reflection.
     """
@@ -103,24 +116,29 @@ def upright_views(picture: np.ndarray) -> Iterator[View]:
     border = min(_BORDER, height, width)
 
     def placed(window, faces):
-        faces = [moved(face, (-border, -border)) for face in window.placed(faces)]
+        faces = window.placed([scaled(face, (1 / enlarged, 1 / enlarged)) for face in faces])
+        faces = [moved(face, (-border, -border)) for face in faces]
         return [mirrored_in(face, (height, width)) for face in faces]
 
-    for window in _windows((height + 2 * border, width + 2 * border)):
-        yield View(
-            _bordered(picture, window, border), lambda faces, window=window: placed(window, faces)
-        )
+    # Window by window, since the enlarged picture would be several times the picture.
+    for window in _windows((height + 2 * border, width + 2 * border), round(_WINDOW / enlarged)):
+        pixels = _bordered(picture, window, border)
+        if enlarged != 1:
+            pixels = cv2.resize(
+                pixels, None, fx=enlarged, fy=enlarged, interpolation=cv2.INTER_CUBIC
+            )
+        yield View(pixels, lambda faces, window=window: placed(window, faces))
 
 
-def turned_views(picture: np.ndarray) -> Iterator[View]:
-    """The picture RGB uint8 (H, W, 3) turned by 45, 90, ... 315 degrees."""
-    for degrees in range(45, 360, 45):
+def turned_views(picture: np.ndarray, turns: Iterable[int]) -> Iterator[View]:
+    """The picture RGB uint8 (H, W, 3) turned by some degrees."""
+    for degrees in turns:
         matrix, size = turn(picture.shape[:2], degrees)
 
         def placed(window, faces, matrix=matrix):
             return [turned_back(face, matrix) for face in window.placed(faces)]
 
-        for window in _windows(size[::-1]):
+        for window in _windows(size[::-1], _WINDOW):
             shift = np.array([[0, 0, window.left], [0, 0, window.top]])
             pixels = warp(picture, matrix - shift, (window.width, window.height))
             if pixels.any():  # not wholly beyond a turned picture's edge
@@ -149,16 +167,16 @@ def contrast_at(picture: np.ndarray, face: Face) -> float:
     return float(box.mean(2).std()) if box.size else 0.0
 
 
-def _windows(size: tuple[int, int]) -> Iterator[_Window]:
-    """Windows that hold an area of `size` (H, W)."""
-    for top, height in _parts(size[0]):
-        for left, width in _parts(size[1]):
+def _windows(size: tuple[int, int], largest: int) -> Iterator[_Window]:
+    """Windows with sides of `largest` at most that hold an area of `size` (H, W)."""
+    for top, height in _parts(size[0], largest):
+        for left, width in _parts(size[1], largest):
             yield _Window(top, left, height, width, size)
 
 
-def _parts(length: int) -> list[tuple[int, int]]:
+def _parts(length: int, largest: int) -> list[tuple[int, int]]:
     """Starts and lengths of equal parts that overlap."""
-    count = max(1, -(-(length - _SHARED) // (_WINDOW - _SHARED)))
+    count = max(1, -(-(length - _SHARED) // (largest - _SHARED)))
     part = -(-(length + (count - 1) * _SHARED) // count)
     starts = (min(number * (part - _SHARED), length - part) for number in range(count))
     return [(start, part) for start in starts]

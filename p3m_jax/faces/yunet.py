@@ -9,10 +9,13 @@ import numpy as np
 
 from p3m_jax.faces.detector import OVERLAP, Face, quiet_opencv, scaled, union
 from p3m_jax.faces.views import (
+    ENLARGED,
+    SCALES,
     View,
     contrast_at,
+    eighth_turned_sizes,
+    quarter_turned_sizes,
     shrunk,
-    turned_sizes,
     turned_views,
     upright_sizes,
     upright_views,
@@ -56,22 +59,40 @@ class YuNet:
 
     def __call__(self, picture: np.ndarray) -> list[Face]:
         """The faces of a picture, those with the highest score first."""
+        self._remember()
+        return union([*self._upright_faces(picture), *self._turned_faces(picture)])
+
+    def upright(self, picture: np.ndarray) -> list[Face]:
+        """As a call, without the search for turned faces, which takes twice as long as all else."""
+        self._remember()
+        return union(self._upright_faces(picture))
+
+    def _remember(self) -> None:
         self._local.earlier, self._local.seen = getattr(self._local, "seen", {}), {}
-        size = picture.shape[:2]
-        found = []
-        for small, ratio in shrunk(picture, upright_sizes(max(size))):
+
+    def _upright_faces(self, picture: np.ndarray) -> list[Face]:
+        long_side, found = max(picture.shape[:2]), []
+        for small, ratio in shrunk(picture, upright_sizes(long_side)):
             faces = self._search(upright_views(small), self._threshold)
             found += [scaled(face, ratio) for face in faces]
-        if self._turned is not None:
-            for small, ratio in shrunk(picture, turned_sizes(max(size))):
-                faces = self._search(turned_views(small), self._turned)
-                found += [scaled(face, ratio) for face in faces]
+        if long_side > max(SCALES):
+            found += self._search(upright_views(picture, ENLARGED), self._threshold)
         if self._faint is not None:
-            for small, ratio in shrunk(picture, [min(_FAINT_SCALE, max(size))]):
+            for small, ratio in shrunk(picture, [min(_FAINT_SCALE, long_side)]):
                 faces = self._search(upright_views(with_contrast(small)), self._faint)
                 faces = [face for face in faces if contrast_at(small, face) < _FAINT]
                 found += [scaled(face, ratio)._replace(faint=True) for face in faces]
-        return union(found)
+        return found
+
+    def _turned_faces(self, picture: np.ndarray) -> list[Face]:
+        if self._turned is None:
+            return []
+        long_side, found = max(picture.shape[:2]), []
+        for sizes, first in ((quarter_turned_sizes, 90), (eighth_turned_sizes, 45)):
+            for small, ratio in shrunk(picture, sizes(long_side)):
+                faces = self._search(turned_views(small, range(first, 360, 90)), self._turned)
+                found += [scaled(face, ratio) for face in faces]
+        return found
 
     def _search(self, views: Iterable[View], threshold: float) -> list[Face]:
         found = []
