@@ -14,8 +14,11 @@ from running import FUSED_TERMS, PROJECT, environment, free_port, spoken, start_
 
 from p3m_jax import distributed
 from p3m_jax.checkpoint import load_for_inference
+from p3m_jax.data.layouts import test_set as find_test_set
 from p3m_jax.data.synthetic import write_synthetic_set
+from p3m_jax.evaluation.evaluator import evaluate_examples
 from p3m_jax.evaluation.output import matte_path
+from p3m_jax.evaluation.summary import summarise
 from p3m_jax.training.log import read_log
 
 STEPS = 6
@@ -167,10 +170,22 @@ def test_two_processes_train_as_one(folder):
             continue  # before a BatchNorm: the true gradient is zero, and Adam follows rounding
         difference = np.abs(np.asarray(values) - np.asarray(weights[1].parameters[name]))
         assert difference.mean() < 0.2 * moved, name
+    # Both have scored the test set, a part each.
     report = (folder / "two" / "report.md").read_text()
     assert "P3M-500-P (3 pictures" in report
+    names, _, scores = re.findall(r"^\|(.*)\|$", report.partition("## P3M-500-P")[2], re.MULTILINE)
+    one = load_for_inference(folder / "two")
+    rows = evaluate_examples(
+        one.predict, find_test_set(folder / "data", "P3M-500-P"), model_name=one.model_name
+    )
+    assert len(rows) == 3
+    means = summarise(rows)
+    for name, score in zip(names.split("|")[1:], scores.split("|")[1:], strict=True):
+        # Compiled otherwise here, so that a pixel may flip.
+        np.testing.assert_allclose(float(score), means[name.strip()].mean, rtol=5e-3, err_msg=name)
 
 
+# Without a run around it: the test before.
 @pytest.mark.release
 @pytest.mark.slow
 def test_two_processes_evaluate_as_one(folder):

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from functools import partial
 
 import jax
@@ -12,6 +14,7 @@ import pytest
 from flax import nnx
 from ml_collections import ConfigDict
 from pasting import batch_of, entries
+from running import environment
 
 from p3m_jax.configs import common, resnet34_fcp, swin_fcp, vitae_fcp
 from p3m_jax.copy_paste.feature import FeaturePaste, pasting_edit
@@ -113,6 +116,64 @@ def test_no_source_gets_into_the_statistics_of_the_layers_it_passes(resnet):
         np.testing.assert_array_equal(statistics[name], expected[name])
     behind = "matting_decoder.second.norm.mean"
     assert np.any(statistics[behind] != expected[behind])
+
+
+ON_TWO_DEVICES = """
+import re
+
+import jax
+import numpy as np
+from pasting import batch_of
+
+from p3m_jax.copy_paste.feature import FeaturePaste, pasting_edit, replicated_entries
+from p3m_jax.models.network import network
+
+net, paste = network("resnet34"), FeaturePaste(("stem", "stage1"))
+variables, batch = net.initialize(0), batch_of(0, batch=4, sources=3)
+shapes = jax.eval_shape(lambda: net.features(variables, batch["picture"], paste.layers))
+rng = np.random.default_rng(0)
+targets = {layer: np.float32(rng.standard_normal(s.shape)) for layer, s in shapes.items()}
+
+
+@jax.jit
+def pasted(variables, batch, targets):
+    edit = pasting_edit(net, variables, batch, paste)
+    return {layer: edit(layer, target) for layer, target in targets.items()}
+
+
+results = []
+for devices in (1, 2):
+    mesh = jax.make_mesh(
+        (devices,), ("data",), (jax.sharding.AxisType.Auto,), devices=jax.devices()[:devices]
+    )
+    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    cut = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    where = {name: everywhere if name in replicated_entries() else cut for name in batch}
+    placed = {name: jax.device_put(array, where[name]) for name, array in batch.items()}
+    arguments = jax.device_put(variables, everywhere), placed, jax.device_put(targets, cut)
+    compiled = pasted.lower(*arguments).compile()
+    text = compiled.as_text()
+    assert devices == 1 or "all-reduce" in text
+    assert not re.search(r"all-gather|all-to-all|collective-permute|dynamic-partition", text)
+    results.append(jax.device_get(compiled(*arguments)))
+for layer, one in results[0].items():
+    changed = (one != targets[layer]).any(-1)
+    assert 0.01 < changed.mean() < 0.5
+    assert changed.any((1, 2)).all()
+    np.testing.assert_allclose(results[1][layer], one, rtol=1e-4, atol=1e-5)
+"""
+
+
+def test_on_two_devices_the_same_is_pasted_and_no_batch_is_gathered():
+    """Whole steps on two devices: tests/test_fcp_step.py."""
+    run = subprocess.run(
+        [sys.executable, "-c", ON_TWO_DEVICES],
+        env=environment(2),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
 
 
 def test_a_run_without_an_average_has_the_state_it_always_had(tmp_path):

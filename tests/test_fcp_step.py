@@ -28,13 +28,13 @@ SETTINGS = {
     "batch_size": 2,
     "data.crop_sizes": (96,),
     "data.output_size": 96,
-    "checkpoint_every": 2,
+    "checkpoint_every": 1,
     "validate_every": 100,
     "validation_size": 96,
     "final_test_sets": (),
     "copy_paste.layers": LAYERS,
     "copy_paste.probability": 1.0,
-    "copy_paste.start_step": 2,
+    "copy_paste.start_step": 1,
     "copy_paste.source_size": 96,
 }
 
@@ -214,20 +214,16 @@ def data(tmp_path_factory):
     return folder
 
 
-@pytest.mark.release
 def test_a_run_resumes_exactly_across_the_start_of_pasting(data, tmp_path):
-    def run(name, steps, **settings):
+    def run(name, steps):
         config = resnet34_fcp.get_config("smoke")
-        config.update_from_flattened_dict(SETTINGS | settings)
+        config.update_from_flattened_dict(SETTINGS | {"steps": steps})
         config.data.directory = str(data)
         config.copy_paste.source_from = "average"
-        config.steps = steps
         loop.train(config, tmp_path / name)
         return {line["step"]: line["total"] for line in read_log(tmp_path / name, "step")}
 
-    whole = run("whole", 4)
-    for steps in (1, 4):  # it stops before the first step that pastes
+    whole = run("whole", 3)
+    for steps in (1, 3):  # it stops before the first step that pastes
         parts = run("parts", steps)
     assert parts == whole
-    plain = run("plain", 4, **{"copy_paste.level": "none"})
-    assert [plain[step] == whole[step] for step in range(1, 5)] == [True] * 2 + [False] * 2

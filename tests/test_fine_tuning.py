@@ -17,6 +17,7 @@ from p3m_jax.training.errors import ConfigurationError
 from p3m_jax.training.log import read_log
 from p3m_jax.training.loop import train as train_here
 from p3m_jax.training.settings import check_settings
+from p3m_jax.training.start import first_variables
 
 SOURCE = {"imported_from": {"file": "theirs.pth", "sha256": "0" * 64}}
 SETTINGS = {
@@ -64,14 +65,18 @@ def train(folder, workdir, start, expected=0, **settings):
 @pytest.mark.slow
 def test_fine_tuning_goes_on_from_the_checkpoint_and_from_its_own(folder, tmp_path):
     workdir = tmp_path / "run"
-    output = train(folder, workdir, "network", steps=2)
+    composition = {"loss.composition": True}
+    output = train(folder, workdir, "network", steps=2, **composition)
     assert "fresh weights" not in output
     assert "SYNTHETIC" not in output
     # It goes on though what it started from is no longer there.
-    output = train(folder, workdir, "gone", steps=4)
+    output = train(folder, workdir, "gone", steps=4, **composition)
     assert "Going on from step 2" in output
     assert [line["step"] for line in read_log(workdir, "step")] == [1, 2, 3, 4]
     assert [line["step"] for line in read_log(workdir, "validation")] == [2, 4]
+    # The composition loss took foregrounds, which were estimated into the run's folder.
+    assert len(list((workdir / "foregrounds/fg").iterdir())) == 6
+    assert all(line["composition"] > 0 for line in read_log(workdir, "step"))
     tuned = load_for_inference(workdir)
     assert not tuned.synthetic
     assert tuned.provenance["started_from"]["imported_from"]["file"] == "theirs.pth"
@@ -83,22 +88,20 @@ def test_fine_tuning_goes_on_from_the_checkpoint_and_from_its_own(folder, tmp_pa
     assert "photos" in (workdir / "report.md").read_text()
 
 
-@pytest.mark.release
-@pytest.mark.slow
-def test_a_backbone_gives_the_encoder_and_the_seed_the_decoders(folder, tmp_path):
-    workdir = tmp_path / "run"
-    settings = {"steps": 1, "learning_rate": 0.0, "seed": 3, "loss.composition": True}
-    output = train(folder, workdir, "encoder", **settings)
-    assert "the decoders are drawn from the seed" in output
-    trained = load_for_inference(workdir).variables.parameters
-    imported = golden_variables("resnet34").parameters
-    drawn = network("resnet34").initialize(3).parameters
-    for name, array in trained.items():
-        source = imported if name.startswith("encoder.") else drawn
-        np.testing.assert_array_equal(array, source[name])
-    # The composition loss took foregrounds, which were estimated into the run's folder.
-    assert len(list((workdir / "foregrounds/fg").iterdir())) == 6
-    assert all(line["composition"] > 0 for line in read_log(workdir, "step"))
+def test_a_backbone_gives_the_encoder_and_the_seed_the_decoders(folder, tmp_path, capsys):
+    settings = config(**{"init_from": str(folder / "encoder"), "seed": 3})
+    variables, synthetic, past = first_variables(settings, network("resnet34"), tmp_path)
+    assert "the decoders are drawn from the seed" in capsys.readouterr().out
+    assert not synthetic
+    assert past["init_from"] == str(folder / "encoder")
+    assert past["started_from"]["imported_from"] == SOURCE["imported_from"]
+    for imported, drawn, first in zip(
+        golden_variables("resnet34"), network("resnet34").initialize(3), variables, strict=True
+    ):
+        assert first.keys() == drawn.keys()
+        for name, array in first.items():
+            source = imported if name.startswith("encoder.") else drawn
+            np.testing.assert_array_equal(array, source[name])
 
 
 def config(**settings):
