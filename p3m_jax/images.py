@@ -4,82 +4,138 @@ Whatever a file holds, a picture arrives as 8-bit RGB the right way up; what can
 `ImageError` with one sentence that names the file.
 """
 
+import contextlib
 import errno
 import io
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
 
+from p3m_jax.containers import Metadata, orientation_of_xmp, take_apart, without_exif
 from p3m_jax.errors import UserError
+from p3m_jax.exif import (
+    DNG_VERSION,
+    HEIGHT,
+    OLD_SUBFILE_TYPE,
+    PHOTOMETRIC,
+    SUBFILE_TYPE,
+    WIDTH,
+    Exif,
+    read_exif,
+    read_tiff,
+)
 from p3m_jax.file_part import FilePart
 from p3m_jax.files import whole_file
+from p3m_jax.formats import RAW, formats_for, refusal, unidentified
 
 # A picture of 20,000 x 10,000 pixels is a decompression bomb rather than a portrait. Pillow warns
 # from its own limit on and refuses twice that: ours takes the place of both.
 MAX_PIXELS = 200_000_000
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
-# What Pillow raises for damaged files, their EXIF included.
-DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
-_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error)  # what Pillow raises for it
+_TOLD = "p3m_jax"  # where an image's `info` has what its file tells
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SENSOR_COLOURS = (32803, 34892)  # photometric interpretations of raw files
+_REDUCED = (
+    "its first page is a reduced image, as in a camera's raw file; export the whole picture as "
+    "JPEG or PNG."
+)
 
 
 class ImageError(UserError):
     """A picture that cannot be used; the message names the file and the remedy."""
 
 
-def open_picture(path) -> Image.Image:
+@contextlib.contextmanager
+def open_picture(path) -> Iterator[Image.Image]:
     """The Pillow image of a file, its pixels not decoded yet; `ImageError` if it is no picture.
 
-    `path` may be a `FilePart`, here and in what reads pictures below.
+    Its metadata was taken off before Pillow saw it: `told`, `exif_of`, `orientation` and
+    `loaded` know it. `path` may be a `FilePart`, here and in what reads pictures below.
     """
     part = isinstance(path, FilePart)
     path = path if part else Path(path)
-    file = path.path if part else path
+    with contextlib.ExitStack() as files:
+        try:
+            image = _open(path, path.path if part else path, files)
+        except MemoryError:
+            raise
+        except ImageError:
+            raise
+        except Exception as error:  # there is no end to what decoders raise
+            raise ImageError(f"{path}: {_why_unreadable(path, error)}") from None
+        if image.width * image.height > MAX_PIXELS:
+            raise ImageError(f"{path}: has more than {MAX_PIXELS:,} pixels; shrink it first.")
+        yield image
+
+
+def _open(path, on_disk: Path, files: contextlib.ExitStack) -> Image.Image:
+    if on_disk.exists() and not on_disk.is_file() and not on_disk.is_dir():
+        raise ImageError(f"{path}: is a pipe or a device, not a picture.")  # would wait
+    file = files.enter_context(path.open("rb"))
+    head = file.read(64)
+    refused = refusal(head)
+    if refused:
+        raise ImageError(f"{path}: {refused}")
+    pixels, metadata = take_apart(file)
+    formats = formats_for(head, str(path))
     try:
-        if file.exists() and not file.is_file() and not file.is_dir():
-            raise ImageError(f"{path}: is a pipe or a device, not a picture.")  # would wait
-        image = Image.open(path.open("rb") if part else path)
-    except FileNotFoundError:
-        state = "is a link to nowhere" if file.is_symlink() else "there is no such file"
-        raise ImageError(f"{path}: {state}.") from None
-    except IsADirectoryError:
-        raise ImageError(f"{path}: is a folder, not a picture.") from None
-    except PermissionError:
-        raise ImageError(f"{path}: may not be read; check its permissions.") from None
-    except Image.DecompressionBombError:
-        raise ImageError(
-            f"{path}: claims more than {MAX_PIXELS:,} pixels; shrink it first."
-        ) from None
-    except ImageError:
-        raise
-    except MemoryError:
-        raise
-    except Exception as error:  # there is no end to what decoders raise
-        raise ImageError(f"{path}: {_why_unreadable(path, error)}") from None
-    if image.width * image.height > MAX_PIXELS:
-        raise ImageError(f"{path}: has more than {MAX_PIXELS:,} pixels; shrink it first.")
+        image = Image.open(pixels, formats=formats)
+    except Exception:
+        if formats != ("AVIF",):
+            raise
+        # Pillow reads the EXIF data of these when it opens them, and may stumble over it.
+        image = Image.open(without_exif(file), formats=formats)
+    if image.format == "TIFF":
+        exif = read_tiff(file)
+        _require_whole(path, exif)
+    else:
+        metadata.exif = image.info.pop("exif", metadata.exif)
+        exif = read_exif(metadata.exif)
+    xmp = image.info.pop("xmp", None)
+    metadata.xmp_orientation = metadata.xmp_orientation or orientation_of_xmp(xmp)
+    metadata.icc_profile = image.info.get("icc_profile", metadata.icc_profile)
+    image.info |= {"icc_profile": metadata.icc_profile, _TOLD: (metadata, exif)}
+    image.info["exif"] = b""  # else Pillow looks for it, and turns TIFF files by itself
     return image
 
 
-def _why_unreadable(path: Path, error: Exception) -> str:
+def _require_whole(path, exif: Exif) -> None:
+    if DNG_VERSION in exif.main or exif.number(PHOTOMETRIC) in _SENSOR_COLOURS:
+        raise ImageError(f"{path}: {RAW}")
+    if (exif.number(SUBFILE_TYPE) or 0) & 1 or exif.number(OLD_SUBFILE_TYPE) == 2:
+        raise ImageError(f"{path}: {_REDUCED}")
+
+
+def _why_unreadable(path, error: Exception) -> str:
+    file = path.path if isinstance(path, FilePart) else path
+    if isinstance(error, FileNotFoundError):
+        return "is a link to nowhere." if file.is_symlink() else "there is no such file."
+    if isinstance(error, IsADirectoryError):
+        return "is a folder, not a picture."
+    if isinstance(error, PermissionError):
+        return "may not be read; check its permissions."
+    if isinstance(error, Image.DecompressionBombError):
+        return f"claims more than {MAX_PIXELS:,} pixels; shrink it first."
     number = getattr(error, "errno", None)
     if number == errno.ELOOP:
         return "is a link that leads in a circle."
     if number == errno.ENAMETOOLONG:
         return "has a name that is too long for this system."
-    with path.open("rb") as file:
-        head = file.read(12)
-    if not head:
-        return "is empty; it is not a picture that can be read."
-    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
-        return (
-            "is not a picture that can be read here, but HEIC; convert it to JPEG (a phone's "
-            "export, or heif-convert)."
-        )
-    return "is not a picture that can be read; convert it to JPEG or PNG."
+    with path.open("rb") as opened:
+        return unidentified(opened.read(64))
 
 
 def damaged(path, error: Exception) -> ImageError:
@@ -87,32 +143,51 @@ def damaged(path, error: Exception) -> ImageError:
     return ImageError(f"{path}: is damaged or cut off ({error}); replace it with an intact copy.")
 
 
-def _decode(image: Image.Image, path) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except MemoryError:
-        raise
-    except Exception as error:  # there is no end to what decoders raise
-        raise damaged(path, error) from None
+def told(image: Image.Image) -> Metadata:
+    """What the file of an image of `open_picture` tells about its pixels."""
+    return image.info[_TOLD][0]
+
+
+def exif_of(image: Image.Image) -> Exif:
+    """The EXIF data of an image of `open_picture`."""
+    return image.info[_TOLD][1]
+
+
+def stored_size(image: Image.Image) -> tuple[int, int]:
+    """(height, width) of an image of `open_picture` as its pixels are stored."""
+    if image.format == "TIFF" and orientation(image) >= 5:  # for which Pillow swaps them
+        return exif_of(image).number(HEIGHT), exif_of(image).number(WIDTH)
+    return image.height, image.width
+
+
+def orientation(image: Image.Image) -> int:
+    """The orientation of an image of `open_picture`, 1 to 8; 1 also where nothing tells it.
+
+    EXIF's tag decides, and where there is none XMP's. HEIF files are turned when they are decoded.
+    """
+    if image.format == "HEIF":
+        return 1
+    return exif_of(image).orientation or told(image).xmp_orientation or 1
+
+
+def loaded(image: Image.Image) -> Image.Image:
+    """An image of `open_picture` with its pixels decoded, not turned yet."""
+    told(image).check()
+    image.load()
+    return image
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """An image of `open_picture`, decoded and the right way up."""
+    turn = _TURNS.get(orientation(image))
+    return loaded(image) if turn is None else loaded(image).transpose(turn)
 
 
 def picture_size(path) -> tuple[int, int]:
     """(height, width) of a picture the right way up, from its header alone."""
     with open_picture(path) as image:
-        rotated = orientation(image, path) >= 5  # EXIF orientations 5 to 8 swap the axes
-        width, height = image.size
-    return (width, height) if rotated else (height, width)
-
-
-def orientation(image: Image.Image, path) -> int:
-    """The EXIF orientation of an image, 1 where it is upright or does not say."""
-    # Pillow would decode a whole PNG to look for EXIF that it has not announced.
-    if image.format == "PNG" and "exif" not in image.info:
-        return 1
-    try:
-        return image.getexif().get(0x0112, 1)
-    except DAMAGE as error:
-        raise ImageError(f"{path}: has damaged EXIF data ({error}); save it anew.") from None
+        height, width = stored_size(image)
+        return (width, height) if orientation(image) >= 5 else (height, width)  # those swap axes
 
 
 def read_picture(path) -> np.ndarray:
@@ -121,7 +196,13 @@ def read_picture(path) -> np.ndarray:
     Grey, palette, CMYK and 16-bit files are converted; an alpha channel is dropped.
     """
     with open_picture(path) as image:
-        return to_rgb(_decode(image, path))
+        try:
+            decoded = upright(image)
+        except MemoryError:
+            raise
+        except Exception as error:  # there is no end to what decoders raise
+            raise damaged(path, error) from None
+        return to_rgb(decoded)
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:

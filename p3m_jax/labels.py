@@ -26,7 +26,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from p3m_jax.images import ImageError, damaged, open_picture, orientation
+from p3m_jax.images import ImageError, damaged, loaded, open_picture, orientation
 from p3m_jax.trimap import BACKGROUND, FOREGROUND, TRANSITION
 
 NEVER_OPAQUE = "a matte is never opaque: its largest value is below full scale"
@@ -36,7 +36,6 @@ TINY = "a prediction has no value above 1; if it was saved as 0 and 1, multiply 
 
 MASK_TOLERANCE = 8  # a face mask's distance from 0 and from 255, of 255
 SMALLEST_LABEL = 101  # label maps are face masks for programs that count what is above 100 as face
-_LOSSY = ("JPEG", "MPO")
 _NAMED_VALUES = 5
 
 Warn = Callable[[str], None]
@@ -139,18 +138,18 @@ def _one_channel(
 ) -> tuple[np.ndarray, int]:
     """The values (H, W), uint8 or uint16, and the largest that their type holds."""
     with open_picture(path) as image:
-        turned = orientation(image, path)
+        turned = orientation(image)
         if turned != 1:
             raise LabelError(
                 f"{path}: is stored rotated or mirrored (EXIF orientation {turned}); save the "
                 f"{kind} upright."
             )
-        if lossless and image.format in _LOSSY:
+        if lossless and image.format == "JPEG":
             raise LabelError(
                 f"{path}: is a JPEG, which changes the values of a {kind}; save it as PNG."
             )
         try:
-            values = _values(image, path, kind)
+            values = _values(loaded(image), path, kind)
         except (MemoryError, ImageError):
             raise
         except Exception as error:  # there is no end to what decoders raise

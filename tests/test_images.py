@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from p3m_jax.collection import pictures
+from p3m_jax.collection.profiles import in_profile
 from p3m_jax.images import ImageError, picture_size, read_picture, write_image
 from p3m_jax.labels import read_matte
 
@@ -99,11 +100,10 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         write_image(tmp_path / "a.xyz", PIXELS)
 
 
-def test_damaged_exif_is_one_sentence(tmp_path):
+def test_damaged_exif_decides_about_nothing(tmp_path):
     path = saved(tmp_path, Image.fromarray(PIXELS), "a.png", exif=b"Exif\0\0II")
-    for read in (read_picture, picture_size):
-        with pytest.raises(ImageError, match=r"a\.png.*damaged"):
-            read(path)
+    np.testing.assert_array_equal(read_picture(path), PIXELS)
+    assert picture_size(path) == (20, 30)
 
 
 def test_cut_outs_keep_their_hidden_colours(tmp_path):
@@ -136,7 +136,7 @@ def test_a_format_too_small_for_the_picture_is_one_sentence(tmp_path):
 
 def test_heic_pipes_and_links_are_told_from_damage(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
-    with pytest.raises(ImageError, match=r"a\.jpg.*HEIC; convert"):
+    with pytest.raises(ImageError, match=r"a\.jpg: is HEIC.*convert"):
         read_picture(tmp_path / "a.jpg")
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
     with pytest.raises(ImageError, match="leads in a circle"):
@@ -185,10 +185,10 @@ def linear_profile(space: str) -> bytes:
 
 def test_colours_go_from_one_profile_to_another():
     linear, quarter = linear_profile("RGB "), np.full((2, 2, 3), 64, np.uint8)
-    assert np.abs(pictures.in_profile(quarter, linear, None).astype(int) - 137).max() <= 2
-    assert np.abs(pictures.in_profile(quarter + 73, None, linear).astype(int) - 64).max() <= 2
-    assert pictures.in_profile(quarter, linear, linear) is quarter
-    np.testing.assert_array_equal(pictures.in_profile(quarter, linear_profile("GRAY"), None), 64)
+    assert np.abs(in_profile(quarter, linear, None).astype(int) - 137).max() <= 2
+    assert np.abs(in_profile(quarter + 73, None, linear).astype(int) - 64).max() <= 2
+    assert in_profile(quarter, linear, linear) is quarter
+    np.testing.assert_array_equal(in_profile(quarter, linear_profile("GRAY"), None), 64)
 
 
 def test_grey_goes_by_its_profile_with_alpha_and_without(tmp_path):

@@ -209,7 +209,7 @@ def test_broken_inputs_are_listed_and_the_others_done(predict, folders, capsys):
     assert "11 pictures: 4 done, 0 already done, 7 failed" in captured.out
     for name, reason in {
         "text.jpg": "is not a picture",
-        "phone.heic": "HEIC; convert",
+        "phone.heic": "is HEIC",
         "cut.jpg": "is damaged or cut off",
         "loop.jpg": "leads in a circle",
         "pipe.jpg": "is a pipe",

@@ -10,7 +10,7 @@ from predicting import command, manifest
 
 from p3m_jax.collection.memory import default_memory
 from p3m_jax.collection.pictures import read
-from p3m_jax.images import ImageError, open_picture, read_picture, write_image
+from p3m_jax.images import ImageError, read_picture, write_image
 from p3m_jax.prediction.outputs import judge
 
 RNG = np.random.default_rng(0)
@@ -78,7 +78,7 @@ def test_decoders_may_raise_anything(tmp_path):
     with pytest.raises(NotImplementedError):
         Image.open(tmp_path / "a.dds")
     with pytest.raises(ImageError, match="not a picture that can be read"):
-        open_picture(tmp_path / "a.dds")
+        read_picture(tmp_path / "a.dds")
 
 
 def test_more_exif_than_a_jpeg_holds_is_left_out(predict, folders):

@@ -16,9 +16,8 @@ from p3m_jax.anonymizing.record import make_record
 from p3m_jax.anonymizing.review import ReviewList
 from p3m_jax.collection.given import find_given, find_if_given, require_size
 from p3m_jax.collection.memory import picture_memory
-from p3m_jax.collection.pictures import Picture, digest, read
+from p3m_jax.collection.pictures import Picture, digest, in_standard_colours, read
 from p3m_jax.collection.plan import Job
-from p3m_jax.collection.profiles import in_standard_colours
 from p3m_jax.collection.work import NeedsReview
 from p3m_jax.faces.areas import PrivateAreas, find_private_areas
 from p3m_jax.faces.finding import FaceFinder

@@ -1,16 +1,18 @@
 """Reading pictures with what has to be kept of their metadata."""
 
 import hashlib
-import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image
 
-from p3m_jax.images import DAMAGE, damaged, open_picture, profile_space, to_rgb
+from p3m_jax.collection.colours import told_colours
+from p3m_jax.collection.profiles import converted, in_profile, standard_of, standards
+from p3m_jax.images import damaged, exif_of, open_picture, profile_space, to_rgb, told, upright
 
-_ORIENTATION, _EXIF_IFD, _SIZES = 0x0112, 0x8769, (0xA002, 0xA003)
+CONVERTED = "colour profile other than sRGB, Display P3 and Adobe RGB: converted to sRGB"
+NOT_CONVERTED = "colour profile that cannot be used, left out: colours may look different"
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Picture:
       opacity: uint8 (H, W), the file's own alpha channel, or None where it is opaque.
       icc_profile: the profile that gives the pixels their meaning, or None for sRGB.
       exif: the file's EXIF data without orientation and thumbnail, or None.
+      exif_damaged: some tags of it cannot be read and are missing.
       warnings: sentences about what is not as it might be expected.
     """
 
@@ -29,7 +32,15 @@ class Picture:
     opacity: np.ndarray | None = None
     icc_profile: bytes | None = None
     exif: bytes | None = None
+    exif_damaged: bool = False
     warnings: tuple[str, ...] = ()
+
+    def in_srgb(self) -> np.ndarray:
+        """The pixels as a network sees them: in sRGB."""
+        profile = self.icc_profile
+        if profile is None or standard_of(profile) == "sRGB":
+            return self.pixels
+        return in_profile(self.pixels, profile, None)
 
 
 def read(path) -> Picture:
@@ -43,90 +54,68 @@ def read(path) -> Picture:
             raise damaged(path, error) from None
 
 
+def in_standard_colours(picture: Picture) -> Picture:
+    """The picture with a profile made here or none; converted to sRGB and warned of if need be."""
+    if picture.icc_profile is None:
+        return picture
+    name = standard_of(picture.icc_profile)
+    if name is not None:
+        return replace(picture, icc_profile=standards()[name])
+    pixels = converted(picture.pixels, picture.icc_profile, None)
+    warning = NOT_CONVERTED if pixels is None else CONVERTED
+    return replace(
+        picture,
+        pixels=picture.pixels if pixels is None else pixels,
+        icc_profile=None,
+        warnings=(*picture.warnings, warning),
+    )
+
+
 def _read(image: Image.Image) -> Picture:
     warnings = []
     if image.mode.startswith("I;16") or any(";16" in str(tile.args) for tile in image.tile):
         warnings.append("16 bits a channel, of which colour outputs keep 8")
-    image.load()
-    # A telephone's JPEG may bring further pictures, such as a depth map.
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-        warnings.append(f"first of {image.n_frames} frames or pages")
-    try:
-        upright = ImageOps.exif_transpose(image)
-        exif = _exif(upright)
-        damage = not image.getexif() and not _has_no_tags(image.info.get("exif"))
-    except DAMAGE:
-        upright, exif, damage = image.copy(), None, True
-    if damage:
+    exif = exif_of(image)
+    turned = upright(image)
+    frames = max(getattr(image, "n_frames", 1), told(image).frames)
+    if frames > 1:
+        warnings.append(f"first of {frames} frames or pages")
+    if exif.unreadable:
         warnings.append("damaged EXIF data, taken as upright")
-    profile = _profile(upright, warnings)
-    pixels, opacity = np.ascontiguousarray(to_rgb(upright)), None
-    if upright.has_transparency_data:
-        opaque = upright.convert("RGBA").getchannel("A")
+    profile = _profile(image, warnings)
+    pixels, opacity = np.ascontiguousarray(to_rgb(turned)), None
+    if turned.has_transparency_data:
+        opaque = turned.convert("RGBA").getchannel("A")
         if opaque.getextrema()[0] < 255:
             warnings.append("transparent in parts, which are background")
             opacity = np.asarray(opaque)
-            white = Image.new("RGB", upright.size, "white")
+            white = Image.new("RGB", turned.size, "white")
             pixels = np.asarray(Image.composite(Image.fromarray(pixels), white, opaque))
-    return Picture(pixels, opacity, profile, exif, tuple(warnings))
+    return Picture(pixels, opacity, profile, exif.kept(), exif.damaged, tuple(warnings))
 
 
 def _profile(image: Image.Image, warnings: list[str]) -> bytes | None:
-    """The profile to keep: of the RGB numbers; CMYK and grey have been converted by theirs."""
-    profile = image.info.get("icc_profile")
-    if not profile:
-        return None
-    space = profile_space(profile)
-    if space is None:
-        warnings.append("damaged colour profile, left out")
-    expected = {"CMYK": "CMYK", "L": "GRAY", "LA": "GRAY", "LAB": "Lab"}.get(image.mode, "RGB")
-    if space not in (None, expected):
-        warnings.append(f"colour profile for {space} in a picture that is {image.mode}, left out")
-    return profile if space == expected == "RGB" else None
+    """The profile to keep: of the RGB numbers; CMYK and grey have been converted by theirs.
 
-
-def _exif(image: Image.Image) -> bytes | None:
-    exif = image.getexif()
-    exif.pop(_ORIENTATION, None)
-    inner = exif.get_ifd(_EXIF_IFD)
-    for tag in _SIZES:  # of the picture as it was stored
-        inner.pop(tag, None)
-    return exif.tobytes() if exif else None
-
-
-def _has_no_tags(exif: bytes | None) -> bool:
-    """Whether an EXIF block is missing, or says itself that it is empty."""
-    if not exif:
-        return True
-    header = exif.removeprefix(b"Exif\0\0")
-    order = "big" if header[:2] == b"MM" else "little"
-    start = int.from_bytes(header[4:8], order)
-    return header[start : start + 2] == b"\0\0"
-
-
-def in_profile(pixels: np.ndarray, source: bytes | None, target: bytes | None) -> np.ndarray:
-    """As `converted`, but unchanged where a profile cannot be used."""
-    made = converted(pixels, source, target)
-    return pixels if made is None else made
-
-
-def converted(pixels: np.ndarray, source: bytes | None, target: bytes | None) -> np.ndarray | None:
-    """RGB uint8 (H, W, 3) converted from one colour profile to another; None means sRGB.
-
-    Returns None where a profile cannot be used.
+    PNG's newest way to tell colours goes before a profile, all others come after it.
     """
-    if source == target:
-        return pixels
-    try:
-        profiles = (
-            ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            if profile
-            else ImageCms.createProfile("sRGB")
-            for profile in (source, target)
-        )
-        return np.asarray(ImageCms.profileToProfile(Image.fromarray(pixels), *profiles))
-    except (ImageCms.PyCMSError, *DAMAGE):
+    profile = told(image).icc_profile
+    space = profile_space(profile) if profile else None
+    expected = {"CMYK": "CMYK", "L": "GRAY", "LA": "GRAY", "LAB": "Lab"}.get(image.mode, "RGB")
+    newest = image.format == "PNG" and told(image).cicp is not None
+    if space == expected and not newest:
+        return profile if space == "RGB" else None
+    otherwise, unknown = told_colours(told(image), exif_of(image))
+    if space == expected and unknown is not None:  # a profile is there for whom it is unknown to
+        return profile if space == "RGB" else None
+    if profile and space is None:
+        warnings.append("damaged colour profile, left out")
+    elif profile and space != expected:
+        warnings.append(f"colour profile for {space} in a picture that is {image.mode}, left out")
+    if image.mode in ("CMYK", "LAB"):  # of which RGB was made
         return None
+    warnings += [unknown] if unknown else []
+    return otherwise
 
 
 def digest(path: Path) -> str:

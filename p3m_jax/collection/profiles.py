@@ -7,15 +7,14 @@ takes for sRGB; colours of any other profile are converted to sRGB.
 """
 
 import functools
+import io
 import struct
-from dataclasses import replace
 
 import numpy as np
+from PIL import Image, ImageCms
 
-from p3m_jax.collection.pictures import Picture, converted
+from p3m_jax.images import DAMAGE
 
-CONVERTED = "colour profile other than sRGB, Display P3 and Adobe RGB: converted to sRGB"
-NOT_CONVERTED = "colour profile that cannot be used, left out: colours may look different"
 _MAX_DIFFERENCE = 1  # of 255: profiles for the same colours round their numbers differently
 _D50 = (0.9642, 1.0, 0.82491)
 # From the white of both standards, D65, to that of profiles (Bradford).
@@ -24,24 +23,32 @@ _ADAPTATION = (
     *(0.02959, 0.99048, -0.01707),
     *(-0.00925, 0.01508, 0.75168),
 )
-_SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 
 
-def in_standard_colours(picture: Picture) -> Picture:
-    """The picture with a profile made here or none; converted to sRGB and warned of if need be."""
-    if picture.icc_profile is None:
-        return picture
-    name = standard_of(picture.icc_profile)
-    if name is not None:
-        return replace(picture, icc_profile=standards()[name])
-    pixels = converted(picture.pixels, picture.icc_profile, None)
-    warning = NOT_CONVERTED if pixels is None else CONVERTED
-    return replace(
-        picture,
-        pixels=picture.pixels if pixels is None else pixels,
-        icc_profile=None,
-        warnings=(*picture.warnings, warning),
-    )
+def in_profile(pixels: np.ndarray, source: bytes | None, target: bytes | None) -> np.ndarray:
+    """As `converted`, but unchanged where a profile cannot be used."""
+    made = converted(pixels, source, target)
+    return pixels if made is None else made
+
+
+def converted(pixels: np.ndarray, source: bytes | None, target: bytes | None) -> np.ndarray | None:
+    """RGB uint8 (H, W, 3) converted from one colour profile to another; None means sRGB.
+
+    Returns None where a profile cannot be used.
+    """
+    if source == target:
+        return pixels
+    try:
+        profiles = (
+            ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if profile
+            else ImageCms.createProfile("sRGB")
+            for profile in (source, target)
+        )
+        return np.asarray(ImageCms.profileToProfile(Image.fromarray(pixels), *profiles))
+    except (ImageCms.PyCMSError, *DAMAGE):
+        return None
 
 
 @functools.lru_cache(maxsize=16)
@@ -77,7 +84,7 @@ def standards() -> dict[str, bytes | None]:
     )
     return {
         "sRGB": None,
-        "Display P3": matrix_profile("Display P3", display_p3, _SRGB_CURVE),
+        "Display P3": matrix_profile("Display P3", display_p3, SRGB_CURVE),
         "Adobe RGB": matrix_profile("Compatible with Adobe RGB (1998)", adobe_rgb, (2.19921875,)),
     }
 

@@ -30,7 +30,7 @@ from p3m_jax.input.derived import Cache
 from p3m_jax.text import say, shown
 
 KINDS = ("folder", "celebamask_hq", "training_set")
-_FORMATS = ("JPEG", "MPO", "PNG")
+_FORMATS = ("JPEG", "PNG")
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _with_masks(folder: Path, files, masks: Path, progress: bool) -> tuple[FaceS
 
 
 def _listed(folder: Path) -> dict[str, Path]:
-    files, complaints = list_folder(folder)
+    files, complaints, _ = list_folder(folder)
     if complaints:
         raise DataSetError(complaints[0])
     if not files:
@@ -174,7 +174,7 @@ def _require_pipeline_reads(path: Path) -> None:
     with open_picture(path) as image:
         if image.format not in _FORMATS:
             raise DataSetError(f"{path}: is {image.format}; faces to copy are JPEG or PNG.")
-        if orientation(image, path) != 1:
+        if orientation(image) != 1:
             raise DataSetError(
                 f"{path}: is stored rotated or mirrored (EXIF), which training does not see; store "
                 "it upright, for instance with `exiftran -ai` or `mogrify -auto-orient`."

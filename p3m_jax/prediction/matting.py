@@ -91,7 +91,7 @@ class Matting:
         opacity = None
         if not isinstance(picture, np.ndarray):
             loaded = read(picture)
-            picture, opacity = loaded.pixels, loaded.opacity
+            picture, opacity = loaded.in_srgb(), loaded.opacity
         matte = self.matte(picture, strategy=strategy, exact_sizes=exact_sizes)
         return within_opacity(matte.alpha, opacity)
 

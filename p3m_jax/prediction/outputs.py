@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from p3m_jax.collection.pictures import Picture, digest, in_profile, read
+from p3m_jax.collection.pictures import Picture, digest, read
 from p3m_jax.collection.plan import Plan, PlanError
+from p3m_jax.collection.profiles import in_profile
 from p3m_jax.data.folders import user_path
 from p3m_jax.evaluation.protocols import to_8_bit
 from p3m_jax.foreground import estimate_foreground
@@ -136,12 +137,15 @@ def write_outputs(
         ),
     }
     warnings = []
+    if writing.keep_metadata and picture.exif_damaged:
+        warnings.append("EXIF data that is damaged in parts, which are left out")
     for kind, path in outputs.items():
         if kind not in make:
             continue
         exif = picture.exif if writing.keep_metadata else None
         if exif and path.suffix == ".jpg" and len(exif) > _JPEG_EXIF:
-            exif, warnings = None, ["more EXIF data than a JPEG holds, left out"]
+            exif = None
+            warnings.append("more EXIF data than a JPEG holds, left out")
         write_image(
             path,
             make[kind](),
@@ -149,7 +153,7 @@ def write_outputs(
             icc_profile=picture.icc_profile,
             exif=exif,
         )
-    return warnings
+    return list(dict.fromkeys(warnings))
 
 
 def judge(alpha: np.ndarray) -> tuple[float, list[str]]:

@@ -57,7 +57,7 @@ class MattingWork:
         if matte is not None:
             return picture, matte, 0.0
         started = time.perf_counter()
-        matte = self.make_matte(picture.pixels)
+        matte = self.make_matte(picture.in_srgb())
         return picture, matte, time.perf_counter() - started
 
     def write(

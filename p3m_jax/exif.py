@@ -1,0 +1,238 @@
+"""EXIF data: the few tags that matter here, and what of it is kept.
+
+EXIF is laid out like a TIFF file: directories of tags, each with a type, a count and a value. Many
+cameras and programs write values that no reader accepts as a whole. So tags are read one by one; a
+damaged one is left out and decides about nothing else, and values are kept as the bytes they are.
+"""
+
+import io
+import struct
+from dataclasses import dataclass, field
+from typing import BinaryIO, NamedTuple
+
+WIDTH, HEIGHT, ORIENTATION = 0x0100, 0x0101, 0x0112
+SUBFILE_TYPE, OLD_SUBFILE_TYPE, PHOTOMETRIC, DNG_VERSION = 0x00FE, 0x00FF, 0x0106, 0xC612
+_INNER, _PLACES, _INTEROPERABILITY = 0x8769, 0x8825, 0xA005
+_COLOUR_SPACE, _INTEROPERABILITY_INDEX = 0xA001, 0x0001
+_ADOBE_RGB, _UNCALIBRATED = 2, 0xFFFF
+
+# How a TIFF file lays out its pixels, its thumbnail, and blocks that are no EXIF: none of it is
+# true of another file. The sizes in the inner directory are those of the picture as it was stored.
+_LAYOUT = frozenset(
+    {
+        *range(0x00FE, 0x010E),
+        *(0x0111, 0x0112, 0x0115, 0x0116, 0x0117, 0x0118, 0x0119, 0x011C, 0x0120, 0x0121),
+        *(0x013D, 0x0140, 0x0142, 0x0143, 0x0144, 0x0145, 0x014A, 0x0152, 0x0153, 0x015B),
+        *range(0x0200, 0x020A),
+        *(0x0211, 0x0212, 0x0213, 0x0214, 0x02BC, 0x83BB, 0x8649, 0x8773, 0x935C),
+        *(0xA002, 0xA003),
+    }
+)
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 129: 1}
+_LONG_SIZES = {16: 8, 17: 8, 18: 8}  # of BigTIFF
+_MOST = 16 << 20  # bytes of values; no camera writes as many
+
+
+class Tag(NamedTuple):
+    """A tag's type and value; the value in the byte order of its block."""
+
+    type: int
+    value: bytes
+
+
+Directory = dict[int, Tag]
+
+
+@dataclass
+class Exif:
+    """What an EXIF block holds.
+
+    Attributes:
+      order: of its bytes, as `struct` writes it: "<" or ">".
+      main, inner, places, interoperability: its directories; `places` is where GPS data is.
+      unreadable: not even its main directory can be read.
+      damaged: some tags cannot be read.
+    """
+
+    order: str = "<"
+    main: Directory = field(default_factory=dict)
+    inner: Directory = field(default_factory=dict)
+    places: Directory = field(default_factory=dict)
+    interoperability: Directory = field(default_factory=dict)
+    unreadable: bool = False
+    damaged: bool = False
+
+    def number(self, tag: int) -> int | None:
+        """The value of a tag of the main directory that is a whole number."""
+        return _number(self.main.get(tag), self.order)
+
+    @property
+    def orientation(self) -> int | None:
+        """1 to 8; None where it is not told."""
+        number = self.number(ORIENTATION)
+        return number if number in range(1, 9) else None
+
+    @property
+    def adobe_rgb(self) -> bool:
+        """Whether colours are said to be Adobe RGB: by the file rules of cameras, or by a 2."""
+        index = self.interoperability.get(_INTEROPERABILITY_INDEX, Tag(2, b"")).value
+        space = _number(self.inner.get(_COLOUR_SPACE), self.order)
+        return space == _ADOBE_RGB or (index[:3] == b"R03" and space in (None, _UNCALIBRATED))
+
+    @property
+    def uncalibrated(self) -> bool:
+        """Whether colours are said to be none of the standard ones."""
+        return _number(self.inner.get(_COLOUR_SPACE), self.order) == _UNCALIBRATED
+
+    def kept(self) -> bytes | None:
+        """A new block with all tags but orientation, sizes and thumbnail; None if none is left."""
+        interoperability = _written(self.interoperability, {}, self.order)
+        inner = _written(self.inner, {_INTEROPERABILITY: interoperability}, self.order)
+        places = _written(self.places, {}, self.order)
+        main = _written(self.main, {_INNER: inner, _PLACES: places}, self.order)
+        if main is None:
+            return None
+        mark = b"II" if self.order == "<" else b"MM"
+        return b"Exif\0\0" + mark + struct.pack(f"{self.order}HI", 42, 8) + main(8)
+
+
+def read_exif(block: bytes | None) -> Exif:
+    """The contents of an EXIF block, with its "Exif" mark or without; of None, nothing."""
+    if block is None:
+        return Exif()
+    while block.startswith(b"Exif\0\0"):
+        block = block[6:]
+    return read_tiff(io.BytesIO(block)) if block else Exif()
+
+
+def read_tiff(file: BinaryIO) -> Exif:
+    """As `read_exif`, of the first page of a TIFF file, BigTIFF included."""
+    file.seek(0)
+    head = file.read(16)
+    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    if order is None or len(head) < 8:
+        return Exif(unreadable=True)
+    long = struct.unpack(f"{order}H", head[2:4])[0] == 43 and len(head) == 16
+    start = struct.unpack(f"{order}Q", head[8:])[0] if long else _whole(head[4:8], order)
+    reader = _Reader(file, order, long)
+    main = reader.directory(start)
+    if main is None:
+        return Exif(order, unreadable=True)
+    exif = Exif(order, main)
+    exif.inner = reader.below(exif.main, _INNER)
+    exif.places = reader.below(exif.main, _PLACES)
+    exif.interoperability = reader.below(exif.inner, _INTEROPERABILITY)
+    exif.damaged = reader.damaged
+    return exif
+
+
+class _Reader:
+    def __init__(self, file: BinaryIO, order: str, long: bool):
+        self._file, self._order, self._long = file, order, long
+        self._sizes = _SIZES | _LONG_SIZES if long else _SIZES
+        self._left = _MOST
+        self.damaged = False
+
+    def below(self, directory: Directory, tag: int) -> Directory:
+        """The directory that a tag points to; the tag itself is taken out."""
+        if tag not in directory:
+            return {}
+        start = _number(directory.pop(tag), self._order)
+        found = None if start is None else self.directory(start)
+        self.damaged |= found is None
+        return found or {}
+
+    def directory(self, start: int) -> Directory | None:
+        """The tags at a place in the file that can be read; None where no directory can be."""
+        count_size, entry_size, inline = (8, 20, 8) if self._long else (2, 12, 4)
+        count = self._at(start, count_size)
+        if count is None or start < 8:
+            return None
+        count = min(_whole(count, self._order), 0xFFFF)
+        self._file.seek(start + count_size)
+        entries = self._file.read(count * entry_size)
+        whole = len(entries) // entry_size
+        self.damaged |= whole < count
+        if count and not whole:
+            return None
+        tags = {}
+        for place in range(0, whole * entry_size, entry_size):
+            entry = entries[place : place + entry_size]
+            tag, kind = struct.unpack(f"{self._order}HH", entry[:4])
+            length = self._sizes.get(kind, 0) * _whole(entry[4:-inline], self._order)
+            if tag in tags:
+                continue
+            if 0 < length <= inline:
+                tags[tag] = Tag(kind, entry[-inline:][:length])
+            elif tag in _LAYOUT:  # may be long
+                continue
+            elif length:
+                value = self._value(_whole(entry[-inline:], self._order), length)
+                if value is not None:
+                    tags[tag] = Tag(kind, value)
+            elif kind not in self._sizes:
+                self.damaged = True
+        return None if count and not tags and self.damaged else tags
+
+    def _value(self, start: int, length: int) -> bytes | None:
+        value = self._at(start, length) if length <= self._left else None
+        self._left -= 0 if value is None else length
+        self.damaged |= value is None
+        return value
+
+    def _at(self, start: int, length: int) -> bytes | None:
+        try:
+            self._file.seek(start)
+        except (OSError, OverflowError, ValueError):
+            return None
+        value = self._file.read(length)
+        return value if len(value) == length else None
+
+
+def _written(directory: Directory, below: dict, order: str):
+    """What gives the bytes of a directory and all below it, by its place; None without tags.
+
+    `below` has, by the tag that points to it, what gives the bytes of each directory below.
+    """
+    tags = {
+        tag: value
+        for tag, value in directory.items()
+        if tag not in _LAYOUT and value.type in _SIZES  # not those of BigTIFF
+    }
+    pointers = {tag: write for tag, write in below.items() if write is not None}
+    if not tags and not pointers:
+        return None
+
+    def write(start: int) -> bytes:
+        numbers = sorted({*tags, *pointers})
+        table, data = struct.pack(f"{order}H", len(numbers)), b""
+        free = start + 2 + 12 * len(numbers) + 4
+        for tag in numbers:
+            if tag in pointers:
+                data += bytes(len(data) % 2)
+                table += struct.pack(f"{order}HHII", tag, 4, 1, free + len(data))
+                data += pointers[tag](free + len(data))
+                continue
+            kind, value = tags[tag]
+            table += struct.pack(f"{order}HHI", tag, kind, len(value) // _SIZES[kind])
+            if len(value) <= 4:
+                table += value.ljust(4, b"\0")
+            else:
+                data += bytes(len(data) % 2)
+                table += struct.pack(f"{order}I", free + len(data))
+                data += value
+        return table + bytes(4) + data
+
+    return write
+
+
+def _number(tag: Tag | None, order: str) -> int | None:
+    """The single whole number that a tag holds, or None."""
+    if tag is None or tag.type not in (1, 3, 4, 13, 16, 18):
+        return None
+    size = {1: 1, 3: 2, 16: 8, 18: 8}.get(tag.type, 4)
+    return _whole(tag.value, order) if len(tag.value) == size else None
+
+
+def _whole(value: bytes, order: str) -> int:
+    return int.from_bytes(value, "little" if order == "<" else "big")

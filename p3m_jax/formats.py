@@ -1,0 +1,123 @@
+"""Which picture formats are read: by the contents of a file, and by its name in a folder.
+
+Only formats of an allow-list are opened. Pillow knows many more, and some of them run other
+programs (PostScript) or show a file's small preview as if it were the picture (camera raw files).
+"""
+
+import functools
+import importlib.util
+from pathlib import Path
+
+from PIL import Image
+
+# Pillow's names; its JPEG includes MPO, of which the first picture is read.
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "JPEG2000", "PPM", "AVIF")
+_BY_ENDING = {".tga": "TGA"}  # whose files start with nothing that tells them from others
+_HEIF = "HEIF"
+
+JPEG_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif")
+_ENDINGS = (
+    *(*JPEG_ENDINGS, ".mpo", ".png", ".apng", ".webp", ".tif", ".tiff", ".gif", ".bmp"),
+    *(".jp2", ".ppm", ".avif", ".tga"),
+)
+_HEIF_ENDINGS = (".heic", ".heif", ".hif")
+_RAW_ENDINGS = (
+    *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos"),
+    *(".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf"),
+    *(".srw", ".x3f"),
+)
+_OTHER_ENDINGS = (".jxl", ".psd")  # surely pictures, too
+
+RAW = (
+    "is a camera's raw file, which is not read; export it as JPEG, PNG or TIFF with the camera "
+    "maker's or another raw program."
+)
+HEIC = (
+    "is HEIC; to read it, install the extra that does (python -m pip install -e "
+    '".[heif]"), or convert it to JPEG.'
+)
+_UNKNOWN = "is not a picture that can be read; convert it to JPEG or PNG."
+_NOT_READ = "is {}, which is not read; save it as JPEG or PNG."
+
+_RAW_STARTS = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM", b"FOVb")
+_OTHER_STARTS = {
+    b"%!PS": "PostScript",
+    b"\xc5\xd0\xd3\xc6": "PostScript",
+    b"%PDF": "PDF",
+    b"8BPS": "a Photoshop file",
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+}
+_AVIF_BRANDS = {b"avif", b"avis"}
+_HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
+
+
+@functools.cache
+def reads_heif() -> bool:
+    """Whether the package that reads HEIC and HEIF is installed; Pillow uses it from then on."""
+    if importlib.util.find_spec("pillow_heif") is None:
+        return False
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    return True
+
+
+def formats_for(head: bytes, name: str) -> tuple[str, ...]:
+    """The formats, as Pillow names them, to try on a file that starts with `head` (64 bytes)."""
+    ending = Path(name).suffix.lower()
+    if ending in _BY_ENDING:
+        return _known((*_FORMATS, _BY_ENDING[ending]))
+    brands = _brands(head)
+    if brands & _AVIF_BRANDS:
+        return _known(("AVIF",))
+    if brands & _HEIF_BRANDS:
+        return (_HEIF,) if reads_heif() else ()
+    return _known(_FORMATS)
+
+
+@functools.cache
+def _known(formats: tuple[str, ...]) -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in formats if name in Image.OPEN)  # Pillow may lack AVIF
+
+
+def _brands(head: bytes) -> set[bytes]:
+    """The brands of a file of ISO's base media format: HEIC, AVIF, videos, CR3."""
+    if head[4:8] != b"ftyp":
+        return set()
+    end = min(int.from_bytes(head[:4]), len(head))
+    return {head[8:12], *(head[place : place + 4] for place in range(16, end, 4))}
+
+
+def refusal(head: bytes) -> str | None:
+    """Why a file that starts with `head` is never opened, as the rest of a sentence; or None."""
+    if head.startswith(_RAW_STARTS) or head[8:10] == b"CR" or b"crx " in _brands(head):
+        return RAW
+    kinds = (kind for start, kind in _OTHER_STARTS.items() if head.startswith(start))
+    kind = next(kinds, None)
+    return None if kind is None else _NOT_READ.format(kind)
+
+
+def unidentified(head: bytes) -> str:
+    """What to say of a file that none of the formats fits, as the rest of a sentence."""
+    if not head:
+        return "is empty; it is not a picture that can be read."
+    if _brands(head) & _HEIF_BRANDS:
+        return "is HEIC that cannot be read; convert it to JPEG." if reads_heif() else HEIC
+    return _UNKNOWN
+
+
+def endings() -> tuple[str, ...]:
+    """The endings of the files that are read in folders of pictures."""
+    return _ENDINGS + _HEIF_ENDINGS if reads_heif() else _ENDINGS
+
+
+def unread_picture(name: str) -> str | None:
+    """Why a file that is named like a picture is not read in a folder; None for all others."""
+    ending = Path(name).suffix.lower()
+    if ending in _RAW_ENDINGS:
+        return RAW
+    if ending in _HEIF_ENDINGS and not reads_heif():
+        return HEIC
+    return _NOT_READ.format(ending) if ending in _OTHER_ENDINGS else None
