@@ -45,7 +45,7 @@ def link_set(pairs, facemasks, copies: int, folder: Path) -> dict[str, Path]:
     if facemasks:
         roles["facemasks"] = facemasks
     listed = {
-        role: {stem: f for name in names for stem, f in list_folder(Path(name))[0].items()}
+        role: {stem: f for name in names for stem, f in list_folder(Path(name)).files.items()}
         for role, names in roles.items()
     }
     stems = set.intersection(*map(set, listed.values()))

@@ -58,7 +58,7 @@ def scan_celebamask(root) -> tuple[list[CelebAFace], list[str]]:
         raise DataSetError(f"{root / MASKS}: there is no such folder; unpack the masks there.")
     there = [_names(root / MASKS / str(number)) for number in range(FOLDERS)]
     faces, without = [], []
-    pictures, _ = list_folder(root / PICTURES)
+    pictures = list_folder(root / PICTURES).files
     numbered = {int(stem): path for stem, path in pictures.items() if stem.isdecimal()}
     for number, picture in sorted(numbered.items()):
         folder = number // PER_FOLDER

@@ -5,19 +5,18 @@ wrong formats and files that were cut off; with it every file is decoded.
 """
 
 import os
-import struct
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from p3m_jax.data.layouts import ROLES, TEST_FOLDERS, DataSet, Example, Scan
-from p3m_jax.images import ImageError, read_picture
+from p3m_jax.images import ImageError, open_picture, orientation, read_picture, stored_size
 from p3m_jax.labels import LabelError, read_face_mask, read_matte, read_trimap
+from p3m_jax.left_out import LINE
 from p3m_jax.text import shown
 
 PUBLISHED_COUNTS = {
@@ -29,10 +28,7 @@ PUBLISHED_COUNTS = {
 
 _CASES = 10  # of each kind that the report lists
 _COLOR = ("picture", "foreground", "background")
-_ORIENTATION = 0x0112  # the EXIF tag
-_ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
-# What Pillow raises over damaged files; struct's error comes from EXIF that is cut short.
-_DAMAGE = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
+_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 _TAIL = 4096  # a JPEG may carry some bytes behind its end
 
 
@@ -189,7 +185,7 @@ def _check_file(path: Path, role: str, read, training: bool, full: bool, finding
     except ImageError as error:
         findings.add(True, f"{role} files cannot be read; replace them", str(error))
         return None
-    if header.format not in ("JPEG", "MPO", "PNG"):
+    if header.format not in ("JPEG", "PNG"):
         kind = "files are neither JPEG nor PNG, which is what training reads; convert them"
         findings.add(training, kind, f"{path}: {header.format}")
     elif header.mode not in ("1", "L", "LA", "P", "RGB", "RGBA") and header.bits == 8:
@@ -207,7 +203,7 @@ def _check_file(path: Path, role: str, read, training: bool, full: bool, finding
             "store them upright, for instance with `exiftran -ai` or `mogrify -auto-orient`"
         )
         findings.add(training, kind, f"{path}: orientation {header.orientation}")
-    if role not in _COLOR and header.format in ("JPEG", "MPO"):
+    if role not in _COLOR and header.format == "JPEG":
         kind = f"{role} files are JPEG, which changes their values"
         findings.add(role == "trimap", kind, str(path))
     return header
@@ -215,33 +211,19 @@ def _check_file(path: Path, role: str, read, training: bool, full: bool, finding
 
 def _read_header(path: Path) -> _Header:
     """Reads what stands before the pixels, and the file's last bytes; raises `ImageError`."""
-    try:
+    with open_picture(path) as image:
+        wide = image.mode.startswith(("I", "F")) or any(";16" in str(t.args) for t in image.tile)
         with path.open("rb") as file:
-            start = file.read(32)
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - _TAIL))
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
             end = file.read()
-            file.seek(0)
-            with Image.open(file) as image:
-                # Asked for the EXIF of a PNG that has none, Pillow would decode the whole picture.
-                exif = image.format != "PNG" or "exif" in image.info
-                orientation = image.getexif().get(_ORIENTATION, 1) if exif else 1
-                orientation = orientation if orientation in range(2, 9) else 1
-                # Pillow opens 16-bit RGB with its 8-bit mode; the PNG's header tells.
-                bits = start[24] if image.format == "PNG" else 8
-                if image.mode.startswith(("I", "F")):
-                    bits = max(bits, 16)
-                return _Header(
-                    size=(image.height, image.width),
-                    format=str(image.format),
-                    mode=image.mode,
-                    bits=max(bits, 8),
-                    orientation=orientation,
-                    complete=_ENDS.get(image.format, b"") in end,
-                )
-    except _DAMAGE as error:
-        reason = "is no picture" if isinstance(error, Image.UnidentifiedImageError) else str(error)
-        raise ImageError(f"{path}: {reason}") from None
+        return _Header(
+            size=stored_size(image),
+            format=str(image.format),
+            mode=image.mode,
+            bits=16 if wide else 8,
+            orientation=orientation(image),
+            complete=_ENDS.get(image.format, b"") in end,
+        )
 
 
 def _report(dataset, examples, findings: _Findings, sizes, formats, full: bool) -> Report:
@@ -267,6 +249,7 @@ def _report(dataset, examples, findings: _Findings, sizes, formats, full: bool) 
         if entries:
             lines.append(f"{title}:")
             lines += [f"  {line}" for entry in entries for line in entry.splitlines()]
+    lines += [f"  {LINE.format(shown(sentence))}" for sentence in dataset.left_out]
     if errors:
         verdict = "NOT usable as it is"
     elif warnings:

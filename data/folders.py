@@ -2,38 +2,67 @@
 
 import contextlib
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import NamedTuple
 
 from p3m_jax.errors import UserError
+from p3m_jax.formats import JPEG_ENDINGS, endings, unread_picture
+from p3m_jax.left_out import LeftOut, is_system_folder
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
-# Pictures that nothing here reads. Skipping them would silently make a set smaller.
-OTHER_ENDINGS = (".avif", ".bmp", ".gif", ".heic", ".jp2", ".tif", ".tiff")
+ENDINGS = (*JPEG_ENDINGS, ".png", ".webp")
 
 
 class DataSetError(UserError):
     """A data set that cannot be used; the message is one sentence with the path and the remedy."""
 
 
-def list_folder(folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """The pictures of a folder by stem, and a sentence for each kind of file that has no place."""
-    files, twins, others, no_files = {}, set(), set(), set()
+class Listing(NamedTuple):
+    """What a folder of pictures holds.
+
+    Attributes:
+      files: its pictures by stem.
+      complaints: a sentence for each kind of file that has no place there.
+      left_out: a sentence about what is not read, or an empty one.
+    """
+
+    files: dict[str, Path]
+    complaints: list[str]
+    left_out: str
+
+
+def list_folder(folder: Path) -> Listing:
+    """The pictures of a folder, without those of its folders.
+
+    A picture in a format that is not read here is complained about, since skipping it would make
+    the set smaller; not so where it only accompanies one that is read, as a camera's raw file does.
+    """
+    files, twins, others, no_files, left_out = {}, set(), [], set(), LeftOut()
     # The listing itself mostly tells the kind of an entry; asking for each is slow on a network.
     with os.scandir(folder) as listing:
         entries = sorted(listing, key=lambda entry: entry.name)
     for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        path = folder / entry.name
+        path, name = folder / entry.name, PurePath(entry.name)
         ending = path.suffix.lower()
-        if ending in ENDINGS and not entry.is_file():
-            no_files.add(path.name)  # reading a pipe would wait for ever
-        elif ending in ENDINGS:
+        if ending in ENDINGS and not entry.name.startswith("."):
+            if not entry.is_file():
+                no_files.add(path.name)  # reading a pipe would wait for ever
+                continue
             if path.stem in files:
                 twins.add(path.stem)
             files.setdefault(path.stem, path)
-        elif ending in OTHER_ENDINGS:
-            others.add(path.name)
+        elif entry.is_dir():
+            kind = () if is_system_folder(entry.name) else ("folder",)
+            left_out.folder(name, *kind)
+        elif entry.name.startswith("."):
+            if ending in ENDINGS:
+                left_out.hidden(name)
+        elif ending in endings() or unread_picture(entry.name):
+            others.append(name)
+        else:
+            left_out.file(name)
+    for name in [name for name in others if name.stem in files]:
+        left_out.file(name)
+        others.remove(name)
     complaints = []
     if no_files:
         complaints.append(
@@ -46,10 +75,11 @@ def list_folder(folder: Path) -> tuple[dict[str, Path], list[str]]:
         )
     if others:
         complaints.append(
-            f"{folder}: {name_some(others)} in a format that is not read; convert to "
+            f"{folder}: {name_some(map(str, others))} in a format that is not read; convert to "
             f"{', '.join(ENDINGS)}."
         )
-    return files, complaints
+    found = str(left_out)
+    return Listing(files, complaints, f"{folder}: {found}" if found else "")
 
 
 def user_path(path) -> Path:

@@ -77,12 +77,16 @@ class Example:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A complete set of examples, sorted by stem; `synthetic` if no camera ever saw them."""
+    """A complete set of examples, sorted by stem; `synthetic` if no camera ever saw them.
+
+    `left_out` has sentences about what its folders hold and is not read.
+    """
 
     name: str
     root: Path
     examples: tuple[Example, ...]
     synthetic: bool
+    left_out: tuple[str, ...] = ()
 
 
 _NO_ROLES = ("stem", "private", "published")
@@ -119,6 +123,7 @@ class Scan:
     synthetic: bool = False
     cache: dict[str, dict[str, Path]] = field(default_factory=dict)
     published: bool = False
+    left_out: tuple[str, ...] = ()
 
     def problems(self) -> list[str]:
         """One sentence for everything that makes the set unusable; empty if it is complete."""
@@ -165,7 +170,7 @@ class Scan:
         if problems:
             more = f" ({len(problems) - 1} more: run `p3m check`.)" if len(problems) > 1 else ""
             raise DataSetError(problems[0] + more)
-        return DataSet(self.name, self.root, self.examples(), self.synthetic)
+        return DataSet(self.name, self.root, self.examples(), self.synthetic, self.left_out)
 
 
 def training_set(root, *, faces="blurred", foreground_cache=None, facemasks=None) -> DataSet:
@@ -211,7 +216,7 @@ def scan_training(root, *, faces="blurred", foreground_cache=None, facemasks=Non
     if foreground_cache is not None:
         for role, folder in CACHE_FOLDERS.items():
             path = user_path(foreground_cache) / folder  # may come into being later
-            found = list_folder(path)[0] if path.is_dir() else {}
+            found = list_folder(path).files if path.is_dir() else {}
             # A machine that went down may leave empty files; estimating makes them anew.
             cache[role] = {stem: file for stem, file in found.items() if file.stat().st_size}
     records = portrait_records(root, faces)
@@ -302,26 +307,30 @@ def split_validation(dataset: DataSet, count: int) -> tuple[DataSet, DataSet]:
 
 
 def _scan_records(records: Records, name: str, split: str, facemasks, cache) -> Scan:
-    files, unusable = records.files(split), []
+    files, unusable, left_out = records.files(split), [], ""
     files = {role: files[role] for role in ROLES if role in files}
     for role in REQUIRED[:2]:
         files.setdefault(role, {})
     folders = dict.fromkeys(files, records.folder)
     if facemasks is not None:
         folders["facemask"] = picture_folder(facemasks)
-        files["facemask"], unusable = list_folder(folders["facemask"])
+        files["facemask"], unusable, left_out = list_folder(folders["facemask"])
     published = facemasks is None and records.name != FOLDER
     synthetic = records.synthetic
-    return Scan(name, records.folder, folders, files, tuple(unusable), synthetic, cache, published)
+    return Scan(
+        *(name, records.folder, folders, files, tuple(unusable), synthetic, cache, published),
+        left_out=(left_out,) if left_out else (),
+    )
 
 
 def _scan(
     name: str, root: Path, folders: dict[str, Path], cache=None, *, published: bool = False
 ) -> Scan:
-    files, unusable = {}, []
+    files, unusable, left_out = {}, [], []
     for role, folder in folders.items():
-        files[role], complaints = list_folder(folder)
+        files[role], complaints, others = list_folder(folder)
         unusable += complaints
+        left_out += [others] if others else []
     synthetic = is_synthetic(root)
     unfinished = [place for place in upwards(root) if (place / UNFINISHED_MARK).is_file()]
     if unfinished:
@@ -331,7 +340,10 @@ def _scan(
             "`p3m synthesize`, with the same settings.",
         )
     synthetic |= bool(unfinished)
-    return Scan(name, root, folders, files, tuple(unusable), synthetic, cache or {}, published)
+    return Scan(
+        *(name, root, folders, files, tuple(unusable), synthetic, cache or {}, published),
+        left_out=tuple(left_out),
+    )
 
 
 def _find(root, inside: Path, names: dict[str, str]) -> tuple[Path, dict[str, Path]]:

@@ -134,6 +134,8 @@ class Run:
                 f"{job.source}: takes about {(needed + BASE) / 1e9:.1f} GB; allow more with "
                 "--max-memory, or shrink it."
             )
+        if job.refused:
+            raise ImageError(job.refused)
         with open_picture(job.source):  # a pipe would never come to its end
             pass
         given = self._work.given(job)

@@ -10,6 +10,7 @@ from p3m_jax.commands.collecting import (
     add_share,
     add_writing,
     prepare,
+    say_what_is_missing,
     say_why_it_ended,
     time_taken,
 )
@@ -189,7 +190,8 @@ def run(args: argparse.Namespace) -> int:
             done = {name for name, status in known.items() if status == DONE}
             review.close(done if outcome.interrupted else names)
             manifest.close(jobs)
-    return _summarise(outcome, work, jobs, args, output, time.monotonic() - started)
+    code = _summarise(outcome, work, jobs, args, output, time.monotonic() - started)
+    return 1 if say_what_is_missing(plan) and code != 130 else code
 
 
 def _given(args: argparse.Namespace) -> dict[str, str]:
@@ -248,7 +250,7 @@ def _settings(args: argparse.Namespace, obfuscation, plan) -> dict[str, dict]:
         hidden["area"] = args.area
     kinds = {kind for job in plan.jobs for kind in job.outputs}
     settings = {kind: dict(hidden) for kind in kinds}
-    if args.format != "png":
+    if kinds and args.format != "png":
         settings[PICTURE]["quality"] = args.quality
     return settings
 

@@ -10,6 +10,7 @@ from p3m_jax.commands.preparing import (
     find_set,
     is_misused,
 )
+from p3m_jax.left_out import warn_of
 from p3m_jax.text import say, shown
 
 HELP = "find the private areas that training on obfuscated faces needs"
@@ -55,4 +56,5 @@ def run(args: argparse.Namespace) -> int:
         f"pictures; {len(doubtful)} need review"
         + (", see to_review.txt there." if doubtful else ".")
     )
+    warn_of(dataset.left_out)
     return REVIEW_CODE if doubtful else 0

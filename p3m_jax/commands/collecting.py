@@ -5,6 +5,7 @@ import signal
 import warnings
 
 from p3m_jax.commands.options import at_least, gigabytes, share
+from p3m_jax.left_out import warn_of
 from p3m_jax.text import warn
 
 
@@ -62,6 +63,14 @@ def prepare(plan) -> None:
 
 def _interrupt(number, frame):
     raise KeyboardInterrupt
+
+
+def say_what_is_missing(plan) -> bool:
+    """Prints what a plan's folders hold and is not read; returns whether some stayed closed."""
+    for sentence in plan.closed:
+        warn(f"Failed: {sentence}")
+    warn_of([plan.left_out] if plan.left_out else [])
+    return bool(plan.closed)
 
 
 def time_taken(outcome, seconds: float) -> str:

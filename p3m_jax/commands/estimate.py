@@ -10,6 +10,7 @@ from p3m_jax.commands.preparing import (
     find_set,
     is_misused,
 )
+from p3m_jax.left_out import warn_of
 from p3m_jax.text import say, shown, warn
 
 HELP = "estimate the foregrounds and backgrounds that the composition loss needs"
@@ -84,4 +85,5 @@ def run(args: argparse.Namespace) -> int:
         f"{shown(args.output)}: estimated {count}, nothing missing for {len(dataset.examples)} "
         "pictures."
     )
+    warn_of(dataset.left_out)
     return 0

@@ -14,6 +14,7 @@ from p3m_jax.commands.options import (
     at_least,
 )
 from p3m_jax.large_pages import restart_with_large_pages
+from p3m_jax.left_out import warn_of
 from p3m_jax.text import say, shown, warn
 
 HELP = "score a checkpoint, or any program's mattes, on a test set or a folder pair"
@@ -132,6 +133,7 @@ def _run(args: argparse.Namespace) -> int:
     say(f"Written to {shown(output)}")
     if evaluation.synthetic:
         warn(SYNTHETIC.format(evaluation.synthetic))
+    warn_of(dataset.left_out)
     return 0
 
 

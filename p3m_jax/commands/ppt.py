@@ -5,6 +5,7 @@ import os
 
 from p3m_jax.commands.evaluate import SETS
 from p3m_jax.commands.options import add_compilation_cache, at_least
+from p3m_jax.left_out import warn_of
 from p3m_jax.text import say, shown, warn
 
 HELP = "score two checkpoints, trained on blurred and on normal faces, on both kinds of faces"
@@ -126,6 +127,7 @@ def run(args: argparse.Namespace) -> int:
     say(f"Written to {shown(output)}")
     for warning in ppt.warnings():
         warn(warning)
+    warn_of(dict.fromkeys(s for d in filter(None, (normal, blurred)) for s in d.left_out))
     return 0
 
 

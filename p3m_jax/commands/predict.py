@@ -10,6 +10,7 @@ from p3m_jax.commands.collecting import (
     add_share,
     add_writing,
     prepare,
+    say_what_is_missing,
     say_why_it_ended,
     time_taken,
 )
@@ -178,9 +179,10 @@ def run(args: argparse.Namespace) -> int:
             manifest.close(jobs)
     seconds = time.monotonic() - started
     _summarise(outcome, len(jobs), output, seconds, matting)
+    closed = say_what_is_missing(plan)
     if outcome.interrupted:
         return 130
-    return int(bool(outcome.failed or outcome.stopped))
+    return int(bool(outcome.failed or outcome.stopped or closed))
 
 
 def _misuse(args: argparse.Namespace) -> str | None:

@@ -117,7 +117,7 @@ def find_predictions(folder, dataset) -> dict[str, Path]:
     folder = user_path(folder)
     if not folder.is_dir():
         raise EvaluationError(f"{folder}: there is no such folder; name the folder of predictions.")
-    files, complaints = list_folder(folder)
+    files, complaints, _ = list_folder(folder)
     if complaints:
         raise EvaluationError(*complaints)
     missing = [example.stem for example in dataset.examples if example.stem not in files]

@@ -169,7 +169,7 @@ def _with_foregrounds(dataset: DataSet, cache, obfuscation: Obfuscation | None) 
     # Also where nothing is missing: it notices a cache that was made from other pictures.
     estimate_missing(dataset, cache, obfuscation=obfuscation)
     folders = {role: Path(cache).expanduser() / name for role, name in CACHE_FOLDERS.items()}
-    files = {role: list_folder(path)[0] for role, path in folders.items() if path.is_dir()}
+    files = {role: list_folder(path).files for role, path in folders.items() if path.is_dir()}
 
     def completed(example: Example) -> Example:
         if example.foreground and example.background:
