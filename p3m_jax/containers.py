@@ -121,7 +121,7 @@ def _decides_about_colours(marker: int, content: bytes) -> bool:
 
 
 def _take_png_apart(file: BinaryIO) -> tuple[BinaryIO, Metadata]:
-    metadata, parts, place, size = Metadata(), [(0, len(PNG_START))], len(PNG_START), _size(file)
+    metadata, parts, place = Metadata(), [(0, len(PNG_START))], len(PNG_START)
     while True:
         file.seek(place)
         head = file.read(8)
@@ -131,7 +131,7 @@ def _take_png_apart(file: BinaryIO) -> tuple[BinaryIO, Metadata]:
         end = place + 12 + length
         # A capital first letter marks what a decoder must know; one more chunk changes pixels.
         if not kind[0] & 32 or kind == b"tRNS" or not kind.isalpha():
-            parts.append((place, min(end, size)))
+            parts.append((place, end))
         elif kind in _TOLD and length <= _MOST:
             content, checksum = file.read(length), file.read(4)
             if zlib.crc32(kind + content) == int.from_bytes(checksum) and len(checksum) == 4:
@@ -195,7 +195,8 @@ def _check_png(file: BinaryIO, parts: list[tuple[int, int]]) -> None:
             if not block:
                 return  # cut off, which decoding finds
             checksum, left = zlib.crc32(block, checksum), left - len(block)
-        if file.read(4) != checksum.to_bytes(4):
+        told = file.read(4)
+        if len(told) == 4 and told != checksum.to_bytes(4):
             raise SyntaxError("wrong checksum of a part")
 
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 
 WIDTH, HEIGHT, ORIENTATION = 0x0100, 0x0101, 0x0112
-SUBFILE_TYPE, OLD_SUBFILE_TYPE, PHOTOMETRIC, DNG_VERSION = 0x00FE, 0x00FF, 0x0106, 0xC612
+PHOTOMETRIC, DNG_VERSION = 0x0106, 0xC612
+_SUBFILE_TYPE, _OLD_SUBFILE_TYPE, _PAGES_INSIDE = 0x00FE, 0x00FF, 0x014A
+_MOST_PAGES = 16  # inside another that are looked at
 _INNER, _PLACES, _INTEROPERABILITY = 0x8769, 0x8825, 0xA005
 _COLOUR_SPACE, _INTEROPERABILITY_INDEX = 0xA001, 0x0001
 _ADOBE_RGB, _UNCALIBRATED = 2, 0xFFFF
@@ -29,6 +31,7 @@ _LAYOUT = frozenset(
     }
 )
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 129: 1}
+_WHOLE_SIZES = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}
 _LONG_SIZES = {16: 8, 17: 8, 18: 8}  # of BigTIFF
 _MOST = 16 << 20  # bytes of values; no camera writes as many
 
@@ -50,6 +53,7 @@ class Exif:
     Attributes:
       order: of its bytes, as `struct` writes it: "<" or ">".
       main, inner, places, interoperability: its directories; `places` is where GPS data is.
+      preview: of a TIFF file: its first page is a reduced image or holds a larger one.
       unreadable: not even its main directory can be read.
       damaged: some tags cannot be read.
     """
@@ -59,12 +63,20 @@ class Exif:
     inner: Directory = field(default_factory=dict)
     places: Directory = field(default_factory=dict)
     interoperability: Directory = field(default_factory=dict)
+    preview: bool = False
     unreadable: bool = False
     damaged: bool = False
 
     def number(self, tag: int) -> int | None:
         """The value of a tag of the main directory that is a whole number."""
         return _number(self.main.get(tag), self.order)
+
+    def numbers(self, tag: int) -> list[int]:
+        """The values of a tag of the main directory that are whole numbers."""
+        kind, value = self.main.get(tag, Tag(4, b""))
+        size = _WHOLE_SIZES.get(kind, len(value) + 1)
+        starts = range(0, len(value) - size + 1, size)
+        return [_whole(value[start : start + size], self.order) for start in starts]
 
     @property
     def orientation(self) -> int | None:
@@ -123,7 +135,17 @@ def read_tiff(file: BinaryIO) -> Exif:
     exif.places = reader.below(exif.main, _PLACES)
     exif.interoperability = reader.below(exif.inner, _INTEROPERABILITY)
     exif.damaged = reader.damaged
+    exif.preview = _is_preview(exif, reader)
     return exif
+
+
+def _is_preview(exif: Exif, reader: "_Reader") -> bool:
+    if (exif.number(_SUBFILE_TYPE) or 0) & 1 or exif.number(_OLD_SUBFILE_TYPE) == 2:
+        return True
+    width = exif.number(WIDTH)
+    inside = (reader.directory(start) or {} for start in exif.numbers(_PAGES_INSIDE)[:_MOST_PAGES])
+    widths = (_number(page.get(WIDTH), exif.order) for page in inside)
+    return width is not None and any(other is not None and other > width for other in widths)
 
 
 class _Reader:
@@ -164,7 +186,7 @@ class _Reader:
                 continue
             if 0 < length <= inline:
                 tags[tag] = Tag(kind, entry[-inline:][:length])
-            elif tag in _LAYOUT:  # may be long
+            elif tag in _LAYOUT and tag != _PAGES_INSIDE:  # may be long
                 continue
             elif length:
                 value = self._value(_whole(entry[-inline:], self._order), length)
@@ -228,10 +250,9 @@ def _written(directory: Directory, below: dict, order: str):
 
 def _number(tag: Tag | None, order: str) -> int | None:
     """The single whole number that a tag holds, or None."""
-    if tag is None or tag.type not in (1, 3, 4, 13, 16, 18):
+    if tag is None or len(tag.value) != _WHOLE_SIZES.get(tag.type):
         return None
-    size = {1: 1, 3: 2, 16: 8, 18: 8}.get(tag.type, 4)
-    return _whole(tag.value, order) if len(tag.value) == size else None
+    return _whole(tag.value, order)
 
 
 def _whole(value: bytes, order: str) -> int:

@@ -19,9 +19,7 @@ from p3m_jax.errors import UserError
 from p3m_jax.exif import (
     DNG_VERSION,
     HEIGHT,
-    OLD_SUBFILE_TYPE,
     PHOTOMETRIC,
-    SUBFILE_TYPE,
     WIDTH,
     Exif,
     read_exif,
@@ -49,7 +47,7 @@ _TURNS = {
 }
 _SENSOR_COLOURS = (32803, 34892)  # photometric interpretations of raw files
 _REDUCED = (
-    "its first page is a reduced image, as in a camera's raw file; export the whole picture as "
+    "shows only a reduced image first, as a camera's raw file does; export the whole picture as "
     "JPEG or PNG."
 )
 
@@ -115,7 +113,7 @@ def _open(path, on_disk: Path, files: contextlib.ExitStack) -> Image.Image:
 def _require_whole(path, exif: Exif) -> None:
     if DNG_VERSION in exif.main or exif.number(PHOTOMETRIC) in _SENSOR_COLOURS:
         raise ImageError(f"{path}: {RAW}")
-    if (exif.number(SUBFILE_TYPE) or 0) & 1 or exif.number(OLD_SUBFILE_TYPE) == 2:
+    if exif.preview:
         raise ImageError(f"{path}: {_REDUCED}")
 
 

@@ -42,11 +42,13 @@ class LeftOut:
         self._kinds[kind].append(path)
 
     def __str__(self) -> str:
-        return ", ".join(
-            f"{len(paths):,} {kind} ({', '.join(map(str, paths[:_NAMED]))}"
-            + (", ...)" if len(paths) > _NAMED else ")")
-            for kind, paths in sorted(self._kinds.items())
-        )
+        return ", ".join(_counted(kind, paths) for kind, paths in sorted(self._kinds.items()))
+
+
+def _counted(kind: str, paths: list[PurePath]) -> str:
+    plural = "s" if kind.endswith("folder") and len(paths) > 1 else ""
+    names = ", ".join(map(str, paths[:_NAMED])) + (", ..." if len(paths) > _NAMED else "")
+    return f"{len(paths):,} {kind}{plural} ({names})"
 
 
 def warn_of(left_out: Iterable[str]) -> None:

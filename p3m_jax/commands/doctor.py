@@ -87,6 +87,7 @@ def _show_versions() -> list[str]:
     lacking = not (training["tensorflow-cpu"] or training["tensorflow"]) or not training["optax"]
     rows["to train"] = found + ('; incomplete: pip install -e ".[train]"' if lacking else "")
     rows["to find faces"] = _face_weights()
+    rows["to read HEIC"] = _version("pillow-heif") or 'nothing; pip install -e ".[heif]"'
     _section("Versions", rows)
     missing = [name for name in PACKAGES if rows[name] == MISSING]
     return [f"{', '.join(missing)}: not installed; pip install -e ."] if missing else []

@@ -133,8 +133,16 @@ def _run(args: argparse.Namespace) -> int:
     say(f"Written to {shown(output)}")
     if evaluation.synthetic:
         warn(SYNTHETIC.format(evaluation.synthetic))
-    warn_of(dataset.left_out)
+    warn_of(_left_out(args, dataset))
     return 0
+
+
+def _left_out(args: argparse.Namespace, dataset) -> list[str]:
+    """What the folders of the set and of predictions hold and is not read."""
+    from p3m_jax.data.folders import list_folder, user_path
+
+    given = [list_folder(user_path(args.predictions)).left_out] if args.predictions else []
+    return [*dataset.left_out, *filter(None, given)]
 
 
 def _misuse(args: argparse.Namespace) -> str | None:
