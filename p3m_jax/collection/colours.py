@@ -61,7 +61,7 @@ def told_colours(metadata: Metadata, exif: Exif) -> tuple[bytes | None, str | No
 
 def _by_numbers(gamma: float | None, chromaticities) -> tuple[bytes | None, str | None]:
     told = chromaticities or _PRIMARIES[1]
-    possible = 0.1 <= (gamma or 1) <= 2 and all(0 <= n <= 1 for n in told) and all(told[1::2])
+    possible = (gamma is None or 0.1 <= gamma <= 2) and all(0 < n <= 1 for n in told)
     if not possible or _area(told) < _NEAR:
         return None, "impossible colours (gAMA, cHRM) are taken for sRGB"
     near_srgb = gamma is None or abs(gamma - 1 / 2.2) < _NEAR_GAMMA
