@@ -228,19 +228,23 @@ def test_what_this_command_keeps_private_is_no_input(p3m, people, capsys):
     [
         ("empty.jpg", b"", "is empty"),
         ("text.png", b"hello", "is not a picture that can be read; convert it"),
-        ("phone.heic", b"\0\0\0\x18ftypheic" + b"x" * 99, "HEIC; convert it to JPEG"),
+        ("phone.heic", b"\0\0\0\x18ftypheic" + b"x" * 99, "is HEIC"),
         ("cut.png", None, "is damaged or cut off"),
+        ("a.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n", "is PostScript, which is not read"),
+        ("sure.CR2", b"II*\0", "is a camera's raw file"),
         ("new\nline.jpg", b"hello", "new\\nline.jpg: is not a picture"),
     ],
 )
 def test_a_bad_picture_is_named_and_the_others_pass(p3m, people, capsys, name, content, reason):
     folder, out = people[0] / "deep", people[1]
+    (folder / "film.mp4").touch()
     whole = (folder / "sure.png").read_bytes()
     (folder / name).write_bytes(whole[: len(whole) // 2] if content is None else content)
     assert p3m("anonymize", folder, "-o", out) == 1
     error = capsys.readouterr().err
     (line,) = (line for line in error.splitlines() if line.startswith("Failed: "))
     assert reason in line
+    assert "Left out, not read: 1 .mp4 (film.mp4).\n" in error
     assert "Traceback" not in error
     assert set(tree(out)) == {
         *("blurred_image/sure.png", "facemask/sure.png", "keep_private/records/sure.json")

@@ -106,6 +106,15 @@ def test_extra_files_are_warnings(root):
     assert "other.png" in found.warnings[0]
 
 
+def test_what_is_left_out_is_named_and_no_finding(root):
+    folder = file(root, "blurred_image", 0).parent
+    (folder / "film.mp4").touch()
+    found = report(root)
+    assert f"  Left out, not read: {folder}: 1 .mp4 (film.mp4).\n" in found.text
+    assert (found.errors, found.warnings) == (report(root).errors, report(root).warnings)
+    assert not any("film" in entry for entry in (*found.errors, *found.warnings))
+
+
 def test_only_the_first_ten_cases_are_listed(root):
     for number in range(12):
         write_image(file(root, "mask", number), np.zeros((96, 60), np.uint8))

@@ -25,8 +25,13 @@ def root(tmp_path):
 
 
 def test_the_command_writes_what_it_says(root, capsys):
+    folders = sorted(path for path in root.rglob("*") if path.is_dir())
+    for folder in folders:
+        (folder / "film.mp4").touch()
     assert evaluate(arguments(root)) == 0
-    printed = capsys.readouterr().out
+    captured = capsys.readouterr()
+    printed = captured.out
+    assert captured.err.count("1 .mp4 (film.mp4).\n") >= 3  # pictures, mattes, predictions
     out = root / "out"
     assert {path.name for path in out.iterdir()} == {
         "pictures.csv",

@@ -165,6 +165,26 @@ def test_ambiguous_and_unreadable_formats_are_errors(tmp_path):
         layouts.test_set(root, "P3M-500-P")
 
 
+def test_what_is_not_read_is_named_and_makes_no_set_smaller(tmp_path):
+    root = older_archive(tmp_path)
+    pictures = root / "train/blurred_image"
+    (pictures / "a.jpg").rename(pictures / "a.JFIF")
+    (pictures / "b.jpg").rename(pictures / "b.jpe")
+    for name in ("a.cr2", "c.tif", "c.mp4", "notes.txt", ".DS_Store", "._a.jpg"):
+        (pictures / name).touch()
+    for name in ("@eaDir", "more"):
+        (pictures / name).mkdir()
+    dataset = layouts.training_set(root)
+    assert [example.picture.name for example in dataset.examples] == ["a.JFIF", "b.jpe", "c.jpg"]
+    assert dataset.left_out == (
+        f"{pictures}: 1 .cr2 (a.cr2), 1 .mp4 (c.mp4), 1 .tif (c.tif), 1 .txt (notes.txt), "
+        "1 folder (more), 1 hidden (._a.jpg), 1 system or hidden folder (@eaDir)",
+    )
+    (pictures / "d.dng").touch()  # a picture that nothing else stands for
+    with pytest.raises(DataSetError, match=r"1 \(d\.dng\) in a format that is not read"):
+        layouts.training_set(root)
+
+
 @pytest.mark.parametrize(
     ("named", "remedy"),
     [

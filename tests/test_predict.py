@@ -40,7 +40,9 @@ def test_the_tree_is_mirrored_for_every_kind(predict, folders, capsys):
     assert set(tree(out)) == {
         f"{kind}/{n}.png" for kind in KINDS for n in ("a", "deep/b", "deep/er/c")
     }
-    assert "3 pictures: 3 done" in capsys.readouterr().out
+    captured = capsys.readouterr()
+    assert "3 pictures: 3 done" in captured.out
+    assert "Left out, not read: 1 .txt (notes.txt), 1 hidden (.hidden.png).\n" in captured.err
     np.testing.assert_array_equal(np.asarray(Image.open(out / "alpha/a.png")), matte_of())
     rgba = np.asarray(Image.open(out / "cutout/a.png"))
     alpha = matte_of()[..., None] / 255

@@ -1,10 +1,14 @@
 """Which pictures `p3m predict` finds, and what it says of those that it leaves out."""
 
-from pathlib import PurePath
+import os
+import sys
+import tempfile
+from pathlib import Path, PurePath
 
 import pytest
 from PIL import Image
 
+from p3m_jax import formats
 from p3m_jax.collection.plan import PlanError, make_plan
 
 
@@ -69,3 +73,102 @@ def test_outputs_among_the_pictures_are_refused(pictures):
         PurePath("alpha/b.png"),
         PurePath("alpha/deep/c.png"),
     }
+
+
+def test_a_raw_file_fails_and_is_in_nobodys_way(pictures):
+    for name in ("IMG_1.JPG", "IMG_1.CR2", "own/x.NEF", "own/x.nef.png", "layers.psd"):
+        put(pictures / "some.png")
+        (pictures / name).parent.mkdir(exist_ok=True)
+        (pictures / name).write_bytes((pictures / "some.png").read_bytes())
+    plan = make_plan([pictures], pictures.parent / "elsewhere", {"alpha": "png"})
+    refused = {str(job.name): job for job in plan.jobs if job.refused}
+    assert set(refused) == {"IMG_1.CR2", "own/x.NEF", "layers.psd"}
+    assert all(job.outputs == {} and job.twin is None for job in refused.values())
+    start = f"{pictures / 'IMG_1.CR2'}: is a camera's raw file"
+    assert refused["IMG_1.CR2"].refused.startswith(start)
+    done = {str(job.name): job for job in plan.jobs if not job.refused}
+    assert set(done) == {"a", "own/b", "own/deep/c", "some", "IMG_1", "own/x.nef"}
+    assert done["IMG_1"].twin is None  # a matte IMG_1.png is surely for the JPEG
+    full = make_plan([pictures], pictures.parent / "e", {"alpha": "png"}, full_names=True)
+    assert {job.twin for job in full.jobs} == {None}
+
+
+def test_a_file_that_is_named_is_tried_whatever_it_is_called(pictures):
+    (pictures / "a.png").rename(pictures / "a.nef")
+    plan = make_plan([pictures / "a.nef"], pictures.parent / "elsewhere", {"alpha": "png"})
+    assert [job.refused for job in plan.jobs] == [None]
+
+
+def test_what_is_left_out_is_counted_and_named(pictures):
+    for name in ("@eaDir/SYNO.jpg", ".thumbnails/t.png", "own/__MACOSX/m.png", "own/._b.png"):
+        put(pictures / name)
+    others = ("1.mp4", "2.mp4", "own/3.MP4", "4.mp4", "doc.pdf", "x.hdr", "y.jps", "README", ".DS")
+    for name in others:
+        (pictures / name).touch()
+    plan = make_plan([pictures], pictures.parent / "elsewhere", {"alpha": "png"})
+    assert {str(job.name) for job in plan.jobs} == {"a", "own/b", "own/deep/c"}
+    assert plan.left_out == (
+        "1 .hdr (x.hdr), 1 .jps (y.jps), 4 .mp4 (1.mp4, 2.mp4, 4.mp4, ...), 1 .pdf (doc.pdf), "
+        "1 hidden (own/._b.png), "
+        "3 system or hidden folders (.thumbnails, @eaDir, own/__MACOSX), "
+        "1 without an ending (README)"
+    )
+    (pictures.parent / "films").mkdir()
+    (pictures.parent / "films/1.mp4").touch()
+    with pytest.raises(PlanError, match=r"holds no pictures .* but 1 \.mp4 \(1\.mp4\)"):
+        make_plan([pictures.parent / "films"], pictures.parent / "elsewhere", {"alpha": "png"})
+
+
+@pytest.mark.parametrize("ending", ["jpe", "jfif", "mpo"])
+def test_jpeg_files_of_all_names_are_pictures(pictures, ending):
+    Image.new("L", (2, 2)).save(pictures / f"b.{ending}", "JPEG")
+    assert plan_of(pictures)[0] == {"a", "b", "own/b", "own/deep/c"}
+
+
+def test_heic_is_tried_where_it_is_read(pictures, monkeypatch):
+    (pictures / "a.heic").touch()
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    formats.reads_heif.cache_clear()
+    try:
+        plan = make_plan([pictures], pictures.parent / "elsewhere", {"alpha": "png"})
+        (refused,) = (job.refused for job in plan.jobs if job.refused)
+        assert '".[heif]"' in refused
+    finally:
+        formats.reads_heif.cache_clear()
+        monkeypatch.undo()
+    if formats.reads_heif():
+        with pytest.raises(PlanError, match="would both become"):
+            plan_of(pictures)
+
+
+@pytest.fixture
+def readable_by_all():
+    """A folder that other users may enter, and this process as one whom permissions stop."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        own = os.geteuid()
+        if own == 0:
+            os.chown(folder, 65534, -1)
+            os.seteuid(65534)
+        try:
+            yield folder
+        finally:
+            os.seteuid(own)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="not a Unix system")
+def test_a_closed_folder_does_not_end_the_run(readable_by_all):
+    folder = readable_by_all / "in"
+    for name in ("a.png", "closed/b.png", "open/c.png"):
+        put(folder / name)
+    (folder / "closed").chmod(0)
+    try:
+        plan = make_plan([folder], readable_by_all / "elsewhere", {"alpha": "png"})
+        assert [str(job.name) for job in plan.jobs] == ["a", "open/c"]
+        (sentence,) = plan.closed
+        assert sentence.startswith(f"{folder / 'closed'}: cannot be looked into (Permission denied")
+        with pytest.raises(PlanError, match="cannot be looked into"):
+            make_plan([folder / "closed"], readable_by_all / "elsewhere", {"alpha": "png"})
+    finally:
+        (folder / "closed").chmod(0o755)
