@@ -53,6 +53,7 @@ out/keep_private is only for you: review shows clear faces, and records says, fo
 was passed on, where its face is to the pixel, and the hash of the input. The copies have none of
 the metadata: no EXIF, no place, no thumbnail. Their colour profile is never the input's: numbers in
 Display P3 or Adobe RGB stay and get a profile made here, all else becomes sRGB without a profile.
+That holds also for colours that EXIF data or numbers in PNG and AVIF files tell.
 Publish only blurred_image, mask and facemask: manifest.jsonl has the inputs' names and hashes, too.
 
 With --full-names the mask or matte of a.jpg is a.jpg.png; a.png counts only where no other picture

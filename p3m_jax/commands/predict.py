@@ -42,6 +42,10 @@ Run the same command again to resume. Nothing is overwritten without --overwrite
 
 Pictures that are transparent in parts stay so; the network sees these parts white. Of animations
 the first frame is matted. CMYK and grey become sRGB by their colour profile; RGB keeps its profile.
+Colours that are told otherwise (Adobe RGB in EXIF data, numbers in PNG and AVIF files) get one.
+
+HEIC is read with the extra that does: python -m pip install -e ".[heif]". Cameras' raw files are
+not read but listed as failures. What else folders hold is left out, counted and named.
 
 Exit code: 0 done, 1 something could not be done (the end of the output says what), 2 wrong options,
 130 interrupted.
