@@ -166,7 +166,7 @@ def _tell(metadata: Metadata, kind: bytes, content: bytes) -> None:
         metadata.exif = _exif_of_text(kind, content)
 
 
-def _exif_of_text(kind: bytes, content: bytes) -> bytes | None:
+def _exif_of_text(kind: bytes, content: bytes) -> bytes:
     """EXIF data as older programs wrote it into a PNG: a name, a length, and digits in lines."""
     text = content.partition(b"\0")[2]
     text = _unpacked(text[1:]) if kind == b"zTXt" else text
@@ -174,7 +174,7 @@ def _exif_of_text(kind: bytes, content: bytes) -> bytes | None:
     try:
         return bytes.fromhex(digits.decode("ascii"))
     except ValueError:
-        return None
+        return b""  # and no other text is unpacked for it
 
 
 def _unpacked(packed: bytes) -> bytes | None:

@@ -197,8 +197,11 @@ class _Reader:
         return None if count and not tags and self.damaged else tags
 
     def _value(self, start: int, length: int) -> bytes | None:
-        value = self._at(start, length) if length <= self._left else None
-        self._left -= 0 if value is None else length
+        if length > self._left:
+            self.damaged = True
+            return None
+        self._left -= length
+        value = self._at(start, length)
         self.damaged |= value is None
         return value
 

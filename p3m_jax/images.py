@@ -153,8 +153,9 @@ def exif_of(image: Image.Image) -> Exif:
 
 def stored_size(image: Image.Image) -> tuple[int, int]:
     """(height, width) of an image of `open_picture` as its pixels are stored."""
-    if image.format == "TIFF" and orientation(image) >= 5:  # for which Pillow swaps them
-        return exif_of(image).number(HEIGHT), exif_of(image).number(WIDTH)
+    if image.format == "TIFF":  # for which Pillow swaps them, or not
+        height, width = exif_of(image).number(HEIGHT), exif_of(image).number(WIDTH)
+        return height or image.height, width or image.width
     return image.height, image.width
 
 

@@ -27,6 +27,7 @@ from p3m_jax.faces.finding import FaceFinder
 from p3m_jax.faces.region import face_hull, label_map
 from p3m_jax.images import open_picture, orientation, picture_size, read_picture, write_image
 from p3m_jax.input.derived import Cache
+from p3m_jax.left_out import warn_of
 from p3m_jax.text import say, shown
 
 KINDS = ("folder", "celebamask_hq", "training_set")
@@ -161,11 +162,12 @@ def _with_masks(folder: Path, files, masks: Path, progress: bool) -> tuple[FaceS
 
 
 def _listed(folder: Path) -> dict[str, Path]:
-    files, complaints, _ = list_folder(folder)
+    files, complaints, left_out = list_folder(folder)
     if complaints:
         raise DataSetError(complaints[0])
     if not files:
         raise DataSetError(f"{folder}: holds no pictures; name a folder of faces.")
+    warn_of([left_out] if left_out else [])
     return files
 
 

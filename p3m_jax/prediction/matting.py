@@ -73,8 +73,8 @@ class Matting:
         """The alpha matte of a picture.
 
         Args:
-          picture: a file, EXIF orientation applied, or RGB uint8 (H, W, 3). Transparent parts of a
-            file are background; the network sees them white.
+          picture: a file, EXIF orientation applied, or sRGB uint8 (H, W, 3). Transparent parts of a
+            file are background; the network sees them white, and all colours in sRGB.
           strategy: "hybrid" takes the person from half size and the hair from full size; "resize"
             runs once at half size, in a fifth of the time; "native" once at full size.
           exact_sizes: run at the picture's own size as evaluation does, compiling for each size,
