@@ -22,12 +22,12 @@ class Listing(NamedTuple):
     Attributes:
       files: its pictures by stem.
       complaints: a sentence for each kind of file that has no place there.
-      left_out: a sentence about what is not read, or an empty one.
+      left_out: a sentence about what is not read, if there is anything.
     """
 
     files: dict[str, Path]
     complaints: list[str]
-    left_out: str
+    left_out: list[str]
 
 
 def list_folder(folder: Path) -> Listing:
@@ -78,8 +78,7 @@ def list_folder(folder: Path) -> Listing:
             f"{folder}: {name_some(map(str, others))} in a format that is not read; convert to "
             f"{', '.join(ENDINGS)}."
         )
-    found = str(left_out)
-    return Listing(files, complaints, f"{folder}: {found}" if found else "")
+    return Listing(files, complaints, [f"{folder}: {left_out}"] if str(left_out) else [])
 
 
 def user_path(path) -> Path:

@@ -307,7 +307,7 @@ def split_validation(dataset: DataSet, count: int) -> tuple[DataSet, DataSet]:
 
 
 def _scan_records(records: Records, name: str, split: str, facemasks, cache) -> Scan:
-    files, unusable, left_out = records.files(split), [], ""
+    files, unusable, left_out = records.files(split), [], []
     files = {role: files[role] for role in ROLES if role in files}
     for role in REQUIRED[:2]:
         files.setdefault(role, {})
@@ -319,7 +319,7 @@ def _scan_records(records: Records, name: str, split: str, facemasks, cache) -> 
     synthetic = records.synthetic
     return Scan(
         *(name, records.folder, folders, files, tuple(unusable), synthetic, cache, published),
-        left_out=(left_out,) if left_out else (),
+        left_out=tuple(left_out),
     )
 
 
@@ -330,7 +330,7 @@ def _scan(
     for role, folder in folders.items():
         files[role], complaints, others = list_folder(folder)
         unusable += complaints
-        left_out += [others] if others else []
+        left_out += others
     synthetic = is_synthetic(root)
     unfinished = [place for place in upwards(root) if (place / UNFINISHED_MARK).is_file()]
     if unfinished:

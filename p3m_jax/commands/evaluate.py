@@ -141,8 +141,8 @@ def _left_out(args: argparse.Namespace, dataset) -> list[str]:
     """What the folders of the set and of predictions hold and is not read."""
     from p3m_jax.data.folders import list_folder, user_path
 
-    given = [list_folder(user_path(args.predictions)).left_out] if args.predictions else []
-    return [*dataset.left_out, *filter(None, given)]
+    given = list_folder(user_path(args.predictions)).left_out if args.predictions else []
+    return [*dataset.left_out, *given]
 
 
 def _misuse(args: argparse.Namespace) -> str | None:

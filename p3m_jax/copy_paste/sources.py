@@ -167,7 +167,7 @@ def _listed(folder: Path) -> dict[str, Path]:
         raise DataSetError(complaints[0])
     if not files:
         raise DataSetError(f"{folder}: holds no pictures; name a folder of faces.")
-    warn_of([left_out] if left_out else [])
+    warn_of(left_out)
     return files
 
 
