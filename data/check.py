@@ -245,11 +245,11 @@ def _report(dataset, examples, findings: _Findings, sizes, formats, full: bool) 
     done = "decoded all of" if full else "read the headers and last bytes of"
     hint = "" if full else " (--full decodes them all)"
     lines.append(f"  Checked: {done} {files:,} files{hint}.")
+    lines += [f"  {LINE.format(shown(sentence))}" for sentence in dataset.left_out]
     for title, entries in (("Errors", errors), ("Warnings", warnings)):
         if entries:
             lines.append(f"{title}:")
             lines += [f"  {line}" for entry in entries for line in entry.splitlines()]
-    lines += [f"  {LINE.format(shown(sentence))}" for sentence in dataset.left_out]
     if errors:
         verdict = "NOT usable as it is"
     elif warnings:
