@@ -19,7 +19,7 @@ _SYSTEM_FOLDERS = frozenset(
 
 
 def is_system_folder(name: str) -> bool:
-    """Whether a folder of this name holds nothing that a user put there as pictures."""
+    """Whether a system or a program made a folder of this name, or it is hidden."""
     return name.startswith(".") or name in _SYSTEM_FOLDERS
 
 

@@ -75,7 +75,7 @@ def test_outputs_among_the_pictures_are_refused(pictures):
     }
 
 
-def test_a_raw_file_fails_and_is_in_nobodys_way(pictures):
+def test_a_raw_file_fails_and_collides_with_nothing(pictures):
     for name in ("IMG_1.JPG", "IMG_1.CR2", "own/x.NEF", "own/x.nef.png", "layers.psd"):
         put(pictures / "some.png")
         (pictures / name).parent.mkdir(exist_ok=True)

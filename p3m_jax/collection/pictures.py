@@ -97,16 +97,14 @@ def _read(image: Image.Image) -> Picture:
 def _profile(image: Image.Image, warnings: list[str]) -> bytes | None:
     """The profile to keep: of the RGB numbers; CMYK and grey have been converted by theirs.
 
-    PNG's newest way to tell colours goes before a profile, all others come after it.
+    A PNG's cICP chunk takes precedence over its profile; everything else counts only without one.
     """
     profile = told(image).icc_profile
     space = profile_space(profile) if profile else None
     expected = {"CMYK": "CMYK", "L": "GRAY", "LA": "GRAY", "LAB": "Lab"}.get(image.mode, "RGB")
-    newest = image.format == "PNG" and told(image).cicp is not None
-    if space == expected and not newest:
-        return profile if space == "RGB" else None
+    first = image.format == "PNG" and told(image).cicp is not None
     otherwise, unknown = told_colours(told(image), exif_of(image))
-    if space == expected and unknown is not None:  # a profile is there for whom it is unknown to
+    if space == expected and (unknown is not None or not first):  # PQ falls back to the profile
         return profile if space == "RGB" else None
     if profile and space is None:
         warnings.append("damaged colour profile, left out")

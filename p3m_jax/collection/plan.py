@@ -82,8 +82,8 @@ def make_plan(
     A folder's tree is mirrored; what lies in the output folder, is hidden, or was written by this
     command, is left out. A file that is named twice is done once, and one that is named itself is
     tried whatever its ending is. `full_names` keeps the ending of the picture in the name (a.jpg
-    becomes a.jpg.png). Pictures of formats that are not read get jobs that fail; since they have no
-    outputs, they are in no other picture's way.
+    becomes a.jpg.png). Pictures of formats that are not read get jobs that fail. These have no
+    outputs, so they cannot collide with other pictures.
 
     Raises:
       PlanError: an input is missing or holds no picture, the output folder is in the way, or two
