@@ -17,12 +17,12 @@ from running import WELL_COMPILED
 import p3m_jax
 from p3m_jax.checkpoint import describe, load_for_inference, save_for_inference
 from p3m_jax.compilation import default_cache, for_inference, keep_compiled
-from p3m_jax.evaluation.inference import matte_picture, network_size
+from p3m_jax.evaluation.inference import matte_picture
 from p3m_jax.images import write_image
 from p3m_jax.models.network import network
 from p3m_jax.prediction.mattes import by_network
 from p3m_jax.prediction.matting import MattingError, identify
-from p3m_jax.prediction.sizes import bucket_size, smaller
+from p3m_jax.prediction.sizes import frame_size
 
 RNG = np.random.default_rng(0)
 CACHE_SETTINGS = (
@@ -53,34 +53,6 @@ def cache(tmp_path):
     yield os.environ.get("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "compiled"))
     for name, value in before.items():
         jax.config.update(name, value)
-
-
-@pytest.mark.parametrize("ratio", [0.5, 1])
-def test_buckets_are_few_and_near(ratio):
-    sides = np.unique(np.rint(np.geomspace(100, 4000, 40)).astype(int))
-    sizes = [(int(h), int(w)) for h in sides for w in sides if max(h, w) < 3 * min(h, w)]
-    buckets = {size: bucket_size(size, ratio) for size in sizes}
-    exact = {size: network_size(size, ratio) for size in sizes}
-    assert len(set(buckets.values())) < len(set(exact.values())) / 5
-    for size, (height, width) in buckets.items():
-        assert height % 32 == width % 32 == 0
-        assert min(height, width) >= 32
-        assert max(height, width) <= 1600
-        if min(exact[size]) >= 256:
-            stretch = (width / height) / (exact[size][1] / exact[size][0])
-            assert 1 / 1.32 < stretch < 1.32  # the root of 1.5, and rounding to 32
-            area = (width * height) / (exact[size][1] * exact[size][0])
-            assert 1 / 1.6 < area < 1.6
-    assert bucket_size((1080, 1620), 1) == (1056, 1600)
-    assert bucket_size((1080, 1620), 0.5) == (544, 800)
-    assert bucket_size((1, 1), ratio) == (32, 32)
-    assert bucket_size((5000, 31), 1)[0] == 1600
-
-
-def test_smaller_keeps_the_aspect():
-    assert smaller((1056, 1600), 0.9) == (736, 1120)
-    assert smaller((1056, 1600), 0.3) == (512, 800)
-    assert smaller((96, 128), 0.5) is None
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +138,7 @@ def test_little_memory_means_a_smaller_size(matting):
     matte = matting.matte(picture, memory=20_000_000, **options)
     assert matte.alpha.shape == (400, 600)
     height, width = matte.network_sizes["fusion"]
-    assert height * width < np.prod(bucket_size((400, 600), 0.5))
+    assert height * width < np.prod(frame_size((400, 600), 0.5))
     assert "the network ran at" in matte.warnings[0]
     with pytest.raises(MattingError, match="--max-memory"):
         matting.matte(picture, memory=1000, **options)
@@ -281,7 +253,7 @@ def test_on_a_cpu_max_memory_bounds_the_network_too(p3m, checkpoint, cache, tmp_
     with Image.open(tmp_path / "out" / "alpha" / "large.png") as alpha:
         assert alpha.size == (6000, 5000)
     entry = json.loads((tmp_path / "out" / "manifest.jsonl").read_text())
-    assert entry["network_sizes"]["fusion"][0] < bucket_size((5000, 6000), 0.5)[1]
+    assert entry["network_sizes"]["fusion"][0] < frame_size((5000, 6000), 0.5)[1]
 
 
 def test_weights_by_another_path_are_the_same(p3m, checkpoint, cache, tmp_path, capsys):

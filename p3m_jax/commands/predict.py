@@ -82,8 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--exact-sizes",
         action="store_true",
         help="run at each picture's own size, as evaluation does, and compile for each; otherwise "
-        "at the nearest of a few sizes, which moved the alpha of a poorly trained network by 0.04 "
-        "on average, as any other size does, and made it no worse (docs/matting.md)",
+        "in the nearest of a few frames, in the picture's own shape (docs/matting.md)",
     )
     out = parser.add_argument_group("output")
     out.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for the outputs")

@@ -6,7 +6,9 @@ pictures; "native" runs once at full size.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from p3m_jax.evaluation.protocols import Protocol, find_protocol
@@ -20,8 +22,40 @@ LARGEST_SIDE = 1600
 Predict = Callable[[np.ndarray], dict[str, np.ndarray]]
 # The same for one map by name: a strategy uses "fusion", or "semantic" and "detail".
 PredictMap = Callable[[str, np.ndarray], np.ndarray]
-# (size of the picture, ratio) -> size at which the network runs it.
-SizeAt = Callable[[tuple[int, int], float], tuple[int, int]]
+
+
+class Placing(NamedTuple):
+    """How the network sees a picture; sizes are (height, width).
+
+    Attributes:
+      scaled: what the picture is resized to.
+      frame: what the network runs at, both sides multiples of 32. Where it is larger, the picture
+        lies in its middle, and the picture's outermost pixels are repeated around it.
+    """
+
+    scaled: tuple[int, int]
+    frame: tuple[int, int]
+
+    def framed(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels (*scaled, C) with what is around them (*frame, C)."""
+        if self.scaled == self.frame:
+            return pixels
+        top, left = self._corner()
+        bottom = self.frame[0] - self.scaled[0] - top
+        right = self.frame[1] - self.scaled[1] - left
+        return cv2.copyMakeBorder(pixels, top, bottom, left, right, cv2.BORDER_REPLICATE)
+
+    def unframed(self, values: np.ndarray) -> np.ndarray:
+        """The part (*scaled, ...) of a map (*frame, ...) that shows the picture."""
+        top, left = self._corner()
+        return values[top : top + self.scaled[0], left : left + self.scaled[1]]
+
+    def _corner(self) -> tuple[int, int]:
+        return (self.frame[0] - self.scaled[0]) // 2, (self.frame[1] - self.scaled[1]) // 2
+
+
+# (size of the picture, ratio) -> how the network sees it.
+PlaceAt = Callable[[tuple[int, int], float], Placing]
 
 
 def matte_picture(
@@ -55,7 +89,7 @@ def matte_picture(
             picture,
             strategy=strategy,
             protocol=protocol,
-            size_at=lambda size, _: network_size(size, ratio),
+            place_at=lambda size, _: whole_frame(size, ratio),
         )
     return matte_by_maps(predict_map, picture, strategy=strategy, protocol=protocol)
 
@@ -66,25 +100,26 @@ def matte_by_maps(
     *,
     strategy: str,
     protocol: Protocol | str = "ours",
-    size_at: SizeAt | None = None,
+    place_at: PlaceAt | None = None,
 ) -> np.ndarray:
     """As `matte_picture`, from a network that is asked for one map at a time.
 
-    What is not asked for need not be computed. `size_at` chooses the network's sizes, default
-    `network_size`.
+    What is not asked for need not be computed. `place_at` chooses the network's sizes, default
+    `whole_frame`.
     """
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
         raise ValueError(f"a picture is uint8 (H, W, 3), not {picture.dtype} {picture.shape}.")
     if strategy not in STRATEGIES:
         raise ValueError(f"{strategy}: is no strategy; choose {', '.join(STRATEGIES)}.")
     protocol, full = find_protocol(protocol), picture.shape[:2]
-    size_at = size_at or network_size
+    place_at = place_at or whole_frame
 
     def run(name, ratio):
-        scaled = protocol.resize(picture, size_at(full, ratio))
+        placing = place_at(full, ratio)
+        scaled = protocol.resize(picture, placing.scaled)
         scaled *= 255
-        scaled = scaled.astype(np.float32, copy=False)
-        return np.asarray(predict_map(name, scaled[None]))[0]
+        framed = placing.framed(scaled.astype(np.float32, copy=False))
+        return placing.unframed(np.asarray(predict_map(name, framed[None]))[0])
 
     if strategy == "hybrid":
         background, foreground = protocol.sure(np.argmax(run("semantic", 0.5), axis=-1), full)
@@ -101,6 +136,12 @@ def check_finite(values: np.ndarray) -> None:
     """Raises ValueError where a network's output is not all numbers."""
     if not np.isfinite(values).all():
         raise ValueError("the network's output is not finite; its weights may be damaged.")
+
+
+def whole_frame(size: tuple[int, int], ratio: float) -> Placing:
+    """The picture at its `network_size`, with nothing around it."""
+    fitting = network_size(size, ratio)
+    return Placing(fitting, fitting)
 
 
 def network_size(size: tuple[int, int], ratio: float) -> tuple[int, int]:

@@ -16,8 +16,9 @@ from p3m_jax.collection.memory import Budget
 from p3m_jax.collection.pictures import read
 from p3m_jax.compilation import for_inference, return_memory
 from p3m_jax.errors import UserError
-from p3m_jax.evaluation.inference import check_finite, matte_by_maps, network_size
-from p3m_jax.prediction.sizes import bucket_size, smaller
+from p3m_jax.evaluation.inference import Placing, check_finite, matte_by_maps, network_size
+from p3m_jax.evaluation.protocols import find_protocol
+from p3m_jax.prediction.sizes import frame_size, placed_in, scaled_first, smaller
 
 # What is computed for a map: what it needs, and for "fusion" also the logits, which are checked.
 _COMPUTED = {
@@ -78,7 +79,7 @@ class Matting:
           strategy: "hybrid" takes the person from half size and the hair from full size; "resize"
             runs once at half size, in a fifth of the time; "native" once at full size.
           exact_sizes: run at the picture's own size as evaluation does, compiling for each size,
-            instead of at the nearest bucket of `p3m_jax.prediction.sizes`.
+            instead of in the nearest frame of `p3m_jax.prediction.sizes`.
 
         Returns:
           float32 (H, W) in [0, 1], of the upright picture's size.
@@ -106,14 +107,15 @@ class Matting:
     ) -> Matte:
         """The matte of an RGB uint8 (H, W, 3), with what it took; see `__call__`.
 
+        A large picture is scaled first (`p3m_jax.prediction.sizes.first_size`), and its alpha back.
         The network takes at most `memory` bytes beyond its weights: where it would take more, it
         runs smaller, and the matte carries a warning. Before it runs, it waits until the `budget`
         that threads share has what it takes.
         """
         sizes, warnings = {}, []
 
-        def size_at(size, ratio):
-            wanted = (network_size if exact_sizes else bucket_size)(size, ratio)
+        def place_at(size, ratio):
+            wanted = (network_size if exact_sizes else frame_size)(size, ratio)
             fitting = self._fitting(_map_of(strategy, ratio), wanted, memory, budget)
             if fitting != wanted:
                 warnings.append(
@@ -122,10 +124,14 @@ class Matting:
                     )
                 )
             sizes[_map_of(strategy, ratio)] = fitting
-            return fitting
+            return Placing(fitting, fitting) if exact_sizes else placed_in(fitting, size)
 
         predict_map = functools.partial(self._predict_map, budget=budget)
-        alpha = matte_by_maps(predict_map, picture, strategy=strategy, size_at=size_at)
+        first = scaled_first(picture)
+        alpha = matte_by_maps(predict_map, first, strategy=strategy, place_at=place_at)
+        if alpha.shape != picture.shape[:2]:
+            alpha = find_protocol("ours").resize(alpha, picture.shape[:2])
+            np.clip(alpha, 0, 1, out=alpha)
         return Matte(alpha, sizes, tuple(dict.fromkeys(warnings)))
 
     @property
