@@ -112,7 +112,7 @@ def main(argv) -> int:
 
     config = _configuration()
     workdir = _WORKDIR.value or _default_workdir(config)
-    warning = keep_compiled(_COMPILATION_CACHE.value)
+    warning = keep_compiled(_COMPILATION_CACHE.value, option="--compilation_cache")
     if warning:
         warn(warning)
     with one_sentence_errors(), distributed.connected(_DISTRIBUTED.value), one_sentence_errors():

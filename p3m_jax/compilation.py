@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 OFF = "off"
+OPTION = "--compilation-cache"
 
 
 def default_cache() -> Path:
@@ -19,12 +20,13 @@ def default_cache() -> Path:
     return Path(caches) / "p3m-jax" / "compiled"
 
 
-def keep_compiled(choice: str | None = None) -> str | None:
+def keep_compiled(choice: str | None = None, *, option: str = OPTION) -> str | None:
     """Makes JAX keep what it compiles from now on, every program however small.
 
     Args:
       choice: a folder, or "off". None: the folder that JAX_COMPILATION_CACHE_DIR names, else
         `default_cache`.
+      option: by which the user names another folder.
 
     Returns:
       None, or a sentence that warns that nothing is kept.
@@ -46,7 +48,7 @@ def keep_compiled(choice: str | None = None) -> str | None:
         jax.config.update("jax_enable_compilation_cache", False)
         return (
             f"Compiled programs are not kept ({reason}), so every start compiles anew; name a "
-            "folder with --compilation-cache."
+            f"folder with {option}."
         )
     jax.config.update("jax_enable_compilation_cache", True)
     jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -14,6 +14,14 @@ SOON_COMPILED = "--xla_backend_optimization_level=0"
 WELL_COMPILED = {"xla_backend_optimization_level": 3}
 QUICKLY_COMPILED = {"xla_backend_optimization_level": 0}
 
+# Settings of a run whose step is small, and which all that trains so compiles alike.
+SMALL_STEP = {
+    "batch_size": 2,
+    "data.crop_sizes": "(96,)",
+    "data.output_size": 96,
+    "validation_size": 96,
+}
+
 # The fusion asks which class is the largest, and rounding turns over a pixel where two are equal:
 # of N pixels that err by a half on average, one moves a mean of these losses by up to 2 / N.
 FUSED_TERMS = {"total", "composition", "fusion_alpha", "fusion_laplacian"}

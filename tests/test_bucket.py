@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from running import free_port, start_training
+from running import SMALL_STEP, free_port, start_training
 
 from p3m_jax.bucket import BucketError, folder_or_bucket
 from p3m_jax.checkpoint import (
@@ -122,6 +122,7 @@ def test_a_killed_run_goes_on_from_the_bucket_in_another_folder(bucket, tmp_path
     write_synthetic_set(tmp_path / "data", train=8, test=1, size=(128, 128), progress=False)
     home = folder_or_bucket(f"{bucket}/killed")
     settings = {
+        **SMALL_STEP,
         "checkpoint_directory": home,
         "data.directory": tmp_path / "data",
         "steps": 6,
@@ -131,8 +132,7 @@ def test_a_killed_run_goes_on_from_the_bucket_in_another_folder(bucket, tmp_path
     }
 
     def start(workdir):
-        # As tests/test_training.py compiles it.
-        return start_training("resnet34.py:smoke", tmp_path / workdir, settings, soon=False)
+        return start_training("resnet34.py:smoke", tmp_path / workdir, settings)
 
     def losses(workdir):
         if not (tmp_path / workdir / "log.jsonl").exists():

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from conftest import golden_variables
-from running import start_training
+from running import SMALL_STEP, start_training
 
 from p3m_jax.checkpoint import describe, load_for_inference, save_for_inference
 from p3m_jax.configs import common
@@ -20,14 +20,7 @@ from p3m_jax.training.settings import check_settings
 from p3m_jax.training.start import first_variables
 
 SOURCE = {"imported_from": {"file": "theirs.pth", "sha256": "0" * 64}}
-SETTINGS = {
-    "batch_size": 2,
-    "data.crop_sizes": "(96,)",
-    "data.output_size": 96,
-    "validate_every": 2,
-    "validation_size": 96,
-    "log_every": 1,
-}
+SETTINGS = {**SMALL_STEP, "validate_every": 2, "log_every": 1}
 
 
 @pytest.fixture(scope="module")

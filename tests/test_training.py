@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from running import start_training
+from running import SMALL_STEP, start_training
 
 from p3m_jax.checkpoint import load_for_inference, save_for_inference
 from p3m_jax.configs import common
@@ -20,14 +20,14 @@ from p3m_jax.data.synthetic import write_synthetic_set
 from p3m_jax.models.network import ENCODERS
 from p3m_jax.training import loop
 from p3m_jax.training.errors import ConfigurationError, RunFolderError
-from p3m_jax.training.log import read_log
+from p3m_jax.training.log import RunLog, read_log
 from p3m_jax.training.run_folder import claim_data, claim_run_folder
 from p3m_jax.training.settings import check_settings
 
 STEPS = 8
 
-# Of the small variant, whose step several test files compile alike.
 SETTINGS = {
+    **SMALL_STEP,
     "steps": STEPS,
     "checkpoint_every": 3,
     "validate_every": 4,
@@ -43,10 +43,9 @@ def folder(tmp_path_factory):
     return folder
 
 
-def start(folder, workdir, *arguments, config="resnet34.py:smoke", soon=False, **settings):
-    """Not compiled soon: one program takes some fifty steps here, which is where the time goes."""
+def start(folder, workdir, *arguments, config="resnet34.py:smoke", **settings):
     settings = {**SETTINGS, "data.directory": folder / "data", **settings}
-    return start_training(config, workdir, settings, *arguments, soon=soon)
+    return start_training(config, workdir, settings, *arguments)
 
 
 def finish(process, expected=0):
@@ -82,7 +81,7 @@ def test_a_run_leaves_weights_log_sheets_and_report(whole):
     assert list((workdir / "tensorboard").iterdir())
     report = (workdir / "report.md").read_text()
     assert "SYNTHETIC" in report
-    assert "Validation split (1 pictures" in report
+    assert "Validation split (1 picture" in report
     # Drawn by the project though named by the user: the run knows.
     lines = [json.loads(line) for line in (workdir / "log.jsonl").read_text().splitlines()]
     assert all(line["synthetic"] for line in lines)
@@ -157,8 +156,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(folder, whole):
 @pytest.mark.release  # from a folder of weights: tests/test_fine_tuning.py
 def test_weights_can_be_taken_from_another_run(folder, whole):
     workdir = folder / "fine_tuned"
-    settings = {"init_from": whole[0], "steps": 1, "learning_rate": 0.0}
-    finish(start(folder, workdir, soon=True, **settings))
+    settings = {"init_from": whole[0], "steps": 1, "learning_rate": 1e-30}
+    finish(start(folder, workdir, **settings))
     first, second = load_for_inference(whole[0]), load_for_inference(workdir)
     for name, array in first.variables.parameters.items():
         np.testing.assert_array_equal(array, second.variables.parameters[name])
@@ -202,6 +201,35 @@ def test_a_missing_matte_stops_the_run_before_it_starts(folder, tmp_path):
     output = finish(start(folder, tmp_path / "run", **{"data.directory": data}), expected=1)
     assert "synthetic_0000" in output
     assert "Traceback" not in output
+
+
+def test_each_step_is_in_the_log_once_after_a_resume(tmp_path):
+    log = RunLog(tmp_path, 0, synthetic=False)
+    log.write("start", {"step": 0})
+    for step in (1, 2, 3):
+        log.write("step", {"step": step, "total": 1.0})
+    log.write("validation", {"step": 3, "SAD": 1.0})
+    log.close()
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"event": "step", "st')  # killed
+    log = RunLog(tmp_path, 2, synthetic=False)
+    for step in (3, 4):
+        log.write("step", {"step": step, "total": 2.0})
+    log.close()
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(line["event"], line["step"]) for line in lines] == [
+        *[("start", 0), ("step", 1), ("step", 2), ("step", 3), ("step", 4)]
+    ]
+    assert read_log(tmp_path, "step")[2]["total"] == 2.0
+    assert read_log(tmp_path / "elsewhere", "step") == []
+
+
+@pytest.mark.parametrize("rate", [0.0, -1e-5, float("nan"), float("inf")])
+def test_learning_rates_that_cannot_train_are_refused(rate):
+    config = common.recipe("resnet34")
+    config.learning_rate = rate
+    with pytest.raises(ConfigurationError, match=r"learning_rate is .*; it is a number above 0"):
+        check_settings(config)
 
 
 def saved_step(run):

@@ -1,9 +1,12 @@
 """What a run writes down while it goes: one JSON line per logged step, and TensorBoard events."""
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
+
+from p3m_jax.files import write_text
 
 LOG_FILE = "log.jsonl"
 
@@ -11,16 +14,18 @@ LOG_FILE = "log.jsonl"
 class RunLog:
     """Appends to a run's log; a resumed run appends to the same one.
 
-    Every line is a JSON object with `event` ("start", "step", "validation", "stop" or "end"),
-    `time` in seconds since 1970, and `synthetic`. A run that was killed repeats the steps after
-    its last checkpoint, so the last line of a step counts.
+    Every line is a JSON object with `event` ("start", "step", "validation", "stop", "end" or
+    "report"), `time` in seconds since 1970, and `synthetic`. A run that was killed repeats the
+    steps after its last checkpoint, `first`: their lines are taken out, so that each step is there
+    once. TensorBoard's events keep both.
     """
 
-    def __init__(self, workdir: Path, *, synthetic: bool):
+    def __init__(self, workdir: Path, first: int, *, synthetic: bool):
         # Imported here, so that reading a log needs no TensorFlow.
         from p3m_jax.input import host_tensorflow
 
         self._summary = host_tensorflow().summary
+        _take_out_after(Path(workdir) / LOG_FILE, first)
         self._file = (Path(workdir) / LOG_FILE).open("a", encoding="utf-8")
         self._synthetic = synthetic
         self._events = self._summary.create_file_writer(str(Path(workdir) / "tensorboard"))
@@ -51,6 +56,24 @@ class RunLog:
         self._events.close()
 
 
+def _take_out_after(file: Path, first: int) -> None:
+    """Takes out of a log what was logged of steps after `first`, and lines that were cut off."""
+    if not file.exists():
+        return
+    texts = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [text for text in texts if _step_of(text) <= first]
+    if kept != texts:
+        write_text(file, "".join(kept))
+
+
+def _step_of(text: str) -> float:
+    """The step of a line; infinity of one that is cut off."""
+    try:
+        return json.loads(text).get("step", 0) if text.endswith("\n") else math.inf
+    except json.JSONDecodeError:
+        return math.inf
+
+
 class Silence:
     """A `RunLog` that writes nothing: that of all processes but the first."""
 
@@ -70,9 +93,11 @@ class Silence:
 def read_log(workdir: Path, event: str) -> list[dict[str, Any]]:
     """The lines of one kind that carry a step, the last of each step, in the order of steps.
 
-    A line that a kill has cut off is passed over.
+    A line that a kill has cut off is passed over. Without a log there are none.
     """
     lines = {}
+    if not (Path(workdir) / LOG_FILE).exists():
+        return []
     with (Path(workdir) / LOG_FILE).open(encoding="utf-8") as file:
         for text in file:
             try:

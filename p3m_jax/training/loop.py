@@ -118,6 +118,10 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
 
     # ---- step: two programs, of which its number picks one; each is compiled when it is needed
     def compile_step(paste, state, batch):
+        started = time.time()
+        if distributed.is_first():
+            which = "that pastes faces" if paste else "of this run"
+            say(f"Compiling the training step {which}: one to four minutes on a CPU ...")
         step = make_train_step(
             net,
             optimizer,
@@ -131,6 +135,8 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
         jax.clear_caches()  # what was traced for it, up to a quarter of a gigabyte
         return_memory()
         distributed.gather([])  # devices do not wait for each other as long as compilers may take
+        if distributed.is_first():
+            say(f"Compiled in {time.time() - started:.0f} s.")
         return compiled
 
     pasting_from = start_step(config, len(data.train.examples)) if paste else steps
@@ -154,6 +160,12 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
         state = checkpoints.restore(state)
         say(f"Going on from step {int(state.step)} of {shown(home)}.")
     first = int(state.step)
+    if _finished(workdir, first, steps):
+        say(
+            f"This run is finished: it took all of its {steps:,} steps. "
+            f"{shown(_where_it_is(workdir))} To train on, set config.steps to more."
+        )
+        return Run(first, True, workdir, {})
 
     # ---- input
     batches = training_batches(
@@ -178,7 +190,7 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
         weights = state.average if config.average_weights else state.parameters
         return Variables(weights, state.statistics)
 
-    log = RunLog(workdir, synthetic=synthetic) if distributed.is_first() else Silence()
+    log = RunLog(workdir, first, synthetic=synthetic) if distributed.is_first() else Silence()
     stack.callback(log.close)
     log.write("start", {"step": first, "steps": steps, "config": config.to_dict()})
     progress = Progress(first, steps, config.batch_size)
@@ -221,12 +233,23 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
 
     # ---- export and report
     best = load_for_inference(folder)
-    export = workdir / RUN_INFERENCE
-    save_for_inference(export, best.variables, best.description, overwrite=True)
+    save_for_inference(workdir / RUN_INFERENCE, best.variables, best.description, overwrite=True)
     write_report(config, workdir, data, best)
+    log.write("report", {"step": step})
     distributed.gather([])  # none leaves before the first has written everything
-    say(shown(f"Done: weights in {export}, report in {workdir / 'report.md'}."))
+    say(f"Done. {shown(_where_it_is(workdir))}")
     return Run(step, True, workdir, errors)
+
+
+def _finished(workdir: Path, step: int, steps: int) -> bool:
+    """Whether a run at `step` wrote all that it ends with; as the first process sees it."""
+    there = (workdir / "report.md").exists() and (workdir / RUN_INFERENCE).is_dir()
+    reported = there and step in [line["step"] for line in read_log(workdir, "report")]
+    return distributed.gather([step == steps and reported])[0]
+
+
+def _where_it_is(workdir: Path) -> str:
+    return f"The weights are in {workdir / RUN_INFERENCE}, the report in {workdir / 'report.md'}."
 
 
 def _require_finite(terms: dict[str, float], step: int, workdir: Path) -> None:

@@ -15,7 +15,7 @@ from p3m_jax.evaluation.report import worst_sheet
 from p3m_jax.evaluation.summary import summarise
 from p3m_jax.files import write_text
 from p3m_jax.images import write_image
-from p3m_jax.text import printable, shown
+from p3m_jax.text import counted, printable, shown
 from p3m_jax.training.data import TrainingData, describe_faces
 from p3m_jax.training.log import read_log
 
@@ -42,14 +42,14 @@ def write_report(
         shown(f"# Training of {config.network}: {workdir.name}"),
         "",
         *(["```", (workdir / "SYNTHETIC").read_text(), "```", ""] if data.synthetic else []),
-        f"{len(data.train.examples):,} pictures of {shown(data.train.name)}{_faces(config)}, "
-        f"{steps[-1]['step']:,} steps of {config.batch_size}, learning rate "
+        f"{counted(len(data.train.examples), 'picture')} of {shown(data.train.name)}"
+        f"{_faces(config)}, {steps[-1]['step']:,} steps of {config.batch_size}, learning rate "
         f"{config.learning_rate:g}, seed {config.seed}. The loss went from {first:.3f} to "
         f"{last:.3f} (medians of the first and the last tenth of the logged steps).",
         "",
         "![curves](curves.png)",
         "",
-        f"## Validation split ({len(data.validation.examples)} pictures held out)",
+        f"## Validation split ({counted(len(data.validation.examples), 'picture')} held out)",
         "",
         f"Pictures resized to {config.validation_size} x {config.validation_size} for the network. "
         f"The weights exported are those of step {chosen}, with the least SAD.",
@@ -81,7 +81,7 @@ def _scores(name: str, faces: str, rows) -> list[str]:
     of_faces = f", {faces} faces" if faces else ""
     means = {measure: estimate.mean for measure, estimate in summarise(rows).items()}
     return [
-        f"## {name} ({len(rows)} pictures{of_faces}, RESIZE, protocol ours)",
+        f"## {name} ({counted(len(rows), 'picture')}{of_faces}, RESIZE, protocol ours)",
         "",
         "Scored once, after the weights were chosen.",
         "",

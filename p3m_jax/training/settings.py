@@ -1,5 +1,6 @@
 """Settings that cannot work, found before anything else is done; what others mean for the step."""
 
+import math
 from pathlib import Path
 
 import jax
@@ -54,6 +55,8 @@ def check_settings(config: ConfigDict) -> None:
 
 def _batch_problems(config: ConfigDict) -> list[str]:
     problems, devices = [], jax.device_count()
+    if not 0 < config.learning_rate < math.inf:
+        problems.append(f"learning_rate is {config.learning_rate:g}; it is a number above 0")
     if config.batch_parts < 1:
         problems.append(f"batch_parts is {config.batch_parts}; it is 1 or more")
     elif config.batch_size % (devices * config.batch_parts):

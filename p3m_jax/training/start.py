@@ -20,6 +20,9 @@ from p3m_jax.models.network import Network, Variables
 from p3m_jax.text import say, shown
 from p3m_jax.training.errors import ConfigurationError
 
+# Below, fresh weights move little in the steps of the recipe, whose rate is 1e-5.
+_LEAST_FROM_FRESH = 1e-4
+
 
 def check_start(config: ConfigDict, checkpoints: Path) -> None:
     """Checks that `config.init_from` can be used, if it will be, without reading its weights.
@@ -54,7 +57,7 @@ def first_variables(
         return nothing, before["synthetic"], past
     past = {"init_from": config.init_from}
     if not config.init_from:
-        if not config.variant:
+        if not config.variant and config.learning_rate < _LEAST_FROM_FRESH:
             say(
                 f"NOTE: from fresh weights a learning rate of {config.learning_rate:g} hardly "
                 "moves; the published numbers start from a pretrained backbone "
