@@ -14,9 +14,17 @@ import numpy as np
 from tqdm import tqdm
 
 from p3m_jax.data.layouts import ROLES, TEST_FOLDERS, DataSet, Example, Scan
-from p3m_jax.images import ImageError, open_picture, orientation, read_picture, stored_size
+from p3m_jax.images import (
+    ImageError,
+    largest_pixels,
+    open_picture,
+    orientation,
+    read_picture,
+    stored_size,
+)
 from p3m_jax.labels import LabelError, read_face_mask, read_matte, read_trimap
 from p3m_jax.left_out import LINE
+from p3m_jax.machine import Budget, available_cores, default_memory
 from p3m_jax.text import shown
 
 PUBLISHED_COUNTS = {
@@ -29,6 +37,7 @@ PUBLISHED_COUNTS = {
 _CASES = 10  # of each kind that the report lists
 _COLOR = ("picture", "foreground", "background")
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
+_AT_READING = 10  # bytes per pixel of a file that is decoded, measured
 _TAIL = 4096  # a JPEG may carry some bytes behind its end
 
 
@@ -95,9 +104,16 @@ def check(
     _check_counts(dataset, examples, published_count, findings)
 
     sizes, formats = [], Counter()
-    workers = workers or min(16, 4 * (os.cpu_count() or 1))
+    workers = workers or min(16, 4 * available_cores())
+    budget = Budget(default_memory(), workers)
+
+    def look(example):
+        amount = _AT_READING * largest_pixels(getattr(example, role) for role in ROLES)
+        with budget.held(amount if full else 0):
+            return _check_example(example, training, full)
+
     with ThreadPoolExecutor(workers) as pool:
-        results = pool.map(lambda example: _check_example(example, training, full), examples)
+        results = pool.map(look, examples)
         bar = tqdm(
             results,
             total=len(examples),

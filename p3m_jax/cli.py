@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         module = f"{name}_" if keyword.iskeyword(name) else name
         modules[name] = importlib.import_module(f"p3m_jax.commands.{module}")
         command = commands.add_parser(
-            name, help=modules[name].HELP, description=modules[name].HELP.capitalize() + "."
+            name, help=modules[name].HELP, description=_sentence(modules[name].HELP)
         )
         modules[name].add_arguments(command)
     from p3m_jax.commands import one_sentence_errors
@@ -50,6 +50,10 @@ def main(argv: list[str] | None = None) -> int:
         restart_with_large_pages()
     with one_sentence_errors():
         return modules[args.command].run(args)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 if __name__ == "__main__":

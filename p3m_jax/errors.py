@@ -10,3 +10,7 @@ class UserError(ValueError):
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.args))
+
+
+class OptionError(UserError):
+    """The value of an option means nothing; commands exit with 2."""

@@ -7,8 +7,9 @@ Whatever a file holds, a picture arrives as 8-bit RGB the right way up; what can
 import contextlib
 import errno
 import io
+import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -187,6 +188,16 @@ def picture_size(path) -> tuple[int, int]:
     with open_picture(path) as image:
         height, width = stored_size(image)
         return (width, height) if orientation(image) >= 5 else (height, width)  # those swap axes
+
+
+def largest_pixels(files: Iterable[Path | None]) -> int:
+    """The pixels of the largest of some files, from their headers; what cannot be read has none."""
+    pixels = [0]
+    for file in files:
+        with contextlib.suppress(ImageError):
+            if file is not None:
+                pixels.append(math.prod(picture_size(file)))
+    return max(pixels)
 
 
 def read_picture(path) -> np.ndarray:

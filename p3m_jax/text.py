@@ -22,6 +22,11 @@ def printable(text: str) -> str:
     return "\n".join(map(shown, text.split("\n")))
 
 
+def counted(number: int, thing: str) -> str:
+    """A number of things: "1 picture", "1,204 pictures"."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
 def say(text: str) -> None:
     """Prints a text of one or several lines; foreign text in it must be `shown` before."""
     print(printable(text))

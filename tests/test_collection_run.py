@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from p3m_jax.collection.manifest import open_manifest
-from p3m_jax.collection.memory import Budget
 from p3m_jax.collection.plan import make_plan
 from p3m_jax.collection.run import Run
 from p3m_jax.collection.work import NeedsReview
 from p3m_jax.commands.collecting import time_taken
 from p3m_jax.images import ImageError, write_image
+from p3m_jax.machine import Budget
 
 
 @dataclass

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from p3m_jax.errors import OptionError
 from p3m_jax.foreground import estimate_foreground
 from p3m_jax.images import read_picture
 from p3m_jax.labels import read_matte
@@ -102,6 +103,10 @@ def test_covering_keeps_aspect_and_middle():
 def test_colours_and_depth():
     np.testing.assert_array_equal(parse_colour("#30c040"), [0x30, 0xC0, 0x40])
     np.testing.assert_array_equal(parse_colour("teal"), [0, 128, 128])
+    np.testing.assert_array_equal(parse_colour("48, 192,64"), [48, 192, 64])
+    np.testing.assert_array_equal(parse_colour("#30c040ff"), [0x30, 0xC0, 0x40])
+    with pytest.raises(OptionError, match=r"transparent.* such as #000000,"):
+        parse_colour("#00000000")
     assert parse_colour("nowhere.jpg") is None
     alpha = np.array([[0, 0.5, 1, 1 / 65535]], np.float32)
     np.testing.assert_array_equal(deep(alpha), [[0, 32768, 65535, 1]])

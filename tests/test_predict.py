@@ -7,8 +7,9 @@ import pytest
 from PIL import Image, ImageCms
 from predicting import manifest, matte_of, picture_of, tree
 
-from p3m_jax.collection.memory import BASE, Budget, picture_memory
+from p3m_jax.collection.memory import BASE, picture_memory
 from p3m_jax.images import read_picture, write_image
+from p3m_jax.machine import Budget
 
 KINDS = ("alpha", "cutout", "foreground", "background", "composite")
 
@@ -234,10 +235,6 @@ def test_broken_inputs_are_listed_and_the_others_done(predict, folders, capsys):
         (["missing.jpg", "--alphas", "."], "no such file or folder"),
         (["empty", "--alphas", "."], "holds no pictures"),
         (["a.png", "--alphas", "nowhere"], "name the folder of mattes"),
-        (
-            ["a.png", "--alphas", ".", "--save", "composite", "--background", "x.jpg"],
-            "no background",
-        ),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image, PngImagePlugin, features
 from predicting import command, manifest
 
-from p3m_jax.collection.memory import default_memory
 from p3m_jax.collection.pictures import read
 from p3m_jax.images import ImageError, read_picture, write_image
 from p3m_jax.prediction.outputs import judge
@@ -204,5 +203,12 @@ def test_a_start_that_fails_leaves_no_folder(p3m, folders, tmp_path):
         assert not out.exists()
 
 
-def test_the_memory_of_this_machine_is_known():
-    assert 1e8 < default_memory() < 1e14
+def test_options_that_mean_nothing_end_with_2(p3m, folders, capsys):
+    pictures, mattes, out = folders
+    for value, sentence in (("#00000000", "is a transparent colour"), ("nowhere", "no background")):
+        options = ("--alphas", mattes, "--save", "composite", "--background", value)
+        assert p3m("predict", pictures, "-o", out, *options) == 2
+        assert sentence in capsys.readouterr().err
+    assert p3m("predict", "-o", out, "--alphas", mattes, "--save", "cutout", pictures) == 2
+    assert "named before --save, or after --" in capsys.readouterr().err
+    assert not out.exists()

@@ -19,12 +19,13 @@ from typing import Any
 import cv2
 
 from p3m_jax.collection.manifest import FAILED, WAITING, Entry, Manifest
-from p3m_jax.collection.memory import BASE, Budget, pictures_memory
+from p3m_jax.collection.memory import BASE, pictures_memory
 from p3m_jax.collection.pictures import digest
 from p3m_jax.collection.plan import Job
 from p3m_jax.collection.work import NeedsReview, Outcome, Work
 from p3m_jax.errors import UserError
 from p3m_jax.images import ImageError, open_picture
+from p3m_jax.machine import Budget
 
 # What one picture may raise without ending the run; OpenCV has an error of its own for memory.
 _MISHAPS = (UserError, OSError, MemoryError, cv2.error)

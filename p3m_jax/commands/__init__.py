@@ -6,13 +6,13 @@ import sys
 
 from p3m_jax.accelerators import no_device
 from p3m_jax.distributed import lost_peer
-from p3m_jax.errors import UserError
+from p3m_jax.errors import OptionError, UserError
 from p3m_jax.text import warn
 
 
 @contextlib.contextmanager
 def one_sentence_errors():
-    """Turns the errors that a user can mend into one sentence and exit code 1.
+    """Turns the errors that a user can mend into one sentence and exit code 1, or 2 for options.
 
     These are `UserError`s, the system's about files and disks, and JAX's, such as being out of
     memory or having no device. A bug keeps its traceback. Ctrl-C exits with 130.
@@ -30,7 +30,7 @@ def one_sentence_errors():
         if isinstance(error, OSError) and error.filename:
             lines = [f"{error.filename}: {error.strerror}"]
         warn("", *lines)
-        raise SystemExit(1) from None
+        raise SystemExit(2 if isinstance(error, OptionError) else 1) from None
     except (RuntimeError, AssertionError, ValueError) as error:
         sentence = lost_peer(error)
         if sentence is None and not isinstance(error, ValueError):

@@ -14,7 +14,7 @@ from p3m_jax.commands.collecting import (
     say_why_it_ended,
     time_taken,
 )
-from p3m_jax.text import say, shown, warn
+from p3m_jax.text import counted, say, shown, warn
 
 HELP = "make a copy of portraits with obfuscated faces; what is not sure waits for your review"
 
@@ -134,9 +134,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Anonymises and returns the exit code; raises errors that the command line shows."""
-    from p3m_jax.collection.memory import BASE, default_memory
+    from p3m_jax.collection.memory import BASE
     from p3m_jax.data.folders import user_path
     from p3m_jax.faces.obfuscation import STRENGTH, Obfuscation
+    from p3m_jax.machine import default_memory
 
     strength = STRENGTH if args.strength is None else args.strength
     memory = args.max_memory or default_memory()
@@ -269,10 +270,10 @@ def _summarise(outcome, work, jobs, args, output: Path, seconds: float) -> int:
     unchanged = len(work.unchanged)
     as_they_are = f" ({unchanged} as they are, with no face to hide)" if unchanged else ""
     say(
-        f"{len(jobs)} pictures: {outcome.done} passed on{as_they_are}, {outcome.skipped} already "
-        f"done, {len(waiting)} need review, {len(outcome.failed)} failed; "
-        f"{time_taken(outcome, seconds)}.\nIn {shown(output)}; {MANIFEST} has a line for each "
-        "picture. Do not pass on that file or keep_private."
+        f"{counted(len(jobs), 'picture')}: {outcome.done} passed on{as_they_are}, "
+        f"{outcome.skipped} already done, {len(waiting)} need review, {len(outcome.failed)} "
+        f"failed; {time_taken(outcome, seconds)}.\nIn {shown(output)}; {MANIFEST} has a line for "
+        "each picture. Do not pass on that file or keep_private."
     )
     untouched = len(work.unchanged_masks)
     if untouched:

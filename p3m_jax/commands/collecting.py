@@ -1,12 +1,12 @@
 """Options and messages that `predict` and `anonymize` share: both work through a collection."""
 
-import os
 import signal
 import warnings
 
 from p3m_jax.commands.options import at_least, gigabytes, share
 from p3m_jax.left_out import warn_of
-from p3m_jax.text import warn
+from p3m_jax.machine import available_cores
+from p3m_jax.text import counted, warn
 
 
 def add_writing(out) -> None:
@@ -30,7 +30,7 @@ def add_machine(machine, *, threads: str, memory: str) -> None:
     machine.add_argument(
         "--workers",
         type=at_least(1),
-        default=os.cpu_count() or 1,
+        default=available_cores(),
         metavar="N",
         help=f"threads that {threads}, and as many that write (default: all cores)",
     )
@@ -85,8 +85,11 @@ def say_why_it_ended(outcome, total: int) -> None:
     rest -= len(outcome.waiting) + len(outcome.failed)
     if outcome.stopped:
         warn(
-            f"Stopped: {outcome.stopped}. {rest} pictures are left. Make room and run the same "
-            "command again to resume."
+            f"Stopped: {outcome.stopped}. {counted(rest, 'picture')} left. Make room and run the "
+            "same command again to resume."
         )
     elif outcome.interrupted:
-        warn(f"Interrupted with {rest} pictures left. Run the same command again to resume.")
+        warn(
+            f"Interrupted with {counted(rest, 'picture')} left. Run the same command again to "
+            "resume."
+        )

@@ -106,21 +106,18 @@ def _show_devices() -> list[str]:
     import jax
 
     from p3m_jax.accelerators import unused_accelerators
-    from p3m_jax.collection.memory import machine_memory
+    from p3m_jax.machine import available_cores, available_memory, machine_memory
 
     devices = jax.devices()
     rows = {
         "used": f"{len(devices)} x {devices[0].device_kind} ({jax.default_backend()})",
-        "cores": f"{len(os.sched_getaffinity(0))} of {os.cpu_count()}"
-        if hasattr(os, "sched_getaffinity")
-        else str(os.cpu_count()),
+        "cores": f"{available_cores()} of {os.cpu_count()}",
     }
     statistics = devices[0].memory_stats() or {}
     if "bytes_limit" in statistics:
         rows["memory of one"] = f"{statistics['bytes_limit'] / 1e9:.1f} GB"
-    memory = machine_memory()
-    if memory:
-        rows["memory"] = f"{memory / 1e9:.1f} GB"
+    if machine_memory():
+        rows["memory"] = f"{available_memory() / 1e9:.1f} of {machine_memory() / 1e9:.1f} GB"
     for name in ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "XLA_FLAGS", "CUDA_VISIBLE_DEVICES"):
         if name in os.environ:
             rows[name] = os.environ[name]

@@ -1,7 +1,6 @@
 """`p3m evaluate`: scores a checkpoint, or any program's mattes, on a test set."""
 
 import argparse
-import os
 from pathlib import Path
 
 from p3m_jax import distributed
@@ -15,6 +14,7 @@ from p3m_jax.commands.options import (
 )
 from p3m_jax.large_pages import restart_with_large_pages
 from p3m_jax.left_out import warn_of
+from p3m_jax.machine import available_cores
 from p3m_jax.text import say, shown, warn
 
 HELP = "score a checkpoint, or any program's mattes, on a test set or a folder pair"
@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--workers",
         type=at_least(1),
-        default=os.cpu_count() or 1,
+        default=available_cores(),
         metavar="N",
         help="scoring threads",
     )

@@ -1,11 +1,11 @@
 """`p3m ppt`: fills the matrix of the four protocols of privacy-preserving training."""
 
 import argparse
-import os
 
 from p3m_jax.commands.evaluate import SETS
 from p3m_jax.commands.options import add_compilation_cache, at_least
 from p3m_jax.left_out import warn_of
+from p3m_jax.machine import available_cores
 from p3m_jax.text import say, shown, warn
 
 HELP = "score two checkpoints, trained on blurred and on normal faces, on both kinds of faces"
@@ -85,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--workers",
         type=at_least(1),
-        default=os.cpu_count() or 1,
+        default=available_cores(),
         metavar="N",
         help="threads that score and look for faces",
     )

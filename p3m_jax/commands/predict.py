@@ -15,7 +15,7 @@ from p3m_jax.commands.collecting import (
     time_taken,
 )
 from p3m_jax.commands.options import add_compilation_cache
-from p3m_jax.text import say, shown, warn
+from p3m_jax.text import counted, say, shown, warn
 
 HELP = "matte pictures: alpha, cut-outs, foregrounds, composites"
 
@@ -55,7 +55,6 @@ Exit code: 0 done, 1 something could not be done (the end of the output says wha
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
     from p3m_jax.collection.plan import FORMATS
-    from p3m_jax.collection.plan import MATTING_KINDS as KINDS
 
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLES
@@ -90,14 +89,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--save",
         nargs="+",
         action="extend",
-        choices=KINDS,
+        type=_kind,
+        metavar="KIND",
         help="alpha: the matte (default); cutout: RGBA with straight alpha and estimated colours; "
         "foreground, background: the estimates alone; composite: the person over --background",
     )
     out.add_argument(
         "--background",
         metavar="WHAT",
-        help="for composites: a colour ('#30c040', teal), a picture (cropped to cover), or blur",
+        help="for composites: a colour ('#30c040', 48,192,64, teal), a picture (cropped to cover), "
+        "or blur",
     )
     out.add_argument(
         "--format",
@@ -124,6 +125,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_share(machine, last="merges their manifests")
 
 
+def _kind(text: str) -> str:
+    from p3m_jax.collection.plan import MATTING_KINDS
+
+    if text not in MATTING_KINDS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is none of {', '.join(MATTING_KINDS)}; pictures and folders are named "
+            "before --save, or after --"
+        )
+    return text
+
+
 def run(args: argparse.Namespace) -> int:
     """Mattes; returns the exit code, and raises what the command line shows in one sentence."""
     problem = _misuse(args)
@@ -131,9 +143,10 @@ def run(args: argparse.Namespace) -> int:
         warn(problem)
         return 2
     from p3m_jax.collection.manifest import open_manifest
-    from p3m_jax.collection.memory import BASE, default_memory
+    from p3m_jax.collection.memory import BASE
     from p3m_jax.collection.plan import check_given, make_plan
     from p3m_jax.data.folders import user_path
+    from p3m_jax.machine import default_memory
     from p3m_jax.prediction.outputs import Writing, check_background, ending, find_background
 
     kinds = tuple(dict.fromkeys(args.save or ("alpha",)))
@@ -256,7 +269,7 @@ def _summarise(outcome, total: int, output: Path, seconds: float, matting) -> No
     if matting is not None and matting.checkpoint.synthetic:
         warn("The weights come from synthetic portraits: no model for real ones.")
     text = (
-        f"{total} pictures: {outcome.done} done, {outcome.skipped} already done, "
+        f"{counted(total, 'picture')}: {outcome.done} done, {outcome.skipped} already done, "
         f"{len(outcome.failed)} failed, {len({file for file, _ in outcome.warnings})} with "
         f"warnings; {time_taken(outcome, seconds)}"
     )

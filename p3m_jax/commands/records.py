@@ -6,7 +6,7 @@ import signal
 import tempfile
 
 from p3m_jax.commands.options import add_faces, at_least
-from p3m_jax.text import say, shown, warn
+from p3m_jax.text import counted, say, shown, warn
 
 HELP = "write a data set as sharded records (TFDS), to train from instead of folders"
 
@@ -80,7 +80,8 @@ def run(args: argparse.Namespace) -> int:
     sizes = {name: sum(s.stat().st_size for s in shards) for name, shards in records.splits.items()}
     for name, shards in records.splits.items():
         count = len(records.files(name)["picture"])
-        say(f"{name}: {count:,} pictures in {len(shards)} shards, {sizes[name] / 1e6:,.1f} MB")
+        pictures, files = counted(count, "picture"), counted(len(shards), "shard")
+        say(f"{name}: {pictures} in {files}, {sizes[name] / 1e6:,.1f} MB")
     say(f"{shown(records.folder)}: complete. The licence of the pictures is that of the records.")
     return 0
 

@@ -19,13 +19,16 @@ from p3m_jax.errors import UserError
 from p3m_jax.evaluation.inference import Predict, matte_picture
 from p3m_jax.evaluation.metrics import all_metrics
 from p3m_jax.evaluation.protocols import Protocol, find_protocol
-from p3m_jax.images import ImageError, picture_size, read_picture
+from p3m_jax.images import ImageError, largest_pixels, picture_size, read_picture
 from p3m_jax.labels import read_face_mask, read_matte, read_prediction, read_trimap
+from p3m_jax.machine import Budget, default_memory
 from p3m_jax.trimap import trimap_from_matte
 
 Row = dict[str, str | int | float]  # stem, height, width, and the measures by name
 # Called in the set's order with the example, what was scored of it, and its row.
 Observe = Callable[[object, np.ndarray, Row], None]
+# Bytes per pixel, measured: of a matte and a trimap that are read, and of all that scoring takes.
+_AT_READING, _AT_SCORING = 8, 36
 Read = Callable[[Example], np.ndarray]  # gives the picture of an example, uint8 (H, W, 3)
 
 
@@ -140,8 +143,14 @@ def check_files(
     """
     if not dataset.examples:
         raise EvaluationError(f"{dataset.name}: the set is empty; add pictures.")
+    budget = Budget(default_memory(), max(1, workers))
+
+    def look(example):
+        with budget.held(_AT_READING * largest_pixels([example.matte])):
+            return _check(example, predictions)
+
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        looks = list(pool.map(lambda example: _check(example, predictions), dataset.examples))
+        looks = list(pool.map(look, dataset.examples))
     problems = [problem for found, _ in looks for problem in found]
     if problems:
         _refuse(
@@ -166,7 +175,8 @@ def _check(example, predictions) -> tuple[list[str], list[str]]:
             problems.append(str(error))
             continue
         if size != expected:
-            problems.append("{}: {} x {}, its matte {} x {}".format(path, *size, *expected))
+            sizes = *size[::-1], *expected[::-1]
+            problems.append("{}: {} x {}, its matte {} x {}".format(path, *sizes))
     return problems, warnings
 
 
@@ -197,10 +207,12 @@ def _score_all(source, dataset, title, workers, progress, observe) -> list[Row]:
 
     rows, pending = [], deque()
     examples = distributed.share(dataset.examples)
+    budget = Budget(default_memory() // 2, max(1, workers) + 1)  # the network needs some, too
 
     def finish():
-        example, prediction, future = pending.popleft()
+        example, prediction, future, amount = pending.popleft()
         rows.append(future.result())
+        budget.give_back(amount)
         if observe is not None:
             observe(example, prediction, rows[-1])
         bar.update()
@@ -212,11 +224,12 @@ def _score_all(source, dataset, title, workers, progress, observe) -> list[Row]:
         ThreadPoolExecutor(max(1, workers)) as pool,
     ):
         for example in examples:
-            prediction = source(example)
-            pending.append((example, prediction, pool.submit(score, example, prediction)))
-            # Not more in memory than the threads have to do.
-            while len(pending) > max(1, workers):
+            # Not more in memory than the threads have to do, and than there is.
+            amount = _AT_SCORING * largest_pixels([example.matte])
+            while not budget.try_take(amount):
                 finish()
+            prediction = source(example)
+            pending.append((example, prediction, pool.submit(score, example, prediction), amount))
         while pending:
             finish()
     return distributed.in_order(distributed.gather(rows))

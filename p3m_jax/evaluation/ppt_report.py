@@ -1,7 +1,7 @@
 """What an evaluation by the four PPT protocols reports: a matrix, comparisons, rows, a sheet."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from p3m_jax.evaluation.published import PICTURES, WARNINGS
 from p3m_jax.evaluation.report import SYNTHETIC
 from p3m_jax.evaluation.summary import Estimate, summarise
 from p3m_jax.evaluation.tables import about_intervals, cell, measures_table, results, rows_csv
-from p3m_jax.text import shown
+from p3m_jax.text import counted, shown
 
 CSV = "ppt.csv"
 FACES = {BLURRED: "blurred", NORMAL: "normal"}
@@ -124,9 +124,13 @@ def markdown(
     """The summary: the matrix, the comparisons, all measures, and published scores."""
     count = len(ppt.rows[PROTOCOLS[0]])
     loud = [line for warning in ppt.warnings() for line in (f"**{warning}**", "")]
-    lines = [f"# Privacy-preserving training: {ppt.dataset_name}, {count} pictures", "", *loud]
+    lines = [
+        f"# Privacy-preserving training: {ppt.dataset_name}, {counted(count, 'picture')}",
+        "",
+        *loud,
+    ]
     for faces, trained in ppt.trained.items():
-        origin = "; ".join(f"{key}: {value}" for key, value in trained.provenance.items())
+        origin = "; ".join(_told(trained.provenance))
         lines.append(
             f"- {faces}, trained on {FACES[faces]} faces: {trained.model_name}, {trained.path} "
             f"({origin})"
@@ -156,6 +160,15 @@ def markdown(
         lines += ["## Beside published SAD", "", *_beside_published(ppt, estimates, count), ""]
         lines += loud
     return "\n".join(map(shown, lines))
+
+
+def _told(provenance: Mapping, within: str = "") -> Iterator[str]:
+    """What a checkpoint's provenance tells, a phrase each: "run: a", "imported_from file: b"."""
+    for key, value in provenance.items():
+        if isinstance(value, Mapping):
+            yield from _told(value, f"{within}{key} ")
+        else:
+            yield f"{within}{key}: {value}"
 
 
 def _matrix(estimates) -> list[str]:
@@ -211,7 +224,9 @@ def _beside_published(ppt: PPT, estimates, count: int) -> list[str]:
     cells = (cell("SAD", estimates[name]["SAD"]) for name in PROTOCOLS)
     lines += [f"| **{own}, {ppt.strategy.upper()}** | " + " | ".join(cells) + " |", ""]
     if count != PICTURES:
-        lines.append(f"- NOT COMPARABLE: {count} pictures here, {PICTURES} in the published set.")
+        lines.append(
+            f"- NOT COMPARABLE: {counted(count, 'picture')} here, {PICTURES} in the published set."
+        )
     if ppt.made_here:
         lines.append(
             "- NOT COMPARABLE where faces are blurred: this program blurred them, by a method that "

@@ -14,7 +14,7 @@ from p3m_jax.evaluation.summary import Estimate, summarise
 from p3m_jax.evaluation.tables import about_intervals, cell, measures_table, results, rows_csv
 from p3m_jax.images import read_picture
 from p3m_jax.labels import read_matte
-from p3m_jax.text import shown
+from p3m_jax.text import counted, shown
 
 SYNTHETIC = (
     "SYNTHETIC: {}. These numbers show that the program works; they say nothing about portraits."
@@ -60,7 +60,7 @@ def markdown(evaluation: Evaluation, estimates: dict[str, dict[str, Estimate]]) 
     """The summary: own numbers, how they came about, published ones, and what to beware of."""
     count = len(next(iter(evaluation.rows.values())))
     loud = f"**{SYNTHETIC.format(evaluation.synthetic)}**" if evaluation.synthetic else ""
-    lines = [f"# {evaluation.dataset_name}: {count} pictures", ""]
+    lines = [f"# {evaluation.dataset_name}: {counted(count, 'picture')}", ""]
     lines += [loud, ""] if loud else []
     lines += [
         f"- Scored: {evaluation.subject}",
@@ -81,7 +81,8 @@ def markdown(evaluation: Evaluation, estimates: dict[str, dict[str, Estimate]]) 
         lines += ["## Beside published scores", "", *_comparison(evaluation, estimates), ""]
         if count != PICTURES:
             lines.append(
-                f"- NOT COMPARABLE: {count} pictures here, {PICTURES} in the published set."
+                f"- NOT COMPARABLE: {counted(count, 'picture')} here, {PICTURES} in the published "
+                "set."
             )
         lines += [f"- {warning}" for warning in WARNINGS] + [""]
         lines += [loud, ""] if loud else []

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from p3m_jax.errors import UserError
+from p3m_jax.errors import OptionError
 from p3m_jax.labels import SMALLEST_LABEL
 
 MODES = ("blur", "mosaic", "fill")
@@ -30,7 +30,7 @@ SAFE_STRENGTHS = {"blur": 0.16, "mosaic": 1 / 8, "fill": 0.0}
 _CELLS_PER_SIGMA = 2
 
 
-class ObfuscationError(UserError):
+class ObfuscationError(OptionError):
     """A mode or strength that does not exist."""
 
 

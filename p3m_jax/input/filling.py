@@ -6,7 +6,6 @@ are one, `p3m_jax.input.on_beam` is another; what they leave on disk is the same
 
 import functools
 import json
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from p3m_jax.data.layouts import Example
 from p3m_jax.errors import UserError
+from p3m_jax.machine import available_cores
 
 if TYPE_CHECKING:
     from p3m_jax.input.derived import Cache
@@ -120,7 +120,7 @@ def make_one(cache: "Cache", make: Make, example: Example) -> Made:
 
 def by_threads(workers: int | None = None) -> Engine:
     """The engine of this process: so many threads (default: one per core)."""
-    return functools.partial(_fill_by_threads, workers or os.cpu_count())
+    return functools.partial(_fill_by_threads, workers or available_cores())
 
 
 def _fill_by_threads(

@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageColor
 
+from p3m_jax.errors import OptionError
+
 _STRIP = 1 << 20  # pixels that stand in memory as floats at a time
 _BLUR = 0.025  # standard deviation, as a share of the longer side
 _BLURRED_SIDE = 1024  # a blur needs no more pixels
@@ -65,11 +67,24 @@ def cover(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def parse_colour(text: str) -> np.ndarray | None:
-    """The colour uint8 (3,) that `text` means ("#30c040", "teal"); None if it means none."""
+    """The colour uint8 (3,) that `text` means ("#30c040", "48,192,64", "teal"); None if none.
+
+    Raises:
+      OptionError: it is transparent, which nothing can be laid over.
+    """
+    numbers = text.split(",")
+    if len(numbers) == 3 and all(n.strip().isdecimal() and int(n) < 256 for n in numbers):
+        return np.array(numbers, np.uint8)
     try:
-        return np.array(ImageColor.getrgb(text)[:3], np.uint8)
+        colour = ImageColor.getrgb(text)
     except ValueError:
         return None
+    if len(colour) == 4 and colour[3] < 255:
+        raise OptionError(
+            f"{text}: is a transparent colour; name one without transparency, such as "
+            f"{text[:7] if text.startswith('#') and len(text) == 9 else 'black'}, or save a cutout."
+        )
+    return np.array(colour[:3], np.uint8)
 
 
 def deep(alpha: np.ndarray) -> np.ndarray:

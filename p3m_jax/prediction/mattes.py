@@ -6,8 +6,9 @@ import jax
 import numpy as np
 
 from p3m_jax.collection.given import require_size
-from p3m_jax.collection.memory import Budget, network_memory
+from p3m_jax.collection.memory import network_memory
 from p3m_jax.labels import read_alpha
+from p3m_jax.machine import Budget
 from p3m_jax.prediction.matting import Matte, Matting
 
 # Pictures at the network at a time: what one stream of operations leaves of the cores, or of an

@@ -12,12 +12,12 @@ import jax
 import numpy as np
 
 from p3m_jax.checkpoint import InferenceCheckpoint, load_for_inference
-from p3m_jax.collection.memory import Budget
 from p3m_jax.collection.pictures import read
 from p3m_jax.compilation import for_inference, return_memory
 from p3m_jax.errors import UserError
 from p3m_jax.evaluation.inference import Placing, check_finite, matte_by_maps, network_size
 from p3m_jax.evaluation.protocols import find_protocol
+from p3m_jax.machine import Budget
 from p3m_jax.prediction.sizes import frame_size, placed_in, scaled_first, smaller
 
 # What is computed for a map: what it needs, and for "fusion" also the logits, which are checked.

@@ -11,6 +11,7 @@ from p3m_jax.collection.pictures import Picture, digest, read
 from p3m_jax.collection.plan import Plan, PlanError
 from p3m_jax.collection.profiles import in_profile
 from p3m_jax.data.folders import user_path
+from p3m_jax.errors import OptionError
 from p3m_jax.evaluation.protocols import to_8_bit
 from p3m_jax.foreground import estimate_foreground
 from p3m_jax.images import write_image
@@ -56,7 +57,7 @@ class Background:
 def find_background(text: str) -> Background:
     """The background that `text` means: "blur", a colour, or a picture's path.
 
-    Raises `PlanError` for none of them, and `ImageError` for a picture that cannot be read.
+    Raises `OptionError` for none of them, and `ImageError` for a picture that cannot be read.
     """
     if text == BLUR:
         return Background(text)
@@ -65,8 +66,9 @@ def find_background(text: str) -> Background:
         return Background(text, colour=colour)
     file = user_path(text)
     if not file.exists():
-        raise PlanError(
-            f"{text}: is no background; name {BLUR}, a colour ('#30c040', teal) or a picture."
+        raise OptionError(
+            f"{text}: is no background; name {BLUR}, a colour ('#30c040', 48,192,64, teal) or a "
+            "picture."
         )
     return Background(digest(file), picture=read(file), file=file)
 
@@ -161,8 +163,11 @@ def judge(alpha: np.ndarray) -> tuple[float, list[str]]:
     matte = to_8_bit(alpha)
     transition = float(np.mean((matte > 0) & (matte < 255)))
     warnings = []
-    if np.mean(matte >= 128) < _PERSON:
+    person = np.mean(matte >= 128)
+    if person < _PERSON:
         warnings.append("no person found")
+    elif person > 1 - _PERSON:
+        warnings.append("no background found: nearly all is person")
     if transition > _UNSURE:
         warnings.append(f"{transition:.0%} of the picture in transition")
     return transition, warnings
