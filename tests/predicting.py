@@ -1,9 +1,15 @@
-"""Pictures with mattes for `p3m predict`, and what it left in its output folder."""
+"""Pictures with mattes for `p3m predict`, a network for them, and what it left behind."""
 
 import json
 import sys
+from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
+
+from p3m_jax.checkpoint import InferenceCheckpoint
+from p3m_jax.models.network import Variables
+from p3m_jax.models.p3m_net import Outputs, fuse
 
 RNG = np.random.default_rng(0)
 
@@ -41,3 +47,21 @@ def command(folders, *more):
         *(sys.executable, "-c", program, "predict", str(pictures), "-o", str(out)),
         *("--alphas", str(mattes), "--save", "alpha", "cutout", "--workers", "2", *more),
     ]
+
+
+class RedIsOpaque:
+    """Stands for a network: red is the person, and where it is neither red nor not, transition."""
+
+    name = "red"
+
+    def apply(self, variables, pictures):
+        red = pictures[..., :1]
+        logits = [red < 64, (red >= 64) & (red <= 192), red > 192]
+        semantic = jnp.concatenate(logits, axis=-1).astype(jnp.float32)
+        alpha = (red > 128).astype(jnp.float32)
+        return Outputs(semantic, alpha, fuse(semantic, alpha), *[semantic] * 3), {}
+
+
+def red_is_opaque():
+    """A checkpoint of it."""
+    return InferenceCheckpoint(RedIsOpaque(), Variables({}, {}), {}, Path())

@@ -366,7 +366,8 @@ def test_a_full_file_gives_the_recorded_weights_and_outputs(name, write, tmp_pat
     subprocess.run([*command, "-o", tmp_path / "ours"], check=True, capture_output=True)
     checkpoint = load_for_inference(tmp_path / "ours")
     assert_same(checkpoint.variables, golden_variables(name))
-    # The weights are to the bit those whose outputs test_networks.py measures closely.
+    if name != "resnet34":
+        return  # to the bit the weights whose outputs test_networks.py measures
     recorded = golden(f"forward_{SHORT[name]}")
     outputs = checkpoint.predict(golden_weights().image(256, 256, 2))
     for output in ("semantic", "detail"):

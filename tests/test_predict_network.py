@@ -11,7 +11,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from conftest import RELEASE
 from PIL import Image
+from predicting import red_is_opaque
 from running import WELL_COMPILED
 
 import p3m_jax
@@ -21,8 +23,8 @@ from p3m_jax.evaluation.inference import matte_picture
 from p3m_jax.images import write_image
 from p3m_jax.models.network import network
 from p3m_jax.prediction.mattes import by_network
-from p3m_jax.prediction.matting import MattingError, identify
-from p3m_jax.prediction.sizes import frame_size
+from p3m_jax.prediction.matting import Matting, MattingError, identify
+from p3m_jax.prediction.sizes import first_size, frame_size
 
 RNG = np.random.default_rng(0)
 CACHE_SETTINGS = (
@@ -60,7 +62,7 @@ def matting(checkpoint):
     return p3m_jax.load(checkpoint)
 
 
-@pytest.mark.parametrize("strategy", ["hybrid", "resize"])
+@pytest.mark.parametrize("strategy", ["resize", pytest.param("hybrid", marks=RELEASE)])
 def test_exact_sizes_give_what_evaluation_scores(matting, checkpoint, strategy):
     picture = picture_of(96, 130)
     alpha = matting(picture, strategy=strategy, exact_sizes=True)
@@ -77,13 +79,13 @@ def test_pictures_of_like_sizes_share_programs(matting):
     assert matting.compiled <= before + 1
 
 
-def test_pictures_at_a_time_come_out_as_one_by_one(checkpoint):
+def test_pictures_at_a_time_come_out_as_one_by_one():
     pictures = [picture_of(96 + 48 * (number % 2), 144) for number in range(6)]
-    matting = p3m_jax.load(checkpoint)
+    matting = Matting(red_is_opaque())
     one_by_one = [matting(picture, strategy="resize") for picture in pictures]
     # Both start with nothing compiled, and ask for the same programs at the same time.
     make_matte = by_network(
-        p3m_jax.load(checkpoint), strategy="resize", exact_sizes=False, memory=4 * 10**9
+        Matting(red_is_opaque()), strategy="resize", exact_sizes=False, memory=4 * 10**9
     )
     with ThreadPoolExecutor(3) as threads:
         together = list(threads.map(make_matte, pictures))
@@ -112,6 +114,8 @@ def test_what_is_no_picture_is_refused(matting):
         matting(picture_of(10, 10), strategy="best")
 
 
+@pytest.mark.slow
+@pytest.mark.release
 def test_quicker_compiling_changes_nothing_but_rounding(checkpoint):
     """Matting's programs are compiled at another level of optimisation than JAX's default."""
     loaded = load_for_inference(checkpoint)
@@ -247,13 +251,13 @@ def test_on_a_cpu_max_memory_bounds_the_network_too(p3m, checkpoint, cache, tmp_
         pytest.skip("an accelerator has memory of its own")
     Image.new("RGB", (6000, 5000)).save(tmp_path / "large.png", compress_level=1)
     arguments = ("predict", tmp_path / "large.png", "-o", tmp_path / "out")
-    options = ("--checkpoint", checkpoint, "--strategy", "resize", "--compilation-cache", cache)
+    options = ("--checkpoint", checkpoint, "--strategy", "native", "--compilation-cache", cache)
     assert p3m(*arguments, *options, "--max-memory", 1.9) == 0
     assert "memory: the network ran at" in capsys.readouterr().err
     with Image.open(tmp_path / "out" / "alpha" / "large.png") as alpha:
         assert alpha.size == (6000, 5000)
     entry = json.loads((tmp_path / "out" / "manifest.jsonl").read_text())
-    assert entry["network_sizes"]["fusion"][0] < frame_size((5000, 6000), 0.5)[1]
+    assert entry["network_sizes"]["fusion"][0] < frame_size(first_size((5000, 6000)), 1)[1]
 
 
 def test_weights_by_another_path_are_the_same(p3m, checkpoint, cache, tmp_path, capsys):

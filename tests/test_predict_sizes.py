@@ -1,32 +1,15 @@
 """At what size and in what shape the network sees a picture, and where its matte comes back."""
 
 import math
-from pathlib import Path
 
 import cv2
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from predicting import red_is_opaque
 
-from p3m_jax.checkpoint import InferenceCheckpoint
 from p3m_jax.evaluation.inference import STRATEGIES, Placing, network_size
-from p3m_jax.models.network import Variables
-from p3m_jax.models.p3m_net import Outputs, fuse
 from p3m_jax.prediction.matting import Matting
 from p3m_jax.prediction.sizes import first_size, frame_size, placed_in, smaller
-
-
-class RedIsOpaque:
-    """Stands for a network: red is the person, and where it is neither red nor not, transition."""
-
-    name = "red"
-
-    def apply(self, variables, pictures):
-        red = pictures[..., :1]
-        logits = [red < 64, (red >= 64) & (red <= 192), red > 192]
-        semantic = jnp.concatenate(logits, axis=-1).astype(jnp.float32)
-        alpha = (red > 128).astype(jnp.float32)
-        return Outputs(semantic, alpha, fuse(semantic, alpha), *[semantic] * 3), {}
 
 
 def drawn(height, width):
@@ -112,7 +95,7 @@ def test_smaller_keeps_the_shape():
 
 @pytest.fixture(scope="module")
 def matting():
-    return Matting(InferenceCheckpoint(RedIsOpaque(), Variables({}, {}), {}, Path()))
+    return Matting(red_is_opaque())
 
 
 @pytest.mark.parametrize("exact_sizes", [False, True])
