@@ -27,7 +27,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from p3m_jax.checkpoint import RUN_CHECKPOINTS, load_for_inference
+from p3m_jax.checkpoint import load_for_inference
+from p3m_jax.checkpoint_folder import RUN_CHECKPOINTS
 from p3m_jax.compilation import keep_compiled
 from p3m_jax.configs import common
 from p3m_jax.data.layouts import test_set

@@ -7,9 +7,7 @@ has left, by path alone; neither needs the optimiser or TensorFlow.
 
 import functools
 import glob
-import json
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,22 +17,24 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from p3m_jax import __version__
-from p3m_jax.bucket import folder_or_bucket, is_address
+from p3m_jax.bucket import is_address
+from p3m_jax.checkpoint_arrays import (
+    CheckpointError,
+    NotFinite,
+    quiet_orbax,
+    read_arrays,
+    reason_of,
+    require_room,
+    with_checksums,
+)
+from p3m_jax.checkpoint_folder import (
+    INFERENCE_FORMAT,
+    find_checkpoint,
+    is_checkpoint,
+    read_metadata,
+)
 from p3m_jax.compilation import for_inference
-from p3m_jax.data.folders import user_path
-from p3m_jax.errors import UserError
-from p3m_jax.models.network import ENCODERS, Network, Variables, network
-
-INFERENCE_FORMAT = "p3m-jax inference"
-TRAINING_FORMAT = "p3m-jax training"
-
-# Where a run keeps what; `p3m_jax.training` writes them.
-RUN_INFERENCE = "inference"
-RUN_CHECKPOINTS = "checkpoints"
-
-
-class CheckpointError(UserError):
-    """A checkpoint that cannot be used; the message names the path and the remedy."""
+from p3m_jax.models.network import Network, Variables, network
 
 
 @dataclass(frozen=True)
@@ -127,37 +127,30 @@ def save_for_inference(
 
     Raises:
       CheckpointError: there is something at `path` already, and `overwrite` is off; or it is no
-        place of the file system.
+        place of the file system; or an array holds what is no number.
     """
     if is_address(path):
         raise CheckpointError(f"{path}: weights are exported to a folder of the file system.")
     path = Path(path).absolute()
     if path.exists() and not overwrite:
         raise CheckpointError(f"{path} exists already; name another folder or remove it first.")
-    if any(_is_checkpoint(parent) for parent in path.parents):
+    if any(is_checkpoint(parent) for parent in path.parents):
         raise CheckpointError(f"{path}: lies inside another checkpoint; name another folder.")
     try:
-        # Orbax hangs at exit if it cannot write at all: so this is found out first.
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-        needed = sum(array.nbytes for part in variables for array in part.values())
-        free = shutil.disk_usage(path.parent).free
-        if free < needed:
-            raise OSError(f"{needed / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free")
+        require_room(path.parent, variables)
         # NumPy arrays are written by the first of several processes, while the others wait.
         arrays = jax.tree.map(np.asarray, variables)
-        ocp.save(
-            path,
-            {"parameters": dict(arrays.parameters), "statistics": dict(arrays.statistics)},
-            overwrite=overwrite,
-            custom_metadata={**description, "format": INFERENCE_FORMAT},
-        )
+        arrays = {"parameters": dict(arrays.parameters), "statistics": dict(arrays.statistics)}
+        description = with_checksums({**description, "format": INFERENCE_FORMAT}, arrays)
+        with quiet_orbax():
+            ocp.save(path, arrays, overwrite=overwrite, custom_metadata=description)
+    except NotFinite as error:
+        raise CheckpointError(f"{path}: is not written, for {error} hold no numbers.") from error
     except Exception as error:  # TensorStore's errors have no class of their own
         for partial in path.parent.glob(f"{glob.escape(path.name)}.orbax-checkpoint-tmp*"):
             shutil.rmtree(partial, ignore_errors=True)
         raise CheckpointError(
-            f"{path}: cannot be written ({_first_line(error)}); make room or name another folder."
+            f"{path}: cannot be written ({reason_of(error)}); make room or name another folder."
         ) from error
 
 
@@ -183,115 +176,21 @@ def load_for_inference(path) -> InferenceCheckpoint:
 def load_weights(path) -> InferenceCheckpoint:
     """Loads as `load_for_inference` does, also the encoder of an imported backbone."""
     path = find_checkpoint(path)
-    description = read_description(path)
+    description, checksums = read_metadata(path)
     net = network(description["network"])
     encoder = description.get("part") == "encoder"
     weights = description.get("weights", "parameters")
     wanted = {
         weights if kind == "parameters" else kind: {
-            name: _abstract(shape)
+            name: shape
             for name, shape in shapes.items()
             if not encoder or name.startswith("encoder.")
         }
         for kind, shapes in net.shapes._asdict().items()
     }
-    try:
-        # A training checkpoint holds the optimiser too: it stays on disk.
-        context = ocp.Context()
-        context.pytree.loading.partial_load = True
-        with context:
-            arrays = ocp.load(path, wanted)
-    except Exception as error:  # TensorStore's errors have no class of their own
-        raise CheckpointError(
-            f"{path}: the weights of {net.name} cannot be read from it ({_first_line(error)}); "
-            "it is damaged or was written by another version: copy it anew."
-        ) from error
+    arrays = read_arrays(path, wanted, checksums)
+    # Onto this process's first device, whatever machine wrote it.
+    arrays = jax.device_put(arrays, jax.local_devices()[0])
     variables = Variables(arrays[weights], arrays["statistics"])
     description = {**description, "weights": "parameters"}  # of what is exported from here
     return InferenceCheckpoint(net, variables, description, path)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
-
-
-def _abstract(value):
-    # Loaded onto this process's first device, whatever machine wrote it.
-    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    return jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=sharding)
-
-
-def find_checkpoint(path) -> Path:
-    """The checkpoint folder that `path` means: itself, or the one to take of a run's folder.
-
-    Raises:
-      UserError: there is none.
-    """
-    path = folder_or_bucket(path) if is_address(path) else user_path(path).absolute()
-    if not path.exists():
-        raise CheckpointError(f"{path}: there is no such checkpoint.")
-    if path.is_file():
-        raise CheckpointError(
-            f"{path}: is a file; checkpoints of this program are folders, such as a run's: of a "
-            ".pth or .safetensors file `p3m import` makes one."
-        )
-    if _is_checkpoint(path):
-        return path
-    steps = complete_steps(path / RUN_CHECKPOINTS) or complete_steps(path)
-    best = min(steps, key=_rank) if steps else None
-    exported = path / RUN_INFERENCE
-    # A run that went on after its export may have found better weights since.
-    if _is_checkpoint(exported) and (best is None or _step(exported) == _step(best)):
-        return exported
-    if best is not None:
-        return best
-    raise CheckpointError(
-        f"{path}: holds no checkpoint; name the folder of a run or of an exported checkpoint."
-    )
-
-
-def complete_steps(folder: Path) -> list[Path]:
-    """The complete checkpoints of a run, given its folder of checkpoints, in no order."""
-    return [p for p in folder.glob("*") if p.name.isdigit() and _is_checkpoint(p)]
-
-
-def _step(path: Path) -> int | None:
-    return _metadata(path).get("provenance", {}).get("step")
-
-
-def _is_checkpoint(path: Path) -> bool:
-    # What Orbax writes last; its own test takes any folder for a checkpoint. In a bucket, where
-    # nothing can be renamed, another file tells that all is there.
-    last = "commit_success.txt" if is_address(path) else "_CHECKPOINT_METADATA"
-    return (path / last).is_file()
-
-
-def _rank(step: Path):
-    """Sorts the best by validation first, then the latest."""
-    error = (_metadata(step).get("validation") or {}).get("SAD", float("inf"))
-    return error, -int(step.name)
-
-
-def _metadata(path: Path) -> dict[str, Any]:
-    try:
-        return ocp.metadata(path).custom_metadata or {}
-    except (ValueError, OSError, KeyError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: its description cannot be read ({error}).") from error
-
-
-def read_description(path: Path) -> dict[str, Any]:
-    """The description of a checkpoint folder; `CheckpointError` if it is not one of ours."""
-    metadata = _metadata(path)
-    if metadata.get("format") not in (INFERENCE_FORMAT, TRAINING_FORMAT):
-        raise CheckpointError(
-            f"{path}: is an Orbax checkpoint, but not one of this program, or its description is "
-            "damaged; name another."
-        )
-    if not {"network", "synthetic", "provenance"} <= metadata.keys():
-        raise CheckpointError(f"{path}: its description is incomplete; copy it anew.")
-    if metadata["network"] not in ENCODERS:
-        raise CheckpointError(
-            f"{path}: holds the network {metadata['network']!r}, which this version lacks."
-        )
-    return metadata

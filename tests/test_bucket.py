@@ -14,15 +14,12 @@ from ml_collections import ConfigDict
 from running import SMALL_STEP, free_port, start_training
 
 from p3m_jax.bucket import BucketError, folder_or_bucket
-from p3m_jax.checkpoint import (
-    CheckpointError,
-    complete_steps,
-    load_for_inference,
-    save_for_inference,
-)
+from p3m_jax.checkpoint import describe, load_for_inference, save_for_inference
+from p3m_jax.checkpoint_arrays import CheckpointError
+from p3m_jax.checkpoint_folder import complete_steps
 from p3m_jax.data.synthetic import write_synthetic_set
 from p3m_jax.models.network import Variables
-from p3m_jax.training.checkpoint import RunCheckpoints
+from p3m_jax.training.checkpoint import RunCheckpoints, newest_whole
 from p3m_jax.training.errors import RunFolderError
 from p3m_jax.training.log import read_log
 from p3m_jax.training.run_folder import claim_run_folder
@@ -67,9 +64,10 @@ def state_at(step):
     return TrainState(jnp.int32(step), arrays, {"mean": jnp.arange(3.0)}, (arrays, jnp.int32(step)))
 
 
-def test_a_bucket_keeps_the_latest_and_the_best(bucket):
+def test_a_bucket_keeps_the_latest_and_the_best(bucket, capsys):
     folder = folder_or_bucket(f"{bucket}/kept/checkpoints")
-    checkpoints = RunCheckpoints(folder, {"provenance": {}}, keep=2)
+    description = describe("resnet34", synthetic=False, provenance={})
+    checkpoints = RunCheckpoints(folder, description, keep=2)
     for step, error in ((1, 3.0), (2, 1.0), (3, 2.0), (4, None), (5, None)):
         checkpoints.save(state_at(step), error and {"SAD": error})
     checkpoints.close()
@@ -77,12 +75,16 @@ def test_a_bucket_keeps_the_latest_and_the_best(bucket):
     # A save that was cut off: all is there but the file that says so.
     (folder / "5" / "commit_success.txt").unlink()
     assert sorted(int(step.name) for step in complete_steps(folder)) == [2, 4]
-    checkpoints = RunCheckpoints(folder, {"provenance": {}}, keep=2)
-    assert checkpoints.latest_step == 4
-    restored = checkpoints.restore(state_at(0))
-    np.testing.assert_array_equal(restored.parameters["kernel"], 4.0)
-    assert int(restored.step) == int(restored.optimizer[1]) == 4
-    checkpoints.close()
+    saved = newest_whole(folder, state_at(0))
+    np.testing.assert_array_equal(saved.state.parameters["kernel"], 4.0)
+    assert int(saved.state.step) == int(saved.state.optimizer[1]) == 4
+    # One that is damaged.
+    (folder / "4" / "state" / "manifest.ocdbt").write_text("")
+    saved = newest_whole(folder, state_at(0))
+    assert int(saved.state.step) == 2
+    assert "4.damaged1 " in capsys.readouterr().err
+    assert (folder / "4.damaged1" / "state" / "_METADATA").exists()
+    assert [step.name for step in complete_steps(folder)] == ["2"]
 
 
 def test_settings_are_those_of_the_bucket_wherever_a_run_goes_on(bucket, tmp_path):

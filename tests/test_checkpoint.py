@@ -1,6 +1,7 @@
 """Inference checkpoints: what goes in comes out, and what is damaged or foreign is refused."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -8,13 +9,13 @@ import pytest
 from conftest import golden_variables
 
 from p3m_jax.checkpoint import (
-    CheckpointError,
     describe,
     load_for_inference,
     predict,
     save_for_inference,
 )
-from p3m_jax.models.network import network
+from p3m_jax.checkpoint_arrays import CheckpointError
+from p3m_jax.models.network import Variables, network
 
 
 @pytest.fixture(scope="module")
@@ -69,17 +70,54 @@ def test_a_damaged_array_is_one_sentence(copy):
         (path for path in copy.rglob("*") if path.is_file()), key=lambda p: p.stat().st_size
     )
     arrays.write_bytes(arrays.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match=r"cannot be read.*damaged") as caught:
+    with pytest.raises(CheckpointError, match=r"is damaged.*copy it again") as caught:
         load_for_inference(copy)
     assert len(str(caught.value)) < 600
+
+
+def test_without_checksums_it_loads_and_says_so(copy, capsys):
+    file = copy / "_CHECKPOINT_METADATA"
+    metadata = json.loads(file.read_text())
+    del metadata["custom_metadata"]["checksums"]
+    file.write_text(json.dumps(metadata))
+    loaded = load_for_inference(copy)
+    assert capsys.readouterr().err.count("written without checksums") == 1
+    name = "encoder.stem.kernel"
+    expected = golden_variables("resnet34").parameters[name]
+    np.testing.assert_array_equal(loaded.variables.parameters[name], expected)
+
+
+def test_only_regular_files_are_read(copy, tmp_path, p3m, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    (copy / "state" / "more").symlink_to("/dev/zero")
+    for path, sentence in (
+        (tmp_path / "pipe", "is a pipe or a device"),
+        ("/dev/zero", "is a pipe or a device"),
+        (copy, "state/more: is no regular file"),
+    ):
+        with pytest.raises(CheckpointError, match=sentence):
+            load_for_inference(path)
+        out = tmp_path / "out"
+        assert p3m("export", path, "-o", out) == 1
+        assert sentence in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_what_is_no_number_is_not_written(tmp_path):
+    variables = Variables({"a": np.ones(2), "b": np.float32([1, np.inf])}, {})
+    with pytest.raises(CheckpointError, match="b hold no numbers"):
+        save_for_inference(tmp_path / "weights", variables, {})
+    assert not (tmp_path / "weights").exists()
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"format": "another"}, "not one of this program"),
-        ({"network": None}, "incomplete"),
-        ({"network": "vitae"}, "'vitae', which this version lacks"),
+        ({"format": "another", "checksums": None}, "not one of this program"),
+        ({"network": None, "checksums": None}, "incomplete"),
+        ({"network": "vitae", "checksums": None}, "'vitae', which this version lacks"),
+        ({"synthetic": True}, "description is damaged"),
+        ({"checksums": []}, "checksums are damaged"),
     ],
 )
 def test_a_foreign_or_incomplete_description_is_refused(copy, change, sentence):

@@ -16,12 +16,13 @@ from ml_collections import ConfigDict
 from pasting import batch_of, entries
 from running import environment
 
+from p3m_jax.checkpoint import describe
 from p3m_jax.configs import common, resnet34_fcp, swin_fcp, vitae_fcp
 from p3m_jax.copy_paste.feature import FeaturePaste, pasting_edit
 from p3m_jax.models.decoders import STRIDES
 from p3m_jax.models.network import ENCODERS, network
 from p3m_jax.models.pooling import max_pool
-from p3m_jax.training.checkpoint import RunCheckpoints
+from p3m_jax.training.checkpoint import RunCheckpoints, newest_whole
 from p3m_jax.training.errors import ConfigurationError
 from p3m_jax.training.pasting import feature_paste, start_step
 from p3m_jax.training.run_folder import claim_run_folder
@@ -181,12 +182,11 @@ def test_a_run_without_an_average_has_the_state_it_always_had(tmp_path):
     plain = TrainState(jnp.int32(3), {"a": jnp.ones(2)}, {"b": jnp.zeros(2)}, {"c": jnp.ones(1)})
     for state in (plain, plain._replace(average={"a": jnp.full(2, 0.5)})):
         folder = tmp_path / str(state.average is None)
-        checkpoints = RunCheckpoints(folder, {"provenance": {}}, keep=1)
+        description = describe("resnet34", synthetic=False, provenance={})
+        checkpoints = RunCheckpoints(folder, description, keep=1)
         checkpoints.save(state)
         checkpoints.close()
-        checkpoints = RunCheckpoints(folder, {"provenance": {}}, keep=1)
-        jax.tree.map(np.testing.assert_array_equal, checkpoints.restore(state), state)
-        checkpoints.close()
+        jax.tree.map(np.testing.assert_array_equal, newest_whole(folder, state).state, state)
         metadata = json.loads((folder / "3/state/_METADATA").read_text())
         kept = {re.match(r"\('(\w+)'", key)[1] for key in metadata["tree_metadata"]}
         assert ("average" in kept) == (state.average is not None)

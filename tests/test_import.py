@@ -14,13 +14,13 @@ from conftest import GOLDENS, SHORT, golden, golden_state_dict, golden_variables
 from torch_writer import Settings, Tensor, write_legacy, write_zip
 
 from p3m_jax.checkpoint import (
-    CheckpointError,
     describe,
     load_for_inference,
     load_weights,
-    read_description,
     save_for_inference,
 )
+from p3m_jax.checkpoint_arrays import CheckpointError
+from p3m_jax.checkpoint_folder import read_description
 from p3m_jax.interchange.importing import identify, import_weights, read_variables
 from p3m_jax.interchange.safetensors_file import (
     SafetensorsError,

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     """Imports and reports; returns the exit code."""
     from pathlib import Path
 
-    from p3m_jax.checkpoint import CheckpointError
+    from p3m_jax.checkpoint_arrays import CheckpointError
     from p3m_jax.interchange.importing import import_weights
 
     if Path(args.output).exists():  # before the file is read

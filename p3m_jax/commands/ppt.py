@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     if problem:
         warn(problem)
         return 2
-    from p3m_jax.checkpoint import find_checkpoint, read_description
+    from p3m_jax.checkpoint_folder import find_checkpoint, read_description
     from p3m_jax.evaluation.evaluator import check_files
     from p3m_jax.evaluation.output import MARKDOWN, PPT_KIND, claim_folder, write_files
 

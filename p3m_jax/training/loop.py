@@ -7,28 +7,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from p3m_jax import distributed
-from p3m_jax.checkpoint import (
-    RUN_CHECKPOINTS,
-    RUN_INFERENCE,
-    complete_steps,
-    describe,
-    load_for_inference,
-    predict,
-    save_for_inference,
-)
+from p3m_jax.checkpoint import describe, load_for_inference, predict, save_for_inference
+from p3m_jax.checkpoint_arrays import NotFinite
+from p3m_jax.checkpoint_folder import RUN_CHECKPOINTS, RUN_INFERENCE
 from p3m_jax.compilation import return_memory
 from p3m_jax.evaluation.sheet import make_sheet
 from p3m_jax.images import write_image
 from p3m_jax.input.pipeline import training_batches
 from p3m_jax.models.network import Network, Variables, network
 from p3m_jax.text import say, shown
-from p3m_jax.training.checkpoint import RunCheckpoints
+from p3m_jax.training.checkpoint import RunCheckpoints, newest_whole
 from p3m_jax.training.data import TrainingData, describe_faces, prepare_data
 from p3m_jax.training.errors import TrainingDiverged
 from p3m_jax.training.interrupt import StopRequest
@@ -43,7 +36,7 @@ from p3m_jax.training.run_folder import (
 )
 from p3m_jax.training.settings import check_settings, computing, keeps_average
 from p3m_jax.training.sharding import Places
-from p3m_jax.training.start import check_start, first_variables
+from p3m_jax.training.start import check_start, first_variables, past_of
 from p3m_jax.training.state import TrainState, initial_state, make_optimizer
 from p3m_jax.training.step import make_train_step
 from p3m_jax.training.validation import validate
@@ -108,13 +101,21 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
     net, optimizer = network(config.network), make_optimizer(config)
     places, paste = Places.of_all_devices(), feature_paste(config)
     folder = home / RUN_CHECKPOINTS
-    going_on = complete_steps(folder)
-    variables, synthetic, past = first_variables(config, net, folder)
-    synthetic = synthetic or data.synthetic
     first_state = functools.partial(initial_state, net, optimizer, average=keeps_average(config))
-    where = places.of_state(jax.eval_shape(first_state, variables), cut=config.shard_state)
-    state = jax.jit(first_state, out_shardings=where)(variables)
-    del variables
+    shapes = jax.eval_shape(first_state, net.shapes)
+    where = places.of_state(shapes, cut=config.shard_state)
+    with distributed.first_in_turn("the run's checkpoints"):
+        saved = newest_whole(folder, shapes)
+    if saved:
+        state = saved.placed(where)
+        synthetic, past = saved.description["synthetic"], past_of(saved.description)
+        say(f"Going on from step {int(state.step)} of {shown(home)}.")
+    else:
+        variables, synthetic, past = first_variables(config, net)
+        state = jax.jit(first_state, out_shardings=where)(variables)
+        del variables
+    del saved
+    synthetic = synthetic or data.synthetic
 
     # ---- step: two programs, of which its number picks one; each is compiled when it is needed
     def compile_step(paste, state, batch):
@@ -156,9 +157,6 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
     )
     checkpoints = RunCheckpoints(folder, description, keep=config.keep_checkpoints)
     stack.callback(checkpoints.close)
-    if going_on:
-        state = checkpoints.restore(state)
-        say(f"Going on from step {int(state.step)} of {shown(home)}.")
     first = int(state.step)
     if _finished(workdir, first, steps):
         say(
@@ -262,16 +260,12 @@ def _require_finite(terms: dict[str, float], step: int, workdir: Path) -> None:
         )
 
 
-@jax.jit
-def _all_finite(parameters) -> jax.Array:
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(array)) for array in parameters.values()]))
-
-
 def _save(checkpoints: RunCheckpoints, state: TrainState, workdir: Path, errors=None) -> None:
-    """Saves a state whose weights are numbers: the loss shows those of the step before only."""
-    if not _all_finite(state.parameters):
-        _require_finite({"weights": np.nan}, int(state.step), workdir)
-    checkpoints.save(state, errors)
+    """Saves a state of numbers: the loss shows only the weights of the step before."""
+    try:
+        checkpoints.save(state, errors)
+    except NotFinite as error:
+        _require_finite({str(error): np.nan}, int(state.step), workdir)
 
 
 def _validate(

@@ -13,7 +13,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from p3m_jax.bucket import folder_or_bucket, is_address
-from p3m_jax.checkpoint import RUN_CHECKPOINTS, complete_steps
+from p3m_jax.checkpoint_folder import RUN_CHECKPOINTS, complete_steps
 from p3m_jax.configs import common
 from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.data.layouts import DataSet

@@ -6,16 +6,10 @@ The run's own latest checkpoint, then `config.init_from`, then fresh ones.
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
 from ml_collections import ConfigDict
 
-from p3m_jax.checkpoint import (
-    complete_steps,
-    find_checkpoint,
-    load_weights,
-    read_description,
-)
+from p3m_jax.checkpoint import load_weights
+from p3m_jax.checkpoint_folder import complete_steps, find_checkpoint, read_description
 from p3m_jax.models.network import Network, Variables
 from p3m_jax.text import say, shown
 from p3m_jax.training.errors import ConfigurationError
@@ -40,21 +34,17 @@ def check_start(config: ConfigDict, checkpoints: Path) -> None:
             )
 
 
-def first_variables(
-    config: ConfigDict, net: Network, checkpoints: Path
-) -> tuple[Variables, bool, dict[str, Any]]:
-    """The variables to start from, whether synthetic portraits are behind them, and their past.
+def past_of(description: dict[str, Any]) -> dict[str, Any]:
+    """What a run that resumes from a checkpoint of this description has started from."""
+    past = description["provenance"]
+    return {name: past[name] for name in ("init_from", "started_from") if name in past}
 
-    Of a run that goes on the variables are placeholders: its checkpoint brings them. The past is
-    {"init_from", "started_from": its provenance}, of the run's first start.
+
+def first_variables(config: ConfigDict, net: Network) -> tuple[Variables, bool, dict[str, Any]]:
+    """The variables of a first start, whether synthetic portraits are behind them, and their past.
+
+    The past is {"init_from", "started_from": its provenance}.
     """
-    own = complete_steps(checkpoints)
-    if own:
-        nothing = jax.tree.map(lambda shape: np.zeros(shape.shape, shape.dtype), net.shapes)
-        before = read_description(max(own, key=lambda step: int(step.name)))
-        past = before["provenance"]
-        past = {name: past[name] for name in ("init_from", "started_from") if name in past}
-        return nothing, before["synthetic"], past
     past = {"init_from": config.init_from}
     if not config.init_from:
         if not config.variant and config.learning_rate < _LEAST_FROM_FRESH:
