@@ -28,6 +28,9 @@ _VALUES |= {"BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBY
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _PUTS, _GETS = {"PUT", "BINPUT", "LONG_BINPUT"}, {"GET", "BINGET", "LONG_BINGET"}
 _DAMAGE = (ValueError, LookupError, TypeError, OverflowError, RecursionError, struct.error)
+_MOST_STEPS = 1_000_000  # some seconds' worth; a checkpoint of 700 arrays takes 40,000
+_LARGEST_KEY = 1 << 60  # whole numbers beyond can all have one hash
+_MOST_REMEMBERED = 1 << 32
 _KEYS = (str, int, float, bytes, type(None))  # hashing a nested key could go too deep
 
 
@@ -49,14 +52,16 @@ def read_pickle(
     """
     machine = _Machine(find_global, load_persistent)
     try:
-        for opcode, argument, _ in pickletools.genops(file):
+        for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+            if number > _MOST_STEPS:
+                raise PickleError("describes its arrays at absurd length")
             machine.step(opcode.name, argument)
         return machine.result()
     except PickleError:
         raise
     except _DAMAGE as error:
         reason = str(error)[:200]
-        raise PickleError(f"its list of arrays is damaged ({reason}): copy it anew") from error
+        raise PickleError(f"its list of arrays is damaged ({reason}): copy it again") from error
 
 
 class _Machine:
@@ -73,6 +78,8 @@ class _Machine:
         elif name in _CONSTANTS:
             stack.append(_CONSTANTS[name])
         elif name in _PUTS:
+            if argument >= _MOST_REMEMBERED:
+                raise ValueError("an absurd number of a memo")
             self.memo[argument] = stack[-1]
         elif name == "MEMOIZE":
             self.memo[len(self.memo)] = stack[-1]
@@ -149,6 +156,8 @@ class _Machine:
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, _KEYS):
                 raise TypeError("a key that is neither text nor number")
+            if isinstance(key, int) and abs(key) > _LARGEST_KEY:
+                raise TypeError("a key that is too large a number")
             if key in target:
                 raise PickleError(f"holds {key!r:.80} twice")
             target[key] = value

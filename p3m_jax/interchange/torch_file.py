@@ -8,9 +8,6 @@ views of it, so that only what is used is read. Nothing in the file is run: see 
 import functools
 import io
 import mmap
-import struct
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +16,15 @@ import numpy as np
 
 from p3m_jax.errors import UserError
 from p3m_jax.interchange.pickle_reader import Inert, PickleError, read_pickle
+from p3m_jax.interchange.zip_archive import content_of, read_entries, refuse_overlaps, start_of
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_START = b"\x8a\x0a" + _LEGACY_MAGIC.to_bytes(10, "little")
 _LEGACY_PROTOCOL = 1001
-_PICKLE_LIMIT = 1 << 24  # bytes; those of real checkpoints, optimiser included, are below 1 MB
-_ELEMENTS_LIMIT = 1 << 40
+_PICKLE_LIMIT = 1 << 22  # bytes; those of real checkpoints, optimiser included, are below 1 MB
+_MOST_NAMES = (
+    8  # of each stored number, on average; ResNet-34's files name those of its encoder twice
+)
 _MOST_DIMENSIONS = 32  # NumPy had no more before version 2
 
 _DTYPES = {"Float": np.float32, "Double": np.float64, "Half": np.float16}
@@ -74,7 +74,7 @@ def read_torch_file(path) -> TorchFile:
     data = _mapped(path)
     try:
         if data[:4] == b"PK\x03\x04":
-            return TorchFile(_read_zip(path, data), "zip")
+            return TorchFile(_read_zip(data), "zip")
         if _LEGACY_START in data[:32]:  # behind the protocol and, from 4 on, a frame
             return TorchFile(_read_legacy(data), "legacy")
     except PickleError as error:
@@ -91,17 +91,18 @@ def _mapped(path: Path):
     except OSError as error:
         raise TorchFileError(f"{path}: cannot be read ({error.strerror}).") from error
     except ValueError as error:  # an empty file cannot be mapped
-        raise TorchFileError(f"{path}: is empty; copy it anew.") from error
+        raise TorchFileError(f"{path}: is empty; copy it again.") from error
 
 
-def _read_zip(path: Path, data) -> Any:
-    entries = _entries(path)
+def _read_zip(data) -> Any:
+    entries = read_entries(data)
     described = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(described) != 1:
         raise PickleError("is a zip archive, but no checkpoint; if it contains one, unpack it")
+    refuse_overlaps(data, entries)
     top = described[0].removesuffix("data.pkl")
     order = entries.get(f"{top}byteorder")
-    if order and _content(data, order) != b"little":
+    if order and content_of(data, order) != b"little":
         raise PickleError("was written on a big-endian machine, which is not supported")
 
     @functools.cache
@@ -109,8 +110,8 @@ def _read_zip(path: Path, data) -> Any:
         entry = entries.get(f"{top}data/{key}")
         if entry is None:
             raise PickleError(f"lacks the numbers of storage {key!r:.80}")
-        _content(data, entry)
-        return _start(data, entry), entry.file_size
+        content_of(data, entry)
+        return start_of(data, entry), entry.file_size
 
     def load(identity) -> _Storage:
         dtype, key, count = _identity(identity)
@@ -121,53 +122,14 @@ def _read_zip(path: Path, data) -> Any:
 
     if entries[described[0]].file_size > _PICKLE_LIMIT:
         raise PickleError("its description of the arrays is absurdly large")
-    return read_pickle(io.BytesIO(_content(data, entries[described[0]])), _find_global, load)
-
-
-def _entries(path: Path) -> dict[str, zipfile.ZipInfo]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            listed = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise PickleError(f"is cut off or damaged ({error}): copy it anew") from error
-    entries = {}
-    for entry in listed:
-        if entry.filename.startswith("/") or ".." in entry.filename.split("/"):
-            raise PickleError(f"has an entry that leads elsewhere ({entry.filename!r:.80})")
-        if entry.filename in entries:
-            raise PickleError(f"has two entries {entry.filename!r:.80}")
-        entries[entry.filename] = entry
-    return entries
-
-
-def _start(data, entry: zipfile.ZipInfo) -> int:
-    """Where the bytes of an entry begin; checks that they are plain and inside the file."""
-    if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
-        raise PickleError("is compressed or encrypted, which PyTorch's files are not")
-    header = data[entry.header_offset : entry.header_offset + 30]
-    if len(header) < 30 or header[:4] != b"PK\x03\x04":
-        raise PickleError("is damaged: copy it anew")
-    start = entry.header_offset + 30 + sum(struct.unpack("<HH", header[26:]))
-    if start + entry.file_size > len(data) or entry.file_size != entry.compress_size:
-        raise PickleError("is cut off or damaged: copy it anew")
-    return start
-
-
-def _content(data, entry: zipfile.ZipInfo) -> memoryview:
-    start = _start(data, entry)
-    content = memoryview(data)[start : start + entry.file_size]
-    if zlib.crc32(content) != entry.CRC:
-        raise PickleError(
-            f"has a wrong checksum ({entry.filename!r:.80}): it is damaged or was saved without "
-            "checksums; copy or save it anew"
-        )
-    return content
+    content = io.BytesIO(content_of(data, entries[described[0]]))
+    return read_pickle(content, _Globals(len(data)).find, load)
 
 
 def _read_legacy(data) -> Any:
     file = io.BytesIO(data[:_PICKLE_LIMIT])
     counts: dict[str, tuple[np.dtype, int]] = {}
-    magic, protocol, system = (read_pickle(file, _find_global) for _ in range(3))
+    magic, protocol, system = (read_pickle(file, _Globals(0).find) for _ in range(3))
     if magic != _LEGACY_MAGIC or protocol != _LEGACY_PROTOCOL or not isinstance(system, dict):
         raise PickleError("is of a version of PyTorch's legacy form that is not known")
     if system.get("little_endian") is not True:
@@ -182,8 +144,8 @@ def _read_legacy(data) -> Any:
             raise PickleError(f"names storage {key!r:.80} with two sizes")
         return _Storage(None, 0, dtype, count)
 
-    read_pickle(file, _find_global, count_only)
-    keys = read_pickle(file, _find_global)
+    read_pickle(file, _Globals(0).find, count_only)
+    keys = read_pickle(file, _Globals(0).find)
     texts = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
     if not texts or sorted(keys) != sorted(counts):
         raise PickleError("does not hold the storages that it names")
@@ -192,7 +154,7 @@ def _read_legacy(data) -> Any:
         dtype, count = counts[key]
         size = count * dtype.itemsize
         if position + 8 + size > len(data):
-            raise PickleError("is cut off: copy it anew")
+            raise PickleError("is cut off: copy it again")
         if int.from_bytes(data[position : position + 8], "little") != count:
             raise PickleError(f"storage {key!r:.80} has another size than its tensors say")
         places[key] = position + 8
@@ -203,7 +165,7 @@ def _read_legacy(data) -> Any:
         dtype, key, count = _identity(identity)
         return _Storage(data, places[key], dtype, count)
 
-    return read_pickle(file, _find_global, load)
+    return read_pickle(file, _Globals(len(data)).find, load)
 
 
 def _identity(identity) -> tuple[np.dtype, str, int]:
@@ -211,9 +173,12 @@ def _identity(identity) -> tuple[np.dtype, str, int]:
 
     The legacy form adds what it is a view of, which only files from before PyTorch 0.4 use.
     """
-    if not isinstance(identity, tuple) or len(identity) not in (5, 6) or identity[0] != "storage":
+    if not isinstance(identity, tuple) or len(identity) not in (5, 6):
         raise TypeError("what is kept elsewhere is no storage")
-    _, storage_type, key, _, count = identity[:5]
+    kind, storage_type, key, _, count = identity[:5]
+    # An array could stand there, which would be compared number by number.
+    if not isinstance(kind, str) or kind != "storage":
+        raise TypeError("what is kept elsewhere is no storage")
     if not isinstance(storage_type, _StorageType) or not isinstance(key, str):
         raise TypeError("a storage without type or key")
     if len(identity) == 6 and identity[5] is not None:
@@ -225,41 +190,58 @@ class _StorageType(NamedTuple):
     dtype: np.dtype
 
 
-def _find_global(name: str) -> Any:
-    if name in _DTYPES:
-        return _StorageType(_DTYPES[name])
-    if name in _INERT:
-        return Inert
-    if name in _FUNCTIONS:
-        return _FUNCTIONS[name]
-    raise PickleError(
-        f"names {name.replace(' ', '.', 1)!r:.80}, which is no array and no plain value; it is "
-        "refused, and nothing of it was run"
-    )
+class _Globals:
+    """What names in a file's pickle stand for.
 
+    Its tensors together may name each number in it only a few times: then copies of them take no
+    more memory than the size of the file explains.
+    """
 
-def _tensor(storage, offset, shape, strides, requires_grad=False, hooks=None, metadata=None):
-    if not isinstance(storage, _Storage):
-        raise TypeError("a tensor without storage")
-    shape, strides, offset = _size(shape), _size(strides), _whole(offset)
-    if len(shape) != len(strides):
-        raise TypeError("a tensor whose strides do not fit its shape")
-    elements = functools.reduce(lambda product, size: min(product * size, 1 << 62), shape, 1)
-    if elements > _ELEMENTS_LIMIT:
-        raise PickleError(f"holds a tensor of absurd size {shape}")
-    if storage.buffer is None or not elements:
-        return np.empty(shape if not elements else 0, storage.dtype)
-    last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-    if last >= storage.count:
-        raise PickleError("holds a tensor that reaches beyond its storage")
-    item = storage.dtype.itemsize
-    return np.ndarray(
-        shape,
-        storage.dtype,
-        buffer=storage.buffer,
-        offset=storage.offset + offset * item,
-        strides=tuple(stride * item for stride in strides),
-    )
+    def __init__(self, file_size: int):
+        self.left = _MOST_NAMES * file_size
+        self.functions = {"torch._utils _rebuild_tensor_v2": self.tensor, **_FUNCTIONS}
+
+    def find(self, name: str) -> Any:
+        """A storage's type, a function of ours, or `Inert`."""
+        if name in _DTYPES:
+            return _StorageType(_DTYPES[name])
+        if name in _INERT:
+            return Inert
+        if name in self.functions:
+            return self.functions[name]
+        raise PickleError(
+            f"names {name.replace(' ', '.', 1)!r:.80}, which is no array and no plain value; it is "
+            "refused, and nothing of it was run"
+        )
+
+    def tensor(self, storage, offset, shape, strides, requires_grad=False, hooks=None, extra=None):
+        """A view of a storage; an empty array where the storage's place is not known yet."""
+        if not isinstance(storage, _Storage):
+            raise TypeError("a tensor without storage")
+        shape, strides, offset = _size(shape), _size(strides), _whole(offset)
+        if len(shape) != len(strides):
+            raise TypeError("a tensor whose strides do not fit its shape")
+        elements = functools.reduce(lambda product, size: min(product * size, 1 << 62), shape, 1)
+        if elements > storage.count:
+            raise PickleError(
+                f"holds a tensor of absurd size {shape}, with {storage.count} numbers stored of it"
+            )
+        if storage.buffer is None or not elements:
+            return np.empty(shape if not elements else 0, storage.dtype)
+        last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+        if last >= storage.count:
+            raise PickleError("holds a tensor that reaches beyond its storage")
+        item = storage.dtype.itemsize
+        self.left -= elements * item
+        if self.left < 0:
+            raise PickleError("names the same numbers over and over, as no checkpoint does")
+        return np.ndarray(
+            shape,
+            storage.dtype,
+            buffer=storage.buffer,
+            offset=storage.offset + offset * item,
+            strides=tuple(stride * item for stride in strides),
+        )
 
 
 def _parameter(tensor, requires_grad=False, hooks=None):
@@ -281,7 +263,6 @@ def _whole(number) -> int:
 
 
 _FUNCTIONS = {
-    "torch._utils _rebuild_tensor_v2": _tensor,
     "torch._utils _rebuild_parameter": _parameter,
     "collections OrderedDict": lambda: {},
     "torch Size": _size,
