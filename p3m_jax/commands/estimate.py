@@ -2,6 +2,7 @@
 
 import argparse
 
+from p3m_jax.commands.options import output
 from p3m_jax.commands.preparing import (
     ON_BEAM,
     add_engine,
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         required=True,
+        type=output(),
         metavar="CACHE",
         help="folder for the estimates, 1 to 2 MB per picture of 1080 x 1620; run it again to go "
         "on after an interruption",

@@ -11,6 +11,7 @@ from p3m_jax.commands.options import (
     add_distributed,
     add_faces,
     at_least,
+    output,
 )
 from p3m_jax.large_pages import restart_with_large_pages
 from p3m_jax.left_out import warn_of
@@ -84,7 +85,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_distributed(how)
     add_compilation_cache(how)
     out = parser.add_argument_group("output")
-    out.add_argument("-o", "--output", required=True, metavar="DIR", help="a new or empty folder")
+    out.add_argument(
+        "-o", "--output", required=True, type=output(), metavar="DIR", help="a new or empty folder"
+    )
     out.add_argument(
         "--overwrite", action="store_true", help="replace the evaluation that is there"
     )

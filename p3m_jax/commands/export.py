@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from p3m_jax.commands.options import output
 from p3m_jax.text import say, shown
 
 HELP = "write the weights of a run, without the optimiser, as a checkpoint or a safetensors file"
@@ -17,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         required=True,
+        type=output(".safetensors"),
         metavar="DIR|FILE",
         help="a new folder; or a new file *.safetensors, with the authors' names and layout",
     )

@@ -2,6 +2,7 @@
 
 import argparse
 
+from p3m_jax.commands.options import output
 from p3m_jax.text import say, shown
 
 HELP = "make a checkpoint of a .pth or .safetensors file with the authors' names"
@@ -22,7 +23,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="the network that it holds: resnet34, swin or vitae_s (default: told by its names)",
     )
-    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="a new folder")
+    parser.add_argument(
+        "--approximate",
+        action="store_true",
+        help="take the weights of an ordinary ResNet-34 (torchvision's), which has strides where "
+        "the network here pools, as a start for training; the checkpoint says so",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        type=output(),
+        metavar="DIR",
+        help="a new folder for the checkpoint",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
     if Path(args.output).exists():  # before the file is read
         raise CheckpointError(f"{args.output} exists already; name another folder.")
-    imported = import_weights(args.file, args.output, args.model)
+    imported = import_weights(args.file, args.output, args.model, approximate=args.approximate)
     contents, file = imported.contents, imported.file
     parameters, statistics = (
         sum(array.size for array in part.values()) for part in imported.variables
@@ -47,11 +61,13 @@ def run(args: argparse.Namespace) -> int:
         ("dropped", "; ".join(f"{n:,} {kind}" for kind, n in imported.dropped.items())),
         ("drawn", f"{', '.join(imported.drawn)} from seed 0" if imported.drawn else ""),
         ("converted", ", ".join(f"{kind} to float32" for kind in imported.converted)),
+        ("approximate", imported.approximate),
         ("file", f"{file.size:,} bytes, {file.form}"),
         ("SHA-256", file.sha256),
     ]
     for title, text in rows:
-        say(f"  {title:<10}{shown(text or 'nothing')}")
+        if text or title != "approximate":
+            say(f"  {title:<12}{shown(text or 'nothing')}")
     if contents.part == "encoder":
         say(f"Start a training from it with --config.init_from={shown(args.output)}.")
     return 0

@@ -3,6 +3,7 @@
 import argparse
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 from p3m_jax import distributed
 from p3m_jax.collection.share import Share
@@ -30,6 +31,35 @@ def at_least(lowest: int) -> Callable[[str], int]:
         return value
 
     return number
+
+
+# What people expect to get as one file. Any other dot in a folder's name is the user's affair.
+_FILES = {".safetensors", ".onnx", ".pth", ".pt", ".ckpt", ".bin", ".h5", ".hdf5", ".keras", ".pb"}
+_FILES |= {".tflite", ".npz", ".npy", ".msgpack", ".pkl", ".pickle", ".gguf", ".mlmodel"}
+_FILES |= {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".heic"}
+_FILES |= {".avif", ".psd", ".exr", ".svg", ".pdf", ".mp4", ".mov", ".mkv", ".webm", ".avi"}
+_FILES |= {".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".json", ".jsonl", ".csv", ".txt", ".md"}
+
+
+def output(*endings: str) -> Callable[[str], str]:
+    """An option's `type`: a folder to write to, or a file with one of these endings.
+
+    What promises a file of another kind, or means standard output, ends with exit code 2. A folder
+    that exists may have any name.
+    """
+    wanted = " or ".join(["a folder", *(f"a file *{ending}" for ending in endings)])
+
+    def name(text: str) -> str:
+        ending = Path(text).suffix.lower()
+        if text == "-":
+            raise argparse.ArgumentTypeError(f"nothing goes to standard output; name {wanted}")
+        if ending in _FILES - set(endings) and not Path(text).is_dir():
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not written as a file {ending}; name {wanted}"
+            )
+        return text
+
+    return name
 
 
 def share(text: str) -> Share:

@@ -5,7 +5,7 @@ import importlib.util
 import signal
 import tempfile
 
-from p3m_jax.commands.options import add_faces, at_least
+from p3m_jax.commands.options import add_faces, at_least, output
 from p3m_jax.text import counted, say, shown, warn
 
 HELP = "write a data set as sharded records (TFDS), to train from instead of folders"
@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         required=True,
+        type=output(),
         metavar="DIR",
         help="folder for records; they take as much room as the files, and as much again meanwhile",
     )

@@ -23,7 +23,9 @@ _LEAST_SHARE = 0.1  # of a network's names; a file with fewer holds something el
 # Of a safetensors file's own account, what our program writes; the rest is anybody's.
 _PAST = {"program": str, "run": str, "data": str, "pictures": int, "seed": int, "step": int}
 _PAST |= {"init_from": str, "started_from": dict, "imported_from": dict}
-_MOST_ARRAYS = 10_000  # the networks have fewer than 1,000
+_MOST_ARRAYS = 3_000  # the networks have fewer than 1,000
+_POOLING = "r34mp"  # in the name of the authors' file of ResNet-34 with poolings
+_STRIDES = "weights of a ResNet-34 with strides in one that pools"
 
 
 class Contents(NamedTuple):
@@ -53,6 +55,7 @@ class Imported(NamedTuple):
       drawn: our names of random features that the file lacks, drawn from seed 0.
       converted: the kinds of numbers that became float32.
       file: the file itself.
+      approximate: what does not fit and was taken all the same, a phrase; else empty.
     """
 
     contents: Contents
@@ -62,6 +65,7 @@ class Imported(NamedTuple):
     drawn: list[str]
     converted: list[str]
     file: WeightsFile
+    approximate: str = ""
 
 
 def identify(keys) -> list[Contents]:
@@ -78,12 +82,20 @@ def identify(keys) -> list[Contents]:
     return sorted(found, key=lambda contents: -contents.share)
 
 
-def read_variables(path, model: str | None = None) -> Imported:
+def read_variables(path, model: str | None = None, *, approximate: bool = False) -> Imported:
     """Reads a file of weights and finds our variables in it.
 
+    An ordinary ResNet-34, such as torchvision's, halves its maps by strides; the one of P3M-Net has
+    poolings in their place. Their arrays have the same names and shapes, so the file of a backbone
+    does not show which of the two it is. The decision: its name does. A backbone of ResNet-34 fits
+    if its file has "r34mp" in its name, as the authors' file has, or if this program wrote it; any
+    other is refused unless `approximate` is on, and then marked in the provenance. A file of the
+    whole P3M-Net always fits.
+
     Args:
-      path: a PyTorch checkpoint or a safetensors file, of a whole network or of a backbone alone.
+      path: a PyTorch checkpoint or a safetensors file, of a whole network or only of a backbone.
       model: the network that it should hold; found by the names in it if None.
+      approximate: whether to take an ordinary ResNet-34's weights.
 
     Raises:
       UserError: the file cannot be read, holds something else, or does not fit; then everything
@@ -93,11 +105,34 @@ def read_variables(path, model: str | None = None) -> Imported:
         raise StateDictError(f"There is no network {model!r}; choose from {', '.join(ENCODERS)}.")
     try:
         file = read_weights(path)
-        return _match(Path(path), file, _require(path, file, model))
+        contents = _require(path, file, model)
+        fits = _pools_as_ours(Path(path), file, contents)
+        if not fits and not approximate:
+            raise WeightsFileError(
+                f"{path}: may be an ordinary ResNet-34, such as torchvision's, which has the names "
+                "of P3M-Net's backbone but strides where that pools: take the authors' file "
+                "r34mp_pretrained_imagenet.pth.tar (under a name with r34mp in it), or take this "
+                "one as a start that does not quite fit, with --approximate."
+            )
+        if fits and approximate:
+            raise WeightsFileError(f"{path}: fits as it is; leave out --approximate.")
+        imported = _match(Path(path), file, contents)
+        return imported if fits else imported._replace(approximate=_STRIDES)
     except MemoryError as error:
         raise WeightsFileError(
             f"{path}: there is not enough memory for what it holds; import it on another machine."
         ) from error
+
+
+def _pools_as_ours(path: Path, file: WeightsFile, contents: Contents) -> bool:
+    """Whether a backbone is known to be of ours, not of another network with the same names."""
+    if contents.part == "network" or contents.network != "resnet34":
+        return True
+    ours = file.description.get("network") == contents.network
+    past = file.description.get("provenance")
+    source = past.get("imported_from") if isinstance(past, dict) else None
+    marked = isinstance(source, dict) and "approximate" in source
+    return not marked if ours else _POOLING in path.name.lower()
 
 
 def _require(path, file: WeightsFile, model: str | None) -> Contents:
@@ -117,16 +152,18 @@ def _require(path, file: WeightsFile, model: str | None) -> Contents:
     return best
 
 
-def import_weights(path, output, model: str | None = None) -> Imported:
+def import_weights(
+    path, output, model: str | None = None, *, approximate: bool = False
+) -> Imported:
     """Reads a file of weights as `read_variables` does and writes a checkpoint folder `output`.
 
-    The checkpoint's description says where it comes from. Of a backbone alone the checkpoint holds
-    the encoder, for `config.init_from`.
+    The checkpoint's description says where it comes from. Of a backbone the checkpoint holds
+    only the encoder, for `config.init_from`.
 
     Raises:
       UserError: see `read_variables`; or `output` exists already or cannot be written.
     """
-    imported = read_variables(path, model)
+    imported = read_variables(path, model, approximate=approximate)
     contents, file = imported.contents, imported.file
     source: dict[str, Any] = {
         "file": Path(path).name,
@@ -137,6 +174,7 @@ def import_weights(path, output, model: str | None = None) -> Imported:
         "dropped": imported.dropped,
         "drawn": imported.drawn,
         "converted": imported.converted,
+        **({"approximate": imported.approximate} if imported.approximate else {}),
     }
     # Of a file that we wrote, where its weights came from stays known.
     before = file.description.get("provenance")

@@ -1,6 +1,6 @@
 """Weights as safetensors files, under the authors' names and in their layout.
 
-Where they come from stands in the file's metadata, as JSON under one key.
+The file's metadata holds, as JSON under one key, where they come from and a checksum of each array.
 """
 
 import json
@@ -12,11 +12,14 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from p3m_jax.checkpoint_arrays import checksum_of, damaged_arrays, sealed, unsealed
 from p3m_jax.errors import UserError
 from p3m_jax.files import whole_file
+from p3m_jax.text import warn
 
 ENDING = ".safetensors"
 _DESCRIPTION = "p3m_jax"
+_LARGEST_HEADER = 1 << 23  # bytes; that of a network of 700 arrays is below 200 KB
 # What the library and the parser raise; an AttributeError where NumPy lacks a kind of number.
 _DAMAGE = (safetensors.SafetensorError, ValueError, TypeError, AttributeError, RecursionError)
 
@@ -34,8 +37,9 @@ def write_safetensors(path, arrays: Mapping[str, np.ndarray], description: dict[
     path = Path(path)
     if path.exists():
         raise SafetensorsError(f"{path} exists already; name another file or remove it first.")
-    metadata = {"format": "pt", _DESCRIPTION: json.dumps(description)}
     contiguous = {key: np.asarray(array, order="C") for key, array in arrays.items()}
+    content = sealed(description, {key: checksum_of(array) for key, array in contiguous.items()})
+    metadata = {"format": "pt", _DESCRIPTION: json.dumps(content)}
     with whole_file(path) as file:
         file.write(safetensors.numpy.save(contiguous, metadata))
 
@@ -48,17 +52,36 @@ def read_safetensors(path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """
     path = Path(path)
     try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+        # A text has another length there, which is left to the library to tell.
+        if _LARGEST_HEADER < length < path.stat().st_size:
+            raise SafetensorsError(f"{path}: its list of arrays is absurdly long.")
         with safetensors.safe_open(path, framework="numpy") as file:
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            description = json.loads((file.metadata() or {}).get(_DESCRIPTION, "{}"))
+            content = json.loads((file.metadata() or {}).get(_DESCRIPTION, "{}"))
+        if not isinstance(content, dict):
+            raise SafetensorsError(f"{path}: its description is damaged; copy it again.")
+        description, checksums = unsealed(content)
+    except SafetensorsError:
+        raise
     except OSError as error:
         reason = error.strerror or str(error)
         raise SafetensorsError(f"{path}: cannot be read ({reason}).") from error
     except _DAMAGE as error:
         reason = str(error)[:200]
         raise SafetensorsError(
-            f"{path}: is no safetensors file, or is cut off or damaged ({reason}): copy it anew."
+            f"{path}: is no safetensors file, or is cut off or damaged ({reason}): copy it again."
         ) from error
-    if not isinstance(description, dict):
-        raise SafetensorsError(f"{path}: its description is damaged; copy it anew.")
+    if checksums is None:
+        if description:
+            warn(f"{path}: was written without checksums, so damage may go unnoticed.")
+        return arrays, description
+    problems = damaged_arrays(arrays, checksums)
+    problems += [f"{key} is missing" for key in checksums.keys() - arrays.keys()]
+    if problems:
+        raise SafetensorsError(
+            f"{path}: is damaged or was changed since it was written ({problems[0]}): copy it "
+            "again."
+        )
     return arrays, description

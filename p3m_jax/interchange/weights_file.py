@@ -1,11 +1,13 @@
 """A file of weights, whichever kind it is, as arrays by the authors' names."""
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from p3m_jax.bucket import is_address
 from p3m_jax.errors import UserError
 from p3m_jax.interchange.safetensors_file import ENDING, read_safetensors
 from p3m_jax.interchange.torch_file import read_torch_file
@@ -13,7 +15,9 @@ from p3m_jax.interchange.torch_file import read_torch_file
 # Where training programs keep the weights. The moving average comes first: it is what its
 # authors' programs take of a file that holds both.
 NESTED = ("state_dict_ema", "state_dict", "model")
-PARALLEL = "module."  # what PyTorch's DataParallel puts before each key
+# What programs put before each key, in any order: DataParallel, torch.compile, and modules that
+# hold the network as `model` or `net`.
+WRAPPERS = ("module.", "_orig_mod.", "model.", "net.")
 _LONGEST_KEY = 200
 
 
@@ -46,6 +50,8 @@ def read_weights(path) -> WeightsFile:
     Raises:
       UserError: the file cannot be read, is damaged, or holds no arrays.
     """
+    if is_address(str(path).lower()):
+        raise WeightsFileError(f"{path}: nothing is downloaded; download it, then name the file.")
     path = Path(path)
     if path.exists() and not path.is_file():  # opening a pipe would wait for ever
         state = "is a folder" if path.is_dir() else "is no regular file"
@@ -61,13 +67,24 @@ def read_weights(path) -> WeightsFile:
         raise WeightsFileError(f"{path}: holds no arrays by name; name a file of weights.")
     if any(len(key) > _LONGEST_KEY or not key.isprintable() for key in arrays):
         raise WeightsFileError(f"{path}: names its arrays as no program would; name another file.")
-    if all(key.startswith(PARALLEL) for key in arrays):
-        arrays = {key.removeprefix(PARALLEL): array for key, array in arrays.items()}
-        place = f"{place}, behind {PARALLEL}".removeprefix(", ")
+    behind = _shared_wrappers(arrays)
+    if behind:
+        arrays = {key.removeprefix(behind): array for key, array in arrays.items()}
+        place = f"{place}, behind {behind}".removeprefix(", ")
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     form = ", ".join(filter(None, (form, place)))
     return WeightsFile(arrays, others, form, sha256, path.stat().st_size, description)
+
+
+def _shared_wrappers(keys: Collection[str]) -> str:
+    """The wrappers, one within another, that stand before all of the keys."""
+    behind = ""
+    while True:
+        found = next((w for w in WRAPPERS if all(k.startswith(behind + w) for k in keys)), None)
+        if found is None:
+            return behind
+        behind += found
 
 
 def _find_arrays(content: Any) -> tuple[dict[str, np.ndarray], int, str]:
