@@ -114,7 +114,7 @@ def with_checksums(description: dict[str, Any], tree: Any) -> dict[str, Any]:
       NotFinite: some arrays hold what is no number.
     """
     checksums, broken = {}, []
-    for name, array in _on_host(tree):
+    for name, array in named_on_host(tree):
         checksums[name] = checksum_of(array)
         if not is_finite(array):
             broken.append(name)
@@ -124,7 +124,7 @@ def with_checksums(description: dict[str, Any], tree: Any) -> dict[str, Any]:
     return sealed(description, checksums)
 
 
-def _on_host(tree: Any) -> Iterator[tuple[str, np.ndarray]]:
+def named_on_host(tree: Any) -> Iterator[tuple[str, np.ndarray]]:
     """The names and whole arrays of a tree, one at a time."""
     for name, array in _named(tree).items():
         if isinstance(array, jax.Array):
