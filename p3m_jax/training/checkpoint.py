@@ -66,6 +66,7 @@ def newest_whole(folder: Path, like: TrainState) -> Saved | None:
     Raises:
       CheckpointError: all are damaged; then nothing is renamed. Or one cannot be read now.
     """
+    folder = _absolute(folder)
     steps = sorted(_numbered(folder), key=lambda step: -int(step.name))
     damaged: dict[Path, DamagedCheckpoint] = {}
     newest, saved = None, None
@@ -91,6 +92,10 @@ def newest_whole(folder: Path, like: TrainState) -> Saved | None:
             f"{newest.name}."
         )
     return saved
+
+
+def _absolute(folder: Path) -> Path:
+    return folder if is_address(folder) else folder.absolute()
 
 
 def _numbered(folder: Path) -> list[Path]:
@@ -134,7 +139,7 @@ class RunCheckpoints:
     """
 
     def __init__(self, folder: Path, description: dict[str, Any], *, keep: int):
-        self._folder = folder if is_address(folder) else folder.absolute()
+        self._folder = _absolute(folder)
         self._description = {"format": TRAINING_FORMAT, **description}
         best = _policies.BestN(
             get_metric_fn=lambda validation: validation["SAD"],
