@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from running import environment
+from running import environment, free_port
 
 from p3m_jax.checkpoint import describe
 from p3m_jax.checkpoint_arrays import CheckpointError
@@ -153,3 +153,62 @@ def test_a_state_that_is_no_number_is_not_saved(tmp_path):
         _save(checkpoints, state, tmp_path)
     checkpoints.close()
     assert names(tmp_path / "run") == []
+
+
+TWO = """
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+from p3m_jax import distributed
+
+with distributed.connected(sys.argv[1]):
+    from test_run_checkpoints import DESCRIPTION, OPTIMIZER, RunCheckpoints, newest_whole, truncate
+    from p3m_jax.training.sharding import Places
+    from p3m_jax.training.state import initial_state
+    from p3m_jax.models.network import Variables
+
+    folder, places = Path(sys.argv[2]), Places.of_all_devices()
+    kernel = np.random.default_rng(0).normal(size=(512, 256)).astype(np.float32)  # is cut
+    host = initial_state(None, OPTIMIZER, Variables({"kernel": kernel}, {"mean": kernel[0]}))
+    where = places.of_state(host, cut=True)
+    state = jax.jit(lambda: host, out_shardings=where)()
+    assert not state.parameters["kernel"].is_fully_addressable
+    checkpoints = RunCheckpoints(folder, DESCRIPTION, keep=2)
+    for step in (1, 2):
+        checkpoints.save(state._replace(step=state.step + step))
+    checkpoints.close()
+    if distributed.is_first():
+        truncate(folder / "2")
+    distributed.gather([])
+    with distributed.first_in_turn("the checkpoints"):
+        saved = newest_whole(folder, host)
+    np.testing.assert_array_equal(saved.state.parameters["kernel"], kernel)
+    assert saved.state.step == 1
+    again = saved.placed(where)
+    there = again.parameters["kernel"]
+    assert there.sharding == where.parameters["kernel"]
+    assert bool(jax.jit(lambda array: (array == kernel).all())(there))
+    print("well")
+"""
+
+
+def test_two_processes_save_what_is_cut_among_them_and_resume_alike(tmp_path):
+    how, folder = f"localhost:{free_port()}", tmp_path / "run"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWO, f"{how},2,{number}", folder],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        for number in range(2)
+    ]
+    said = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert said[0][0].endswith("well\n")
+    notes = "".join(error for _, error in said)
+    assert notes.count("It is kept as 2.damaged1, and the run resumes from step 1.") == 1
+    assert names(folder) == ["1", "2.damaged1"]
