@@ -124,3 +124,15 @@ def write_legacy(path, value, head=LEGACY_HEAD, keys=None) -> None:
         file.write(Pickler().dump(listed if keys is None else keys))
         for storage in pickler.storages:
             file.write(struct.pack("<q", storage.size) + storage.tobytes())
+
+
+def storage_of(kind=b"ctorch\nFloatStorage\n", key="0", count=4):
+    """Instructions that push a storage."""
+    code = Pickler().code
+    return b"(" + code("storage") + kind + code(key) + code("cpu") + code(count) + b"tQ"
+
+
+def rebuilt(storage):
+    """Instructions that push a tensor of four numbers of a storage."""
+    arguments = b"".join(map(Pickler().code, (0, (4,), (1,), False)))
+    return Raw(b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + arguments + b"}tR")
