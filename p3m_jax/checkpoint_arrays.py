@@ -5,7 +5,6 @@ one in four billion of any other. They say nothing about who wrote a file.
 """
 
 import contextlib
-import gc
 import json
 import logging
 import os
@@ -176,20 +175,18 @@ def read_arrays(path: Path, wanted: Any, checksums: dict[str, str] | None) -> An
     if distributed.count() > 1:  # each reads by itself and waits for no other
         context.multiprocessing.active_processes = {jax.process_index()}
         context.multiprocessing.primary_host = jax.process_index()
-    failure = None
     with context, quiet_orbax():
         try:
             tree = ocp.load(path, jax.tree.map(lambda x: _OnHost(x.shape, x.dtype), wanted))
-        except MemoryError:
-            failure = CheckpointError(f"{path}: there is not enough memory for its arrays.")
+        except MemoryError as error:
+            raise CheckpointError(f"{path}: there is not enough memory for its arrays.") from error
+        except (AssertionError, RuntimeError):  # of JAX, which may have no device
+            raise
         except Exception as error:  # TensorStore's errors have no class of their own
             reason = reason_of(error)
-            failure = DamagedCheckpoint(path, f"is damaged ({reason})")
             if isinstance(error, PermissionError) or any(s in str(error) for s in _ELSEWHERE):
-                failure = CheckpointError(f"{path}: cannot be read ({reason}).")
-        if failure:
-            gc.collect()  # else tasks that failed, too, are logged when they are collected
-            raise failure
+                raise CheckpointError(f"{path}: cannot be read ({reason}).") from error
+            raise DamagedCheckpoint(path, f"is damaged ({reason})") from error
     arrays, problems = _named(tree), []
     for name, expected in names.items():
         array = arrays.get(name)
@@ -233,24 +230,30 @@ def reason_of(error: Exception) -> str:
 def quiet_orbax() -> Iterator[None]:
     """Keeps Orbax from printing pages: its threads log each error that it raises as well.
 
-    After an error the reads that were under way end one by one, later than the loop that waited for
-    them, each with a traceback; these stay hidden beyond the body.
+    After an error other reads end one by one, later than the loop that waited for them, and each
+    would print a traceback; so these stay hidden beyond the body.
     """
 
     def not_orbax(record: logging.LogRecord) -> bool:
-        return record.name != "asyncio" and "orbax" not in Path(record.pathname).parts
+        return "orbax" not in Path(record.pathname).parts
 
-    def not_late(unraisable):
-        if str(unraisable.exc_value) != "Event loop is closed":
-            hook(unraisable)
+    def not_late(record: logging.LogRecord) -> bool:
+        return "exception was never retrieved" not in record.getMessage()
 
-    loggers = [logging.getLogger(name) for name in (None, "absl", "asyncio")]
-    hook, sys.unraisablehook = sys.unraisablehook, not_late
+    def unraisable(event) -> None:
+        if str(event.exc_value) != "Event loop is closed":
+            hook(event)
+
+    loggers = [logging.getLogger(name) for name in (None, "absl")]
+    tasks = logging.getLogger("asyncio")
     for logger in loggers:
         logger.addFilter(not_orbax)
+    tasks.addFilter(not_late)
+    hook, sys.unraisablehook = sys.unraisablehook, unraisable
     try:
         yield
         sys.unraisablehook = hook
+        tasks.removeFilter(not_late)
     finally:
         for logger in loggers:
             logger.removeFilter(not_orbax)

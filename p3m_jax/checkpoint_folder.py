@@ -95,6 +95,8 @@ def read_metadata(path: Path) -> tuple[dict[str, Any], dict[str, str] | None]:
     try:
         with quiet_orbax():
             metadata = ocp.metadata(path).custom_metadata or {}
+    except (AssertionError, RuntimeError):  # of JAX, which may have no device
+        raise
     except Exception as error:  # what a parser makes of damage is of any class
         reason = reason_of(error)
         raise DamagedCheckpoint(path, f"its description cannot be read ({reason})") from error

@@ -112,7 +112,7 @@ def test_doctor_times_a_checkpoint_and_keeps_the_program(tmp_path):
 def test_doctor_names_what_is_wrong(tmp_path):
     net = network("resnet34")
     variables = net.initialize(0)
-    variables.parameters["matting_decoder.alpha.bias"][:] = float("nan")
+    variables.statistics["encoder.stem_norm.variance"][:] = -1.0  # has no root
     description = describe(net.name, synthetic=False, provenance={})
     save_for_inference(tmp_path / "weights", variables, description)
     blocked = tmp_path / "file"
