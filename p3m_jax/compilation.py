@@ -8,9 +8,14 @@ import ctypes
 import gc
 import os
 import tempfile
+import time
+import zlib
 from pathlib import Path
 
 OFF = "off"
+_CHECKED = ".checked"  # its time: programs kept before it were found whole
+_BEING_WRITTEN = 60  # seconds
+_ZSTANDARD = b"\x28\xb5\x2f\xfd"
 OPTION = "--compilation-cache"
 
 
@@ -22,6 +27,9 @@ def default_cache() -> Path:
 
 def keep_compiled(choice: str | None = None, *, option: str = OPTION) -> str | None:
     """Makes JAX keep what it compiles from now on, every program however small.
+
+    A program that was cut off when it was written is removed: JAX would compile it at every start,
+    and never write it again.
 
     Args:
       choice: a folder, or "off". None: the folder that JAX_COMPILATION_CACHE_DIR names, else
@@ -43,6 +51,7 @@ def keep_compiled(choice: str | None = None, *, option: str = OPTION) -> str | N
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+        _remove_cut_off(folder)
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
         reason = getattr(error, "strerror", None) or error
         jax.config.update("jax_enable_compilation_cache", False)
@@ -55,6 +64,35 @@ def keep_compiled(choice: str | None = None, *, option: str = OPTION) -> str | N
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     return None
+
+
+def _remove_cut_off(folder: Path) -> None:
+    stamp, until = folder / _CHECKED, time.time() - _BEING_WRITTEN
+    since = stamp.stat().st_mtime if stamp.exists() else 0.0
+    for program in folder.glob("*-cache"):
+        with contextlib.suppress(FileNotFoundError):  # another process has removed it
+            if since <= program.stat().st_mtime <= until and not _is_whole(program.read_bytes()):
+                program.unlink()
+    stamp.touch()
+    os.utime(stamp, (until, until))
+
+
+def _is_whole(packed: bytes) -> bool:
+    """Whether a program, packed as JAX does it, can be unpacked."""
+    if not packed.startswith(_ZSTANDARD):
+        unpacking = zlib.decompressobj()
+        with contextlib.suppress(zlib.error):
+            unpacking.decompress(packed)
+        return unpacking.eof
+    try:
+        import zstandard
+    except ImportError:  # and JAX cannot read it, either
+        return True
+    try:
+        zstandard.decompress(packed)
+    except zstandard.ZstdError:
+        return False
+    return True
 
 
 def for_inference(backend: str) -> dict[str, int]:

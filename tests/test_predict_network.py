@@ -226,6 +226,33 @@ def test_a_cache_that_cannot_be_written_is_a_warning(cache, tmp_path):
     assert keep_compiled("off") is None
 
 
+def test_a_program_that_was_cut_off_is_written_again(cache, tmp_path):
+    def kept():
+        return {path: path.read_bytes() for path in (tmp_path / "kept").glob("*-cache")}
+
+    def compiled():
+        jax.clear_caches()
+        assert keep_compiled(str(tmp_path / "kept")) is None
+        jax.jit(lambda x: jax.numpy.sin(x) + 1)(np.ones(3, np.float32))
+        return kept()
+
+    whole = compiled()
+    assert whole
+    for path, content in whole.items():
+        path.write_bytes(content[: len(content) // 2])
+        last = (tmp_path / "kept/.checked").stat().st_mtime
+        os.utime(path, (last, last))
+    again = compiled()
+    assert again.keys() == whole.keys()
+    assert all(len(again[path]) > 0.9 * len(whole[path]) for path in whole)
+    # What was found whole is not looked at again.
+    for path in again:
+        path.write_bytes(b"")
+        os.utime(path, (1e9, 1e9))
+    assert keep_compiled(str(tmp_path / "kept")) is None
+    assert kept().keys() == whole.keys()
+
+
 def test_the_cache_is_where_the_system_keeps_caches(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_cache() == tmp_path / "p3m-jax" / "compiled"
