@@ -20,6 +20,7 @@ from p3m_jax.data.layouts import (
     folder_names,
 )
 from p3m_jax.data.portrait import Portrait, draw_portrait, obfuscate_portrait
+from p3m_jax.errors import OptionError
 from p3m_jax.files import write_text
 from p3m_jax.images import write_image
 from p3m_jax.trimap import trimap_from_matte
@@ -60,18 +61,21 @@ def write_synthetic_set(
     `size` is (height, width) in pixels. A picture depends on the seed, its set and its number, not
     on the counts. Every file is written whole or not at all, and a killed run is resumed by calling
     again; SYNTHETIC.json with the settings comes last. Of a finished set with the same settings
-    only files that are missing are written. Raises `DataSetError` where `root` holds a set with
-    other settings, or anything else.
+    only files that are missing are written.
+
+    Raises:
+      OptionError: sizes or counts that cannot be drawn.
+      DataSetError: `root` holds a set with other settings, or anything else.
     """
     root = user_path(root)
     height, width = (int(side) for side in size)
     if min(height, width) < SIDES[0] or max(height, width) > SIDES[1]:
-        raise DataSetError(
+        raise OptionError(
             f"{root}: cannot draw pictures of {height} x {width}; choose sides of {SIDES[0]} to "
             f"{SIDES[1]} pixels."
         )
     if train < 1 or test < 0 or faces < 0 or seed < 0:
-        raise DataSetError(
+        raise OptionError(
             f"{root}: cannot write {train} + {test} + {faces} pictures with seed {seed}; choose at "
             "least one training picture and nothing below zero."
         )

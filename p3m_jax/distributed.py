@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from p3m_jax.errors import UserError
+from p3m_jax.errors import OptionError, UserError
 
 HELP = (
     "auto (Slurm, Open MPI, TPU pods, Kubernetes say who is who), off, or HOST:PORT,N,I: the first "
@@ -40,7 +40,7 @@ def settings(choice: str) -> dict[str, Any] | None:
     """What `jax.distributed.initialize` is told for a value of `--distributed`; None for off.
 
     Raises:
-      DistributedError: it is none of the three forms.
+      OptionError: it is none of the three forms.
     """
     if choice == "off":
         return None
@@ -48,10 +48,10 @@ def settings(choice: str) -> dict[str, Any] | None:
         return {}
     named = re.fullmatch(r"(.+:\d+),(\d+),(\d+)", choice)
     if named is None:
-        raise DistributedError(f"--distributed={choice}: it is {HELP}.")
+        raise OptionError(f"--distributed={choice}: it is {HELP}.")
     address, count, index = named[1], int(named[2]), int(named[3])
     if index >= count:
-        raise DistributedError(
+        raise OptionError(
             f"--distributed={choice}: there is no process {index} among {count}; they count from 0."
         )
     return {"coordinator_address": address, "num_processes": count, "process_id": index}
@@ -65,6 +65,7 @@ def connected(choice: str) -> Iterator[None]:
     process that fails leaves at once: by the usual way out it would wait for the others.
 
     Raises:
+      OptionError: `choice` is no such value.
       DistributedError: they are not found, or do not find each other.
     """
     wanted = settings(choice)

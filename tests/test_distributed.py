@@ -12,6 +12,7 @@ import pytest
 from running import free_port, spoken
 
 from p3m_jax import distributed
+from p3m_jax.errors import OptionError
 
 
 def test_what_the_flag_says():
@@ -23,7 +24,7 @@ def test_what_the_flag_says():
         "process_id": 3,
     }
     for wrong in ("", "on", "node-1,4,3", "node-1:9876,4", "node-1:9876,4,x", "node-1:9876,4,4"):
-        with pytest.raises(distributed.DistributedError, match=f"--distributed={wrong}: "):
+        with pytest.raises(OptionError, match=f"--distributed={wrong}: "):
             distributed.settings(wrong)
 
 

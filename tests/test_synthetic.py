@@ -9,6 +9,7 @@ from p3m_jax.data import layouts
 from p3m_jax.data.layouts import DataSetError
 from p3m_jax.data.portrait import draw_portrait, obfuscate_portrait, private_labels
 from p3m_jax.data.synthetic import example_files, write_synthetic_set
+from p3m_jax.errors import OptionError
 from p3m_jax.images import read_picture
 from p3m_jax.labels import read_matte
 from p3m_jax.trimap import trimap_from_matte
@@ -202,7 +203,7 @@ def test_a_finished_set_is_left_alone_and_others_are_refused(root, tmp_path):
     with pytest.raises(DataSetError, match="is a file"):
         write_synthetic_set(mine / "thesis.txt", train=1, test=1, size=SIZE)
     for size in [(16, 64), (99_999, 99_999)]:
-        with pytest.raises(DataSetError, match="choose sides of 32 to 4096"):
+        with pytest.raises(OptionError, match="choose sides of 32 to 4096"):
             write_synthetic_set(tmp_path / "new", train=1, test=1, size=size)
     assert not (tmp_path / "new").exists()
 
