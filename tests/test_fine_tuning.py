@@ -81,9 +81,9 @@ def test_fine_tuning_goes_on_from_the_checkpoint_and_from_its_own(folder, tmp_pa
     assert "photos" in (workdir / "report.md").read_text()
 
 
-def test_a_backbone_gives_the_encoder_and_the_seed_the_decoders(folder, tmp_path, capsys):
+def test_a_backbone_gives_the_encoder_and_the_seed_the_decoders(folder, capsys):
     settings = config(**{"init_from": str(folder / "encoder"), "seed": 3})
-    variables, synthetic, past = first_variables(settings, network("resnet34"), tmp_path)
+    variables, synthetic, past = first_variables(settings, network("resnet34"))
     assert "the decoders are drawn from the seed" in capsys.readouterr().out
     assert not synthetic
     assert past["init_from"] == str(folder / "encoder")
