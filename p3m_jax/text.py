@@ -6,6 +6,7 @@ printed goes through this module, which shows such characters as escapes (\\n, \
 """
 
 import sys
+from collections.abc import Iterator, Mapping
 
 
 def shown(text: object) -> str:
@@ -25,6 +26,15 @@ def printable(text: str) -> str:
 def counted(number: int, thing: str) -> str:
     """A number of things: "1 picture", "1,204 pictures"."""
     return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
+def phrases(values: Mapping, within: str = "") -> Iterator[str]:
+    """What values by name tell, a phrase each: "run: a", and of nested ones "source file: b"."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from phrases(value, f"{within}{name} ")
+        else:
+            yield f"{within}{name}: {value}"
 
 
 def say(text: str) -> None:

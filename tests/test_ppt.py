@@ -36,7 +36,9 @@ def made(tmp_path_factory):
     write_synthetic_set(root / "set", train=1, test=COUNT, size=(96, 96), progress=False)
     for seed, name in enumerate("ab"):
         description = checkpoint.describe(
-            "resnet34", synthetic=name == "a", provenance={"run": f"run {name}"}
+            "resnet34",
+            synthetic=name == "a",
+            provenance={"run": f"run {name}", "started_from": {"file": "x.pth"}},
         )
         variables = network("resnet34").initialize(seed)
         checkpoint.save_for_inference(root / name, variables, description)
@@ -88,6 +90,7 @@ def test_the_matrix_holds_what_evaluate_gives(made, p3m, tmp_path, capsys):
     results = _results(out)
     assert {path.name for path in out.iterdir()} == FILES
     assert summary in printed.out
+    assert "run: run a; started_from file: x.pth; " in summary
     assert list(results["results"]) == list(ppt.PROTOCOLS)
     assert results["trained"]["B"]["provenance"]["run"] == "run a"
     assert results["blurred_pictures"].endswith("blurred_image")

@@ -132,6 +132,8 @@ def test_numba_with_its_plainest_threads_makes_cut_outs(folders):
 def test_mattes_that_are_none_are_warned_of():
     ramp = np.tile(np.linspace(0, 1, 300, dtype=np.float32), (10, 1))
     assert judge(np.zeros((10, 10), np.float32)) == (0.0, ["no person found"])
+    nearly_all = ["no background found: nearly all is person"]
+    assert judge(np.ones((10, 10), np.float32)) == (0.0, nearly_all)
     transition, sentences = judge(ramp)
     assert sentences == [f"{transition:.0%} of the picture in transition"]
     square = np.zeros((10, 10), np.float32)

@@ -1,7 +1,7 @@
 """What an evaluation by the four PPT protocols reports: a matrix, comparisons, rows, a sheet."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from p3m_jax.evaluation.published import PICTURES, WARNINGS
 from p3m_jax.evaluation.report import SYNTHETIC
 from p3m_jax.evaluation.summary import Estimate, summarise
 from p3m_jax.evaluation.tables import about_intervals, cell, measures_table, results, rows_csv
-from p3m_jax.text import counted, shown
+from p3m_jax.text import counted, phrases, shown
 
 CSV = "ppt.csv"
 FACES = {BLURRED: "blurred", NORMAL: "normal"}
@@ -130,7 +130,7 @@ def markdown(
         *loud,
     ]
     for faces, trained in ppt.trained.items():
-        origin = "; ".join(_told(trained.provenance))
+        origin = "; ".join(phrases(trained.provenance))
         lines.append(
             f"- {faces}, trained on {FACES[faces]} faces: {trained.model_name}, {trained.path} "
             f"({origin})"
@@ -160,15 +160,6 @@ def markdown(
         lines += ["## Beside published SAD", "", *_beside_published(ppt, estimates, count), ""]
         lines += loud
     return "\n".join(map(shown, lines))
-
-
-def _told(provenance: Mapping, within: str = "") -> Iterator[str]:
-    """What a checkpoint's provenance tells, a phrase each: "run: a", "imported_from file: b"."""
-    for key, value in provenance.items():
-        if isinstance(value, Mapping):
-            yield from _told(value, f"{within}{key} ")
-        else:
-            yield f"{within}{key}: {value}"
 
 
 def _matrix(estimates) -> list[str]:

@@ -14,7 +14,7 @@ from p3m_jax.evaluation.summary import Estimate, summarise
 from p3m_jax.evaluation.tables import about_intervals, cell, measures_table, results, rows_csv
 from p3m_jax.images import read_picture
 from p3m_jax.labels import read_matte
-from p3m_jax.text import counted, shown
+from p3m_jax.text import counted, phrases, shown
 
 SYNTHETIC = (
     "SYNTHETIC: {}. These numbers show that the program works; they say nothing about portraits."
@@ -64,7 +64,7 @@ def markdown(evaluation: Evaluation, estimates: dict[str, dict[str, Estimate]]) 
     lines += [loud, ""] if loud else []
     lines += [
         f"- Scored: {evaluation.subject}",
-        *(f"- {key}: {value}" for key, value in evaluation.provenance.items()),
+        *(f"- {phrase}" for phrase in phrases(evaluation.provenance)),
         f"- Protocol: {evaluation.protocol}: {evaluation.protocol_says}",
         f"- Strategy: {', '.join(name.upper() for name in evaluation.rows)}"
         if evaluation.protocol != "files"
