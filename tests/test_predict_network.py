@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import RELEASE
+from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 from predicting import red_is_opaque
 from running import WELL_COMPILED
@@ -232,6 +233,7 @@ def test_a_program_that_was_cut_off_is_written_again(cache, tmp_path):
 
     def compiled():
         jax.clear_caches()
+        compilation_cache.reset_cache()  # else it stays where the tests before had it
         assert keep_compiled(str(tmp_path / "kept")) is None
         jax.jit(lambda x: jax.numpy.sin(x) + 1)(np.ones(3, np.float32))
         return kept()
@@ -251,6 +253,7 @@ def test_a_program_that_was_cut_off_is_written_again(cache, tmp_path):
         os.utime(path, (1e9, 1e9))
     assert keep_compiled(str(tmp_path / "kept")) is None
     assert kept().keys() == whole.keys()
+    compilation_cache.reset_cache()
 
 
 def test_the_cache_is_where_the_system_keeps_caches(monkeypatch, tmp_path):
