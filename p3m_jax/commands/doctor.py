@@ -144,7 +144,7 @@ def _show_caches() -> None:
     sizes = []
     for path in Path(folder).rglob("*"):
         with contextlib.suppress(OSError):  # another process may tidy up
-            if path.is_file():
+            if path.is_file() and not path.name.startswith("."):
                 sizes.append(path.stat().st_size)
     _section(
         "Caches",
