@@ -24,7 +24,7 @@ def folders(tmp_path):
 @pytest.fixture
 def many(folders):
     pictures, mattes, _ = folders
-    for i in range(40):
+    for i in range(24):
         write_image(pictures / f"many/{i}.png", picture_of(200, 300))
         write_image(mattes / f"many/{i}.png", matte_of(200, 300))
     return folders
@@ -44,7 +44,7 @@ def test_killed_and_started_again_it_gives_the_same_files(many, tmp_path):
         subprocess.run(command((pictures, mattes, tmp_path / "whole")), check=False).returncode == 0
     )
     whole = {name: content for name, (content, _) in tree(tmp_path / "whole").items()}
-    for count in (2, 20):
+    for count in (2, 12):
         process = subprocess.Popen(command(many), stderr=subprocess.PIPE)
         wait_for_outputs(process, out, count)
         process.kill()
@@ -66,7 +66,7 @@ def test_interrupted_it_says_how_to_go_on(many, number):
     assert "Run the same command again to resume" in error
     assert "Traceback" not in error
     assert not list(out.rglob(".p3m.*"))
-    assert 0 < len(manifest(out)) < 43
+    assert 0 < len(manifest(out)) < 27
 
 
 def test_of_two_processes_one_writes(many):
@@ -76,8 +76,8 @@ def test_of_two_processes_one_writes(many):
         assert "Traceback" not in error
         assert code == 0 or "another process is writing there" in error
     assert 0 in {code for _, code in ends}
-    assert len(tree(many[2])) == 2 * 43
-    assert len(manifest(many[2])) == 43
+    assert len(tree(many[2])) == 2 * 27
+    assert len(manifest(many[2])) == 27
 
 
 def test_two_processes_do_not_write_to_one_folder(p3m, folders, capsys):

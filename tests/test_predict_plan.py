@@ -144,7 +144,7 @@ def test_heic_is_tried_where_it_is_read(pictures, monkeypatch):
 @pytest.fixture
 def readable_by_all():
     """A folder that other users may enter, and this process as one whom permissions stop."""
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # $TMPDIR may be closed to others
         folder = Path(name)
         folder.chmod(0o755)
         own = os.geteuid()

@@ -79,6 +79,8 @@ def test_no_full_matrix_even_in_training():
     assert compiled.memory_analysis().temp_size_in_bytes < 4 * tokens**2 / 2
 
 
+@pytest.mark.slow
+@pytest.mark.release  # of attention alone: the test before
 def test_the_network_at_full_size_holds_no_full_matrix():
     height, width = 1600, 1088
     net = network("vitae_s")
