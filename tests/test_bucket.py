@@ -124,6 +124,8 @@ def test_addresses_that_cannot_be_used(bucket, p3m, capfd, monkeypatch):
         folder_or_bucket("gs://bucket/run")
 
 
+# In a folder: tests/test_training.py.
+@pytest.mark.release
 @pytest.mark.slow
 def test_a_killed_run_goes_on_from_the_bucket_in_another_folder(bucket, tmp_path):
     write_synthetic_set(tmp_path / "data", train=8, test=1, size=(128, 128), progress=False)

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from running import SMALL_STEP, start_training
 
 from p3m_jax.checkpoint import load_for_inference, save_for_inference
+from p3m_jax.checkpoint_folder import complete_steps
 from p3m_jax.configs import common
 from p3m_jax.data.layouts import training_set
 from p3m_jax.data.synthetic import write_synthetic_set
@@ -127,7 +128,7 @@ def test_a_killed_run_goes_on_with_the_same_losses(folder, whole, moment):
 
 
 @pytest.mark.slow
-def test_sigterm_saves_first_and_exits_cleanly(folder, whole):
+def test_sigterm_saves_first_and_exits_cleanly(folder):
     workdir = folder / "stopped"
     process = start(folder, workdir)
     wait_for(lambda: (workdir / "log.jsonl").exists() and 1 in losses(workdir), process)
@@ -135,9 +136,7 @@ def test_sigterm_saves_first_and_exits_cleanly(folder, whole):
     output = finish(process)
     last = max(losses(workdir))
     assert f"SIGTERM: saved step {last} of {STEPS}" in output
-    assert (workdir / "checkpoints" / str(last)).is_dir()
-    assert "Going on from step" in finish(start(folder, workdir))
-    assert losses(workdir) == losses(whole[0])
+    assert str(last) in {step.name for step in complete_steps(workdir / "checkpoints")}
 
 
 @pytest.mark.slow
