@@ -90,7 +90,7 @@ def test_the_matrix_holds_what_evaluate_gives(made, p3m, tmp_path, capsys):
     results = _results(out)
     assert {path.name for path in out.iterdir()} == FILES
     assert summary in printed.out
-    assert "run: run a; started_from file: x.pth; " in summary
+    assert "run: run a; started_from file: x.pth" in summary
     assert list(results["results"]) == list(ppt.PROTOCOLS)
     assert results["trained"]["B"]["provenance"]["run"] == "run a"
     assert results["blurred_pictures"].endswith("blurred_image")
