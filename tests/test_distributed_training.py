@@ -51,7 +51,6 @@ def start(folder, workdir, steps, processes=1, devices=1):
             settings,
             *([f"--distributed=localhost:{port},{processes},{index}"] if processes > 1 else []),
             devices=devices,
-            soon=False,  # compared closely, in float32
         )
         for index in range(processes)
     ]
