@@ -180,7 +180,7 @@ def test_two_processes_train_as_one(folder):
     assert len(rows) == 3
     means = summarise(rows)
     for name, score in zip(names.split("|")[1:], scores.split("|")[1:], strict=True):
-        # Compiled otherwise here, so that a pixel may flip.
+        # Rounded otherwise on one device, so that a pixel may flip.
         np.testing.assert_allclose(float(score), means[name.strip()].mean, rtol=5e-3, err_msg=name)
 
 

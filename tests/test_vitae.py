@@ -80,7 +80,7 @@ def test_no_full_matrix_even_in_training():
 
 
 @pytest.mark.slow
-@pytest.mark.release  # of attention alone: the test before
+@pytest.mark.release  # the test above looks at attention alone
 def test_the_network_at_full_size_holds_no_full_matrix():
     height, width = 1600, 1088
     net = network("vitae_s")

@@ -14,7 +14,7 @@ from p3m_jax.commands.collecting import (
     say_why_it_ended,
     time_taken,
 )
-from p3m_jax.commands.options import output
+from p3m_jax.commands.options import add_output
 from p3m_jax.text import counted, say, shown, warn
 
 HELP = "make a copy of portraits with obfuscated faces; what is not sure waits for your review"
@@ -120,9 +120,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ok: pass on pictures in which no face is found as they are (default: review)",
     )
     out = parser.add_argument_group("output")
-    out.add_argument(
-        "-o", "--output", required=True, type=output(), metavar="DIR", help="folder for the copy"
-    )
+    add_output(out, "folder for the copy")
     out.add_argument(
         "--format",
         choices=FORMATS,

@@ -2,7 +2,7 @@
 
 import argparse
 
-from p3m_jax.commands.options import output
+from p3m_jax.commands.options import add_output
 from p3m_jax.commands.preparing import (
     ON_BEAM,
     add_engine,
@@ -37,14 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = NOTES.format(on_beam=ON_BEAM.format(command="areas"))
     add_set(parser)
-    parser.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        type=output(),
-        metavar="CACHE",
-        help="folder for the label maps",
-    )
+    add_output(parser, "folder for the label maps", metavar="CACHE")
     add_engine(parser)
 
 

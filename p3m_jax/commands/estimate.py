@@ -2,7 +2,7 @@
 
 import argparse
 
-from p3m_jax.commands.options import output
+from p3m_jax.commands.options import add_output
 from p3m_jax.commands.preparing import (
     ON_BEAM,
     add_engine,
@@ -35,14 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = NOTES.format(on_beam=ON_BEAM.format(command="estimate"))
     add_set(parser)
-    parser.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        type=output(),
-        metavar="CACHE",
-        help="folder for the estimates, 1 to 2 MB per picture of 1080 x 1620; run it again to go "
+    add_output(
+        parser,
+        "folder for the estimates, 1 to 2 MB per picture of 1080 x 1620; run it again to go "
         "on after an interruption",
+        metavar="CACHE",
     )
     faces = parser.add_argument_group("faces, as config.data has them")
     faces.add_argument(

@@ -10,8 +10,8 @@ from p3m_jax.commands.options import (
     add_compilation_cache,
     add_distributed,
     add_faces,
+    add_output,
     at_least,
-    output,
 )
 from p3m_jax.large_pages import restart_with_large_pages
 from p3m_jax.left_out import warn_of
@@ -85,9 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_distributed(how)
     add_compilation_cache(how)
     out = parser.add_argument_group("output")
-    out.add_argument(
-        "-o", "--output", required=True, type=output(), metavar="DIR", help="a new or empty folder"
-    )
+    add_output(out, "a new or empty folder")
     out.add_argument(
         "--overwrite", action="store_true", help="replace the evaluation that is there"
     )

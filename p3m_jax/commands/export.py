@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from p3m_jax.commands.options import output
+from p3m_jax.commands.options import add_output
 from p3m_jax.text import say, shown
 
 HELP = "write the weights of a run, without the optimiser, as a checkpoint or a safetensors file"
@@ -14,13 +14,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "checkpoint", metavar="PATH", help="a run's folder (its best step), or one of its steps"
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        type=output(".safetensors"),
+    add_output(
+        parser,
+        "a new folder; or a new file *.safetensors, with the authors' names and layout",
+        ".safetensors",
         metavar="DIR|FILE",
-        help="a new folder; or a new file *.safetensors, with the authors' names and layout",
     )
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from p3m_jax.commands.options import output
+from p3m_jax.commands.options import add_output
 from p3m_jax.text import say, shown
 
 HELP = "make a checkpoint of a .pth or .safetensors file with the authors' names"
@@ -29,14 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="take the weights of an ordinary ResNet-34 (torchvision's), which has strides where "
         "the network here pools, as a start for training; the checkpoint says so",
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        type=output(),
-        metavar="DIR",
-        help="a new folder for the checkpoint",
-    )
+    add_output(parser, "a new folder for the checkpoint")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -41,7 +41,14 @@ _FILES |= {".avif", ".psd", ".exr", ".svg", ".pdf", ".mp4", ".mov", ".mkv", ".we
 _FILES |= {".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".json", ".jsonl", ".csv", ".txt", ".md"}
 
 
-def output(*endings: str) -> Callable[[str], str]:
+def add_output(parser, text: str, *endings: str, metavar: str = "DIR") -> None:
+    """Adds `-o`, required, with its help `text`; `endings` are those of `_output`."""
+    parser.add_argument(
+        "-o", "--output", required=True, type=_output(*endings), metavar=metavar, help=text
+    )
+
+
+def _output(*endings: str) -> Callable[[str], str]:
     """An option's `type`: a folder to write to, or a file with one of these endings.
 
     What promises a file of another kind, or means standard output, ends with exit code 2. A folder

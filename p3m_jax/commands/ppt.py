@@ -3,7 +3,7 @@
 import argparse
 
 from p3m_jax.commands.evaluate import SETS
-from p3m_jax.commands.options import add_compilation_cache, at_least, output
+from p3m_jax.commands.options import add_compilation_cache, add_output, at_least
 from p3m_jax.left_out import warn_of
 from p3m_jax.machine import available_cores
 from p3m_jax.text import say, shown, warn
@@ -91,9 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_compilation_cache(how)
     out = parser.add_argument_group("output")
-    out.add_argument(
-        "-o", "--output", required=True, type=output(), metavar="DIR", help="a new or empty folder"
-    )
+    add_output(out, "a new or empty folder")
     out.add_argument(
         "--overwrite", action="store_true", help="replace the results of this command there"
     )

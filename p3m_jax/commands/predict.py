@@ -14,7 +14,7 @@ from p3m_jax.commands.collecting import (
     say_why_it_ended,
     time_taken,
 )
-from p3m_jax.commands.options import add_compilation_cache, output
+from p3m_jax.commands.options import add_compilation_cache, add_output
 from p3m_jax.text import counted, say, shown, warn
 
 HELP = "matte pictures: alpha, cut-outs, foregrounds, composites"
@@ -84,9 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "in the nearest of a few frames, in the picture's own shape (docs/matting.md)",
     )
     out = parser.add_argument_group("output")
-    out.add_argument(
-        "-o", "--output", required=True, type=output(), metavar="DIR", help="folder for the outputs"
-    )
+    add_output(out, "folder for the outputs")
     out.add_argument(
         "--save",
         nargs="+",

@@ -5,7 +5,7 @@ import importlib.util
 import signal
 import tempfile
 
-from p3m_jax.commands.options import add_faces, at_least, output
+from p3m_jax.commands.options import add_faces, add_output, at_least
 from p3m_jax.text import counted, say, shown, warn
 
 HELP = "write a data set as sharded records (TFDS), to train from instead of folders"
@@ -36,13 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mattes", metavar="DIR", help="with mattes of the same stems")
     parser.add_argument("--trimaps", metavar="DIR", help="with trimaps of the same stems")
     parser.add_argument("--facemasks", metavar="DIR", help="with face masks of the same stems")
-    parser.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        type=output(),
-        metavar="DIR",
-        help="folder for records; they take as much room as the files, and as much again meanwhile",
+    add_output(
+        parser,
+        "folder for records; they take as much room as the files, and as much again meanwhile",
     )
     parser.add_argument(
         "--shards",

@@ -3,7 +3,7 @@
 import argparse
 import re
 
-from p3m_jax.commands.options import at_least, output
+from p3m_jax.commands.options import add_output, at_least
 from p3m_jax.text import say, shown
 
 HELP = "write synthetic portraits in P3M-10k's folder layout"
@@ -18,9 +18,7 @@ def _size(text: str) -> tuple[int, int]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
-    parser.add_argument(
-        "-o", "--output", required=True, type=output(), metavar="DIR", help="a new folder"
-    )
+    add_output(parser, "a new folder")
     parser.add_argument(
         "--train", type=at_least(1), default=64, metavar="N", help="training pictures"
     )
