@@ -20,7 +20,7 @@ from p3m_jax.checkpoint_arrays import (
     unsealed,
 )
 from p3m_jax.data.folders import user_path
-from p3m_jax.models.network import ENCODERS
+from p3m_jax.models.network import NETWORKS
 
 INFERENCE_FORMAT = "p3m-jax inference"
 TRAINING_FORMAT = "p3m-jax training"
@@ -108,7 +108,7 @@ def read_metadata(path: Path) -> tuple[dict[str, Any], dict[str, str] | None]:
         raise DamagedCheckpoint(path, str(error)) from error
     if not {"network", "synthetic", "provenance"} <= description.keys():
         raise DamagedCheckpoint(path, "its description is incomplete")
-    if description["network"] not in ENCODERS:
+    if description["network"] not in NETWORKS:
         raise CheckpointError(
             f"{path}: holds the network {description['network']!r}, which this version lacks."
         )

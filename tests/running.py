@@ -14,6 +14,9 @@ SOON_COMPILED = "--xla_backend_optimization_level=0"
 WELL_COMPILED = {"xla_backend_optimization_level": 3}
 QUICKLY_COMPILED = {"xla_backend_optimization_level": 0}
 
+# What trains a small network, where the test is not about P3M-Net.
+SMALL_RUN = "tests/small_run.py"
+
 # Settings of a run whose step is small, and which all that trains so compiles alike.
 SMALL_STEP = {
     "batch_size": 2,
@@ -37,12 +40,12 @@ def environment(devices=1, *, soon=True):
 
 
 def start_training(config, workdir, settings, *arguments, devices=1, soon=True):
-    """Starts train.py with a file of configs/ and settings."""
+    """Starts train.py with settings and a configuration, a path from the project's folder."""
     return subprocess.Popen(
         [
             sys.executable,
             PROJECT / "train.py",
-            f"--config={PROJECT / 'configs' / config}",
+            f"--config={PROJECT / config}",
             f"--workdir={workdir}",
             *(f"--config.{name}={value}" for name, value in settings.items()),
             *arguments,

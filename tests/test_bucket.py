@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from running import SMALL_STEP, free_port, start_training
+from running import SMALL_RUN, SMALL_STEP, free_port, start_training
+from small_network import found_by_name
 
 from p3m_jax.bucket import BucketError, folder_or_bucket
 from p3m_jax.checkpoint import describe, load_for_inference, save_for_inference
@@ -124,10 +125,9 @@ def test_addresses_that_cannot_be_used(bucket, p3m, capfd, monkeypatch):
         folder_or_bucket("gs://bucket/run")
 
 
-# In a folder: tests/test_training.py.
-@pytest.mark.release
 @pytest.mark.slow
 def test_a_killed_run_goes_on_from_the_bucket_in_another_folder(bucket, tmp_path):
+    found_by_name()
     write_synthetic_set(tmp_path / "data", train=8, test=1, size=(128, 128), progress=False)
     home = folder_or_bucket(f"{bucket}/killed")
     settings = {
@@ -141,7 +141,7 @@ def test_a_killed_run_goes_on_from_the_bucket_in_another_folder(bucket, tmp_path
     }
 
     def start(workdir):
-        return start_training("resnet34.py:smoke", tmp_path / workdir, settings)
+        return start_training(f"{SMALL_RUN}:smoke", tmp_path / workdir, settings)
 
     def losses(workdir):
         if not (tmp_path / workdir / "log.jsonl").exists():

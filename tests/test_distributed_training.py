@@ -10,7 +10,16 @@ import time
 
 import numpy as np
 import pytest
-from running import FUSED_TERMS, PROJECT, environment, free_port, spoken, start_training
+from running import (
+    FUSED_TERMS,
+    PROJECT,
+    SMALL_RUN,
+    environment,
+    free_port,
+    spoken,
+    start_training,
+)
+from small_network import found_by_name
 
 from p3m_jax import distributed
 from p3m_jax.checkpoint import load_for_inference
@@ -35,6 +44,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
+    found_by_name()
     folder = tmp_path_factory.mktemp("distributed")
     write_synthetic_set(folder / "data", train=11, test=3, size=(128, 128), progress=False)
     return folder
@@ -46,7 +56,7 @@ def start(folder, workdir, steps, processes=1, devices=1):
     port = free_port()
     return [
         start_training(
-            "resnet34.py:smoke",
+            f"{SMALL_RUN}:smoke",
             workdir,
             settings,
             *([f"--distributed=localhost:{port},{processes},{index}"] if processes > 1 else []),
@@ -119,7 +129,7 @@ with distributed.connected(sys.argv[1]):
 
 
 @pytest.mark.slow
-@pytest.mark.release  # in float32, by train.py: the next test
+@pytest.mark.release  # a small network's, by train.py: the next test
 def test_steps_of_two_processes_are_those_of_one(folder):
     results = []
     for processes, devices in ((1, 1), (2, 2)):
@@ -153,22 +163,18 @@ def test_two_processes_train_as_one(folder):
     one, two = losses(folder / "one"), losses(folder / "two")
     assert one.keys() == two.keys() == set(range(1, STEPS + 1))
     for step in one:
-        # One pixel of 4 x 96 x 96 moves a mean of the fusion by up to 5.4e-5, and the order of the
-        # batch's pictures alone does; other terms move by 2e-6 then. Adam's first steps go by the
-        # signs of gradients, also of those that are rounding alone.
+        # One pixel of 4 x 96 x 96 moves a mean of the fusion by up to 5.4e-5; float32 rounds to
+        # 1.2e-7, and the order of a sum costs a few times that.
         for name, value in one[step].items():
-            first = 1e-4 if name in FUSED_TERMS else 1e-5
-            bound = first if step == 1 else 5e-2
+            bound = 1e-4 if name in FUSED_TERMS else 2e-6
             np.testing.assert_allclose(two[step][name], value, rtol=bound, err_msg=f"{step} {name}")
     validations = [read_log(folder / name, "validation")[-1] for name in ("one", "two")]
-    np.testing.assert_allclose(validations[1]["SAD"], validations[0]["SAD"], rtol=5e-2)
+    np.testing.assert_allclose(validations[1]["SAD"], validations[0]["SAD"], rtol=1e-3)
     weights = [load_for_inference(folder / name).variables for name in ("one", "two")]
     moved = 1e-5 * STEPS
     for name, values in weights[0].parameters.items():
-        if name.endswith("convolution.bias"):
-            continue  # before a BatchNorm: the true gradient is zero, and Adam follows rounding
         difference = np.abs(np.asarray(values) - np.asarray(weights[1].parameters[name]))
-        assert difference.mean() < 0.2 * moved, name
+        assert difference.mean() < 1e-3 * moved, name
     # Both have scored the test set, a part each.
     report = (folder / "two" / "report.md").read_text()
     assert "P3M-500-P (3 pictures" in report
@@ -181,7 +187,7 @@ def test_two_processes_train_as_one(folder):
     means = summarise(rows)
     for name, score in zip(names.split("|")[1:], scores.split("|")[1:], strict=True):
         # Rounded otherwise on one device, so that a pixel may flip.
-        np.testing.assert_allclose(float(score), means[name.strip()].mean, rtol=5e-3, err_msg=name)
+        np.testing.assert_allclose(float(score), means[name.strip()].mean, rtol=1e-3, err_msg=name)
 
 
 # Without a run around it: the test before.

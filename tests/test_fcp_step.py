@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import small_run
 from pasting import batch_of
 from running import FUSED_TERMS, environment
 
-from p3m_jax.configs import resnet34_fcp
 from p3m_jax.copy_paste.feature import FeaturePaste, pasting_edit
 from p3m_jax.data.synthetic import write_synthetic_set
 from p3m_jax.models.network import Variables, network
@@ -32,7 +32,6 @@ SETTINGS = {
     "validate_every": 100,
     "validation_size": 96,
     "final_test_sets": (),
-    "copy_paste.layers": LAYERS,
     "copy_paste.probability": 1.0,
     "copy_paste.start_step": 1,
     "copy_paste.source_size": 96,
@@ -220,10 +219,9 @@ def data(tmp_path_factory):
     return folder
 
 
-@pytest.mark.release
 def test_a_run_resumes_exactly_across_the_start_of_pasting(data, tmp_path, capsys):
     def run(name, steps):
-        config = resnet34_fcp.get_config("smoke")
+        config = small_run.get_config("fcp,smoke")
         config.update_from_flattened_dict(SETTINGS | {"steps": steps})
         config.data.directory = str(data)
         config.copy_paste.source_from = "average"

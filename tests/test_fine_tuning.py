@@ -5,7 +5,8 @@ import shutil
 import numpy as np
 import pytest
 from conftest import golden_variables
-from running import SMALL_STEP, start_training
+from running import SMALL_RUN, SMALL_STEP, start_training
+from small_network import SmallNetwork, found_by_name
 
 from p3m_jax.checkpoint import describe, load_for_inference, save_for_inference
 from p3m_jax.configs import common
@@ -25,18 +26,22 @@ SETTINGS = {**SMALL_STEP, "validate_every": 2, "log_every": 1}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """`photos` and `mattes` of a user, and an encoder and a whole network to start from."""
+    """`photos` and `mattes` of a user, and an encoder and a small network to start from."""
+    found_by_name()
     folder = tmp_path_factory.mktemp("finetune")
     write_synthetic_set(folder / "drawn", train=6, test=1, size=(128, 96), progress=False)
     shutil.move(folder / "drawn/train/blurred_image", folder / "photos")
     shutil.move(folder / "drawn/train/mask", folder / "mattes")
     shutil.rmtree(folder / "drawn")  # and with it the mark that they are synthetic
-    variables = golden_variables("resnet34")
     encoder = Variables(
-        *({k: v for k, v in part.items() if k.startswith("encoder.")} for part in variables)
+        *(
+            {name: array for name, array in arrays.items() if name.startswith("encoder.")}
+            for arrays in golden_variables("resnet34")
+        )
     )
-    for part, values in (("network", variables), ("encoder", encoder)):
-        description = describe("resnet34", synthetic=False, provenance=SOURCE, part=part)
+    small = SmallNetwork().initialize(0)
+    for part, name, values in (("network", "small", small), ("encoder", "resnet34", encoder)):
+        description = describe(name, synthetic=False, provenance=SOURCE, part=part)
         save_for_inference(folder / part, values, description)
     return folder
 
@@ -49,7 +54,7 @@ def train(folder, workdir, start, expected=0, **settings):
         **SETTINGS,
         **settings,
     }
-    run = start_training("resnet34.py:finetune", workdir, settings)
+    run = start_training(f"{SMALL_RUN}:finetune", workdir, settings)
     output, _ = run.communicate()
     assert run.returncode == expected, output
     return output
@@ -75,7 +80,7 @@ def test_fine_tuning_goes_on_from_the_checkpoint_and_from_its_own(folder, tmp_pa
     assert tuned.provenance["started_from"]["imported_from"]["file"] == "theirs.pth"
     assert tuned.provenance["init_from"] == str(folder / "network")
     assert tuned.provenance["pictures"] == 5
-    start = golden_variables("resnet34").parameters
+    start = SmallNetwork().initialize(0).parameters
     moved = [np.abs(tuned.variables.parameters[k] - start[k]).max() for k in start]
     assert 0 < max(moved) < 1e-4  # four steps of Adam at 1e-5
     assert "photos" in (workdir / "report.md").read_text()

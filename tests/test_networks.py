@@ -21,7 +21,7 @@ from conftest import (
 from running import QUICKLY_COMPILED, WELL_COMPILED
 
 from p3m_jax.models.layers import BatchNorm, normalize_batch
-from p3m_jax.models.network import Network, Variables, network
+from p3m_jax.models.network import Variables, network
 from p3m_jax.models.p3m_net import fuse
 from p3m_jax.models.state_dict import StateDictError, variables_from_state_dict
 
@@ -152,7 +152,7 @@ def test_sides_must_be_multiples_of_32(name):
 
 def test_unknown_networks_are_named():
     with pytest.raises(ValueError, match=r"resnet50.*resnet34"):
-        Network("resnet50")
+        network("resnet50")
 
 
 @pytest.mark.parametrize("name", NETWORKS)

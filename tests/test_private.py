@@ -240,15 +240,15 @@ def test_training_warns_of_a_strength_that_is_not_safe(pair, tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["resnet34"])
-def test_faces_reach_neither_losses_nor_weights_nor_sheets(pair, tmp_path, network):
+def test_faces_reach_neither_losses_nor_weights_nor_sheets(pair, tmp_path):
+    import small_run
+
     from p3m_jax.checkpoint import load_for_inference
-    from p3m_jax.configs import common
     from p3m_jax.training.loop import train
 
     left = []
     for name, dataset in zip(("one", "other"), pair, strict=True):
-        config = common.smoke(network)
+        config = small_run.get_config("smoke")
         config.steps = 2
         config.final_test_sets = ()
         config.data.directory = str(dataset.root)

@@ -7,7 +7,7 @@ optimiser, checkpoints, imports and tests see.
 
 import functools
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -36,15 +36,10 @@ class Network:
     """One of the P3M-Nets, without its numbers.
 
     Args:
-      name: "resnet34", "swin" or "vitae_s".
-
-    Raises:
-      ValueError: there is no such network.
+      name: of its encoder, "resnet34", "swin" or "vitae_s".
     """
 
     def __init__(self, name: str):
-        if name not in ENCODERS:
-            raise ValueError(f"There is no network {name!r}; choose from {', '.join(ENCODERS)}.")
         self.name = name
         self._definition, parameters, statistics = nnx.eval_shape(
             lambda: nnx.split(P3MNet(ENCODERS[name]()), nnx.Param, ...)
@@ -149,7 +144,19 @@ def _flatten(state: nnx.State) -> dict[str, jax.Array]:
     return flat
 
 
+# What can be trained and loaded, by the names that configurations and checkpoints hold.
+NETWORKS: dict[str, Callable[[], Network]] = {
+    name: functools.partial(Network, name) for name in ENCODERS
+}
+
+
 @functools.cache
 def network(name: str) -> Network:
-    """The network of that name; see `Network`."""
-    return Network(name)
+    """The network of that name in `NETWORKS`.
+
+    Raises:
+      ValueError: there is no such network.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"There is no network {name!r}; choose from {', '.join(NETWORKS)}.")
+    return NETWORKS[name]()

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from p3m_jax.data.layouts import FACES, TEST_FOLDERS
 from p3m_jax.faces.obfuscation import ObfuscationError
-from p3m_jax.models.network import ENCODERS
+from p3m_jax.models.network import NETWORKS
 from p3m_jax.training.copy_paste import copy_paste_problems
 from p3m_jax.training.data import find_obfuscation
 from p3m_jax.training.errors import ConfigurationError
@@ -30,8 +30,8 @@ _AT_LEAST_ONE = (
 def check_settings(config: ConfigDict) -> None:
     """Raises `ConfigurationError`, naming all settings that cannot work and what they may be."""
     problems = []
-    if config.network not in ENCODERS:
-        problems.append(f"network is {config.network!r}; there are {', '.join(ENCODERS)}")
+    if config.network not in NETWORKS:
+        problems.append(f"network is {config.network!r}; there are {', '.join(NETWORKS)}")
     for name in _AT_LEAST_ONE:
         if config[name] < 1:
             problems.append(f"{name} is {config[name]}; it is 1 or more")
@@ -47,7 +47,7 @@ def check_settings(config: ConfigDict) -> None:
     for name in set(config.final_test_sets) - TEST_FOLDERS.keys():
         problems.append(f"final_test_sets names {name!r}; there are {', '.join(TEST_FOLDERS)}")
     problems += _data_problems(config) + _privacy_problems(config) + copy_paste_problems(config)
-    if config.network in ENCODERS:
+    if config.network in NETWORKS:
         problems += feature_paste_problems(config)
     if problems:
         raise ConfigurationError("The configuration cannot work: " + "; ".join(problems) + ".")
