@@ -1,4 +1,7 @@
-"""`p3m predict` and `load` with a network (fresh weights): sizes, programs, and who agrees."""
+"""`p3m predict` and `load` with a network (fresh weights): sizes, programs, and who agrees.
+
+A small network stands in where P3M-Net's own program would only take longer to compile.
+"""
 
 import json
 import os
@@ -16,6 +19,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 from predicting import red_is_opaque
 from running import WELL_COMPILED
+from small_network import SmallNetwork, found_by_name
 
 import p3m_jax
 from p3m_jax.checkpoint import describe, load_for_inference, save_for_inference
@@ -42,8 +46,16 @@ def picture_of(height, width):
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("weights") / "fresh"
-    net = network("resnet34")
+    return saved(tmp_path_factory.mktemp("weights") / "fresh", network("resnet34"))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    found_by_name()
+    return saved(tmp_path_factory.mktemp("weights") / "small", SmallNetwork())
+
+
+def saved(folder, net):
     description = describe(net.name, synthetic=True, provenance={"step": 0})
     save_for_inference(folder, net.initialize(0), description)
     return folder
@@ -149,10 +161,11 @@ def test_little_memory_means_a_smaller_size(matting):
         matting.matte(picture, memory=1000, **options)
 
 
-def test_a_folder_by_a_checkpoint(p3m, checkpoint, matting, cache, tmp_path, capsys):
+def test_a_folder_by_a_checkpoint(p3m, small, cache, tmp_path, capsys):
+    matting = p3m_jax.load(small)
     for name, size in {"a": (96, 144), "b": (100, 150), "c": (144, 96)}.items():
         write_image(tmp_path / "in" / f"{name}.png", picture_of(*size))
-    arguments = ("predict", tmp_path / "in", "-o", tmp_path / "out", "--checkpoint", checkpoint)
+    arguments = ("predict", tmp_path / "in", "-o", tmp_path / "out", "--checkpoint", small)
     options = ("--strategy", "resize", "--alpha-bits", 16, "--compilation-cache", cache)
     assert p3m(*arguments, *options) == 0
     captured = capsys.readouterr()
@@ -290,16 +303,16 @@ def test_on_a_cpu_max_memory_bounds_the_network_too(p3m, checkpoint, cache, tmp_
     assert entry["network_sizes"]["fusion"][0] < frame_size(first_size((5000, 6000)), 1)[1]
 
 
-def test_weights_by_another_path_are_the_same(p3m, checkpoint, cache, tmp_path, capsys):
+def test_weights_by_another_path_are_the_same(p3m, small, cache, tmp_path, capsys):
     write_image(tmp_path / "a.png", picture_of(64, 64))
-    net, other = network("resnet34"), tmp_path / "copy"
+    net, other = SmallNetwork(), tmp_path / "copy"
     description = describe(net.name, synthetic=True, provenance={"from": "elsewhere", "x": np.nan})
-    save_for_inference(other, load_for_inference(checkpoint).variables, description)
+    save_for_inference(other, load_for_inference(small).variables, description)
     options = ("--strategy", "resize", "--compilation-cache", cache)
     arguments = ("predict", tmp_path / "a.png", "-o", tmp_path / "out", "--checkpoint")
-    assert p3m(*arguments, checkpoint, *options) == 0
+    assert p3m(*arguments, small, *options) == 0
     capsys.readouterr()
-    for weights in (other, checkpoint, other):
+    for weights in (other, small, other):
         assert p3m(*arguments, weights, *options) == 0
         assert "0 done, 1 already done" in capsys.readouterr().out
 
