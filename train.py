@@ -18,9 +18,9 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from p3m_jax import distributed
 from p3m_jax.configs import common
-from p3m_jax.large_pages import restart_with_large_pages
+from p3m_jax.runtime import distributed
+from p3m_jax.runtime.large_pages import restart_with_large_pages
 from p3m_jax.text import warn
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -108,7 +108,7 @@ def main(argv) -> int:
     logging.set_verbosity(logging.ERROR)
     # Imported once the flags are read, so that --help is quick.
     from p3m_jax.commands import one_sentence_errors
-    from p3m_jax.compilation import keep_compiled
+    from p3m_jax.runtime.compilation import keep_compiled
 
     config = _configuration()
     workdir = _WORKDIR.value or _default_workdir(config)

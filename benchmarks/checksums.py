@@ -5,7 +5,7 @@ import time
 import jax
 import optax
 
-from p3m_jax.checkpoint_arrays import damaged_arrays, named_on_host, with_checksums
+from p3m_jax.checkpoints.arrays import damaged_arrays, named_on_host, with_checksums
 from p3m_jax.models.network import ENCODERS, network
 from p3m_jax.training.state import initial_state
 

@@ -25,8 +25,8 @@ import numpy as np
 
 from p3m_jax.configs import common
 from p3m_jax.copy_paste.feature import FeaturePaste, shrink
-from p3m_jax.models import attention
 from p3m_jax.models.network import network
+from p3m_jax.models.ops import attention
 from p3m_jax.training.state import initial_state, make_optimizer
 from p3m_jax.training.step import make_train_step
 

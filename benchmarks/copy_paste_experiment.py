@@ -27,16 +27,16 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from p3m_jax.checkpoint import load_for_inference
-from p3m_jax.checkpoint_folder import RUN_CHECKPOINTS
-from p3m_jax.compilation import keep_compiled
+from p3m_jax.checkpoints.folder import RUN_CHECKPOINTS
+from p3m_jax.checkpoints.weights import load_for_inference
 from p3m_jax.configs import common
 from p3m_jax.data.layouts import test_set
-from p3m_jax.data.synthetic import write_synthetic_set
+from p3m_jax.data.synthetic.writer import write_synthetic_set
 from p3m_jax.evaluation.evaluator import evaluate_examples
-from p3m_jax.files import write_text
 from p3m_jax.models import network
 from p3m_jax.models.resnet import SHAPE, ResNet34
+from p3m_jax.runtime.compilation import keep_compiled
+from p3m_jax.storage.files import write_text
 from p3m_jax.training.loop import train
 
 NARROW = "resnet34_quarter"

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from p3m_jax.copy_paste.recipe import VARIANTS, CopyPaste, FaceSource
+from p3m_jax.copy_paste.samples import find_pasting
 from p3m_jax.copy_paste.sources import (
     KINDS,
     celebamask_hq_faces,
@@ -26,9 +27,9 @@ from p3m_jax.copy_paste.sources import (
     training_set_faces,
 )
 from p3m_jax.data.layouts import DataSet, training_set
-from p3m_jax.data.synthetic import write_synthetic_set
-from p3m_jax.images import write_image
+from p3m_jax.data.synthetic.writer import write_synthetic_set
 from p3m_jax.input.pipeline import training_batches
+from p3m_jax.pictures.images import write_image
 
 BATCH = 8
 
@@ -53,7 +54,7 @@ def samples(dataset: DataSet, copy_paste: CopyPaste | None, args) -> np.ndarray:
         output_size=args.size,
         seed=args.seed,
         composition=False,
-        copy_paste=copy_paste,
+        pasting=find_pasting(copy_paste, dataset.examples, seed=args.seed),
     )
     taken = itertools.islice(batches, -(-args.pictures * 4 // BATCH))
     return np.concatenate([batch["picture"] for batch in taken])

@@ -46,8 +46,8 @@ from sides import write_report
 from p3m_jax.data.layouts import training_set
 from p3m_jax.input import augment
 from p3m_jax.input.decode import decode_matte, decode_picture, decode_window
+from p3m_jax.input.online_trimap import KERNELS, dilations, unpack
 from p3m_jax.input.pipeline import CROP_SIZES
-from p3m_jax.input.trimap import KERNELS, dilations, unpack
 
 
 def decoding_alone(dataset, roles, samples: int) -> float:
@@ -211,7 +211,7 @@ def main() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(1)  # as in the pipeline
     with tempfile.TemporaryDirectory() as folder:
         if args.synthetic:
-            from p3m_jax.data.synthetic import write_synthetic_set
+            from p3m_jax.data.synthetic.writer import write_synthetic_set
 
             args.data = write_synthetic_set(
                 Path(folder) / "set", train=8, test=1, size=(1080, 1620)

@@ -22,8 +22,8 @@ from scipy import ndimage
 from sides import Clock, summary, write_report
 
 from p3m_jax.evaluation.metrics import METRICS, all_metrics
-from p3m_jax.labels import read_matte
-from p3m_jax.trimap import trimap_from_matte
+from p3m_jax.pictures.labels import read_matte
+from p3m_jax.pictures.trimap import trimap_from_matte
 
 
 def plain_metrics(prediction, matte, trimap) -> dict[str, float]:

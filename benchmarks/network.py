@@ -23,8 +23,8 @@ import jax
 import numpy as np
 
 from p3m_jax.configs import common
-from p3m_jax.models import attention, grouped, weight_gradient
 from p3m_jax.models.network import network
+from p3m_jax.models.ops import attention, convolution, weight_gradient
 from p3m_jax.training.state import initial_state, make_optimizer
 from p3m_jax.training.step import make_train_step
 
@@ -67,9 +67,9 @@ def flops_without_loops(name: str, compile_it, size: tuple[int, int], batch: int
     Its convolutions in groups are those of the loop that they go by, side by side.
     """
     everything = size[0] ** 2 * size[1] ** 2
-    side_by_side = functools.partial(grouped._side_by_side, bundle=grouped.BUNDLE_IN_LOOP)
+    side_by_side = functools.partial(convolution._side_by_side, bundle=convolution.BUNDLE_IN_LOOP)
     with (
-        mock.patch.object(grouped, "_one_by_one", side_by_side),
+        mock.patch.object(convolution, "_one_by_one", side_by_side),
         mock.patch.object(attention, "SCORES", everything),
         mock.patch.object(weight_gradient, "pays", return_value=False),
     ):

@@ -32,7 +32,7 @@ def make_weights(network: str, folder, *, checkout: Path | None, python: str | N
 
 def prepare(task: dict) -> None:
     """Writes our checkpoint: from the authors' form of the weights where there is that."""
-    from p3m_jax.checkpoint import describe, save_for_inference
+    from p3m_jax.checkpoints.weights import describe, save_for_inference
     from p3m_jax.interchange.importing import import_weights
     from p3m_jax.models.network import network
 

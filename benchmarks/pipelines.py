@@ -6,10 +6,10 @@ from pathlib import Path
 
 from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.copy_paste.sources import folder_faces, training_set_faces
+from p3m_jax.derived.private_areas import with_private_areas
 from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.input import host_tensorflow
 from p3m_jax.input.pipeline import training_batches
-from p3m_jax.input.private import with_private_areas
 
 tf = host_tensorflow()
 BATCH = 8  # of the published recipe

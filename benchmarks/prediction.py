@@ -41,9 +41,9 @@ SIDES = ("ours", "theirs", "best", "ours+malloc", "best+malloc")
 
 def load(task: dict, clock):
     """Our program with its weights, matting the task's picture, for `sides.serve`."""
-    from p3m_jax.checkpoint import load_for_inference
-    from p3m_jax.compilation import keep_compiled
-    from p3m_jax.prediction.matting import Matting
+    from p3m_jax.checkpoints.weights import load_for_inference
+    from p3m_jax.inference.matting import Matting
+    from p3m_jax.runtime.compilation import keep_compiled
 
     class Timed(Matting):
         def _predict_map(self, *arguments, **options):

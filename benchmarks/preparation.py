@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 
 from p3m_jax.data.folders import list_folder
-from p3m_jax.images import picture_size
+from p3m_jax.pictures.images import picture_size
 
 WORKERS = 2
 ENGINES = {

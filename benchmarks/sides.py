@@ -118,7 +118,7 @@ class Side:
     """
 
     def __init__(self, name: str, program, task: dict, python: str | None = None):
-        from p3m_jax.large_pages import environment
+        from p3m_jax.runtime.large_pages import environment
 
         more = {
             **(environment() if name.startswith("ours") else {}),

@@ -29,7 +29,7 @@ CLONE = HERE.parent
 IMPORT = """
 import sys
 import p3m_jax
-from p3m_jax.prediction.matting import load
+from p3m_jax.inference.matting import load
 assert p3m_jax.load is load
 assert "tensorflow" not in sys.modules, "TensorFlow was imported"
 """

@@ -65,8 +65,8 @@ def ready(task: dict):
     import jax
     import optax
 
-    from p3m_jax.checkpoint import load_for_inference
-    from p3m_jax.compilation import keep_compiled
+    from p3m_jax.checkpoints.weights import load_for_inference
+    from p3m_jax.runtime.compilation import keep_compiled
     from p3m_jax.training.state import initial_state
     from p3m_jax.training.step import make_train_step
 
@@ -84,7 +84,7 @@ def load(task: dict, clock):
     """A function that trains one step and returns the loss terms, for `sides.serve`."""
     import jax
 
-    from p3m_jax.compilation import return_memory
+    from p3m_jax.runtime.compilation import return_memory
 
     step, state, batch = ready(task)
     step = step.lower(state, batch).compile()

@@ -14,8 +14,8 @@ import numpy as np
 
 from p3m_jax.data.folders import DataSetError, find_root, list_folder
 from p3m_jax.data.records import CELEBAMASK, Records, find_records
-from p3m_jax.file_part import FilePart
-from p3m_jax.labels import read_face_mask
+from p3m_jax.pictures.labels import read_face_mask
+from p3m_jax.storage.file_part import FilePart
 
 PICTURES, MASKS = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno"
 FOLDERS, PER_FOLDER = 15, 2000

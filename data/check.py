@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from p3m_jax.data.layouts import ROLES, TEST_FOLDERS, DataSet, Example, Scan
-from p3m_jax.images import (
+from p3m_jax.pictures.images import (
     ImageError,
     largest_pixels,
     open_picture,
@@ -22,9 +22,9 @@ from p3m_jax.images import (
     read_picture,
     stored_size,
 )
-from p3m_jax.labels import LabelError, read_face_mask, read_matte, read_trimap
-from p3m_jax.left_out import LINE
-from p3m_jax.machine import Budget, available_cores, default_memory
+from p3m_jax.pictures.labels import LabelError, read_face_mask, read_matte, read_trimap
+from p3m_jax.pictures.left_out import LINE
+from p3m_jax.runtime.machine import Budget, available_cores, default_memory
 from p3m_jax.text import shown
 
 PUBLISHED_COUNTS = {

@@ -6,8 +6,8 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from p3m_jax.errors import UserError
-from p3m_jax.formats import JPEG_ENDINGS, endings, unread_picture
-from p3m_jax.left_out import LeftOut, is_system_folder
+from p3m_jax.pictures.formats import JPEG_ENDINGS, endings, unread_picture
+from p3m_jax.pictures.left_out import LeftOut, is_system_folder
 
 ENDINGS = (*JPEG_ENDINGS, ".png", ".webp")
 

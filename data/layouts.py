@@ -25,7 +25,7 @@ from p3m_jax.data.folders import (
     user_path,
 )
 from p3m_jax.data.records import FOLDER, Records, portrait_records
-from p3m_jax.file_part import FilePart
+from p3m_jax.storage.file_part import FilePart
 
 SYNTHETIC_MARK = "SYNTHETIC.json"
 UNFINISHED_MARK = "SYNTHETIC.unfinished.json"  # stands while a synthetic set is being written

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from p3m_jax.data.folders import DataSetError
-from p3m_jax.files import whole_file
+from p3m_jax.storage.files import whole_file
 
 _HEAD, _TAIL = 12, 4  # bytes around a record: its length and the checksum of it; its own checksum
 _LENGTH_DELIMITED = 2  # the wire type of strings, bytes and messages

@@ -15,7 +15,7 @@ import numpy as np
 
 from p3m_jax.data.folders import DataSetError, user_path
 from p3m_jax.data.record_index import read_index
-from p3m_jax.file_part import FilePart
+from p3m_jax.storage.file_part import FilePart
 
 # The builders. Those of portraits have the roles of `layouts.Example` as features.
 P3M10K, SYNTHETIC, FOLDER = PORTRAITS = ("p3m10k", "p3m_synthetic", "portrait_folder")

@@ -11,20 +11,21 @@ Importing this package imports nothing heavy; take what else you need from its r
 import os
 from typing import TYPE_CHECKING
 
+from p3m_jax.version import __version__
+
 # How etils reaches a bucket, found out once in a process: the same way with TensorFlow installed
 # and without, and no TensorFlow imported for it.
 os.environ.setdefault("EPATH_USE_TF", "false")
 
 if TYPE_CHECKING:
-    from p3m_jax.prediction.matting import load
+    from p3m_jax.inference.matting import load
 
 __all__ = ["__version__", "load"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str):
     if name == "load":
-        from p3m_jax.prediction.matting import load
+        from p3m_jax.inference.matting import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,9 +5,9 @@ import importlib
 import keyword
 import sys
 
-from p3m_jax import __version__
 from p3m_jax.commands.options import Parser
-from p3m_jax.large_pages import restart_with_large_pages
+from p3m_jax.runtime.large_pages import restart_with_large_pages
+from p3m_jax.version import __version__
 
 COMMANDS = (
     "check",

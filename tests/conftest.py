@@ -45,7 +45,7 @@ def forget_programs():
     if "jax" in sys.modules:
         import jax
 
-        from p3m_jax.compilation import return_memory
+        from p3m_jax.runtime.compilation import return_memory
 
         jax.clear_caches()
         gc.collect()
@@ -84,8 +84,8 @@ def golden_state_dict(network_name: str) -> dict[str, np.ndarray]:
 
 @functools.cache
 def golden_variables(network_name: str):
+    from p3m_jax.interchange.state_dict import variables_from_state_dict
     from p3m_jax.models.network import network
-    from p3m_jax.models.state_dict import variables_from_state_dict
 
     return variables_from_state_dict(network(network_name), golden_state_dict(network_name))
 

@@ -20,11 +20,11 @@ from anonymizing import (
 from PIL import Image, ImageCms, ImageOps
 from predicting import tree
 
-from p3m_jax.collection.pictures import CONVERTED
-from p3m_jax.collection.profiles import converted, matrix_profile, standard_of, standards
 from p3m_jax.faces.obfuscation import MODES, STRENGTH, Obfuscation
-from p3m_jax.images import read_picture, write_image
-from p3m_jax.trimap import TRANSITION, transition_kernel, trimap_from_matte
+from p3m_jax.pictures.images import read_picture, write_image
+from p3m_jax.pictures.photos import CONVERTED
+from p3m_jax.pictures.profiles import converted, matrix_profile, standard_of, standards
+from p3m_jax.pictures.trimap import TRANSITION, transition_kernel, trimap_from_matte
 
 
 @pytest.fixture

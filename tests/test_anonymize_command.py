@@ -23,7 +23,7 @@ from p3m_jax.anonymizing.doubts import STILL_FOUND
 from p3m_jax.anonymizing.work import NOT_REVIEWED
 from p3m_jax.faces.areas import NO_FACE
 from p3m_jax.faces.finding import AT_EDGE, COVERED
-from p3m_jax.images import read_picture, write_image
+from p3m_jax.pictures.images import read_picture, write_image
 
 
 @pytest.fixture

@@ -24,11 +24,11 @@ from predicting import manifest, tree
 from p3m_jax.anonymizing.doubts import STILL_FOUND, doubts_about
 from p3m_jax.anonymizing.review import ReviewList
 from p3m_jax.anonymizing.work import NOT_REVIEWED
-from p3m_jax.collection.plan import make_plan
 from p3m_jax.faces.areas import MOSTLY_TRANSITION, NO_FACE, NOT_IN_MASK, PrivateAreas
 from p3m_jax.faces.finding import AT_EDGE, COVERED, LOW_SCORE
 from p3m_jax.faces.obfuscation import Obfuscation
-from p3m_jax.images import read_picture, write_image
+from p3m_jax.jobs.plan import make_plan
+from p3m_jax.pictures.images import read_picture, write_image
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("tensorflow")
 from p3m_jax.input import augment, host_tensorflow
-from p3m_jax.input.trimap import dilations, trimap
+from p3m_jax.input.online_trimap import dilations, trimap
 
 tf = host_tensorflow()
 SIZES = (512, 768, 1024)

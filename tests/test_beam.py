@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from p3m_jax.data.layouts import folder_pair, training_set
-from p3m_jax.data.synthetic import write_synthetic_set
+from p3m_jax.data.synthetic.writer import write_synthetic_set
+from p3m_jax.derived.filling import fill
+from p3m_jax.derived.foregrounds import foreground_cache
+from p3m_jax.derived.private_areas import find_missing_areas, private_cache
 from p3m_jax.faces.weights import FaceWeightsError, find_weights
-from p3m_jax.files import locked
-from p3m_jax.input.foreground import foreground_cache
-from p3m_jax.input.private import find_missing_areas, private_cache
+from p3m_jax.storage.files import locked
 
 COUNT = 6
 FACES = Path(__file__).parents[2] / "shared" / "faces"
@@ -28,7 +29,7 @@ TWO_PROCESSES = (
 @pytest.fixture(scope="module")
 def beam_engine():
     pytest.importorskip("apache_beam")
-    from p3m_jax.input.on_beam import BeamEngine
+    from p3m_jax.derived.on_beam import BeamEngine
 
     return BeamEngine
 
@@ -108,9 +109,10 @@ def test_real_faces_are_found_the_same(tmp_path, beam_engine):
 KILLED = """
 import os, signal, sys
 from p3m_jax.data.layouts import training_set
-from p3m_jax.files import write_text
-from p3m_jax.input.foreground import foreground_cache
-from p3m_jax.input.on_beam import BeamEngine
+from p3m_jax.storage.files import write_text
+from p3m_jax.derived.filling import fill
+from p3m_jax.derived.foregrounds import foreground_cache
+from p3m_jax.derived.on_beam import BeamEngine
 
 class Make:
     made = 0
@@ -125,7 +127,7 @@ class Make:
         return {}
 
 dataset = training_set(sys.argv[1], faces="normal")
-foreground_cache(sys.argv[2]).fill(dataset.examples, Make(), engine=BeamEngine())
+fill(foreground_cache(sys.argv[2]), dataset.examples, Make(), engine=BeamEngine())
 """
 
 
@@ -151,7 +153,7 @@ def test_a_killed_job_is_gone_on_with(root, tmp_path, beam_engine, engine):
         return {}
 
     options = {"engine": beam_engine()} if engine == "beam" else {"workers": 1}
-    assert cache.fill(examples, make, progress=False, **options) == COUNT - 3
+    assert fill(cache, examples, make, progress=False, **options) == COUNT - 3
     made = (tmp_path / "made").read_text().splitlines()
     assert sorted(made + finished) == [example.stem for example in examples]
     assert before == {path: path.stat().st_mtime_ns for path in before}
@@ -205,7 +207,7 @@ def test_one_job_at_a_time(root, tmp_path, beam_engine, p3m, capfd):
 
 
 def test_a_worker_that_does_not_see_the_cache_makes_nothing(root, tmp_path, beam_engine):
-    from p3m_jax.input import on_beam
+    from p3m_jax.derived import on_beam
 
     def never(example, paths):
         raise AssertionError("nothing is to be made")
@@ -222,7 +224,7 @@ def test_a_worker_that_does_not_see_the_cache_makes_nothing(root, tmp_path, beam
 
 
 def test_without_apache_beam(root, tmp_path, p3m, capfd, monkeypatch):
-    monkeypatch.delitem(sys.modules, "p3m_jax.input.on_beam", raising=False)
+    monkeypatch.delitem(sys.modules, "p3m_jax.derived.on_beam", raising=False)
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     for command in ("areas", "estimate"):
         assert p3m(command, root, "--faces", "normal", "-o", tmp_path / "cache", *BEAM) == 1

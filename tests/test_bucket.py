@@ -14,15 +14,15 @@ from ml_collections import ConfigDict
 from running import SMALL_RUN, SMALL_STEP, free_port, start_training
 from small_network import found_by_name
 
-from p3m_jax.bucket import BucketError, folder_or_bucket
-from p3m_jax.checkpoint import describe, load_for_inference, save_for_inference
-from p3m_jax.checkpoint_arrays import CheckpointError
-from p3m_jax.checkpoint_folder import complete_steps
-from p3m_jax.data.synthetic import write_synthetic_set
+from p3m_jax.checkpoints.arrays import CheckpointError
+from p3m_jax.checkpoints.folder import complete_steps
+from p3m_jax.checkpoints.weights import describe, load_for_inference, save_for_inference
+from p3m_jax.data.synthetic.writer import write_synthetic_set
 from p3m_jax.models.network import Variables
-from p3m_jax.training.checkpoint import RunCheckpoints, newest_whole
+from p3m_jax.storage.bucket import BucketError, folder_or_bucket
 from p3m_jax.training.errors import RunFolderError
 from p3m_jax.training.log import read_log
+from p3m_jax.training.run_checkpoints import RunCheckpoints, newest_whole
 from p3m_jax.training.run_folder import claim_run_folder
 from p3m_jax.training.state import TrainState
 

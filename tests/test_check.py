@@ -13,10 +13,10 @@ from PIL import Image
 
 from p3m_jax.data import layouts
 from p3m_jax.data.check import check
-from p3m_jax.data.synthetic import write_synthetic_set
-from p3m_jax.images import ImageError, write_image
-from p3m_jax.input.foreground import foreground_cache
-from p3m_jax.labels import NEVER_CLEAR, NEVER_OPAQUE, NOBODY, read_matte
+from p3m_jax.data.synthetic.writer import write_synthetic_set
+from p3m_jax.derived.foregrounds import foreground_cache
+from p3m_jax.pictures.images import ImageError, write_image
+from p3m_jax.pictures.labels import NEVER_CLEAR, NEVER_OPAQUE, NOBODY, read_matte
 
 SAMPLES = Path(__file__).parents[1].parent / "shared" / "p3m_samples"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample portraits are absent")

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from conftest import golden_variables
 
-from p3m_jax.checkpoint import (
+from p3m_jax.checkpoints.arrays import CheckpointError
+from p3m_jax.checkpoints.weights import (
     describe,
     load_for_inference,
     predict,
     save_for_inference,
 )
-from p3m_jax.checkpoint_arrays import CheckpointError
 from p3m_jax.models.network import Variables, network
 
 

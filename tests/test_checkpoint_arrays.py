@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from orbax.checkpoint import v1 as ocp
 
-from p3m_jax.checkpoint_arrays import (
+from p3m_jax.checkpoints.arrays import (
     CheckpointError,
     DamagedCheckpoint,
     NotFinite,

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from p3m_jax.collection.manifest import open_manifest
-from p3m_jax.collection.plan import make_plan
-from p3m_jax.collection.run import Run
-from p3m_jax.collection.work import NeedsReview
 from p3m_jax.commands.collecting import time_taken
-from p3m_jax.images import ImageError, write_image
-from p3m_jax.machine import Budget
+from p3m_jax.jobs.manifest import open_manifest
+from p3m_jax.jobs.plan import make_plan
+from p3m_jax.jobs.run import Run
+from p3m_jax.jobs.work import NeedsReview
+from p3m_jax.pictures.images import ImageError, write_image
+from p3m_jax.runtime.machine import Budget
 
 
 @dataclass

@@ -9,11 +9,11 @@ import pytest
 from metadata import encode, exif, jpeg, png, short
 from PIL import Image
 
-from p3m_jax.collection.colours import UNCALIBRATED
-from p3m_jax.collection.pictures import CONVERTED, in_standard_colours, read
-from p3m_jax.collection.profiles import converted, standards
-from p3m_jax.images import write_image
-from p3m_jax.prediction.matting import Matte
+from p3m_jax.inference.matting import Matte
+from p3m_jax.pictures.colours import UNCALIBRATED
+from p3m_jax.pictures.images import write_image
+from p3m_jax.pictures.photos import CONVERTED, in_standard_colours, read
+from p3m_jax.pictures.profiles import converted, standards
 from p3m_jax.prediction.outputs import Writing
 from p3m_jax.prediction.work import MattingWork
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from p3m_jax.errors import OptionError
-from p3m_jax.foreground import estimate_foreground
-from p3m_jax.images import read_picture
-from p3m_jax.labels import read_matte
+from p3m_jax.pictures.foreground import estimate_foreground
+from p3m_jax.pictures.images import read_picture
+from p3m_jax.pictures.labels import read_matte
 from p3m_jax.prediction.compose import blurred, composite, cover, cut_out, deep, parse_colour
 
 RNG = np.random.default_rng(0)

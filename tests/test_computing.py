@@ -17,8 +17,8 @@ from small_network import SmallNetwork
 
 from p3m_jax.configs import common
 from p3m_jax.losses import Targets, detail_loss, share_of_transition
-from p3m_jax.models.layers import gelu, silu
 from p3m_jax.models.network import Variables, network
+from p3m_jax.models.ops.activation import gelu, silu
 from p3m_jax.models.resnet import DEPTHS
 from p3m_jax.training.errors import ConfigurationError
 from p3m_jax.training.settings import check_settings

@@ -11,8 +11,8 @@ import threading
 import pytest
 from running import free_port, spoken
 
-from p3m_jax import distributed
 from p3m_jax.errors import OptionError
+from p3m_jax.runtime import distributed
 
 
 def test_what_the_flag_says():
@@ -166,7 +166,7 @@ LAST_WORD = """
 import os
 import sys
 
-from p3m_jax.distributed import _last_word
+from p3m_jax.runtime.distributed import _last_word
 
 with _last_word("It was ended."):
     if sys.argv[1] == "abort":

@@ -7,9 +7,9 @@ import sys
 import pytest
 from PIL import Image
 
-from p3m_jax.accelerators import unused_accelerators
-from p3m_jax.checkpoint import describe, save_for_inference
+from p3m_jax.checkpoints.weights import describe, save_for_inference
 from p3m_jax.models.network import network
+from p3m_jax.runtime.accelerators import unused_accelerators
 
 NVIDIA, TPU, AMD = "dev/nvidia0", "dev/accel0", "dev/kfd"
 GOOGLE = "sys/bus/pci/devices/0000:00:05.0/vendor"

@@ -16,13 +16,13 @@ from p3m_jax.evaluation.evaluator import (
     evaluate_examples,
     evaluate_predictions,
 )
-from p3m_jax.evaluation.inference import matte_picture
 from p3m_jax.evaluation.metrics import METRICS, PRIVACY_METRICS, all_metrics
 from p3m_jax.evaluation.sheet import make_sheet
 from p3m_jax.evaluation.summary import summarise
-from p3m_jax.images import read_picture, write_image
-from p3m_jax.labels import read_matte
-from p3m_jax.trimap import trimap_from_matte
+from p3m_jax.inference.strategies import matte_picture
+from p3m_jax.pictures.images import read_picture, write_image
+from p3m_jax.pictures.labels import read_matte
+from p3m_jax.pictures.trimap import trimap_from_matte
 
 
 def luminance(batch):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from p3m_jax.commands import evaluate as command
 from p3m_jax.evaluation.report import Evaluation, make_report
-from p3m_jax.images import write_image
+from p3m_jax.pictures.images import write_image
 
 ROOT = Path(__file__).parents[1]
 
@@ -211,7 +211,7 @@ def test_help_teaches(capsys):
 
 def test_a_checkpoint_is_evaluated_and_its_mattes_score_the_same(tmp_path, capsys):
     """The whole way with a real network: load, predict, save, and score the saved files again."""
-    from p3m_jax import checkpoint
+    from p3m_jax.checkpoints import weights as checkpoint
     from p3m_jax.models.network import network
 
     net = network("resnet34")

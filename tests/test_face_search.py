@@ -10,7 +10,7 @@ from anonymizing import FACES, real_faces
 from p3m_jax.faces import views
 from p3m_jax.faces.detector import Face, mirrored_in, turn, warp
 from p3m_jax.faces.finding import AT_EDGE, FAINT, FaceFinder
-from p3m_jax.images import read_picture
+from p3m_jax.pictures.images import read_picture
 
 PICTURES = FACES / "pictures"
 

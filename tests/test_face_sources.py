@@ -18,13 +18,13 @@ from p3m_jax.copy_paste.sources import (
 )
 from p3m_jax.data import celebamask
 from p3m_jax.data.layouts import DataSetError, folder_pair, training_set
-from p3m_jax.data.synthetic import write_synthetic_set
+from p3m_jax.data.synthetic.writer import write_synthetic_set
 from p3m_jax.faces import weights
 from p3m_jax.faces.finding import COVERED, FoundFace
 from p3m_jax.faces.mesh import POINTS, Landmarks
-from p3m_jax.images import read_picture
-from p3m_jax.labels import read_matte
-from p3m_jax.training.copy_paste import find_copy_paste
+from p3m_jax.pictures.images import read_picture
+from p3m_jax.pictures.labels import read_matte
+from p3m_jax.training.copy_paste_settings import find_copy_paste
 from p3m_jax.training.errors import ConfigurationError, RunFolderError
 from p3m_jax.training.run_folder import claim_data
 from p3m_jax.training.settings import check_settings

@@ -15,8 +15,8 @@ from p3m_jax.faces.finding import FaceFinder
 from p3m_jax.faces.obfuscation import MODES, Obfuscation, ObfuscationError, obfuscate
 from p3m_jax.faces.region import label_map, labels_of_mask, without_transition
 from p3m_jax.faces.yunet import YuNet
-from p3m_jax.images import read_picture
-from p3m_jax.trimap import TRANSITION, transition_kernel, trimap_from_matte
+from p3m_jax.pictures.images import read_picture
+from p3m_jax.pictures.trimap import TRANSITION, transition_kernel, trimap_from_matte
 
 
 def face(left=0.0, top=0.0, width=10.0, height=12.0, score=0.9):

@@ -16,9 +16,10 @@ from p3m_jax.copy_paste.feature import (
     warp,
 )
 from p3m_jax.copy_paste.recipe import CopyPaste
+from p3m_jax.copy_paste.samples import find_pasting
 from p3m_jax.copy_paste.sources import synthetic_faces, training_set_faces
 from p3m_jax.data.layouts import training_set
-from p3m_jax.data.synthetic import write_synthetic_set
+from p3m_jax.data.synthetic.writer import write_synthetic_set
 from p3m_jax.input.pipeline import training_batches
 
 
@@ -35,7 +36,11 @@ def faces(root):
 
 def batches(root, copy_paste, count=3, **options):
     settings = {"batch_size": 4, "crop_sizes": (64, 96), "output_size": 64, "seed": 2}
-    stream = training_batches(training_set(root), copy_paste=copy_paste, **(settings | options))
+    settings |= options
+    drawn = {"seed": settings["seed"], "obfuscation": settings.get("obfuscation")}
+    dataset = training_set(root)
+    pasting = find_pasting(copy_paste, dataset.examples, **drawn)
+    stream = training_batches(dataset, pasting=pasting, **settings)
     return list(itertools.islice(stream, count))
 
 

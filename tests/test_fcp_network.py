@@ -16,15 +16,15 @@ from ml_collections import ConfigDict
 from pasting import batch_of, entries
 from running import environment
 
-from p3m_jax.checkpoint import describe
+from p3m_jax.checkpoints.weights import describe
 from p3m_jax.configs import common, resnet34_fcp, swin_fcp, vitae_fcp
 from p3m_jax.copy_paste.feature import FeaturePaste, pasting_edit
 from p3m_jax.models.decoders import STRIDES
 from p3m_jax.models.network import ENCODERS, network
-from p3m_jax.models.pooling import max_pool
-from p3m_jax.training.checkpoint import RunCheckpoints, newest_whole
+from p3m_jax.models.ops.pooling import max_pool
 from p3m_jax.training.errors import ConfigurationError
-from p3m_jax.training.pasting import feature_paste, start_step
+from p3m_jax.training.feature_paste import feature_paste, start_step
+from p3m_jax.training.run_checkpoints import RunCheckpoints, newest_whole
 from p3m_jax.training.run_folder import claim_run_folder
 from p3m_jax.training.settings import check_settings
 from p3m_jax.training.state import TrainState, initial_state

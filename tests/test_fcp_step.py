@@ -14,7 +14,7 @@ from pasting import batch_of
 from running import FUSED_TERMS, environment
 
 from p3m_jax.copy_paste.feature import FeaturePaste, pasting_edit
-from p3m_jax.data.synthetic import write_synthetic_set
+from p3m_jax.data.synthetic.writer import write_synthetic_set
 from p3m_jax.models.network import Variables, network
 from p3m_jax.training import loop
 from p3m_jax.training.log import read_log

@@ -8,10 +8,10 @@ from conftest import golden_variables
 from running import SMALL_RUN, SMALL_STEP, start_training
 from small_network import SmallNetwork, found_by_name
 
-from p3m_jax.checkpoint import describe, load_for_inference, save_for_inference
+from p3m_jax.checkpoints.weights import describe, load_for_inference, save_for_inference
 from p3m_jax.configs import common
 from p3m_jax.data.folders import DataSetError
-from p3m_jax.data.synthetic import write_synthetic_set
+from p3m_jax.data.synthetic.writer import write_synthetic_set
 from p3m_jax.models.network import Variables, network
 from p3m_jax.training.data import prepare_data
 from p3m_jax.training.errors import ConfigurationError

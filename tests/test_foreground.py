@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from p3m_jax.data.layouts import DataSetError, training_set
-from p3m_jax.images import read_picture, write_image
-from p3m_jax.input import foreground
-from p3m_jax.input.foreground import estimate_foreground, estimate_missing
-from p3m_jax.labels import read_matte
+from p3m_jax.derived import foregrounds as foreground
+from p3m_jax.derived.foregrounds import estimate_foreground, estimate_missing
+from p3m_jax.pictures.images import read_picture, write_image
+from p3m_jax.pictures.labels import read_matte
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "p3m_samples"
 
@@ -192,7 +192,9 @@ def test_command(root, tmp_path, estimated, capsys, p3m):
 
 
 def test_estimating_needs_no_tensorflow():
-    program = "import p3m_jax.commands.estimate, p3m_jax.input.foreground, sys; print(*sys.modules)"
+    program = (
+        "import sys, p3m_jax.commands.estimate, p3m_jax.derived.foregrounds; print(*sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )

@@ -9,10 +9,10 @@ import pytest
 from metadata import encode
 from PIL import Image
 
-from p3m_jax import formats
-from p3m_jax.collection.pictures import read
-from p3m_jax.images import ImageError, picture_size, read_picture
-from p3m_jax.labels import read_matte
+from p3m_jax.pictures import formats
+from p3m_jax.pictures.images import ImageError, picture_size, read_picture
+from p3m_jax.pictures.labels import read_matte
+from p3m_jax.pictures.photos import read
 
 CASES = Path(__file__).parents[2] / "shared" / "cases"
 PIXELS = np.full((24, 32, 3), (200, 120, 40), np.uint8)

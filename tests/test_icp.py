@@ -10,7 +10,7 @@ from pasting_pictures import STILL, blob, box, paste, target_of, turned
 from p3m_jax.copy_paste import geometry
 from p3m_jax.copy_paste.image import Face, square_face, take_target
 from p3m_jax.copy_paste.recipe import VARIANTS, CopyPaste
-from p3m_jax.input import augment, host_tensorflow
+from p3m_jax.input import augment, host_tensorflow, masks
 
 tf = host_tensorflow()
 
@@ -138,11 +138,11 @@ def test_a_large_source_is_averaged_not_sampled():
 def test_the_largest_face_counts():
     labels = np.zeros((40, 40), np.uint8)
     labels[2:9, 2:9], labels[12:36, 12:36], labels[0, 39] = 255, 254, 253
-    assert int(geometry.largest_face(tf.constant(labels))) == 254
-    assert int(geometry.largest_face(tf.zeros([40, 40], tf.uint8))) > 0  # no pixel has it
+    assert int(masks.largest_face(tf.constant(labels))) == 254
+    assert int(masks.largest_face(tf.zeros([40, 40], tf.uint8))) > 0  # no pixel has it
     tiny = np.zeros((40, 40), np.uint8)
     tiny[1:3, 1:3] = 101
-    assert int(geometry.largest_face(tf.constant(tiny))) == 101
+    assert int(masks.largest_face(tf.constant(tiny))) == 101
 
 
 def test_draws_keep_to_their_ranges_and_follow_from_seed_and_number():

@@ -10,15 +10,16 @@ from PIL import Image
 
 pytest.importorskip("tensorflow")
 from p3m_jax.copy_paste.recipe import CopyPaste, FaceSource
+from p3m_jax.copy_paste.samples import find_pasting
 from p3m_jax.copy_paste.sources import synthetic_faces, training_set_faces
 from p3m_jax.data.layouts import DataSetError, training_set
-from p3m_jax.data.synthetic import write_synthetic_set
+from p3m_jax.data.synthetic.writer import write_synthetic_set
+from p3m_jax.derived.private_areas import with_private_areas
 from p3m_jax.faces.obfuscation import Obfuscation
-from p3m_jax.images import read_picture
-from p3m_jax.input import augment, host_tensorflow, pipeline
+from p3m_jax.input import augment, host_tensorflow
 from p3m_jax.input.pipeline import load_sample, training_batches
-from p3m_jax.input.private import with_private_areas
-from p3m_jax.labels import read_matte
+from p3m_jax.pictures.images import read_picture
+from p3m_jax.pictures.labels import read_matte
 
 tf = host_tensorflow()
 PASTED = ("picture", "foreground")
@@ -42,7 +43,10 @@ def faces(root):
 
 def batches(dataset, copy_paste, count=5, **options):
     settings = {"batch_size": 4, "crop_sizes": (64, 96, 112), "output_size": 64, "seed": 2}
-    stream = training_batches(dataset, copy_paste=copy_paste, **(settings | options))
+    settings |= options
+    drawn = {"seed": settings["seed"], "obfuscation": settings.get("obfuscation")}
+    pasting = find_pasting(copy_paste, dataset.examples, **drawn)
+    stream = training_batches(dataset, pasting=pasting, **settings)
     return list(itertools.islice(stream, count))
 
 
@@ -189,7 +193,7 @@ def test_sources_that_cannot_be_read_are_named(dataset, faces, tmp_path):
     Image.fromarray(np.full((9, 9), 255, np.uint8)).save(small)
     wrong = (FaceSource("small", faces[0].picture, small),)
     with pytest.raises(DataSetError, match=r"small\.png: is 9 x 9 pixels, its picture 256 x 256"):
-        pipeline._diagnose_source(wrong, 0, 0, 0)
+        find_pasting(CopyPaste(wrong), dataset.examples, seed=0).diagnose(0, 0)
 
 
 def test_of_a_face_that_the_crop_cuts_the_whole_box_counts(tmp_path):

@@ -12,12 +12,13 @@ from pasting_pictures import box, paste, target_of, turned
 from p3m_jax.copy_paste import geometry
 from p3m_jax.copy_paste.image import read_face
 from p3m_jax.copy_paste.recipe import VARIANTS, CopyPaste
+from p3m_jax.copy_paste.samples import FacePasting
 from p3m_jax.copy_paste.sources import folder_faces
 from p3m_jax.data.layouts import training_set
 from p3m_jax.faces import weights
-from p3m_jax.images import read_picture
 from p3m_jax.input.pipeline import training_batches
-from p3m_jax.labels import read_matte
+from p3m_jax.pictures.images import read_picture
+from p3m_jax.pictures.labels import read_matte
 
 PUBLIC = Path(__file__).parents[2] / "shared" / "faces" / "pictures"
 
@@ -62,8 +63,11 @@ def test_real_faces_on_real_portraits(public, samples):
         "facemasks": True,
     }
     plain, pasted = (
-        next(training_batches(portraits, seed=2, copy_paste=copy_paste, **options))
-        for copy_paste in (None, CopyPaste(public, probability=1.0))
+        next(training_batches(portraits, seed=2, pasting=pasting, **options))
+        for pasting in (
+            None,
+            FacePasting(CopyPaste(public, probability=1.0), portraits.examples, seed=2),
+        )
     )
     inside = ((plain["facemask"] > 0) & (plain["trimap"] == 255))[..., 0]
     changed = (plain["picture"] != pasted["picture"]).any(-1)

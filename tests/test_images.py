@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from p3m_jax.collection import pictures
-from p3m_jax.collection.profiles import in_profile
-from p3m_jax.images import ImageError, picture_size, read_picture, write_image
-from p3m_jax.labels import read_matte
+from p3m_jax.pictures import photos as pictures
+from p3m_jax.pictures.images import ImageError, picture_size, read_picture, write_image
+from p3m_jax.pictures.labels import read_matte
+from p3m_jax.pictures.profiles import in_profile
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (20, 30, 3)).astype(np.uint8)

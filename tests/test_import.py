@@ -13,23 +13,23 @@ import safetensors.numpy
 from conftest import GOLDENS, SHORT, golden, golden_state_dict, golden_variables, golden_weights
 from torch_writer import Settings, Tensor, write_legacy, write_zip
 
-from p3m_jax.checkpoint import (
+from p3m_jax.checkpoints.arrays import CheckpointError
+from p3m_jax.checkpoints.folder import read_description
+from p3m_jax.checkpoints.weights import (
     describe,
     load_for_inference,
     load_weights,
     save_for_inference,
 )
-from p3m_jax.checkpoint_arrays import CheckpointError
-from p3m_jax.checkpoint_folder import read_description
 from p3m_jax.interchange.importing import identify, import_weights, read_variables
+from p3m_jax.interchange.names import ENCODER_PREFIXES, StateDictError, original_key
 from p3m_jax.interchange.safetensors_file import (
     SafetensorsError,
     read_safetensors,
     write_safetensors,
 )
-from p3m_jax.models.names import ENCODER_PREFIXES, StateDictError, original_key
+from p3m_jax.interchange.state_dict import state_dict_from_variables
 from p3m_jax.models.network import network
-from p3m_jax.models.state_dict import state_dict_from_variables
 
 NETWORKS = sorted(SHORT)
 FEATURES = ".attn.w"

@@ -7,7 +7,7 @@ import pytest
 from test_import import assert_same, backbone
 from torch_writer import write_zip
 
-from p3m_jax.checkpoint import load_weights
+from p3m_jax.checkpoints.weights import load_weights
 from p3m_jax.interchange.importing import read_variables
 from p3m_jax.interchange.weights_file import WeightsFileError, read_weights
 

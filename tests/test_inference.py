@@ -7,8 +7,8 @@ import pytest
 from scipy import ndimage
 from skimage.transform import resize
 
-from p3m_jax.evaluation.inference import matte_picture, network_size
-from p3m_jax.evaluation.protocols import PROTOCOLS, resize_in_single_precision, to_8_bit
+from p3m_jax.inference.resizing import PROTOCOLS, resize_in_single_precision, to_8_bit
+from p3m_jax.inference.strategies import matte_picture, network_size
 
 NAMES = tuple(PROTOCOLS)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from conftest import RELEASE, SHORT, golden, golden_variables, golden_weights
 
-from p3m_jax.checkpoint import predict
-from p3m_jax.evaluation.inference import matte_picture
-from p3m_jax.evaluation.protocols import PROTOCOLS
+from p3m_jax.checkpoints.weights import predict
+from p3m_jax.inference.resizing import PROTOCOLS
+from p3m_jax.inference.strategies import matte_picture
 from p3m_jax.models.network import network
 
 SMALL, LARGE = (451, 602), (1030, 1100)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from p3m_jax.images import write_image
-from p3m_jax.labels import (
+from p3m_jax.pictures.images import write_image
+from p3m_jax.pictures.labels import (
     NEVER_CLEAR,
     NEVER_OPAQUE,
     NOBODY,

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from p3m_jax.large_pages import restart_with_large_pages
+from p3m_jax.runtime.large_pages import restart_with_large_pages
 
 # What is left after the second start, and how much of an array lies in large pages.
 PROGRAM = f"""
 import os, re, sys
-from p3m_jax.large_pages import {restart_with_large_pages.__name__}
+from p3m_jax.runtime.large_pages import {restart_with_large_pages.__name__}
 print("start", os.getpid(), flush=True)
 {restart_with_large_pages.__name__}()
 array = bytearray(b"1") * 64_000_000
@@ -75,7 +75,8 @@ def test_a_program_starts_once_more_with_its_arguments_and_gets_large_pages():
 )
 def test_a_program_that_another_one_runs_is_left_alone(before):
     name = restart_with_large_pages.__name__
-    text = f"import sys\nfrom p3m_jax.large_pages import {name}\n{before}\n{name}()\nprint('here')"
+    imports = f"import sys\nfrom p3m_jax.runtime.large_pages import {name}"
+    text = f"{imports}\n{before}\n{name}()\nprint('here')"
     assert run(sys.executable, "-", text=text) == ["here"]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from p3m_jax.data import layouts
 from p3m_jax.data.layouts import DataSet, DataSetError, Example
-from p3m_jax.images import write_image
+from p3m_jax.pictures.images import write_image
 
 SAMPLES = Path(__file__).parents[1].parent / "shared" / "p3m_samples"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample portraits are absent")
@@ -309,7 +309,7 @@ def test_sample_portraits():
 
 
 def test_ordinary_faces_stand_beside_blurred_ones_or_in_their_place(tmp_path, p3m, capsys):
-    from p3m_jax.data.synthetic import write_synthetic_set
+    from p3m_jax.data.synthetic.writer import write_synthetic_set
 
     root = write_synthetic_set(tmp_path / "set", train=2, test=1, size=(64, 48), progress=False)
     blurred, normal = (layouts.training_set(root, faces=faces) for faces in layouts.FACES)

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from p3m_jax.machine import available_cores, available_memory, default_memory, group_limits
+from p3m_jax.runtime.machine import available_cores, available_memory, default_memory, group_limits
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no cores can be chosen here")

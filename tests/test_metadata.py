@@ -10,10 +10,10 @@ import pytest
 from metadata import ORIENTATION, encode, exif, jpeg, png, random_exif, short
 from PIL import Image, ImageCms
 
-from p3m_jax.collection.pictures import read
-from p3m_jax.exif import read_exif
-from p3m_jax.images import ImageError, picture_size, read_picture, write_image
-from p3m_jax.labels import LabelError, read_matte
+from p3m_jax.pictures.exif import read_exif
+from p3m_jax.pictures.images import ImageError, picture_size, read_picture, write_image
+from p3m_jax.pictures.labels import LabelError, read_matte
+from p3m_jax.pictures.photos import read
 
 CASES = Path(__file__).parents[2] / "shared" / "cases"
 RNG = np.random.default_rng(0)

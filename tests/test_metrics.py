@@ -13,8 +13,8 @@ from p3m_jax.evaluation.connectivity import (
     threshold_levels,
 )
 from p3m_jax.evaluation.metrics import METRICS, PRIVACY_METRICS, all_metrics, gradient_error
-from p3m_jax.labels import read_matte
-from p3m_jax.trimap import trimap_from_matte
+from p3m_jax.pictures.labels import read_matte
+from p3m_jax.pictures.trimap import trimap_from_matte
 
 GOLDENS = json.loads((Path(__file__).parent / "goldens" / "metrics.json").read_text())
 SAMPLES = Path(__file__).parents[2] / "shared" / "p3m_samples"

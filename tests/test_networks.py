@@ -20,10 +20,10 @@ from conftest import (
 )
 from running import QUICKLY_COMPILED, WELL_COMPILED
 
+from p3m_jax.interchange.state_dict import StateDictError, variables_from_state_dict
 from p3m_jax.models.layers import BatchNorm, normalize_batch
 from p3m_jax.models.network import Variables, network
 from p3m_jax.models.p3m_net import fuse
-from p3m_jax.models.state_dict import StateDictError, variables_from_state_dict
 
 NETWORKS = sorted(SHORT)
 FLOOR = {

@@ -14,11 +14,11 @@ from PIL import Image
 pytest.importorskip("tensorflow")
 from p3m_jax.data.layouts import DataSet, DataSetError, Example, training_set
 from p3m_jax.faces.obfuscation import Obfuscation
-from p3m_jax.images import ImageError, read_picture
 from p3m_jax.input import augment, host_tensorflow
 from p3m_jax.input.decode import decode_matte, decode_picture, decode_window
 from p3m_jax.input.pipeline import example_at, load_sample, training_batches
-from p3m_jax.labels import LabelError, read_face_mask, read_matte
+from p3m_jax.pictures.images import ImageError, read_picture
+from p3m_jax.pictures.labels import LabelError, read_face_mask, read_matte
 
 tf = host_tensorflow()
 SAMPLES = Path(__file__).parents[2] / "shared" / "p3m_samples"

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from conftest import golden
 
-from p3m_jax.models import pooling
-from p3m_jax.models.pooling import max_pool, max_unpool
-from p3m_jax.models.upsampling import upsample
+from p3m_jax.models.ops import pooling
+from p3m_jax.models.ops.pooling import max_pool, max_unpool
+from p3m_jax.models.ops.upsampling import upsample
 
 WINDOWS = {"k2s2": 2, "k3s2p1": 3}
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from p3m_jax import checkpoint
+from p3m_jax.checkpoints import weights as checkpoint
 from p3m_jax.data.layouts import folder_pair
-from p3m_jax.data.synthetic import write_synthetic_set
+from p3m_jax.data.synthetic.writer import write_synthetic_set
 from p3m_jax.evaluation import ppt
 from p3m_jax.evaluation.comparison import QUESTIONS
 from p3m_jax.evaluation.evaluator import EvaluationError
@@ -21,9 +21,9 @@ from p3m_jax.faces.detector import Face
 from p3m_jax.faces.finding import AT_EDGE, LOW_SCORE
 from p3m_jax.faces.obfuscation import Obfuscation, obfuscate
 from p3m_jax.faces.region import label_map, labels_of_mask, without_transition
-from p3m_jax.images import read_picture, write_image
-from p3m_jax.labels import read_matte
 from p3m_jax.models.network import network
+from p3m_jax.pictures.images import read_picture, write_image
+from p3m_jax.pictures.labels import read_matte
 
 COUNT = 3
 FILES = {"summary.md", "ppt.csv", "results.json", "ppt_differences.jpg"}

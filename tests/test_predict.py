@@ -7,9 +7,9 @@ import pytest
 from PIL import Image, ImageCms
 from predicting import manifest, matte_of, picture_of, tree
 
-from p3m_jax.collection.memory import BASE, picture_memory
-from p3m_jax.images import read_picture, write_image
-from p3m_jax.machine import Budget
+from p3m_jax.jobs.memory import BASE, picture_memory
+from p3m_jax.pictures.images import read_picture, write_image
+from p3m_jax.runtime.machine import Budget
 
 KINDS = ("alpha", "cutout", "foreground", "background", "composite")
 

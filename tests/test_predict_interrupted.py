@@ -8,7 +8,7 @@ import time
 import pytest
 from predicting import command, manifest, matte_of, picture_of, tree
 
-from p3m_jax.images import read_picture, write_image
+from p3m_jax.pictures.images import read_picture, write_image
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image, PngImagePlugin, features
 from predicting import command, manifest
 
-from p3m_jax.collection.pictures import read
-from p3m_jax.images import ImageError, read_picture, write_image
+from p3m_jax.pictures.images import ImageError, read_picture, write_image
+from p3m_jax.pictures.photos import read
 from p3m_jax.prediction.outputs import judge
 
 RNG = np.random.default_rng(0)

@@ -22,14 +22,14 @@ from running import WELL_COMPILED
 from small_network import SmallNetwork, found_by_name
 
 import p3m_jax
-from p3m_jax.checkpoint import describe, load_for_inference, save_for_inference
-from p3m_jax.compilation import default_cache, for_inference, keep_compiled
-from p3m_jax.evaluation.inference import matte_picture
-from p3m_jax.images import write_image
+from p3m_jax.checkpoints.weights import describe, load_for_inference, save_for_inference
+from p3m_jax.inference.matting import Matting, MattingError, identify
+from p3m_jax.inference.sizes import first_size, frame_size
+from p3m_jax.inference.strategies import matte_picture
 from p3m_jax.models.network import network
+from p3m_jax.pictures.images import write_image
 from p3m_jax.prediction.mattes import by_network
-from p3m_jax.prediction.matting import Matting, MattingError, identify
-from p3m_jax.prediction.sizes import first_size, frame_size
+from p3m_jax.runtime.compilation import default_cache, for_inference, keep_compiled
 
 RNG = np.random.default_rng(0)
 CACHE_SETTINGS = (

@@ -8,8 +8,8 @@ from pathlib import Path, PurePath
 import pytest
 from PIL import Image
 
-from p3m_jax import formats
-from p3m_jax.collection.plan import PlanError, make_plan
+from p3m_jax.jobs.plan import PlanError, make_plan
+from p3m_jax.pictures import formats
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 from predicting import manifest, matte_of, picture_of, tree
 
-from p3m_jax.images import write_image
-from p3m_jax.labels import read_alpha
+from p3m_jax.pictures.images import write_image
+from p3m_jax.pictures.labels import read_alpha
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from predicting import red_is_opaque
 
-from p3m_jax.evaluation.inference import STRATEGIES, Placing, network_size
-from p3m_jax.prediction.matting import Matting
-from p3m_jax.prediction.sizes import first_size, frame_size, placed_in, smaller
+from p3m_jax.inference.matting import Matting
+from p3m_jax.inference.sizes import first_size, frame_size, placed_in, smaller
+from p3m_jax.inference.strategies import STRATEGIES, Placing, network_size
 
 
 def drawn(height, width):

@@ -14,17 +14,17 @@ import pytest
 from PIL import Image
 
 from p3m_jax.data.layouts import DataSetError, folder_pair, training_set
-from p3m_jax.data.synthetic import write_synthetic_set
+from p3m_jax.data.synthetic.writer import write_synthetic_set
+from p3m_jax.derived.foregrounds import estimate_missing
+from p3m_jax.derived.private_areas import read_obfuscated, with_private_areas
 from p3m_jax.faces import weights
 from p3m_jax.faces.areas import NO_FACE, NOT_IN_MASK
 from p3m_jax.faces.detector import Face
 from p3m_jax.faces.finding import COVERED, FoundFace
 from p3m_jax.faces.mesh import Landmarks
 from p3m_jax.faces.obfuscation import MODES, Obfuscation
-from p3m_jax.images import read_picture
-from p3m_jax.input.foreground import estimate_missing
-from p3m_jax.input.private import read_obfuscated, with_private_areas
-from p3m_jax.labels import read_label_map, read_matte
+from p3m_jax.pictures.images import read_picture
+from p3m_jax.pictures.labels import read_label_map, read_matte
 
 FACES = Path(__file__).parents[2] / "shared" / "faces"
 FILL = Obfuscation("fill")
@@ -243,7 +243,7 @@ def test_training_warns_of_a_strength_that_is_not_safe(pair, tmp_path, capsys):
 def test_faces_reach_neither_losses_nor_weights_nor_sheets(pair, tmp_path):
     import small_run
 
-    from p3m_jax.checkpoint import load_for_inference
+    from p3m_jax.checkpoints.weights import load_for_inference
     from p3m_jax.training.loop import train
 
     left = []

@@ -12,21 +12,23 @@ pytest.importorskip("tensorflow")
 pytest.importorskip("tensorflow_datasets")
 from p3m_jax.copy_paste.image import read_face
 from p3m_jax.copy_paste.recipe import CopyPaste
+from p3m_jax.copy_paste.samples import FacePasting
 from p3m_jax.copy_paste.sources import celebamask_hq_faces, training_set_faces
 from p3m_jax.data.celebamask import MASKS, PICTURES
 from p3m_jax.data.folders import DataSetError
 from p3m_jax.data.layouts import ROLES, SYNTHETIC_MARK, scan_training, test_set, training_set
 from p3m_jax.data.record_index import index_shards, masked_crc32c
 from p3m_jax.data.records import PORTRAITS, find_records
-from p3m_jax.data.synthetic import write_synthetic_set
+from p3m_jax.data.synthetic.writer import write_synthetic_set
+from p3m_jax.derived.filling import fill
+from p3m_jax.derived.foregrounds import foreground_cache
+from p3m_jax.derived.private_areas import private_cache, with_private_areas
 from p3m_jax.faces.obfuscation import Obfuscation
-from p3m_jax.images import read_picture, write_image
 from p3m_jax.input import host_tensorflow
 from p3m_jax.input.contents import place_at, places, read_contents
-from p3m_jax.input.foreground import foreground_cache
 from p3m_jax.input.pipeline import training_batches
-from p3m_jax.input.private import private_cache, with_private_areas
-from p3m_jax.labels import read_matte
+from p3m_jax.pictures.images import read_picture, write_image
+from p3m_jax.pictures.labels import read_matte
 
 tf = host_tensorflow()
 OPTIONS = {"batch_size": 4, "crop_sizes": (64, 96), "output_size": 64, "seed": 3}
@@ -136,8 +138,11 @@ def test_hidden_and_copied_faces_are_those_of_folders(folder, written, tmp_path)
         assert len(dataset.examples) == 4
         faces = training_set_faces(dataset, obfuscated=True)
         copy_paste = CopyPaste(faces, probability=1, level="feature", source_size=32)
-        hidden = {"obfuscation": Obfuscation("fill"), "composition": False}
-        return training_batches(dataset, **OPTIONS, **hidden, copy_paste=copy_paste)
+        fill = Obfuscation("fill")
+        drawn = {"seed": OPTIONS["seed"], "obfuscation": fill}
+        pasting = FacePasting(copy_paste, dataset.examples, **drawn)
+        hidden = {"obfuscation": fill, "composition": False}
+        return training_batches(dataset, **OPTIONS, **hidden, pasting=pasting)
 
     # The second finds what the first has derived, since the files are of equal sizes.
     assert_same_batches(batches(folder), batches(written), count=2)
@@ -160,7 +165,7 @@ def test_estimated_foregrounds_fit_both(folder, tmp_path, p3m):
             shutil.copy(getattr(theirs[example.stem], role), path)
         return {}
 
-    assert cache.fill(bare.examples, make, progress=False) == 5
+    assert fill(cache, bare.examples, make, progress=False) == 5
     sets = [
         training_set(tmp_path / name, foreground_cache=tmp_path / "cache")
         for name in ("older", "records")

@@ -11,9 +11,9 @@ import optax
 import pytest
 from running import environment, free_port
 
-from p3m_jax.checkpoint import describe
-from p3m_jax.checkpoint_arrays import CheckpointError
-from p3m_jax.training.checkpoint import RunCheckpoints, newest_whole
+from p3m_jax.checkpoints.arrays import CheckpointError
+from p3m_jax.checkpoints.weights import describe
+from p3m_jax.training.run_checkpoints import RunCheckpoints, newest_whole
 from p3m_jax.training.state import TrainState
 
 DESCRIPTION = describe("resnet34", synthetic=False, provenance={})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import GOLDENS, SHORT, golden_state_dict
 
-from p3m_jax.models.names import (
+from p3m_jax.interchange.names import (
     ARRAYS,
     ENCODER_PREFIXES,
     LAYERS,
@@ -15,14 +15,14 @@ from p3m_jax.models.names import (
     our_name,
     their_name,
 )
-from p3m_jax.models.network import ENCODERS, network
-from p3m_jax.models.state_dict import (
+from p3m_jax.interchange.state_dict import (
     list_problems,
     our_layout,
     state_dict_from_variables,
     their_layout,
     variables_from_state_dict,
 )
+from p3m_jax.models.network import ENCODERS, network
 
 FEATURES = [f"encoder.layers.0.NC.{cell}.attn.w" for cell in (0, 1)]
 

@@ -7,12 +7,12 @@ import pytest
 
 from p3m_jax.data import layouts
 from p3m_jax.data.layouts import DataSetError
-from p3m_jax.data.portrait import draw_portrait, obfuscate_portrait, private_labels
-from p3m_jax.data.synthetic import example_files, write_synthetic_set
+from p3m_jax.data.synthetic.portrait import draw_portrait, obfuscate_portrait, private_labels
+from p3m_jax.data.synthetic.writer import example_files, write_synthetic_set
 from p3m_jax.errors import OptionError
-from p3m_jax.images import read_picture
-from p3m_jax.labels import read_matte
-from p3m_jax.trimap import trimap_from_matte
+from p3m_jax.pictures.images import read_picture
+from p3m_jax.pictures.labels import read_matte
+from p3m_jax.pictures.trimap import trimap_from_matte
 
 SIZE = (192, 144)
 

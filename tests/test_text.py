@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from p3m_jax.evaluation.report import Evaluation, make_report
-from p3m_jax.images import write_image
+from p3m_jax.pictures.images import write_image
 from p3m_jax.text import printable, say, shown
 
 # An escape sequence, line breaks of several kinds, C1, marks of direction, a byte that is no text.

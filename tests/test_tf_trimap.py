@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("tensorflow")
 from p3m_jax.input import host_tensorflow
-from p3m_jax.input.trimap import (
+from p3m_jax.input.online_trimap import (
     KERNELS,
     count_transition,
     dilations,

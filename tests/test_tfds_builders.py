@@ -18,8 +18,8 @@ from p3m_jax.data.layouts import SYNTHETIC_MARK
 from p3m_jax.data.p3m10k import p3m10k_dataset_builder as p3m10k
 from p3m_jax.data.p3m_synthetic import p3m_synthetic_dataset_builder as p3m_synthetic
 from p3m_jax.data.portrait_folder import portrait_folder_dataset_builder as portrait_folder
-from p3m_jax.data.synthetic import write_synthetic_set
-from p3m_jax.images import write_image
+from p3m_jax.data.synthetic.writer import write_synthetic_set
+from p3m_jax.pictures.images import write_image
 
 
 def drawn(root: Path) -> None:

@@ -14,8 +14,8 @@ import pytest
 from conftest import RELEASE, SHORT, golden, golden_variables, golden_weights
 from running import QUICKLY_COMPILED, WELL_COMPILED, environment
 
+from p3m_jax.interchange.state_dict import our_name
 from p3m_jax.models.network import network
-from p3m_jax.models.state_dict import our_name
 from p3m_jax.training.state import initial_state
 from p3m_jax.training.step import make_train_step
 

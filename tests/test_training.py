@@ -17,11 +17,11 @@ from ml_collections import ConfigDict
 from running import SMALL_RUN, SMALL_STEP, start_training
 from small_network import found_by_name
 
-from p3m_jax.checkpoint import load_for_inference, save_for_inference
-from p3m_jax.checkpoint_folder import complete_steps
+from p3m_jax.checkpoints.folder import complete_steps
+from p3m_jax.checkpoints.weights import load_for_inference, save_for_inference
 from p3m_jax.configs import common
 from p3m_jax.data.layouts import training_set
-from p3m_jax.data.synthetic import write_synthetic_set
+from p3m_jax.data.synthetic.writer import write_synthetic_set
 from p3m_jax.models.network import ENCODERS
 from p3m_jax.training import loop
 from p3m_jax.training.errors import ConfigurationError, RunFolderError

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from p3m_jax.trimap import TRIMAP_KERNEL, trimap_from_matte
+from p3m_jax.pictures.trimap import TRIMAP_KERNEL, trimap_from_matte
 
 GOLDENS = Path(__file__).parent / "goldens" / "trimap.npz"
 

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from p3m_jax.models import attention as attention_module
-from p3m_jax.models.attention import attention, linear_attention
-from p3m_jax.models.grouped import convolve
 from p3m_jax.models.network import Variables, network
+from p3m_jax.models.ops import attention as attention_module
+from p3m_jax.models.ops.attention import attention, linear_attention
+from p3m_jax.models.ops.convolution import convolve
 
 
 def plain_attention(q, k, v):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from p3m_jax.models import grouped, weight_gradient
+from p3m_jax.models.ops import convolution, weight_gradient
 
 # Sums of up to 360 products in float32: XLA's own gradient is off by up to 1.9e-5 here, and it is
 # the noise that the bounds below allow for. In bfloat16 the result is rounded once, by 2**-9.
@@ -68,8 +68,8 @@ def test_a_convolution_with_few_channels_has_the_gradients_of_the_plain_one(prob
     def loss(convolve, x, kernel):
         return jnp.sum(convolve(x, kernel) * gradient)
 
-    ours = jax.grad(loss, (1, 2))(grouped.convolve, x, kernel)
-    plain = jax.grad(loss, (1, 2))(grouped._plain, x, kernel)
+    ours = jax.grad(loss, (1, 2))(convolution.convolve, x, kernel)
+    plain = jax.grad(loss, (1, 2))(convolution._plain, x, kernel)
     for one, other in zip(ours, plain, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=2e-5)
 
@@ -82,7 +82,7 @@ def test_the_compiled_step_goes_by_tiles_where_it_pays():
 
     def kernel_gradient(outputs):
         kernel = jnp.zeros((3, 3, 64, outputs))
-        run = jax.jit(jax.grad(lambda k: jnp.sum(grouped.convolve(jnp.ones(few), k) ** 2)))
+        run = jax.jit(jax.grad(lambda k: jnp.sum(convolution.convolve(jnp.ones(few), k) ** 2)))
         return run.lower(kernel).compile().as_text()
 
     assert "window={size=8x8" not in kernel_gradient(1)  # a kernel as large as the map

@@ -22,7 +22,7 @@ import numpy as np
 
 from p3m_jax.anonymizing.sheets import COLUMNS, ROWS, cell, sheet
 from p3m_jax.anonymizing.work import PICTURE
-from p3m_jax.images import read_picture, write_image
+from p3m_jax.pictures.images import read_picture, write_image
 
 
 def anonymized(folders: list[Path], output: Path, options: list[str]) -> float:

@@ -19,7 +19,7 @@ import numpy as np
 
 from p3m_jax.faces.finding import FaceFinder
 from p3m_jax.faces.region import label_map
-from p3m_jax.images import read_picture
+from p3m_jax.pictures.images import read_picture
 
 Hard = tuple[np.ndarray, np.ndarray]  # a picture, and where its face is to be hidden, bool (H, W)
 _LONG_SIDE = 900

@@ -27,7 +27,7 @@ from conditions import CONDITIONS
 from p3m_jax.errors import UserError
 from p3m_jax.faces.finding import FaceFinder
 from p3m_jax.faces.region import label_map
-from p3m_jax.images import read_picture
+from p3m_jax.pictures.images import read_picture
 
 EDGES = (0, 16, 24, 48, 96, 192, np.inf)  # pixels, of the longer side of a face's box
 COVERAGE = ("native", "long side 1080", "long side 512", "largest face 48 px", "turned 90")

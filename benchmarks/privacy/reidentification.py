@@ -37,7 +37,7 @@ from recognizers import RECOGNIZERS, aligned
 from p3m_jax.faces.finding import FaceFinder, FoundFace
 from p3m_jax.faces.obfuscation import Obfuscation, obfuscate
 from p3m_jax.faces.region import label_map
-from p3m_jax.images import read_picture
+from p3m_jax.pictures.images import read_picture
 
 CLEAR = "none"
 VARIANTS: dict[str, Obfuscation | None] = {

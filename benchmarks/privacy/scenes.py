@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from p3m_jax.errors import UserError
-from p3m_jax.images import read_picture
+from p3m_jax.pictures.images import read_picture
 
 _REACH = 1.5  # side of what is pasted, in the longer side of the face's box: most of the head
 _SMALLEST = 72  # pixels; smaller faces of the collection are never enlarged

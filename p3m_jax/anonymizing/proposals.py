@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from p3m_jax.collection.pictures import digest
-from p3m_jax.collection.plan import Job
 from p3m_jax.errors import UserError
-from p3m_jax.images import write_image
-from p3m_jax.labels import read_face_mask
+from p3m_jax.jobs.plan import Job
+from p3m_jax.pictures.images import write_image
+from p3m_jax.pictures.labels import read_face_mask
+from p3m_jax.pictures.photos import digest
 
 _KNOWN = "proposals.jsonl"
 # What a given mask is: not a proposal, a proposal as it was made, one that the user has changed.

@@ -7,24 +7,21 @@ input proves to anyone who has the clear picture that this is the one.
 import importlib.metadata
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from p3m_jax import __version__
-from p3m_jax.collection.pictures import digest
-from p3m_jax.collection.plan import Job
+from p3m_jax.anonymizing.hidden import Hidden
 from p3m_jax.faces.finding import FoundFace
 from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.faces.views import SMALLEST_TURNED, SMALLEST_UPRIGHT
 from p3m_jax.faces.weights import weights_versions
-
-if TYPE_CHECKING:
-    from p3m_jax.anonymizing.work import Hidden
+from p3m_jax.jobs.plan import Job
+from p3m_jax.pictures.photos import digest
+from p3m_jax.version import __version__
 
 
 def make_record(
-    job: Job, hidden: "Hidden", obfuscation: Obfuscation, area: str, files: dict[str, Path]
+    job: Job, hidden: Hidden, obfuscation: Obfuscation, area: str, files: dict[str, Path]
 ) -> str:
     """JSON about a picture whose outputs are written, `files` by kind; pixels are (x, y).
 

@@ -16,9 +16,9 @@ from PIL import Image
 
 from p3m_jax.anonymizing.proposals import Proposals
 from p3m_jax.anonymizing.sheets import COLUMNS, ROWS, cell, sheet
-from p3m_jax.collection.plan import Job
-from p3m_jax.files import write_text
-from p3m_jax.images import write_image
+from p3m_jax.jobs.plan import Job
+from p3m_jax.pictures.images import write_image
+from p3m_jax.storage.files import write_text
 
 LIST = "review.jsonl"
 _SHEET = re.compile(r"sheet_(\d{3,})\.jpg")

@@ -11,20 +11,21 @@ from typing import Any
 import numpy as np
 
 from p3m_jax.anonymizing.doubts import doubts_about
+from p3m_jax.anonymizing.hidden import Hidden
 from p3m_jax.anonymizing.proposals import EDITED, UNCHANGED
 from p3m_jax.anonymizing.record import make_record
 from p3m_jax.anonymizing.review import ReviewList
-from p3m_jax.collection.given import find_given, find_if_given, require_size
-from p3m_jax.collection.memory import picture_memory
-from p3m_jax.collection.pictures import Picture, digest, in_standard_colours, read
-from p3m_jax.collection.plan import Job
-from p3m_jax.collection.work import NeedsReview
-from p3m_jax.faces.areas import PrivateAreas, find_private_areas
+from p3m_jax.faces.areas import find_private_areas
 from p3m_jax.faces.finding import FaceFinder
 from p3m_jax.faces.obfuscation import Obfuscation, obfuscate
-from p3m_jax.files import write_text
-from p3m_jax.images import ImageError, write_image
-from p3m_jax.labels import read_face_mask, read_matte
+from p3m_jax.jobs.given import find_given, find_if_given, require_size
+from p3m_jax.jobs.memory import picture_memory
+from p3m_jax.jobs.plan import Job
+from p3m_jax.jobs.work import NeedsReview
+from p3m_jax.pictures.images import ImageError, write_image
+from p3m_jax.pictures.labels import read_face_mask, read_matte
+from p3m_jax.pictures.photos import digest, in_standard_colours, read
+from p3m_jax.storage.files import write_text
 
 # Kinds of outputs; each is a folder.
 PICTURE, MATTE, FACEMASK = "blurred_image", "mask", "facemask"  # as P3M-10k calls them
@@ -33,32 +34,9 @@ RECORD = f"{PRIVATE}/records"
 NOT_REVIEWED = "its proposed mask is unchanged: look at it and say --reviewed"
 
 
-@dataclass(frozen=True)
-class Hidden:
-    """A picture and what is private in it.
-
-    Attributes:
-      picture: the clear one.
-      sha256: of its file.
-      areas: what is private in it.
-      obfuscated: uint8 (H, W, 3).
-      matte: uint8 (H, W), or None.
-      given: the names of what was given.
-      mask_is: whether a given mask is a proposal, and was edited; None where no mask is given.
-    """
-
-    picture: Picture
-    sha256: str
-    areas: PrivateAreas
-    obfuscated: np.ndarray
-    matte: np.ndarray | None
-    given: tuple[str, ...]
-    mask_is: str | None
-
-
 @dataclass
 class AnonymizingWork:
-    """A `Work` of `p3m_jax.collection.work`.
+    """A `Work` of `p3m_jax.jobs.work`.
 
     Attributes:
       finder: finds the faces.

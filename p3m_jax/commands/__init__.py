@@ -4,9 +4,9 @@ import contextlib
 import os
 import sys
 
-from p3m_jax.accelerators import no_device
-from p3m_jax.distributed import lost_peer
 from p3m_jax.errors import OptionError, UserError
+from p3m_jax.runtime.accelerators import no_device
+from p3m_jax.runtime.distributed import lost_peer
 from p3m_jax.text import warn
 
 

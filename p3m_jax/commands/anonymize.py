@@ -69,7 +69,7 @@ options, 3 pictures need review, 130 interrupted.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
-    from p3m_jax.collection.plan import FORMATS
+    from p3m_jax.jobs.plan import FORMATS
 
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLES
@@ -135,10 +135,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Anonymises and returns the exit code; raises errors that the command line shows."""
-    from p3m_jax.collection.memory import BASE
     from p3m_jax.data.folders import user_path
     from p3m_jax.faces.obfuscation import STRENGTH, Obfuscation
-    from p3m_jax.machine import default_memory
+    from p3m_jax.jobs.memory import BASE
+    from p3m_jax.runtime.machine import default_memory
 
     strength = STRENGTH if args.strength is None else args.strength
     memory = args.max_memory or default_memory()
@@ -152,9 +152,9 @@ def run(args: argparse.Namespace) -> int:
     plan = _plan(args, output, folders)
     from p3m_jax.anonymizing.review import ReviewList
     from p3m_jax.anonymizing.work import PRIVATE, AnonymizingWork
-    from p3m_jax.collection.manifest import DONE, open_manifest
-    from p3m_jax.collection.run import Run
     from p3m_jax.faces.finding import FaceFinder
+    from p3m_jax.jobs.manifest import DONE, open_manifest
+    from p3m_jax.jobs.run import Run
 
     if obfuscation.warning:
         warn(obfuscation.warning)
@@ -220,9 +220,9 @@ def _misuse(args: argparse.Namespace, memory: int, least: float) -> str | None:
 
 def _plan(args: argparse.Namespace, output: Path, folders: dict[str, Path]):
     from p3m_jax.anonymizing.work import FACEMASK, MATTE, PICTURE, RECORD
-    from p3m_jax.collection.given import is_given
-    from p3m_jax.collection.plan import PlanError, check_given, make_plan
     from p3m_jax.data.folders import user_path
+    from p3m_jax.jobs.given import is_given
+    from p3m_jax.jobs.plan import PlanError, check_given, make_plan
 
     endings = {PICTURE: args.format, FACEMASK: "png", RECORD: "json"}
     if "mattes" in folders:
@@ -261,7 +261,7 @@ def _settings(args: argparse.Namespace, obfuscation, plan) -> dict[str, dict]:
 def _summarise(outcome, work, jobs, args, output: Path, seconds: float) -> int:
     """Prints the summary and returns the exit code."""
     from p3m_jax.anonymizing.work import PICTURE
-    from p3m_jax.collection.plan import MANIFEST
+    from p3m_jax.jobs.plan import MANIFEST
 
     waiting = {file for file, _ in outcome.waiting}
     for sentence, count in Counter(text for _, text in outcome.warnings).items():

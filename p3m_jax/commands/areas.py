@@ -11,7 +11,7 @@ from p3m_jax.commands.preparing import (
     find_set,
     is_misused,
 )
-from p3m_jax.left_out import warn_of
+from p3m_jax.pictures.left_out import warn_of
 from p3m_jax.text import say, shown
 
 HELP = "find the private areas that training on obfuscated faces needs"
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     """Fills the cache; returns the exit code, and raises what the command line shows."""
     if is_misused(args):
         return 2
-    from p3m_jax.input.private import find_missing_areas, list_doubtful
+    from p3m_jax.derived.private_areas import find_missing_areas, list_doubtful
 
     engine, dataset = find_engine(args), find_set(args)
     count = find_missing_areas(dataset, args.output, engine=engine)

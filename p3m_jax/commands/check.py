@@ -107,7 +107,7 @@ def _scan(args: argparse.Namespace, name: str):
 def _with_cache_problem(scan, cache):
     """The scan, with what `p3m estimate` would say against its cache among the problems."""
     from p3m_jax.data.folders import DataSetError
-    from p3m_jax.input.foreground import foreground_cache, without_own_pair
+    from p3m_jax.derived.foregrounds import foreground_cache, without_own_pair
 
     try:
         if cache is not None:

@@ -4,8 +4,8 @@ import signal
 import warnings
 
 from p3m_jax.commands.options import at_least, gigabytes, share
-from p3m_jax.left_out import warn_of
-from p3m_jax.machine import available_cores
+from p3m_jax.pictures.left_out import warn_of
+from p3m_jax.runtime.machine import available_cores
 from p3m_jax.text import counted, warn
 
 

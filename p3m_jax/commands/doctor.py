@@ -45,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Reports; returns 1 where an accelerator lies idle or the forward pass fails."""
-    from p3m_jax.accelerators import no_device
-    from p3m_jax.compilation import keep_compiled
+    from p3m_jax.runtime.accelerators import no_device
+    from p3m_jax.runtime.compilation import keep_compiled
 
     warning = keep_compiled(args.compilation_cache)
     problems = [warning] if warning else []
@@ -105,8 +105,8 @@ def _face_weights() -> str:
 def _show_devices() -> list[str]:
     import jax
 
-    from p3m_jax.accelerators import unused_accelerators
-    from p3m_jax.machine import available_cores, available_memory, machine_memory
+    from p3m_jax.runtime.accelerators import unused_accelerators
+    from p3m_jax.runtime.machine import available_cores, available_memory, machine_memory
 
     devices = jax.devices()
     rows = {
@@ -155,7 +155,7 @@ def _show_caches() -> None:
 def _time_forward(path: str | None, size: int) -> list[str]:
     import numpy as np
 
-    from p3m_jax.checkpoint import load_for_inference, predict
+    from p3m_jax.checkpoints.weights import load_for_inference, predict
     from p3m_jax.models.network import network
 
     if path:

@@ -11,7 +11,7 @@ from p3m_jax.commands.preparing import (
     find_set,
     is_misused,
 )
-from p3m_jax.left_out import warn_of
+from p3m_jax.pictures.left_out import warn_of
 from p3m_jax.text import say, shown, warn
 
 HELP = "estimate the foregrounds and backgrounds that the composition loss needs"
@@ -67,9 +67,9 @@ def run(args: argparse.Namespace) -> int:
     if (args.obfuscation is None) != (args.private_cache is None):
         warn("--obfuscation and --private-cache go together.")
         return 2
+    from p3m_jax.derived.foregrounds import estimate_missing
+    from p3m_jax.derived.private_areas import with_private_areas
     from p3m_jax.faces.obfuscation import Obfuscation
-    from p3m_jax.input.foreground import estimate_missing
-    from p3m_jax.input.private import with_private_areas
 
     engine, dataset, obfuscation = find_engine(args), find_set(args), None
     if args.obfuscation is not None:

@@ -3,7 +3,6 @@
 import argparse
 from pathlib import Path
 
-from p3m_jax import distributed
 from p3m_jax.commands import one_sentence_errors
 from p3m_jax.commands.options import (
     Parser,
@@ -13,9 +12,10 @@ from p3m_jax.commands.options import (
     add_output,
     at_least,
 )
-from p3m_jax.large_pages import restart_with_large_pages
-from p3m_jax.left_out import warn_of
-from p3m_jax.machine import available_cores
+from p3m_jax.pictures.left_out import warn_of
+from p3m_jax.runtime import distributed
+from p3m_jax.runtime.large_pages import restart_with_large_pages
+from p3m_jax.runtime.machine import available_cores
 from p3m_jax.text import say, shown, warn
 
 HELP = "score a checkpoint, or any program's mattes, on a test set or a folder pair"
@@ -226,8 +226,7 @@ def _evaluate_predictions(args: argparse.Namespace, dataset):
 
 
 def _evaluate_checkpoint(args: argparse.Namespace, dataset, output: Path):
-    from p3m_jax.checkpoint import load_for_inference
-    from p3m_jax.compilation import keep_compiled, settle
+    from p3m_jax.checkpoints.weights import load_for_inference
     from p3m_jax.evaluation.evaluator import (
         Worst,
         check_files,
@@ -235,9 +234,10 @@ def _evaluate_checkpoint(args: argparse.Namespace, dataset, output: Path):
         trimap_source,
     )
     from p3m_jax.evaluation.output import matte_path
-    from p3m_jax.evaluation.protocols import find_protocol
     from p3m_jax.evaluation.report import Evaluation
-    from p3m_jax.images import write_image
+    from p3m_jax.inference.resizing import find_protocol
+    from p3m_jax.pictures.images import write_image
+    from p3m_jax.runtime.compilation import keep_compiled, settle
 
     for sentence in check_files(dataset, workers=args.workers):  # before the network is loaded
         warn(f"Warning: {sentence}")

@@ -24,9 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exports; returns the exit code."""
-    from p3m_jax.checkpoint import load_weights, save_for_inference
+    from p3m_jax.checkpoints.weights import load_weights, save_for_inference
     from p3m_jax.interchange.safetensors_file import ENDING, write_safetensors
-    from p3m_jax.models.state_dict import state_dict_from_variables
+    from p3m_jax.interchange.state_dict import state_dict_from_variables
 
     source = load_weights(args.checkpoint)
     if Path(args.output).suffix.lower() == ENDING:

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     """Imports and reports; returns the exit code."""
     from pathlib import Path
 
-    from p3m_jax.checkpoint_arrays import CheckpointError
+    from p3m_jax.checkpoints.arrays import CheckpointError
     from p3m_jax.interchange.importing import import_weights
 
     if Path(args.output).exists():  # before the file is read

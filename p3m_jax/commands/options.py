@@ -5,8 +5,8 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from p3m_jax import distributed
-from p3m_jax.collection.share import Share
+from p3m_jax.jobs.share import Share
+from p3m_jax.runtime import distributed
 from p3m_jax.text import shown
 
 
@@ -89,7 +89,7 @@ def gigabytes(text: str) -> int:
 
 
 def add_compilation_cache(parser) -> None:
-    """Adds `--compilation-cache`, whose value `p3m_jax.compilation.keep_compiled` takes."""
+    """Adds `--compilation-cache`, whose value `p3m_jax.runtime.compilation.keep_compiled` takes."""
     parser.add_argument(
         "--compilation-cache",
         metavar="DIR|off",
@@ -99,7 +99,7 @@ def add_compilation_cache(parser) -> None:
 
 
 def add_distributed(parser) -> None:
-    """Adds `--distributed`, whose value `p3m_jax.distributed.connected` takes."""
+    """Adds `--distributed`, whose value `p3m_jax.runtime.distributed.connected` takes."""
     parser.add_argument(
         "--distributed",
         default="off",

@@ -4,8 +4,8 @@ import argparse
 
 from p3m_jax.commands.evaluate import SETS
 from p3m_jax.commands.options import add_compilation_cache, add_output, at_least
-from p3m_jax.left_out import warn_of
-from p3m_jax.machine import available_cores
+from p3m_jax.pictures.left_out import warn_of
+from p3m_jax.runtime.machine import available_cores
 from p3m_jax.text import say, shown, warn
 
 HELP = "score two checkpoints, trained on blurred and on normal faces, on both kinds of faces"
@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     if problem:
         warn(problem)
         return 2
-    from p3m_jax.checkpoint_folder import find_checkpoint, read_description
+    from p3m_jax.checkpoints.folder import find_checkpoint, read_description
     from p3m_jax.evaluation.evaluator import check_files
     from p3m_jax.evaluation.output import MARKDOWN, PPT_KIND, claim_folder, write_files
 
@@ -133,13 +133,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace, normal, blurred):
     """What was scored, and its report."""
-    from p3m_jax.checkpoint import load_for_inference
-    from p3m_jax.compilation import keep_compiled
+    from p3m_jax.checkpoints.weights import load_for_inference
     from p3m_jax.evaluation.evaluator import trimap_source
     from p3m_jax.evaluation.ppt import BLURRED, NORMAL, Pictures, evaluate_protocols
     from p3m_jax.evaluation.ppt_report import PPT, Trained, make_report, notes
     from p3m_jax.evaluation.ppt_sheet import Predictions
-    from p3m_jax.evaluation.protocols import find_protocol
+    from p3m_jax.inference.resizing import find_protocol
+    from p3m_jax.runtime.compilation import keep_compiled
 
     paths = {BLURRED: args.blurred, NORMAL: args.normal}
     checkpoints = {faces: load_for_inference(path) for faces, path in paths.items()}

@@ -54,7 +54,7 @@ Exit code: 0 done, 1 something could not be done (the end of the output says wha
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
-    from p3m_jax.collection.plan import FORMATS
+    from p3m_jax.jobs.plan import FORMATS
 
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLES
@@ -126,7 +126,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _kind(text: str) -> str:
-    from p3m_jax.collection.plan import MATTING_KINDS
+    from p3m_jax.jobs.plan import MATTING_KINDS
 
     if text not in MATTING_KINDS:
         raise argparse.ArgumentTypeError(
@@ -142,12 +142,12 @@ def run(args: argparse.Namespace) -> int:
     if problem:
         warn(problem)
         return 2
-    from p3m_jax.collection.manifest import open_manifest
-    from p3m_jax.collection.memory import BASE
-    from p3m_jax.collection.plan import check_given, make_plan
     from p3m_jax.data.folders import user_path
-    from p3m_jax.machine import default_memory
+    from p3m_jax.jobs.manifest import open_manifest
+    from p3m_jax.jobs.memory import BASE
+    from p3m_jax.jobs.plan import check_given, make_plan
     from p3m_jax.prediction.outputs import Writing, check_background, ending, find_background
+    from p3m_jax.runtime.machine import default_memory
 
     kinds = tuple(dict.fromkeys(args.save or ("alpha",)))
     memory = args.max_memory or default_memory()
@@ -181,7 +181,7 @@ def run(args: argparse.Namespace) -> int:
     with open_manifest(output, jobs, args.share) as manifest:
         if not args.overwrite:
             manifest.check(jobs, settings)
-        from p3m_jax.collection.run import Run
+        from p3m_jax.jobs.run import Run
 
         outcome = Run(
             manifest,
@@ -228,18 +228,18 @@ def _work(args, mattes: Path | None, memory: int, writing):
     from p3m_jax.prediction.work import MattingWork
 
     if mattes is not None:
-        from p3m_jax.collection.plan import PlanError
+        from p3m_jax.jobs.plan import PlanError
 
         if not mattes.is_dir():
             raise PlanError(f"{mattes}: there is no such folder; name the folder of mattes.")
         return MattingWork(writing, mattes=mattes), {"mattes": "given"}, None
-    from p3m_jax.compilation import keep_compiled, settle
+    from p3m_jax.runtime.compilation import keep_compiled, settle
 
     warning = keep_compiled(args.compilation_cache)
     if warning:
         warn(warning)
+    from p3m_jax.inference.matting import identify, load
     from p3m_jax.prediction.mattes import by_network
-    from p3m_jax.prediction.matting import identify, load
 
     matting = load(args.checkpoint)
     settle()
@@ -256,7 +256,7 @@ def _work(args, mattes: Path | None, memory: int, writing):
 
 
 def _summarise(outcome, total: int, output: Path, seconds: float, matting) -> None:
-    from p3m_jax.collection.plan import MANIFEST
+    from p3m_jax.jobs.plan import MANIFEST
 
     kinds = defaultdict(list)
     for file, sentence in outcome.warnings:

@@ -2,8 +2,8 @@
 
 import argparse
 
-from p3m_jax.bucket import is_address
 from p3m_jax.commands.options import add_faces, at_least
+from p3m_jax.storage.bucket import is_address
 from p3m_jax.text import warn
 
 THREADS, BEAM = "threads", "beam"
@@ -89,12 +89,12 @@ def find_set(args: argparse.Namespace):
 
 def find_engine(args: argparse.Namespace):
     """The engine that the options name; `EngineError` if it is not installed."""
-    from p3m_jax.input.filling import EngineError, by_threads
+    from p3m_jax.derived.filling import EngineError, by_threads
 
     if args.engine == THREADS:
         return by_threads(args.workers)
     try:
-        from p3m_jax.input.on_beam import BeamEngine
+        from p3m_jax.derived.on_beam import BeamEngine
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "apache_beam":
             raise

@@ -109,7 +109,7 @@ def _scans(args: argparse.Namespace, pair: bool) -> list:
     """What is checked before anything is written; of CelebAMask-HQ nothing but its folders are."""
     from p3m_jax.data.folders import DataSetError
     from p3m_jax.data.layouts import scan_pair, scan_test, scan_training, validation_sets
-    from p3m_jax.file_part import FilePart
+    from p3m_jax.storage.file_part import FilePart
 
     if pair:
         options = {"trimaps": args.trimaps, "facemasks": args.facemasks}

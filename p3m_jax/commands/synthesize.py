@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the set; returns 0, or raises `DataSetError` where the folder cannot be used."""
-    from p3m_jax.data.synthetic import write_synthetic_set
+    from p3m_jax.data.synthetic.writer import write_synthetic_set
 
     root = write_synthetic_set(
         args.output,

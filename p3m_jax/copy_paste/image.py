@@ -15,7 +15,7 @@ so that no detail turns into noise. The mask goes the same way; half of it or mo
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from p3m_jax.copy_paste.geometry import Draws, Transform, box, ends, largest_face, scales, transform
+from p3m_jax.copy_paste.geometry import Draws, Transform, scales, transform
 from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.data.layouts import Example
 from p3m_jax.faces.obfuscation import Obfuscation
@@ -27,6 +27,7 @@ from p3m_jax.input.decode import (
     decode_label_map,
     decode_window,
 )
+from p3m_jax.input.masks import box, ends, largest_face
 from p3m_jax.input.obfuscate import obfuscate, pasted
 
 tf = host_tensorflow()
@@ -54,7 +55,7 @@ class Target(NamedTuple):
 
     Attributes:
       mask: bool (S, S); nothing changes outside of it.
-      box: of the whole face, also of what the crop leaves out, as `geometry.box` gives boxes.
+      box: of the whole face, including what the crop cuts off; as `p3m_jax.input.masks.box` has it.
     """
 
     mask: object

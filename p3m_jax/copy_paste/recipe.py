@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from p3m_jax.labels import read_face_mask, read_label_map
+from p3m_jax.pictures.labels import read_face_mask, read_label_map
 
 VARIANTS = ("augment", "vanilla", "fill")
 

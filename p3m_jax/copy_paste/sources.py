@@ -22,12 +22,19 @@ from p3m_jax.data.folders import (
     user_path,
 )
 from p3m_jax.data.layouts import DataSet
-from p3m_jax.data.synthetic import FACES_FOLDER
+from p3m_jax.data.synthetic.writer import FACES_FOLDER
+from p3m_jax.derived.cache import Cache
+from p3m_jax.derived.filling import fill
 from p3m_jax.faces.finding import FaceFinder
 from p3m_jax.faces.region import face_hull, label_map
-from p3m_jax.images import open_picture, orientation, picture_size, read_picture, write_image
-from p3m_jax.input.derived import Cache
-from p3m_jax.left_out import warn_of
+from p3m_jax.pictures.images import (
+    open_picture,
+    orientation,
+    picture_size,
+    read_picture,
+    write_image,
+)
+from p3m_jax.pictures.left_out import warn_of
 from p3m_jax.text import say, shown
 
 KINDS = ("folder", "celebamask_hq", "training_set")
@@ -90,7 +97,7 @@ def folder_faces(
 
     if kept.missing(pictures):
         find = finder or FaceFinder()
-    kept.fill(pictures, make, workers=workers, progress=progress)
+    fill(kept, pictures, make, workers=workers, progress=progress)
     return _without_empty(folder, kept, pictures, "no face that is surely found")
 
 
@@ -112,7 +119,7 @@ def celebamask_hq_faces(
         write_image(paths[0], mask)
         return {"empty": not mask.any()}
 
-    kept.fill(faces, make, workers=workers, progress=progress)
+    fill(kept, faces, make, workers=workers, progress=progress)
     return _without_empty(user_path(root), kept, faces, "neither brows nor eyes")
 
 

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from p3m_jax import distributed
 from p3m_jax.data.folders import list_folder, user_path
 from p3m_jax.data.layouts import ROLES, Example
 from p3m_jax.errors import UserError
-from p3m_jax.evaluation.inference import Predict, matte_picture
 from p3m_jax.evaluation.metrics import all_metrics
-from p3m_jax.evaluation.protocols import Protocol, find_protocol
-from p3m_jax.images import ImageError, largest_pixels, picture_size, read_picture
-from p3m_jax.labels import read_face_mask, read_matte, read_prediction, read_trimap
-from p3m_jax.machine import Budget, default_memory
-from p3m_jax.trimap import trimap_from_matte
+from p3m_jax.inference.resizing import Protocol, find_protocol
+from p3m_jax.inference.strategies import Predict, matte_picture
+from p3m_jax.pictures.images import ImageError, largest_pixels, picture_size, read_picture
+from p3m_jax.pictures.labels import read_face_mask, read_matte, read_prediction, read_trimap
+from p3m_jax.pictures.trimap import trimap_from_matte
+from p3m_jax.runtime import distributed
+from p3m_jax.runtime.machine import Budget, default_memory
 
 Row = dict[str, str | int | float]  # stem, height, width, and the measures by name
 # Called in the set's order with the example, what was scored of it, and its row.
@@ -57,7 +57,7 @@ def evaluate_examples(
 ) -> list[Row]:
     """The errors of a network on every example of a `DataSet`, one row each, in its order.
 
-    `predict` as in `p3m_jax.evaluation.inference`. Trimaps and face masks are the set's where it
+    `predict` as in `p3m_jax.inference.strategies`. Trimaps and face masks are the set's where it
     has them; else the trimap is made from the matte, and the privacy measures are left out.
     `model_name` ("swin") makes the protocol's rule for small pictures apply. `read` gives what the
     network sees, `title` names it beside the bar (default: the strategy). Raises

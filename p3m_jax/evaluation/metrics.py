@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from p3m_jax.evaluation.connectivity import connectivity_error
-from p3m_jax.trimap import BACKGROUND, FOREGROUND, TRANSITION
+from p3m_jax.pictures.trimap import BACKGROUND, FOREGROUND, TRANSITION
 
 METRICS = ("SAD", "MSE", "MAD", "SAD-T", "MSE-T", "MAD-T", "SAD-FG", "SAD-BG", "GRAD", "CONN")
 PRIVACY_METRICS = ("SAD-PRIVACY", "MSE-PRIVACY", "MAD-PRIVACY")

@@ -11,9 +11,9 @@ import numpy as np
 
 from p3m_jax.data.folders import user_path
 from p3m_jax.evaluation.evaluator import EvaluationError
-from p3m_jax.evaluation.inference import STRATEGIES
-from p3m_jax.files import write_text
-from p3m_jax.images import write_image
+from p3m_jax.inference.strategies import STRATEGIES
+from p3m_jax.pictures.images import write_image
+from p3m_jax.storage.files import write_text
 
 CSV, JSON, MARKDOWN = "pictures.csv", "results.json", "summary.md"
 MATTES = "mattes"

@@ -21,13 +21,13 @@ from p3m_jax.evaluation.evaluator import (
     evaluate_examples,
     read_as_is,
 )
-from p3m_jax.evaluation.inference import Predict
-from p3m_jax.evaluation.protocols import Protocol
 from p3m_jax.faces.areas import find_private_areas
 from p3m_jax.faces.finding import FaceFinder
 from p3m_jax.faces.obfuscation import Obfuscation, obfuscate
-from p3m_jax.images import read_picture
-from p3m_jax.labels import read_face_mask, read_matte
+from p3m_jax.inference.resizing import Protocol
+from p3m_jax.inference.strategies import Predict
+from p3m_jax.pictures.images import read_picture
+from p3m_jax.pictures.labels import read_face_mask, read_matte
 
 BLURRED, NORMAL = "B", "N"
 PROTOCOLS = ("B:B", "B:N", "N:B", "N:N")  # trained:tested

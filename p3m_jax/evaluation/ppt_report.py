@@ -12,11 +12,11 @@ from p3m_jax.evaluation.evaluator import Row
 from p3m_jax.evaluation.output import JSON, MARKDOWN, PPT_KIND, PPT_SHEET
 from p3m_jax.evaluation.ppt import BLURRED, NORMAL, PROTOCOLS, Pictures
 from p3m_jax.evaluation.ppt_sheet import Predictions, differences_sheet
-from p3m_jax.evaluation.protocols import Protocol
 from p3m_jax.evaluation.published import PICTURES, WARNINGS
 from p3m_jax.evaluation.report import SYNTHETIC
 from p3m_jax.evaluation.summary import Estimate, summarise
 from p3m_jax.evaluation.tables import about_intervals, cell, measures_table, results, rows_csv
+from p3m_jax.inference.resizing import Protocol
 from p3m_jax.text import counted, phrases, shown
 
 CSV = "ppt.csv"
@@ -75,7 +75,7 @@ class PPT:
 def notes(blurred, normal) -> list[str]:
     """What to know before comparing two checkpoints, trained on blurred and on normal faces.
 
-    Both as `p3m_jax.checkpoint.InferenceCheckpoint`, whose provenance may tell of `faces`.
+    Both as `p3m_jax.checkpoints.weights.InferenceCheckpoint`, whose provenance may tell of `faces`.
     """
     found = []
     said = {

@@ -7,9 +7,9 @@ import numpy as np
 
 from p3m_jax.evaluation.evaluator import Observe, Row
 from p3m_jax.evaluation.ppt import PROTOCOLS, Pictures
-from p3m_jax.evaluation.protocols import Protocol
 from p3m_jax.evaluation.sheet import make_sheet
-from p3m_jax.labels import read_matte
+from p3m_jax.inference.resizing import Protocol
+from p3m_jax.pictures.labels import read_matte
 from p3m_jax.text import shown
 
 COMPARED = ("B:N", "N:N")  # ranks the pictures: two networks, the same normal faces

@@ -12,8 +12,8 @@ from p3m_jax.evaluation.published import PICTURES, PUBLISHED, WARNINGS
 from p3m_jax.evaluation.sheet import make_sheet
 from p3m_jax.evaluation.summary import Estimate, summarise
 from p3m_jax.evaluation.tables import about_intervals, cell, measures_table, results, rows_csv
-from p3m_jax.images import read_picture
-from p3m_jax.labels import read_matte
+from p3m_jax.pictures.images import read_picture
+from p3m_jax.pictures.labels import read_matte
 from p3m_jax.text import counted, phrases, shown
 
 SYNTHETIC = (

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from p3m_jax.errors import OptionError
-from p3m_jax.labels import SMALLEST_LABEL
+from p3m_jax.pictures.labels import SMALLEST_LABEL
 
 MODES = ("blur", "mosaic", "fill")
 # Of the private area's longer side, which was 0.836 and more of a detector's box on 80 faces: so

@@ -12,8 +12,8 @@ import numpy as np
 
 from p3m_jax.faces.detector import Face
 from p3m_jax.faces.mesh import BROWS, CHIN, Landmarks
-from p3m_jax.labels import SMALLEST_LABEL
-from p3m_jax.trimap import TRANSITION, transition_kernel, trimap_from_matte
+from p3m_jax.pictures.labels import SMALLEST_LABEL
+from p3m_jax.pictures.trimap import TRANSITION, transition_kernel, trimap_from_matte
 
 AREAS = ("face", "head")
 LARGEST_LABEL = 255

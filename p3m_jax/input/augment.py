@@ -8,7 +8,7 @@ plain bilinear interpolation.
 from typing import NamedTuple
 
 from p3m_jax.input import host_tensorflow
-from p3m_jax.input.trimap import KERNELS, count_transition, transition_pixel
+from p3m_jax.input.online_trimap import KERNELS, count_transition, transition_pixel
 
 tf = host_tensorflow()
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from p3m_jax.data.folders import DataSetError
-from p3m_jax.file_part import FilePart
 from p3m_jax.input import host_tensorflow
+from p3m_jax.storage.file_part import FilePart
 
 tf = host_tensorflow()
 

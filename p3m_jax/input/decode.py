@@ -1,13 +1,13 @@
 """Decoding pictures and label files inside a tf.data pipeline: JPEG or PNG, told apart by content.
 
-Equal to the pixel to what `p3m_jax.images` and `p3m_jax.labels` read from 8-bit files (TensorFlow's
-default for JPEG is up to 16 grey levels off), but for EXIF orientations: TensorFlow ignores them,
-so a training set must have its pixels the right way up. What `p3m_jax.labels` refuses fails here,
-too; that room then says in a sentence what is wrong.
+8-bit files give exactly the pixels that `p3m_jax.pictures.images` and `p3m_jax.pictures.labels`
+read (TensorFlow's default for JPEG is up to 16 grey levels off), but TensorFlow ignores EXIF
+orientations: a training set must have its pixels the right way up. What `p3m_jax.pictures.labels`
+refuses fails here, too; that room then reports the problem in one sentence.
 """
 
 from p3m_jax.input import host_tensorflow
-from p3m_jax.labels import MASK_TOLERANCE, SMALLEST_LABEL
+from p3m_jax.pictures.labels import MASK_TOLERANCE, SMALLEST_LABEL
 
 tf = host_tensorflow()
 

@@ -15,13 +15,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from p3m_jax.copy_paste import geometry
-from p3m_jax.copy_paste.image import copy_a_face, source_files
-from p3m_jax.copy_paste.recipe import CopyPaste, FaceSource
-from p3m_jax.copy_paste.shared import lay_a_face, shared_faces
 from p3m_jax.data.layouts import DataSet, DataSetError, Example
 from p3m_jax.faces.obfuscation import Obfuscation
-from p3m_jax.images import read_picture
 from p3m_jax.input import augment, host_tensorflow
 from p3m_jax.input.contents import (
     check_record,
@@ -39,9 +34,12 @@ from p3m_jax.input.decode import (
     decode_picture,
     decode_window,
 )
+from p3m_jax.input.masks import box, largest_face
 from p3m_jax.input.obfuscate import obfuscate
-from p3m_jax.input.trimap import dilations, unpack
-from p3m_jax.labels import read_face_mask, read_label_map, read_matte
+from p3m_jax.input.online_trimap import dilations, unpack
+from p3m_jax.input.pasting import Pasting, Sample
+from p3m_jax.pictures.images import read_picture
+from p3m_jax.pictures.labels import read_face_mask, read_label_map, read_matte
 
 tf = host_tensorflow()
 
@@ -60,7 +58,7 @@ def training_batches(
     composition: bool = True,
     facemasks: bool = False,
     obfuscation: Obfuscation | None = None,
-    copy_paste: CopyPaste | None = None,
+    pasting: Pasting | None = None,
     shard: tuple[int, int] = (0, 1),
     workers: int | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
@@ -69,13 +67,11 @@ def training_batches(
     A batch holds uint8 arrays with S = `output_size`: picture (B, S, S, 3) RGB, matte (B, S, S, 1)
     in 0..255, trimap (B, S, S, 1) in {0, 128, 255}; foreground and background (B, S, S, 3) if
     `composition`; facemask (B, S, S, 1) in {0, 255} if `facemasks`, 0 where an example has none.
-    With an `obfuscation` the private areas of the examples (see `p3m_jax.input.private`) are
+    With an `obfuscation` the examples' private areas (see `p3m_jax.derived.private_areas`) are
     obfuscated at the pictures' own resolution, before anything is resized, and the foreground takes
     the picture's pixels there: where the person is opaque, it is the picture.
-    With `copy_paste` faces of its sources are pasted over those of some pictures, and their
-    foregrounds, see `p3m_jax.copy_paste.image`; all else is what it is without. At feature level a
-    batch holds instead what `p3m_jax.copy_paste.feature` names, for the network to paste. It needs
-    the examples' face masks, or with an `obfuscation` their private areas.
+    `pasting` pastes faces into samples; everything else is the same as without it. It needs the
+    examples' face masks, or with an `obfuscation` their private areas.
     `shard` (index, count) makes B = `batch_size` / count: one process's slice of the batch of all.
     `workers` is the number of threads, as many as are useful if None.
 
@@ -91,36 +87,25 @@ def training_batches(
         for role in [*roles, "matte"] + ["facemask"] * facemasks + ["private"] * bool(obfuscation)
     }
     files["published"] = tf.constant([e.published for e in dataset.examples])
-    if copy_paste:
+    if pasting:
         masks = [e.private if obfuscation else e.facemask for e in dataset.examples]
         files["target"] = places(masks)
-    faces = source_files(copy_paste, dataset.examples) if copy_paste else {}
-    shared = copy_paste is not None and copy_paste.level == "feature"
 
     @tf.autograph.experimental.do_not_convert
     def sample(position):  # counts this process's samples
         step, place = position // local, position % local
         number = step * batch_size + index * local + place
         example = example_at(number, len(dataset.examples), seed)
-        pasting = geometry.draw(seed, number, copy_paste) if copy_paste else None
-        if copy_paste:
-            pasting = pasting._replace(paste=pasting.paste & (step >= copy_paste.first_step))
+        this = Sample(number, step, place + index * local, example)
         loaded = load_sample(
             {role: place_at(all_places, example) for role, all_places in files.items()},
             augment.draw(seed, number, crop_sizes),
             crop_sizes=crop_sizes,
             output_size=output_size,
             obfuscation=obfuscation,
-            target=pasting.paste if copy_paste else None,
+            target=pasting.wants(this) if pasting else None,
         )
-        if not copy_paste:
-            return loaded
-        place += index * local  # in the batch of all processes
-        if shared:
-            options = pasting, copy_paste, seed, obfuscation
-            return lay_a_face(loaded, faces, step, place, example, *options)
-        source = geometry.source_at(step, place, len(copy_paste.sources), seed)
-        return copy_a_face(loaded, faces, source, example, pasting, copy_paste, obfuscation)
+        return pasting.paste(loaded, this) if pasting else loaded
 
     parallel = tf.data.AUTOTUNE if workers is None else workers
     batches = (
@@ -128,17 +113,15 @@ def training_batches(
         .map(sample, num_parallel_calls=parallel, deterministic=True)
         .batch(local, drop_remainder=True)
     )
-    if shared:
-
-        @tf.autograph.experimental.do_not_convert
-        def sources(step):
-            return shared_faces(step, faces, copy_paste, seed, obfuscation)
-
-        steps = tf.data.Dataset.counter(start_step)
-        together = tf.data.Dataset.zip(batches, steps.map(sources, num_parallel_calls=1))
-        batches = together.map(lambda batch, sources: {**batch, **sources})
+    steps = tf.data.Dataset.counter(start_step)
+    if pasting and pasting.shares:
+        shared = steps.map(
+            tf.autograph.experimental.do_not_convert(pasting.shared), num_parallel_calls=1
+        )
+        together = tf.data.Dataset.zip(batches, shared)
+        batches = together.map(lambda batch, of_step: {**batch, **of_step})
     batches = batches.prefetch(2).with_options(_options(workers))
-    return _iterate(batches, dataset, start_step, batch_size, seed, copy_paste)
+    return _iterate(batches, dataset, start_step, batch_size, seed, pasting)
 
 
 def example_at(number, count: int, seed: int):
@@ -203,11 +186,11 @@ def load_sample(
             lambda: tf.image.resize(labels, size, method="nearest"),
             lambda: labels,
         )
-        whole = labels == geometry.largest_face(cut(labels)[..., 0])
+        whole = labels == largest_face(cut(labels)[..., 0])
         face = 255 * tf.cast(cut(whole), tf.uint8)
         mask = augment.two_valued(augment.finish(face, output_size, draws.flip))
         corner = tf.cast([window.left, window.top], tf.float32)
-        left_top, sides = geometry.box(whole[..., 0])
+        left_top, sides = box(whole[..., 0])
         scale = output_size / tf.cast(side, tf.float32)
         (left, top), sides = tf.unstack((left_top - corner) * scale), sides * scale
         left = tf.where(draws.flip, output_size - left - sides[0], left)
@@ -261,7 +244,7 @@ def _validate(dataset, batch_size, crop_sizes, start_step, composition, obfuscat
     if obfuscation is not None and not all(example.private for example in dataset.examples):
         raise DataSetError(
             f"{dataset.root}: some pictures have no private areas to obfuscate; find them first, "
-            "with with_private_areas of p3m_jax.input.private."
+            "with with_private_areas of p3m_jax.derived.private_areas."
         )
 
 
@@ -275,7 +258,7 @@ def _options(workers):
     return options
 
 
-def _iterate(batches, dataset, step, batch_size, seed, copy_paste):
+def _iterate(batches, dataset, step, batch_size, seed, pasting):
     iterator = batches.as_numpy_iterator()
     while True:
         try:
@@ -284,8 +267,8 @@ def _iterate(batches, dataset, step, batch_size, seed, copy_paste):
             for i in range(batch_size):
                 number = step * batch_size + i
                 _diagnose(dataset.examples[int(example_at(number, len(dataset.examples), seed))])
-                if copy_paste:
-                    _diagnose_source(copy_paste.sources, step, i, seed)
+                if pasting:
+                    pasting.diagnose(step, i)
             raise DataSetError(f"{dataset.root}: step {step} failed: {error.message}") from error
         yield batch
         step += 1
@@ -307,17 +290,4 @@ def _diagnose(example: Example) -> None:
             raise DataSetError(
                 f"{file}: is {found[1]} x {found[0]} pixels, its matte {size[1]} x {size[0]}; "
                 f"all files of {example.stem} must have one size."
-            )
-
-
-def _diagnose_source(sources: tuple[FaceSource, ...], step: int, place: int, seed: int) -> None:
-    """As `_diagnose`, for the faces that a sample may have copied."""
-    first = int(geometry.source_at(step, place, len(sources), seed))
-    for source in (sources[first], sources[(first + 1) % len(sources)]):
-        check_record(source.picture)
-        size, of_mask = read_picture(source.picture).shape[:2], source.read_mask().shape
-        if size != of_mask:
-            raise DataSetError(
-                f"{source.mask}: is {of_mask[1]} x {of_mask[0]} pixels, its picture {size[1]} x "
-                f"{size[0]}; replace the wrong one."
             )

@@ -6,11 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from p3m_jax.checkpoint import describe, save_for_inference
-from p3m_jax.interchange.weights_file import WeightsFile, WeightsFileError, read_weights
-from p3m_jax.models.names import ENCODER_PREFIXES, StateDictError, original_key, our_name
-from p3m_jax.models.network import ENCODERS, Variables, network
-from p3m_jax.models.state_dict import (
+from p3m_jax.checkpoints.weights import describe, save_for_inference
+from p3m_jax.interchange.names import ENCODER_PREFIXES, StateDictError, original_key, our_name
+from p3m_jax.interchange.state_dict import (
     Match,
     complete,
     list_problems,
@@ -18,6 +16,8 @@ from p3m_jax.models.state_dict import (
     our_layout,
     wanted_shapes,
 )
+from p3m_jax.interchange.weights_file import WeightsFile, WeightsFileError, read_weights
+from p3m_jax.models.network import ENCODERS, Variables, network
 
 _LEAST_SHARE = 0.1  # of a network's names; a file with fewer holds something else
 # Of a safetensors file's own account, what our program writes; the rest is anybody's.

@@ -12,9 +12,9 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from p3m_jax.checkpoint_arrays import checksum_of, damaged_arrays, sealed, unsealed
+from p3m_jax.checkpoints.arrays import checksum_of, damaged_arrays, sealed, unsealed
 from p3m_jax.errors import UserError
-from p3m_jax.files import whole_file
+from p3m_jax.storage.files import whole_file
 from p3m_jax.text import warn
 
 ENDING = ".safetensors"

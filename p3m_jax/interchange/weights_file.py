@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from p3m_jax.bucket import is_address
 from p3m_jax.errors import UserError
 from p3m_jax.interchange.safetensors_file import ENDING, read_safetensors
 from p3m_jax.interchange.torch_file import read_torch_file
+from p3m_jax.storage.bucket import is_address
 
 # Where training programs keep the weights. The moving average comes first: it is what its
 # authors' programs take of a file that holds both.

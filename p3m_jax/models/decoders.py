@@ -11,9 +11,10 @@ from p3m_jax.models.integration import (
     ShallowBipartiteFeatureIntegration,
     TripartiteFeatureIntegration,
 )
-from p3m_jax.models.layers import Convolution, ConvolutionBlock, at_least_float32
-from p3m_jax.models.pooling import max_unpool
-from p3m_jax.models.upsampling import upsample
+from p3m_jax.models.layers import Convolution, ConvolutionBlock
+from p3m_jax.models.ops.pooling import max_unpool
+from p3m_jax.models.ops.precision import at_least_float32
+from p3m_jax.models.ops.upsampling import upsample
 
 # Takes a layer's name and features and gives the features that everything after them sees.
 Edit = Callable[[str, jax.Array], jax.Array]

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from p3m_jax.models.layers import Convolution, ConvolutionBlock
-from p3m_jax.models.pooling import max_pool
-from p3m_jax.models.upsampling import upsample
+from p3m_jax.models.ops.pooling import max_pool
+from p3m_jax.models.ops.upsampling import upsample
 
 
 def _projection(inputs: int, outputs: int) -> Convolution:

@@ -9,29 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from p3m_jax.models.grouped import convolve, product_of_rows
-
-
-def at_least_float32(x: jax.Array) -> jax.Array:
-    """`x` in float32 where it is of a lower precision, such as bfloat16; else as it is."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+from p3m_jax.models.ops.convolution import convolve, product_of_rows
+from p3m_jax.models.ops.precision import at_least_float32
 
 
 def recomputed(run):
     """`run(module, x) -> y` whose gradient computes it again instead of keeping what is inside."""
     return nnx.remat(lambda module, x: run(module, x))  # which takes plain functions only
-
-
-@jax.checkpoint
-def gelu(x: jax.Array) -> jax.Array:
-    """x times the share of the normal distribution below it; a gradient keeps x alone."""
-    share = jax.lax.erfc(x * -(0.5**0.5)) / 2
-    # Changes nothing, but without it XLA:CPU writes out a map of halves that nobody reads.
-    limits = jnp.finfo(x.dtype)
-    return x * jax.lax.reduce_precision(share, limits.nexp, limits.nmant)
-
-
-silu = jax.checkpoint(jax.nn.silu)  # likewise
 
 
 def parameter(shape: tuple[int, ...], initializer) -> nnx.Param:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from p3m_jax.models.decoders import Edit, MattingDecoder, SemanticDecoder, unedited
-from p3m_jax.models.layers import at_least_float32
+from p3m_jax.models.ops.precision import at_least_float32
 
 MEAN = (0.485, 0.456, 0.406)
 STANDARD_DEVIATION = (0.229, 0.224, 0.225)

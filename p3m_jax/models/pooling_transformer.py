@@ -9,7 +9,7 @@ from flax import nnx
 
 from p3m_jax.models.decoders import STRIDES, Edit, EncoderShape, Features, unedited
 from p3m_jax.models.layers import Convolution, LayerNorm, Linear, recomputed
-from p3m_jax.models.pooling import max_pool
+from p3m_jax.models.ops.pooling import max_pool
 
 
 class PoolingTransformer(nnx.Module):

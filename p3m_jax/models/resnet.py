@@ -7,7 +7,7 @@ from flax import nnx
 
 from p3m_jax.models.decoders import STRIDES, Edit, EncoderShape, Features, unedited
 from p3m_jax.models.layers import BatchNorm, Convolution, kaiming_fan_out, recomputed
-from p3m_jax.models.pooling import max_pool
+from p3m_jax.models.ops.pooling import max_pool
 
 SHAPE = EncoderShape(
     channels=(64, 64, 128, 256, 512),

@@ -6,14 +6,9 @@ import numpy as np
 from flax import nnx
 
 from p3m_jax.models.decoders import EncoderShape
-from p3m_jax.models.layers import (
-    LayerNorm,
-    Linear,
-    at_least_float32,
-    gelu,
-    normal_002,
-    parameter,
-)
+from p3m_jax.models.layers import LayerNorm, Linear, normal_002, parameter
+from p3m_jax.models.ops.activation import gelu
+from p3m_jax.models.ops.precision import at_least_float32
 from p3m_jax.models.pooling_transformer import PoolingTransformer
 
 SHAPE = EncoderShape(

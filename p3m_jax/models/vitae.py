@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from p3m_jax.models.attention import attention, linear_attention
 from p3m_jax.models.decoders import EncoderShape
-from p3m_jax.models.layers import BatchNorm, Convolution, LayerNorm, Linear, gelu, silu
+from p3m_jax.models.layers import BatchNorm, Convolution, LayerNorm, Linear
+from p3m_jax.models.ops.activation import gelu, silu
+from p3m_jax.models.ops.attention import attention, linear_attention
 from p3m_jax.models.pooling_transformer import PoolingTransformer
 
 SHAPE = EncoderShape(

@@ -5,11 +5,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from p3m_jax.collection.given import require_size
-from p3m_jax.collection.memory import network_memory
-from p3m_jax.labels import read_alpha
-from p3m_jax.machine import Budget
-from p3m_jax.prediction.matting import Matte, Matting
+from p3m_jax.inference.matting import Matte, Matting
+from p3m_jax.jobs.given import require_size
+from p3m_jax.jobs.memory import network_memory
+from p3m_jax.pictures.labels import read_alpha
+from p3m_jax.runtime.machine import Budget
 
 # Pictures at the network at a time: what one stream of operations leaves of the cores, or of an
 # accelerator while its host resizes, the other one takes.

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from p3m_jax.collection.pictures import Picture, digest, read
-from p3m_jax.collection.plan import Plan, PlanError
-from p3m_jax.collection.profiles import in_profile
 from p3m_jax.data.folders import user_path
 from p3m_jax.errors import OptionError
-from p3m_jax.evaluation.protocols import to_8_bit
-from p3m_jax.foreground import estimate_foreground
-from p3m_jax.images import write_image
+from p3m_jax.inference.resizing import to_8_bit
+from p3m_jax.jobs.plan import Plan, PlanError
+from p3m_jax.pictures.foreground import estimate_foreground
+from p3m_jax.pictures.images import write_image
+from p3m_jax.pictures.photos import Picture, digest, read
+from p3m_jax.pictures.profiles import in_profile
 from p3m_jax.prediction.compose import blurred, composite, cover, cut_out, deep, parse_colour
 
 BLUR = "blur"

@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from p3m_jax.collection.given import find_given
-from p3m_jax.collection.memory import picture_memory
-from p3m_jax.collection.pictures import Picture, read
-from p3m_jax.collection.plan import Job
+from p3m_jax.inference.matting import Matte, within_opacity
+from p3m_jax.jobs.given import find_given
+from p3m_jax.jobs.memory import picture_memory
+from p3m_jax.jobs.plan import Job
+from p3m_jax.pictures.photos import Picture, read
 from p3m_jax.prediction.mattes import AT_ONCE, read_given
-from p3m_jax.prediction.matting import Matte, within_opacity
 from p3m_jax.prediction.outputs import Writing, judge, needs_colours, write_outputs
 
 
 @dataclass
 class MattingWork:
-    """A `Work` of `p3m_jax.collection.work`.
+    """A `Work` of `p3m_jax.jobs.work`.
 
     Attributes:
       writing: how outputs are written.

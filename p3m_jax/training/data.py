@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from p3m_jax import distributed
 from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.data.check import check
 from p3m_jax.data.folders import list_folder
@@ -23,12 +22,13 @@ from p3m_jax.data.layouts import (
     scan_training,
     split_validation,
 )
-from p3m_jax.data.synthetic import write_synthetic_set
+from p3m_jax.data.synthetic.writer import write_synthetic_set
+from p3m_jax.derived.private_areas import read_obfuscated, with_private_areas
 from p3m_jax.faces.obfuscation import Obfuscation
-from p3m_jax.files import write_text
-from p3m_jax.input.private import read_obfuscated, with_private_areas
+from p3m_jax.runtime import distributed
+from p3m_jax.storage.files import write_text
 from p3m_jax.text import say, shown, warn
-from p3m_jax.training.copy_paste import find_copy_paste
+from p3m_jax.training.copy_paste_settings import find_copy_paste
 
 SYNTHETIC_FOLDER = "synthetic_portraits"
 FOREGROUND_FOLDER = "foregrounds"
@@ -164,7 +164,7 @@ def _with_foregrounds(dataset: DataSet, cache, obfuscation: Obfuscation | None) 
                 "--config.loss.composition=False."
             )
         return dataset
-    from p3m_jax.input.foreground import estimate_missing
+    from p3m_jax.derived.foregrounds import estimate_missing
 
     # Also where nothing is missing: it notices a cache that was made from other pictures.
     estimate_missing(dataset, cache, obfuscation=obfuscation)

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from p3m_jax.files import write_text
+from p3m_jax.storage.files import write_text
 
 LOG_FILE = "log.jsonl"
 

@@ -11,23 +11,24 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from p3m_jax import distributed
-from p3m_jax.checkpoint import describe, load_for_inference, predict, save_for_inference
-from p3m_jax.checkpoint_arrays import NotFinite
-from p3m_jax.checkpoint_folder import RUN_CHECKPOINTS, RUN_INFERENCE
-from p3m_jax.compilation import return_memory
+from p3m_jax.checkpoints.arrays import NotFinite
+from p3m_jax.checkpoints.folder import RUN_CHECKPOINTS, RUN_INFERENCE
+from p3m_jax.checkpoints.weights import describe, load_for_inference, predict, save_for_inference
+from p3m_jax.copy_paste.samples import find_pasting
 from p3m_jax.evaluation.sheet import make_sheet
-from p3m_jax.images import write_image
 from p3m_jax.input.pipeline import training_batches
 from p3m_jax.models.network import Network, Variables, network
+from p3m_jax.pictures.images import write_image
+from p3m_jax.runtime import distributed
+from p3m_jax.runtime.compilation import return_memory
 from p3m_jax.text import say, shown
-from p3m_jax.training.checkpoint import RunCheckpoints, newest_whole
 from p3m_jax.training.data import TrainingData, describe_faces, prepare_data
 from p3m_jax.training.errors import TrainingDiverged
+from p3m_jax.training.feature_paste import feature_paste, start_step
 from p3m_jax.training.interrupt import StopRequest
 from p3m_jax.training.log import RunLog, Silence, read_log
-from p3m_jax.training.pasting import feature_paste, start_step
 from p3m_jax.training.report import write_report
+from p3m_jax.training.run_checkpoints import RunCheckpoints, newest_whole
 from p3m_jax.training.run_folder import (
     claim_data,
     claim_run_folder,
@@ -66,8 +67,8 @@ def train(config: ConfigDict, workdir) -> Run:
     (`inference/`) and `report.md`. The same configuration gives the same run: batches follow from
     (seed, step), and what a checkpoint holds is all that going on takes.
 
-    With several processes (see `p3m_jax.distributed`) all call this with the same configuration and
-    a `workdir` that they share; the first alone writes, but for checkpoints.
+    With several processes (see `p3m_jax.runtime.distributed`) all of them call this with the same
+    configuration and a shared `workdir`. Only the first one writes, except for checkpoints.
 
     Raises:
       ConfigurationError: settings that cannot work, or `config.init_from` holds another network.
@@ -175,7 +176,9 @@ def _train(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Ru
         start_step=first,
         composition=config.loss.composition,
         obfuscation=data.obfuscation,
-        copy_paste=data.copy_paste,
+        pasting=find_pasting(
+            data.copy_paste, data.train.examples, seed=config.seed, obfuscation=data.obfuscation
+        ),
         shard=(jax.process_index(), jax.process_count()),
     )
 

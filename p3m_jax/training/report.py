@@ -7,14 +7,14 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from p3m_jax import distributed
-from p3m_jax.checkpoint import InferenceCheckpoint
+from p3m_jax.checkpoints.weights import InferenceCheckpoint
 from p3m_jax.data.layouts import test_set
 from p3m_jax.evaluation.evaluator import Worst, evaluate_examples
 from p3m_jax.evaluation.report import worst_sheet
 from p3m_jax.evaluation.summary import summarise
-from p3m_jax.files import write_text
-from p3m_jax.images import write_image
+from p3m_jax.pictures.images import write_image
+from p3m_jax.runtime import distributed
+from p3m_jax.storage.files import write_text
 from p3m_jax.text import counted, printable, shown
 from p3m_jax.training.data import TrainingData, describe_faces
 from p3m_jax.training.log import read_log

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from p3m_jax.bucket import folder_or_bucket, is_address
-from p3m_jax.checkpoint_folder import RUN_CHECKPOINTS, complete_steps
+from p3m_jax.checkpoints.folder import RUN_CHECKPOINTS, complete_steps
 from p3m_jax.configs import common
 from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.data.layouts import DataSet
-from p3m_jax.files import locked, write_text
-from p3m_jax.training.copy_paste import identity_of_faces
+from p3m_jax.storage.bucket import folder_or_bucket, is_address
+from p3m_jax.storage.files import locked, write_text
+from p3m_jax.training.copy_paste_settings import identity_of_faces
 from p3m_jax.training.errors import RunFolderError
 
 CONFIG_FILE = "config.json"

@@ -9,10 +9,10 @@ from ml_collections import ConfigDict
 from p3m_jax.data.layouts import FACES, TEST_FOLDERS
 from p3m_jax.faces.obfuscation import ObfuscationError
 from p3m_jax.models.network import NETWORKS
-from p3m_jax.training.copy_paste import copy_paste_problems
+from p3m_jax.training.copy_paste_settings import copy_paste_problems
 from p3m_jax.training.data import find_obfuscation
 from p3m_jax.training.errors import ConfigurationError
-from p3m_jax.training.pasting import feature_paste_problems
+from p3m_jax.training.feature_paste import feature_paste_problems
 from p3m_jax.training.state import RULES
 from p3m_jax.training.step import Computing
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from p3m_jax.checkpoint import load_weights
-from p3m_jax.checkpoint_folder import complete_steps, find_checkpoint, read_description
+from p3m_jax.checkpoints.folder import complete_steps, find_checkpoint, read_description
+from p3m_jax.checkpoints.weights import load_weights
 from p3m_jax.models.network import Network, Variables
 from p3m_jax.text import say, shown
 from p3m_jax.training.errors import ConfigurationError

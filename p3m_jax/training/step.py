@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from p3m_jax import trimap as trimaps
 from p3m_jax.copy_paste.feature import FeaturePaste, pasting_edit, replicated_entries
 from p3m_jax.losses import Targets, share_of_transition, total_loss
 from p3m_jax.models.decoders import Edit, unedited
 from p3m_jax.models.network import Network, Variables
 from p3m_jax.models.p3m_net import BACKGROUND, FOREGROUND, TRANSITION, normalize
+from p3m_jax.pictures import trimap as trimaps
 from p3m_jax.training.state import TrainState
 
 Batch = Mapping[str, jax.Array]

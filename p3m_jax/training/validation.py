@@ -6,12 +6,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from p3m_jax import distributed
 from p3m_jax.data.layouts import DataSet, Example
 from p3m_jax.evaluation.metrics import all_metrics
-from p3m_jax.labels import read_matte
+from p3m_jax.pictures.labels import read_matte
+from p3m_jax.pictures.trimap import TRIMAP_KERNEL, trimap_from_matte
+from p3m_jax.runtime import distributed
 from p3m_jax.training.errors import TrainingDiverged
-from p3m_jax.trimap import TRIMAP_KERNEL, trimap_from_matte
 
 
 class Validation(NamedTuple):

@@ -1,0 +1,1 @@
+"""Portraits drawn by the program, with exact mattes."""

@@ -1,0 +1,187 @@
+"""Synthetic portraits written in P3M-10k's layout, so that everything runs without its data.
+
+The folder has the form of the archive of 2024: faces are obfuscated in the training set and in
+P3M-500-P, P3M-500-NP shows faces or people from behind. Since nobody's privacy is at stake, the
+same portraits stand there with ordinary faces, too (`original_image`, `fg`). `faces/{image,mask}`
+are a few more people in the part of the public ones whose faces P3M-CP copies. The pictures show
+that a program works; a number measured on them says nothing about portraits.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from p3m_jax.data.folders import DataSetError, user_path
+from p3m_jax.data.layouts import (
+    SYNTHETIC_MARK,
+    UNFINISHED_MARK,
+    folder_names,
+)
+from p3m_jax.data.synthetic.portrait import Portrait, draw_portrait, obfuscate_portrait
+from p3m_jax.errors import OptionError
+from p3m_jax.pictures.images import write_image
+from p3m_jax.pictures.trimap import trimap_from_matte
+from p3m_jax.storage.files import write_text
+
+# Counts up whenever the same settings give other pixels than before.
+GENERATOR = 3
+
+FACES_FOLDER = Path("faces")
+
+# The parts of the set: a number that goes into the seed, and the folder.
+_PARTS = {
+    "train": (0, Path("train")),
+    "P3M-500-P": (1, Path("validation/P3M-500-P")),
+    "P3M-500-NP": (2, Path("validation/P3M-500-NP")),
+    "faces": (3, FACES_FOLDER),
+}
+_PUBLIC_FACES = {"picture": "image", "facemask": "mask"}
+_FACES_SIZE = (256, 256)  # whatever the portraits' size is
+_JPEG = ("blurred_image", "original_image", "bg", "image")
+SIDES = (32, 4096)  # pixels; of larger ones a single portrait would fill the memory
+_BEHIND = 4  # every fourth person of P3M-500-NP is seen from behind
+
+
+def write_synthetic_set(
+    root,
+    *,
+    train: int = 64,
+    test: int = 8,
+    faces: int = 8,
+    size=(384, 288),
+    seed: int = 0,
+    progress: bool = True,
+) -> Path:
+    """Writes `train` training pictures and `test` of each test set under `root`; returns `root`.
+
+    `faces` is the number of public faces with masks.
+
+    `size` is (height, width) in pixels. A picture depends on the seed, its set and its number, not
+    on the counts. Every file is written whole or not at all, and a killed run is resumed by calling
+    again; SYNTHETIC.json with the settings comes last. Of a finished set with the same settings
+    only files that are missing are written.
+
+    Raises:
+      OptionError: sizes or counts that cannot be drawn.
+      DataSetError: `root` holds a set with other settings, or anything else.
+    """
+    root = user_path(root)
+    height, width = (int(side) for side in size)
+    if min(height, width) < SIDES[0] or max(height, width) > SIDES[1]:
+        raise OptionError(
+            f"{root}: cannot draw pictures of {height} x {width}; choose sides of {SIDES[0]} to "
+            f"{SIDES[1]} pixels."
+        )
+    if train < 1 or test < 0 or faces < 0 or seed < 0:
+        raise OptionError(
+            f"{root}: cannot write {train} + {test} + {faces} pictures with seed {seed}; choose at "
+            "least one training picture and nothing below zero."
+        )
+    settings = {
+        "generator": GENERATOR,
+        "seed": int(seed),
+        "train": int(train),
+        "test": int(test),
+        "faces": int(faces),
+        "size": [height, width],
+    }
+    mark, unfinished = root / SYNTHETIC_MARK, root / UNFINISHED_MARK
+    _claim(root, settings)
+    counts = {"train": train, "P3M-500-P": test, "P3M-500-NP": test, "faces": faces}
+    jobs = [(part, number) for part, count in counts.items() for number in range(count)]
+    for part, number in tqdm(
+        jobs, desc="Drawing synthetic portraits", unit="picture", disable=not progress
+    ):
+        _write_example(root, part, number, (height, width), seed)
+    if not mark.is_file():
+        unfinished.replace(mark)
+    return root
+
+
+def example_files(
+    part: str, number: int, size: tuple[int, int], seed: int
+) -> dict[str, np.ndarray]:
+    """The files of one example by folder (see `layouts.folder_names`), uint8 arrays of `size`."""
+    code, _ = _PARTS[part]
+    if part == "faces":
+        return _files(draw_portrait((seed, code, number), _FACES_SIZE), _PUBLIC_FACES)
+    behind = part == "P3M-500-NP" and number % _BEHIND == _BEHIND - 1
+    normal = draw_portrait((seed, code, number), size, behind=behind)
+    files = _files(normal, folder_names(part, "normal"))
+    if part != "P3M-500-NP":
+        files |= _files(obfuscate_portrait(normal), folder_names(part, "blurred"))
+    return files
+
+
+def _files(portrait: Portrait, folders: dict[str, str]) -> dict[str, np.ndarray]:
+    values = {
+        "picture": portrait.picture,
+        "matte": lambda: portrait.matte,
+        "foreground": lambda: portrait.foreground,
+        "background": lambda: portrait.background,
+        "facemask": lambda: portrait.facemask,
+        "trimap": lambda: trimap_from_matte(portrait.matte),
+    }
+    return {folder: values[role]() for role, folder in folders.items()}
+
+
+def _write_example(root: Path, part: str, number: int, size, seed: int) -> None:
+    stem = f"synthetic_{number:05d}"
+    base = root / _PARTS[part][1]
+    folders = _folders(part)
+    paths = {
+        folder: base / folder / f"{stem}.{'jpg' if folder in _JPEG else 'png'}"
+        for folder in folders
+    }
+    # Files appear whole under their names, so what is there need not be drawn again.
+    if all(path.is_file() for path in paths.values()):
+        return
+    for folder, values in example_files(part, number, size, seed).items():
+        if not paths[folder].is_file():
+            write_image(paths[folder], values)
+
+
+def _folders(part: str) -> set[str]:
+    if part == "faces":
+        return set(_PUBLIC_FACES.values())
+    return {*folder_names(part, "blurred").values(), *folder_names(part, "normal").values()}
+
+
+def _claim(root: Path, settings: dict) -> None:
+    """Marks `root` as being written with these settings, unless it bears a mark with them."""
+    mark, unfinished = root / SYNTHETIC_MARK, root / UNFINISHED_MARK
+    if root.exists() and not root.is_dir():
+        raise DataSetError(f"{root}: is a file; name a new folder for the synthetic set.")
+    for path in (mark, unfinished):
+        if path.is_file():
+            found = _read_settings(path)
+            if found != settings:
+                raise DataSetError(
+                    f"{root}: holds a synthetic set with {_differences(found, settings)}; name "
+                    "another folder, or delete this one."
+                )
+            return
+    if root.is_dir() and any(not path.name.startswith(".") for path in root.iterdir()):
+        raise DataSetError(
+            f"{root}: is not empty and not a synthetic set; name a new folder, so that nothing of "
+            "yours is overwritten."
+        )
+    root.mkdir(parents=True, exist_ok=True)
+    write_text(unfinished, json.dumps(settings, indent=2) + "\n")
+
+
+def _read_settings(path: Path) -> dict:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise DataSetError(f"{path}: cannot be read; delete the folder and write the set again.")
+    return found
+
+
+def _differences(found: dict, wanted: dict) -> str:
+    keys = [key for key in wanted if found.get(key) != wanted[key]]
+    return ", ".join(f"{key} {found.get(key)} instead of {wanted[key]}" for key in keys)

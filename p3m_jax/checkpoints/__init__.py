@@ -1,0 +1,1 @@
+"""Checkpoints: their arrays, their folder, and the weights for inference."""

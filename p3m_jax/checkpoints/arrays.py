@@ -1,0 +1,259 @@
+"""The arrays of checkpoints: a checksum of each is written with it and checked when it is read.
+
+Checksums are CRC-32 (`zlib.crc32`), which finds every damage of up to 32 bits in a row and misses
+one in four billion of any other. They say nothing about who wrote a file.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import re
+import shutil
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from orbax.checkpoint import v1 as ocp
+
+from p3m_jax.errors import UserError
+from p3m_jax.runtime import distributed
+from p3m_jax.text import warn
+
+CHECKSUMS = "checksums"
+
+# Signs of an error that another try or other rights mend: the checkpoint may be whole.
+_ELSEWHERE = ("PERMISSION_DENIED", "Permission denied", "UNAUTHENTICATED", "UNAVAILABLE")
+_ELSEWHERE += ("RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "Too many open files")
+
+
+class CheckpointError(UserError):
+    """A checkpoint that cannot be used; the message names the path and the remedy."""
+
+
+class DamagedCheckpoint(CheckpointError):
+    """A checkpoint whose files are not as they were written.
+
+    Attributes:
+      what: the damage, a phrase without the path.
+    """
+
+    def __init__(self, path, what: str):
+        super().__init__(f"{path}: {what}; copy it again, or name another checkpoint.")
+        self.what = what
+
+
+class NotFinite(UserError):
+    """Arrays that hold what is no number; the message lists their names."""
+
+
+def checksum_of(value: Any) -> str:
+    """The checksum of an array, or of a JSON value whatever the order of its keys; 8 digits."""
+    if isinstance(value, np.ndarray):
+        content = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+    else:
+        content = json.dumps(value, sort_keys=True).encode()
+    return f"{zlib.crc32(content):08x}"
+
+
+def sealed(description: dict[str, Any], checksums: dict[str, str]) -> dict[str, Any]:
+    """A description with the checksums of the arrays by their names, and one of all that."""
+    description = json.loads(json.dumps(description))  # as it will be read: no tuples
+    content = {**description, CHECKSUMS: {"kind": "crc32", "arrays": checksums}}
+    content[CHECKSUMS]["description"] = checksum_of(content)
+    return content
+
+
+def unsealed(content: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str] | None]:
+    """The description and the arrays' checksums; None where it was written without.
+
+    Raises:
+      ValueError: it is not as it was written; a phrase.
+    """
+    description = {name: value for name, value in content.items() if name != CHECKSUMS}
+    if CHECKSUMS not in content:
+        return description, None
+    recorded = content[CHECKSUMS]
+    if not isinstance(recorded, dict) or not isinstance(recorded.get("arrays"), dict):
+        raise ValueError("its checksums are damaged")
+    if sealed(description, recorded["arrays"])[CHECKSUMS] != recorded:
+        raise ValueError("its description is damaged (wrong checksum)")
+    return description, recorded["arrays"]
+
+
+def damaged_arrays(arrays: dict[str, np.ndarray], checksums: dict[str, str] | None) -> list[str]:
+    """A phrase for every array that is not finite, or has not its checksum if there are any."""
+    problems = []
+    for name, array in arrays.items():
+        if checksums is not None and checksums.get(name) != checksum_of(array):
+            problems.append(f"{name} has a wrong checksum")
+        elif not is_finite(array):
+            problems.append(f"{name} holds what is no number")
+    return problems
+
+
+def is_finite(array: np.ndarray) -> bool:
+    """Whether all of an array are numbers; those of whole numbers are."""
+    return array.dtype.kind in "biu" or bool(np.isfinite(array).all())
+
+
+def with_checksums(description: dict[str, Any], tree: Any) -> dict[str, Any]:
+    """A checkpoint's description and the checksums of the tree of arrays that goes with it.
+
+    Of several processes all call it at once: arrays that are cut among them are gathered.
+
+    Raises:
+      NotFinite: some arrays hold what is no number.
+    """
+    checksums, broken = {}, []
+    for name, array in named_on_host(tree):
+        checksums[name] = checksum_of(array)
+        if not is_finite(array):
+            broken.append(name)
+    if broken:
+        more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
+        raise NotFinite(", ".join(broken[:3]) + more)
+    return sealed(description, checksums)
+
+
+def named_on_host(tree: Any) -> Iterator[tuple[str, np.ndarray]]:
+    """The names and whole arrays of a tree, one at a time."""
+    for name, array in _named(tree).items():
+        if isinstance(array, jax.Array):
+            if array.is_fully_replicated:
+                # One device's, as an array of its own: the other could not be donated any more.
+                array = array.addressable_data(0)
+            elif not array.is_fully_addressable:
+                array = multihost_utils.process_allgather(array, tiled=True)
+        yield name, np.asarray(array)
+
+
+def _named(tree: Any) -> dict[str, Any]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+@dataclass(frozen=True)
+class _OnHost:
+    """What Orbax loads as a NumPy array: it has a shape and a type and no sharding."""
+
+    shape: tuple[int, ...] | None
+    dtype: np.dtype | None
+
+
+def read_arrays(path: Path, wanted: Any, checksums: dict[str, str] | None) -> Any:
+    """The arrays of a checkpoint, as a tree of NumPy arrays like `wanted`; others stay on disk.
+
+    Each is checked: it is there, of its shape and kind, has its checksum, and is finite.
+
+    Args:
+      path: the folder.
+      wanted: a tree of shapes and dtypes (`jax.ShapeDtypeStruct`).
+      checksums: those in its metadata; None, which is said, where it was written without.
+
+    Raises:
+      DamagedCheckpoint: an array is not as it was written.
+      CheckpointError: the checkpoint is of other arrays, or cannot be read now.
+    """
+    names = _named(wanted)
+    strange = [] if checksums is None else sorted(names.keys() - checksums.keys())
+    if strange:
+        more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
+        raise CheckpointError(
+            f"{path}: was written without {strange[0]}{more}, so it is of another version or for "
+            "another use; name another checkpoint."
+        )
+    context = ocp.Context()
+    context.pytree.loading.partial_load = True
+    if distributed.count() > 1:  # each reads by itself and waits for no other
+        context.multiprocessing.active_processes = {jax.process_index()}
+        context.multiprocessing.primary_host = jax.process_index()
+    with context, quiet_orbax():
+        try:
+            tree = ocp.load(path, jax.tree.map(lambda x: _OnHost(x.shape, x.dtype), wanted))
+        except MemoryError as error:
+            raise CheckpointError(f"{path}: there is not enough memory for its arrays.") from error
+        except (AssertionError, RuntimeError):  # of JAX, which may have no device
+            raise
+        except Exception as error:  # TensorStore's errors have no class of their own
+            reason = reason_of(error)
+            if isinstance(error, PermissionError) or any(s in str(error) for s in _ELSEWHERE):
+                raise CheckpointError(f"{path}: cannot be read ({reason}).") from error
+            raise DamagedCheckpoint(path, f"is damaged ({reason})") from error
+    arrays, problems = _named(tree), []
+    for name, expected in names.items():
+        array = arrays.get(name)
+        if not isinstance(array, np.ndarray):
+            problems.append(f"{name} is missing")
+        elif (array.shape, array.dtype) != (expected.shape, expected.dtype):
+            there, here = (f"{x.dtype}{list(x.shape)}" for x in (array, expected))
+            problems.append(f"{name} is {there} instead of {here}")
+    problems = problems or damaged_arrays(arrays, checksums)
+    if problems:
+        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise DamagedCheckpoint(path, f"is damaged ({problems[0]}{more})")
+    if checksums is None and distributed.is_first():
+        warn(f"{path}: was written without checksums, so damage to its numbers may go unnoticed.")
+    return tree
+
+
+def require_room(folder: Path, arrays: Any) -> None:
+    """Raises `OSError` where a tree of arrays cannot be written; Orbax then hangs at exit."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+    needed = sum(array.nbytes for array in jax.tree.leaves(arrays))
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(f"{needed / 1e6:.1f} MB are needed, {free / 1e6:.1f} MB are free")
+
+
+def reason_of(error: Exception) -> str:
+    """Why Orbax or TensorStore failed, as a phrase: the system's, or their first line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    if code:
+        return os.strerror(int(code[1]))
+    lines = str(error).strip().splitlines()
+    return lines[0][:120] if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def quiet_orbax() -> Iterator[None]:
+    """Keeps Orbax from printing pages: its threads log each error that it raises as well.
+
+    After an error other reads end one by one, later than the loop that waited for them, and each
+    would print a traceback; so these stay hidden beyond the body.
+    """
+
+    def not_orbax(record: logging.LogRecord) -> bool:
+        return "orbax" not in Path(record.pathname).parts
+
+    def not_late(record: logging.LogRecord) -> bool:
+        return "exception was never retrieved" not in record.getMessage()
+
+    def unraisable(event) -> None:
+        if str(event.exc_value) != "Event loop is closed":
+            hook(event)
+
+    loggers = [logging.getLogger(name) for name in (None, "absl")]
+    tasks = logging.getLogger("asyncio")
+    for logger in loggers:
+        logger.addFilter(not_orbax)
+    tasks.addFilter(not_late)
+    hook, sys.unraisablehook = sys.unraisablehook, unraisable
+    try:
+        yield
+        sys.unraisablehook = hook
+        tasks.removeFilter(not_late)
+    finally:
+        for logger in loggers:
+            logger.removeFilter(not_orbax)

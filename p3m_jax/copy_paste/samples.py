@@ -1,0 +1,90 @@
+"""P3M-CP in the input pipeline: the `Pasting` of `p3m_jax.input.pasting` for a run's recipe."""
+
+from collections.abc import Sequence
+
+from p3m_jax.copy_paste import geometry
+from p3m_jax.copy_paste.image import copy_a_face, source_files
+from p3m_jax.copy_paste.recipe import CopyPaste
+from p3m_jax.copy_paste.shared import lay_a_face, shared_faces
+from p3m_jax.data.layouts import DataSetError, Example
+from p3m_jax.faces.obfuscation import Obfuscation
+from p3m_jax.input.contents import check_record
+from p3m_jax.input.pasting import Sample
+from p3m_jax.pictures.images import read_picture
+
+
+class FacePasting:
+    """Pastes the faces of `copy_paste` into samples of `examples`.
+
+    At image level they are pasted over those of the pictures and of their foregrounds, see
+    `p3m_jax.copy_paste.image`. At feature level a batch holds what `p3m_jax.copy_paste.feature`
+    names, for the network to paste.
+
+    Args:
+      seed: the run's.
+      obfuscation: that of the training pictures; faces copied from them are obfuscated, too.
+    """
+
+    def __init__(
+        self,
+        copy_paste: CopyPaste,
+        examples: Sequence[Example],
+        *,
+        seed: int,
+        obfuscation: Obfuscation | None = None,
+    ):
+        self._recipe, self._seed, self._obfuscation = copy_paste, seed, obfuscation
+        self._files = source_files(copy_paste, examples)
+
+    def wants(self, sample: Sample):
+        """Whether a face is to be pasted into the sample, bool ()."""
+        return self._draws(sample).paste
+
+    def paste(self, contents: dict, sample: Sample) -> dict:
+        """The contents with a face pasted in, or with what the network needs to paste one."""
+        draws, recipe = self._draws(sample), self._recipe
+        if self.shares:
+            options = sample.example, draws, recipe, self._seed, self._obfuscation
+            return lay_a_face(contents, self._files, sample.step, sample.place, *options)
+        source = geometry.source_at(sample.step, sample.place, len(recipe.sources), self._seed)
+        options = sample.example, draws, recipe, self._obfuscation
+        return copy_a_face(contents, self._files, source, *options)
+
+    @property
+    def shares(self) -> bool:
+        """At feature level the samples of a step share its source pictures."""
+        return self._recipe.level == "feature"
+
+    def shared(self, step) -> dict:
+        """The source pictures of a step and their masks, see `p3m_jax.copy_paste.feature`."""
+        return shared_faces(step, self._files, self._recipe, self._seed, self._obfuscation)
+
+    def diagnose(self, step: int, place: int) -> None:
+        """Raises `DataSetError` or `ImageError` for a face that the sample may have copied."""
+        sources = self._recipe.sources
+        first = int(geometry.source_at(step, place, len(sources), self._seed))
+        for source in (sources[first], sources[(first + 1) % len(sources)]):
+            check_record(source.picture)
+            size, of_mask = read_picture(source.picture).shape[:2], source.read_mask().shape
+            if size != of_mask:
+                raise DataSetError(
+                    f"{source.mask}: is {of_mask[1]} x {of_mask[0]} pixels, its picture {size[1]} "
+                    f"x {size[0]}; replace the wrong one."
+                )
+
+    def _draws(self, sample: Sample) -> geometry.Draws:
+        draws = geometry.draw(self._seed, sample.number, self._recipe)
+        return draws._replace(paste=draws.paste & (sample.step >= self._recipe.first_step))
+
+
+def find_pasting(
+    copy_paste: CopyPaste | None,
+    examples: Sequence[Example],
+    *,
+    seed: int,
+    obfuscation: Obfuscation | None = None,
+) -> FacePasting | None:
+    """The `FacePasting` of a run, see there; None where nothing is pasted."""
+    if copy_paste is None:
+        return None
+    return FacePasting(copy_paste, examples, seed=seed, obfuscation=obfuscation)

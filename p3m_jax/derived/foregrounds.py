@@ -1,0 +1,96 @@
+"""Foregrounds and backgrounds for the composition loss, estimated once and kept in a cache.
+
+The loss composes prediction, foreground F and background B to the picture I = a F + (1 - a) B. The
+newer archive of P3M-10k ships F and B; where they are missing they are estimated here, into
+`fg/STEM.png` and `bg/STEM.jpg` of a cache. Where faces are obfuscated, they are so before anything
+is estimated: no face comes back through F.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from p3m_jax.data.folders import user_path
+from p3m_jax.data.layouts import CACHE_FOLDERS, DataSet, Example
+from p3m_jax.derived.cache import Cache, read_pair
+from p3m_jax.derived.filling import Engine, fill
+from p3m_jax.derived.private_areas import obfuscated
+from p3m_jax.faces.obfuscation import Obfuscation
+from p3m_jax.pictures.foreground import estimate_foreground
+from p3m_jax.pictures.images import write_image
+
+
+def foreground_cache(folder, obfuscation: Obfuscation | None = None) -> Cache:
+    """The cache of foregrounds and backgrounds in `folder`, of pictures obfuscated like this."""
+    roles, settings = ("picture", "matte"), {}
+    if obfuscation is not None:
+        roles, settings = (*roles, "private"), {"obfuscation": list(obfuscation)}
+    return Cache(
+        user_path(folder),
+        what="foregrounds",
+        made="estimated",
+        files=lambda stem: (Path("fg", f"{stem}.png"), Path("bg", f"{stem}.jpg")),
+        roles=roles,
+        settings=settings,
+    )
+
+
+@dataclass(frozen=True)
+class EstimateForeground:
+    """Estimates and writes foreground and background of one example; the work of a cache.
+
+    Attributes:
+      obfuscation: of the example's private areas, before anything is estimated.
+    """
+
+    obfuscation: Obfuscation | None = None
+
+    def __call__(self, example: Example, paths: tuple[Path, ...]) -> dict:
+        """Writes the two files; `UserError` if the picture cannot be used."""
+        picture, matte = read_pair(example)
+        picture = obfuscated(example, picture, self.obfuscation)
+        for path, estimate in zip(paths, estimate_foreground(picture, matte), strict=True):
+            write_image(path, estimate)
+        return {}
+
+
+def estimate_missing(
+    dataset: DataSet,
+    folder,
+    *,
+    obfuscation: Obfuscation | None = None,
+    engine: Engine | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> int:
+    """Fills a cache with the foregrounds and backgrounds that `dataset` lacks; returns how many.
+
+    What a former, perhaps killed, call finished is not done again; `training_set(root,
+    foreground_cache=folder)` then finds everything. `engine` does it (default: `workers` threads,
+    one per core); `progress` shows a bar, and what it took. Cheap if there is nothing to do.
+
+    Raises `DataSetError` at once if the cache cannot be written, was made from other pictures or
+    holds what was not estimated here, and at the end, after all others are done, if some pictures
+    cannot be used.
+    """
+    cache = foreground_cache(folder, obfuscation)
+    lacking = without_own_pair(dataset.examples, cache.folder)
+    return fill(
+        cache,
+        lacking,
+        EstimateForeground(obfuscation),
+        engine=engine,
+        workers=workers,
+        progress=progress,
+    )
+
+
+def without_own_pair(examples: Iterable[Example], folder: Path) -> list[Example]:
+    """The examples that bring no foreground and background, or have them from the cache."""
+    cached = (folder / CACHE_FOLDERS["foreground"]).resolve()
+    return [
+        example
+        for example in examples
+        if not (example.foreground and example.background)
+        or example.foreground.parent.resolve() == cached
+    ]

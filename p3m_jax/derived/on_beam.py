@@ -1,0 +1,181 @@
+"""Filling a cache by Apache Beam: on this machine, or on Dataflow, Flink or Spark.
+
+The pipeline is: the list of what is missing -> one picture each, dealt out -> `make_one`, the same
+function that threads call. Nothing but names travels through it. Workers read pictures and write
+files and lists under the names that this machine has for them, so data set and cache lie on a disk
+that all of them share. Each worker appends to a list of its own as soon as a picture is finished:
+a job that is killed, on whichever side, is gone on with by the next, and by threads, too.
+
+How many pictures a killed job had finished is on disk, not in Beam; so are the reasons for which
+pictures could not be made. Beam counts: `done`, `broken`, `bytes_read`, `bytes_written` and
+`processor_microseconds` in the namespace `p3m`, which runners show while a job goes on.
+"""
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TextIO
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics, MetricsFilter
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.runners.runner import PipelineState
+
+from p3m_jax.data.layouts import ROLES, Example
+from p3m_jax.derived.cache import Cache
+from p3m_jax.derived.filling import EngineError, Filled, Made, Make, Processor, Tally, make_one
+from p3m_jax.storage.files import locked, write_text
+from p3m_jax.text import shown
+
+_NAMESPACE = "p3m"
+_PROCESSOR = Processor()  # of this process, in which several threads may be workers
+# "DirectRunner" first tries another runner, written in Go, which it downloads and to which the
+# number of workers means nothing. This is the one that it falls back to.
+_DIRECT = "FnApiRunner"
+_UNFINISHED = (
+    "was not finished by any worker, which must see data set and cache under these names; look at "
+    "their logs, and start the same command again."
+)
+
+
+@dataclass(frozen=True)
+class BeamEngine:
+    """An `Engine` that runs a Beam pipeline with these options, such as "--runner=FlinkRunner".
+
+    Without a runner it is the direct one, of this machine and one worker; see
+    `--direct_num_workers` and `--direct_running_mode`.
+    """
+
+    options: tuple[str, ...] = ()
+
+    def __call__(self, cache: Cache, make: Make, missing: list[Example], progress: bool) -> Filled:
+        """Makes what is missing; runners have their own way to show progress.
+
+        Raises:
+          EngineError: another job is filling the cache, there is no such runner, or this job ended
+            before its time.
+          RuntimeError: a bug, as the direct runner raises it.
+        """
+        cache = replace(cache, folder=cache.folder.absolute())
+        busy = EngineError(
+            f"{cache.folder}: another job is filling this cache; wait for its end, or end it."
+        )
+        with locked(cache.folder, busy):
+            cache.gather()  # what killed jobs left
+            todo = cache.folder / "todo.jsonl"
+            write_text(todo, "".join(map(_to_line, missing)))
+            try:
+                counted = self._run(cache, make, todo)
+            finally:
+                todo.unlink(missing_ok=True)
+            reasons, unfinished = cache.problems(), cache.missing(missing)
+            cache.gather()
+        problems = [reasons.get(e.stem, f"{e.picture}: {_UNFINISHED}") for e in unfinished]
+        tally = Tally(
+            done=len(missing) - len(unfinished),
+            broken=len(unfinished),
+            read=counted.get("bytes_read", 0),
+            written=counted.get("bytes_written", 0),
+            seconds=counted.get("processor_microseconds", 0) / 1e6,
+        )
+        return Filled(tally, problems)
+
+    def _run(self, cache: Cache, make: Make, todo: Path) -> dict[str, int]:
+        """Runs the pipeline to its end; returns what Beam counted, by name."""
+        options = PipelineOptions(list(self.options))
+        standard = options.view_as(StandardOptions)
+        if standard.runner in (None, "DirectRunner", "SwitchingDirectRunner"):
+            standard.runner = _DIRECT
+        try:
+            pipeline = beam.Pipeline(options=options)
+        except (ValueError, ImportError) as error:  # no such runner, or it takes another package
+            raise EngineError(f"Beam cannot run with {' '.join(self.options)}: {error}") from None
+        _ = (
+            pipeline
+            # The list goes by its name: runners bound the size of what is in a pipeline.
+            | "List" >> beam.Create([str(todo)])
+            | "Pictures" >> beam.FlatMap(_lines)
+            | "DealOut" >> beam.Reshuffle()
+            | "Make" >> beam.ParDo(_MakeOne(cache, make))
+        )
+        _PROCESSOR.lap()  # where this process is the worker, too
+        result = pipeline.run()
+        state = result.wait_until_finish() or result.state
+        if state != PipelineState.DONE:
+            raise EngineError(
+                f"{cache.folder}: the Beam job ended as {state}; look at the runner's log and "
+                "start the same command again. What is finished is kept."
+            )
+        counters = result.metrics().query(MetricsFilter().with_namespace(_NAMESPACE))["counters"]
+        return {counter.key.metric.name: counter.result for counter in counters}
+
+
+class _MakeOne(beam.DoFn):
+    """Makes one picture after the other, with a list of its own; puts out nothing."""
+
+    def __init__(self, cache: Cache, make: Make):
+        self._cache, self._make = cache, make
+        self._part: TextIO | None = None
+
+    def setup(self):
+        # Threads of one worker that spin while they wait would take the cores of the others. It is
+        # read when the first of them starts.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+    def process(self, line: str):
+        example = _from_line(line)
+        try:
+            if self._part is None:  # fails where the folder is not to be seen, before work is done
+                self._part = self._cache.open_part()
+            made = make_one(self._cache, self._make, example)
+            self._write(made.line or self._cache.problem_line(example, made.problem))
+        except OSError as error:
+            made = Made(None, str(self._cache.unwritable(error)))
+            logging.warning(shown(made.problem))
+            with contextlib.suppress(OSError):  # it may be the list that cannot be written
+                self._write(self._cache.problem_line(example, made.problem))
+        self._count(made)
+
+    def teardown(self):
+        if self._part is not None:
+            self._part.close()
+
+    def _write(self, line: dict[str, Any]) -> None:
+        if self._part is not None:
+            self._part.write(json.dumps(line) + "\n")
+            self._part.flush()
+
+    def _count(self, made: Made) -> None:
+        counts = {
+            "done": made.line is not None,
+            "broken": made.line is None,
+            "bytes_read": made.read,
+            "bytes_written": made.written,
+            "processor_microseconds": round(1e6 * _PROCESSOR.lap()),
+        }
+        for name, count in counts.items():
+            Metrics.counter(_NAMESPACE, name).inc(int(count))
+
+
+def _to_line(example: Example) -> str:
+    paths = {role: path and str(path.absolute()) for role, path in _paths(example).items()}
+    return json.dumps({"stem": example.stem, "published": example.published, **paths}) + "\n"
+
+
+def _from_line(line: str) -> Example:
+    values = json.loads(line)
+    known = {name: values.pop(name) for name in ("stem", "published")}
+    return Example(**known, **{role: path and Path(path) for role, path in values.items()})
+
+
+def _paths(example: Example) -> dict[str, Path | None]:
+    return {role: getattr(example, role) for role in (*ROLES, "private")}
+
+
+def _lines(todo: str) -> Iterator[str]:
+    with Path(todo).open(encoding="utf-8") as lines:
+        yield from lines

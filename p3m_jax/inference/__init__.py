@@ -1,0 +1,1 @@
+"""From a network to the matte of a picture of any size."""

@@ -1,0 +1,149 @@
+"""State dicts of the authors' program, and our variables: layouts, and what does not fit."""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from p3m_jax.interchange.names import StateDictError, our_name, their_name
+from p3m_jax.models.network import Network, Variables
+
+RANDOM_FEATURES = ".attention.features"
+
+
+def our_layout(array: np.ndarray, name: str) -> np.ndarray:
+    """Kernels (out, in, kh, kw) become (kh, kw, in, out) and (out, in) become (in, out).
+
+    `in` of a grouped convolution is that of one group. Random features (1, m, d) become (m, d).
+    """
+    if name.endswith(RANDOM_FEATURES):
+        return array[0] if array.ndim == 3 and len(array) == 1 else array
+    if not name.endswith(".kernel"):
+        return array
+    return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+
+
+def their_layout(array: np.ndarray, name: str) -> np.ndarray:
+    """The inverse of `our_layout`."""
+    if name.endswith(RANDOM_FEATURES):
+        return array[None]
+    if not name.endswith(".kernel"):
+        return array
+    return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+
+
+def state_dict_from_variables(network: Network, variables: Variables) -> dict[str, np.ndarray]:
+    """{their key: array in their layout} of our variables, the inverse of what follows."""
+    arrays = {**variables.parameters, **variables.statistics}
+    return {
+        their_name(network.name, name): their_layout(np.asarray(array), name)
+        for name, array in arrays.items()
+    }
+
+
+class Match(NamedTuple):
+    """How a state dict meets a network.
+
+    Attributes:
+      found: {our name: array in our layout}, everything that fits.
+      dropped: the keys of what we do not keep.
+      drawn: our names of random features that the state dict lacks, which are not in `found`.
+      problems: a phrase for every key or name that does not fit.
+    """
+
+    found: dict[str, np.ndarray]
+    dropped: list[str]
+    drawn: list[str]
+    problems: list[str]
+
+
+def wanted_shapes(network: Network, part: str = "network") -> dict[str, tuple[int, ...]]:
+    """{our name: shape} of the parameters and statistics of a whole network or of its encoder."""
+    shapes = {**network.shapes.parameters, **network.shapes.statistics}
+    return {
+        name: shape.shape
+        for name, shape in shapes.items()
+        if part == "network" or name.startswith("encoder.")
+    }
+
+
+def match_state_dict(
+    network: Network,
+    arrays: Mapping[str, np.ndarray],
+    part: str = "network",
+    full_keys: Mapping[str, str] | None = None,
+) -> Match:
+    """Assigns each array of the authors' program to one of ours.
+
+    Args:
+      network: which one it should be.
+      arrays: {key: array in their layout}.
+      part: what they are those of, "network" or "encoder".
+      full_keys: {key: the authors' key of it in a whole network}; the keys themselves if None.
+    """
+    wanted, misshapen = wanted_shapes(network, part), set()
+    match = Match({}, [], [], [])
+    for key, array in arrays.items():
+        try:
+            name = our_name(network.name, full_keys[key] if full_keys else key)
+        except StateDictError:
+            match.problems.append(f"{key}: names no array of {network.name}")
+            continue
+        if name is None:
+            match.dropped.append(key)
+            continue
+        array = our_layout(np.asarray(array), name)
+        if name not in wanted:
+            match.problems.append(f"{key}: would be {name}, which {network.name} does not have")
+        elif name in match.found:
+            match.problems.append(f"{key}: {name} is already taken by another key")
+        elif array.shape != wanted[name]:
+            match.problems.append(f"{key}: shape {array.shape} for {name}, not {wanted[name]}")
+            misshapen.add(name)
+        else:
+            match.found[name] = array
+    for name in sorted(wanted.keys() - match.found.keys() - misshapen):
+        if name.endswith(RANDOM_FEATURES):
+            match.drawn.append(name)
+        else:
+            match.problems.append(f"{name}: missing")
+    return match
+
+
+def complete(network: Network, match: Match) -> Variables:
+    """The variables of a match without problems; what is to be drawn is drawn from seed 0."""
+    fresh = network.initialize(0).statistics if match.drawn else {}
+    arrays = match.found | {name: fresh[name] for name in match.drawn}
+    return Variables(
+        *({name: arrays[name] for name in part if name in arrays} for part in network.shapes)
+    )
+
+
+def variables_from_state_dict(network: Network, arrays: Mapping[str, np.ndarray]) -> Variables:
+    """Our variables from {key: array} of the authors' program.
+
+    Random features (ViTAE-S) that are missing are those of `network.initialize(0)`: the authors'
+    files hold none.
+
+    Raises:
+      StateDictError: listing the keys that are unknown, missing, or of another shape.
+    """
+    match = match_state_dict(network, arrays)
+    if match.problems:
+        raise StateDictError(
+            f"This is not a state dict of {network.name}; {len(match.problems)} things do not fit:",
+            *list_problems(match.problems),
+        )
+    return complete(network, match)
+
+
+def list_problems(problems: list[str]) -> list[str]:
+    """A line for each problem; of those that differ only in numbers the first and how many."""
+    kinds: dict[str, list[str]] = {}
+    for problem in problems:
+        kinds.setdefault(re.sub(r"\d+", "0", problem), []).append(problem)
+    return [
+        f"  {first}" + (f" (and {len(others)} more that differ in numbers)" if others else "")
+        for first, *others in kinds.values()
+    ]

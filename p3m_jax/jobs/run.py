@@ -1,0 +1,258 @@
+"""Working through many pictures: some are read and written while others are computed.
+
+Pictures start in the order of the plan and are counted in it. A picture that cannot be done, or
+needs review first, is noted and the run continues; a disk that cannot be written to ends it. A
+`Budget` bounds how many pictures are being worked on.
+"""
+
+import contextlib
+import errno
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from concurrent import futures
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from p3m_jax.errors import UserError
+from p3m_jax.jobs.manifest import FAILED, WAITING, Entry, Manifest
+from p3m_jax.jobs.memory import BASE, pictures_memory
+from p3m_jax.jobs.plan import Job
+from p3m_jax.jobs.work import NeedsReview, Outcome, Work
+from p3m_jax.pictures.images import ImageError, open_picture
+from p3m_jax.pictures.photos import digest
+from p3m_jax.runtime.machine import Budget
+
+# What one picture may raise without ending the run; OpenCV has an error of its own for memory.
+_MISHAPS = (UserError, OSError, MemoryError, cv2.error)
+# Nothing more can be written at all, so the next pictures need not be tried.
+_FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A picture on its way; `made`: kinds to be written, and how."""
+
+    value: Any
+    made: dict[str, Entry]
+    seconds: float
+
+
+class Run:
+    """One run over the jobs of a plan; `start` does it.
+
+    Args:
+      manifest: of the output folder.
+      settings: by kind, what its outputs depend on.
+      work: what is done to each picture.
+      memory: bytes for everything.
+      workers: threads that read, and as many that write.
+      overwrite: replace outputs of other settings or an earlier state of the picture.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        settings: dict[str, dict[str, Any]],
+        work: Work,
+        *,
+        memory: int,
+        workers: int,
+        overwrite: bool,
+    ):
+        self._manifest, self._settings, self._work = manifest, settings, work
+        self._overwrite, self._workers, self._memory = overwrite, workers, memory
+        self._tried: set[Path] = set()
+        self.outcome = Outcome()
+
+    def start(self, jobs: Sequence[Job], *, progress: bool = True) -> Outcome:
+        """Does the jobs; returns also when it was interrupted or the disk is full."""
+        from tqdm import tqdm
+
+        loaders, writers = (ThreadPoolExecutor(self._workers) for _ in range(2))
+        computers = ThreadPoolExecutor(self._work.at_once)
+        with tqdm(total=len(jobs), unit="picture", disable=not progress) as bar:
+            self._bar = bar
+            self._under_way: deque[Future] = deque()
+            try:
+                self._go_through(jobs, loaders, computers, writers)
+            except KeyboardInterrupt:
+                self.outcome.interrupted = True
+            except _DiskError as error:
+                self.outcome.stopped = str(error)
+            finally:
+                if self._under_way:
+                    bar.set_description("Stopping after the pictures that are being computed")
+                loaders.shutdown(wait=False, cancel_futures=True)
+                computers.shutdown(cancel_futures=True)
+                writers.shutdown()  # what is computed is written
+        while self._under_way:  # what was finished while the run was ending
+            try:
+                self._collect()
+            except _DiskError as error:
+                self.outcome.stopped = str(error)
+        return self.outcome
+
+    def _go_through(self, jobs, loaders, computers, writers) -> None:
+        budget = Budget(pictures_memory(self._memory), pictures=2 * self._workers + 2)
+        for job in jobs:
+            needed = self._memory_of(job)
+            while not budget.try_take(needed):
+                self._collect(wait=False)
+                budget.wait(0.2)  # for a picture to be written
+            # Each stage waits for the one before, and takes pictures in the order given here.
+            loading = loaders.submit(self._load, job, needed)
+            computing = computers.submit(self._compute, job, loading)
+            writing = writers.submit(self._finish, job, computing)
+            writing.add_done_callback(lambda _, needed=needed: budget.give_back(needed))
+            self._under_way.append(writing)
+            del loading, computing, writing  # which hold the picture
+            self._collect(wait=False)
+        while self._under_way:
+            self._collect()
+
+    def _collect(self, *, wait: bool = True) -> None:
+        """Counts the first picture, waiting for it if told to, and those that are finished."""
+        while self._under_way and (wait or self._under_way[0].done()):
+            wait = False
+            futures.wait([self._under_way[0]])  # which an interrupt must not lose
+            try:
+                picture = self._under_way.popleft().result()
+            except futures.CancelledError:  # it was never begun, or not computed
+                continue
+            self.outcome.add(picture)
+            self._bar.update()
+
+    def _load(self, job: Job, needed: int) -> _Loaded | None:
+        """Reads a picture, in a thread; None if it is done already."""
+        started = time.perf_counter()
+        if needed > self._memory - BASE:
+            raise ImageError(
+                f"{job.source}: takes about {(needed + BASE) / 1e9:.1f} GB; allow more with "
+                "--max-memory, or shrink it."
+            )
+        if job.refused:
+            raise ImageError(job.refused)
+        with open_picture(job.source):  # a pipe would never come to its end
+            pass
+        given = self._work.given(job)
+        digests = {"sha256": digest(job.source)}
+        digests |= {f"{name}_sha256": digest(file) for name, file in given.items()}
+        made = self._to_make(job, digests)
+        if not made:
+            return None
+        self._tried.add(job.source)
+        return _Loaded(self._work.load(job, given), made, time.perf_counter() - started)
+
+    def _to_make(self, job: Job, digests: dict[str, str]) -> dict[str, Entry]:
+        """The kinds of outputs that are missing or differ, and how to make them."""
+        wanted = {kind: {**digests, "settings": self._settings[kind]} for kind in job.outputs}
+        written = {kind: self._manifest.written(job, kind) or {} for kind in job.outputs}
+        left_out = {
+            name: key
+            for name in self._work.needed_once
+            if (key := f"{name}_sha256") not in digests and any(key in w for w in written.values())
+        }
+        if all(_without(written[kind], left_out.values()) == wanted[kind] for kind in job.outputs):
+            return {}
+        if left_out:  # a picture must not lose the mask that hid a face
+            raise ImageError(
+                f"{job.source}: was {self._work.done} with a {' and a '.join(left_out)} that is "
+                "not given now; give it again, or delete the outputs of this picture."
+            )
+        made = {kind: how for kind, how in wanted.items() if written[kind] != how}
+        others = (_without(written[kind], ["settings"]) for kind in made if written[kind])
+        if not self._overwrite and any(other != digests for other in others):
+            raise ImageError(
+                f"{job.source}: has changed since it was {self._work.done}, or what is given "
+                "for it has; say --overwrite to do it again."
+            )
+        return made
+
+    def _compute(self, job: Job, loading: Future) -> tuple[_Loaded, Any, float] | Outcome:
+        """A loaded picture with what was computed; its outcome where there is nothing to write."""
+        try:
+            loaded = loading.result()
+            if loaded is None:
+                return self._skip(job)
+            started = time.perf_counter()
+            computed = self._work.compute(loaded.value)
+        except _MISHAPS as error:
+            return self._fail(job, error)
+        finally:
+            del loading  # whose error holds this frame, and with it the picture
+        return loaded, computed, time.perf_counter() - started
+
+    def _finish(self, job: Job, computing: Future) -> Outcome:
+        """Writes the outputs of a picture, in a thread."""
+        result = computing.result()
+        if isinstance(result, Outcome):
+            return result
+        loaded, computed, seconds = result
+        started = time.perf_counter()
+        try:
+            self._manifest.start(job, loaded.made)
+            files = {kind: self._manifest.folder / job.outputs[kind] for kind in loaded.made}
+            warnings, notes = self._work.write(job, computed, files)
+            total = loaded.seconds + seconds + time.perf_counter() - started
+            self._manifest.finish(
+                job, loaded.made, warnings=warnings, seconds=round(total, 3), **notes
+            )
+        except _MISHAPS as error:
+            if getattr(error, "errno", None) in _FATAL:
+                raise _DiskError(f"{error.filename or job.source}: {error.strerror}") from None
+            return self._fail(job, error)
+        return Outcome(done=1, tried=1, warnings=[(job.source, sentence) for sentence in warnings])
+
+    def _memory_of(self, job: Job) -> int:
+        try:
+            with open_picture(job.source) as image:
+                pixels = image.width * image.height
+        except _MISHAPS:  # said when it is loaded
+            pixels = 0
+        return self._work.memory(job, pixels)
+
+    def _skip(self, job: Job) -> Outcome:
+        """Of a picture that is done, also if a later attempt failed."""
+        if self._manifest.entry(job).get("status") in (FAILED, WAITING):
+            with _disk_errors(self._manifest.folder):
+                self._manifest.finish(job)
+        return Outcome(skipped=1)
+
+    def _fail(self, job: Job, error: Exception) -> Outcome:
+        tried = int(job.source in self._tried)
+        if isinstance(error, NeedsReview):
+            with _disk_errors(self._manifest.folder):
+                self._manifest.wait(job, error.reasons)
+            return Outcome(tried=tried, waiting=[(job.source, error.reasons)])
+        reason = str(error)
+        if isinstance(error, OSError) and error.filename:
+            reason = f"{error.filename}: {error.strerror}"
+        elif isinstance(error, MemoryError) or getattr(error, "code", 0) == cv2.Error.StsNoMem:
+            reason = f"{job.source}: takes more memory than there is."
+        elif str(job.source) not in reason:
+            reason = f"{job.source}: {reason}"
+        with _disk_errors(self._manifest.folder):
+            self._manifest.fail(job, reason)
+        return Outcome(tried=tried, failed=[(job.source, reason)])
+
+
+def _without(entry: Entry, names: Iterable[str]) -> Entry:
+    return {name: value for name, value in entry.items() if name not in names}
+
+
+@contextlib.contextmanager
+def _disk_errors(folder: Path):
+    """An error in writing the manifest ends the run."""
+    try:
+        yield
+    except OSError as error:
+        raise _DiskError(f"{error.filename or folder}: {error.strerror}") from None
+
+
+class _DiskError(Exception):
+    """Nothing can be written any more."""

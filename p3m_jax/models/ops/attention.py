@@ -1,0 +1,131 @@
+"""Attention over all positions of a map, without the matrix of all pairs."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from p3m_jax.models.ops.precision import at_least_float32
+
+# Scores that one head keeps at a time: 8 MB in float32, whatever the size of the map.
+SCORES = 2**21
+
+
+def attention(q: jax.Array, k: jax.Array, v: jax.Array, *, scores: int | None = None) -> jax.Array:
+    """softmax(q k^T / sqrt(d)) v, for q, k, v of (B, heads, n, d); a softmax in float32 at least.
+
+    Exact: the queries go in blocks of rows, each against all keys, so that a head never holds more
+    than `scores` (None: `SCORES`) of a picture's n x n numbers, one row at least. The gradient goes
+    by the same blocks and computes the softmax again from its rows' sums instead of keeping it
+    (Dao et al. 2022, FlashAttention, algorithm 4).
+    """
+    n = q.shape[2]
+    blocks = -(-n // max(1, (scores or SCORES) // n))
+    return _attention(q * q.shape[-1] ** -0.5, k, v, -(-n // blocks))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _attention(q, k, v, rows):
+    return _attention_forward(q, k, v, rows)[0]
+
+
+def _attention_forward(q, k, v, rows):
+    y, log_sums = jax.lax.map(lambda q: _attend(q, k, v), _in_blocks(q, rows))
+    y, log_sums = (_whole(of_blocks, q.shape[2]) for of_blocks in (y, log_sums))
+    return y, (q, k, v, y, log_sums)
+
+
+def _scores(q, k):
+    return at_least_float32(jnp.einsum("bhqd,bhkd->bhqk", q, k))
+
+
+def _attend(q, k, v):
+    """The rows of some queries, and the logarithms (B, heads, rows, 1) of their scores' sums."""
+    scores = _scores(q, k)
+    largest = jnp.max(scores, axis=-1, keepdims=True)
+    weights = jnp.exp(scores - largest)
+    total = jnp.sum(weights, axis=-1, keepdims=True)
+    # Divided after the product: n x d numbers instead of n x n.
+    y = jnp.einsum("bhqk,bhkd->bhqd", weights.astype(v.dtype), v)
+    return (y / total).astype(v.dtype), largest + jnp.log(total)
+
+
+def _attention_backward(rows, kept, gradient):
+    # On a CPU, which is bound by products, the kept sums save some. A TPU is bound by memory, and
+    # keeps nothing.
+    return jax.lax.platform_dependent(
+        kept, gradient, cpu=partial(_from_kept_sums, rows), default=partial(_from_nothing, rows)
+    )
+
+
+def _from_nothing(rows, kept, gradient):
+    """The gradient that computes each block whole again."""
+    attend = jax.checkpoint(lambda q, k, v: _attend(q, k, v)[0])
+
+    def whole(q, k, v):
+        blocks = jax.lax.map(lambda q: attend(q, k, v), _in_blocks(q, rows))
+        return _whole(blocks, q.shape[2])
+
+    return jax.vjp(whole, *kept[:3])[1](gradient)
+
+
+def _from_kept_sums(rows, kept, gradient):
+    """FlashAttention's gradient: the scores alone are computed again."""
+    q, k, v, y, log_sums = kept
+    precise = log_sums.dtype
+    shared = jnp.sum(gradient.astype(precise) * y, axis=-1, keepdims=True)
+
+    def add_block(sums, block):
+        q, log_sums, gradient, shared = block
+        weights = jnp.exp(_scores(q, k) - log_sums)
+        of_weights = _scores(gradient, v)
+        of_scores = (weights * (of_weights - shared)).astype(q.dtype)
+        product = partial(jnp.einsum, preferred_element_type=precise)
+        of_k = product("bhqk,bhqd->bhkd", of_scores, q)
+        of_v = product("bhqk,bhqd->bhkd", weights.astype(v.dtype), gradient)
+        sums = sums[0] + of_k, sums[1] + of_v
+        return sums, jnp.einsum("bhqk,bhkd->bhqd", of_scores, k)
+
+    blocks = [_in_blocks(x, rows) for x in (q, log_sums, gradient, shared)]
+    zeros = jnp.zeros(k.shape, precise), jnp.zeros(v.shape, precise)
+    (of_k, of_v), of_q = jax.lax.scan(add_block, zeros, blocks)
+    return _whole(of_q, q.shape[2]), of_k.astype(k.dtype), of_v.astype(v.dtype)
+
+
+_attention.defvjp(_attention_forward, _attention_backward)
+
+
+def _in_blocks(x, rows):
+    """(B, heads, n, d) -> (blocks, B, heads, rows, d), zeros behind the last row."""
+    batch, heads, n, d = x.shape
+    blocks = -(-n // rows)
+    x = jnp.pad(x, [(0, 0), (0, 0), (0, blocks * rows - n), (0, 0)])
+    return jnp.moveaxis(x.reshape(batch, heads, blocks, rows, d), 2, 0)
+
+
+def _whole(blocks, n):
+    blocks = jnp.moveaxis(blocks, 0, 2)
+    batch, heads, count, rows, d = blocks.shape
+    return blocks.reshape(batch, heads, count * rows, d)[:, :, :n]
+
+
+def linear_attention(q: jax.Array, k: jax.Array, v: jax.Array, features: jax.Array) -> jax.Array:
+    """The Performer's estimate of attention, linear in n: q, k, v of (B, n, d), one head.
+
+    `features` are m random directions (m, d); phi(z) = exp(features z - |z|^2 / 2) / sqrt(m)
+    (Choromanski et al. 2021, positive random features). Sums and exponents are in float32 at least.
+    """
+    given = v.dtype
+    q, k, v = map(at_least_float32, (q, k, v))
+    q, k = _positive_features(q, features), _positive_features(k, features)
+    # The ones give the sum of phi(k) in the same product.
+    v = jnp.concatenate([v, jnp.ones_like(v[..., :1])], axis=-1)
+    y = jnp.einsum("bnm,bmd->bnd", q, jnp.einsum("bnm,bnd->bmd", k, v))
+    return (y[..., :-1] / (y[..., -1:] + 1e-8)).astype(given)
+
+
+def _positive_features(z, features):
+    half_square = jnp.sum(jnp.square(z), axis=-1, keepdims=True) / 2
+    # An exponent must not be rounded, as accelerators do in products by default.
+    exponent = jnp.einsum("bnd,md->bnm", z, features, precision=jax.lax.Precision.HIGHEST)
+    return jnp.exp(exponent - half_square) * len(features) ** -0.5

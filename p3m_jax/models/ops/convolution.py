@@ -1,0 +1,131 @@
+"""Convolutions, in groups where ViTAE's are."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from p3m_jax.models.ops import weight_gradient
+
+# Groups that one dense convolution takes together: of those that stand side by side in a program,
+# and of those that a loop goes through, where having twice as many costs no compiling.
+BUNDLE = 8
+BUNDLE_IN_LOOP = 4
+
+
+def convolve(x: jax.Array, kernel: jax.Array, *, groups: int = 1) -> jax.Array:
+    """x (B, H, W, in) with a kernel (k, k, in / groups, out): stride 1, zeros keep the size.
+
+    Groups of 4 or 16 channels are too narrow for any machine, and XLA's own grouped convolution
+    takes up to 100 times as long as a dense one on a CPU. So a few groups each become one dense
+    convolution, with zeros in the kernel between one group's inputs and another's outputs; `groups`
+    is 1 or a multiple of 8. Without a gradient a CPU goes through these in a loop: ViTAE-S
+    compiles in 0.6 of the time. In a loop their gradients would make a step take twice as long.
+    """
+    return _dense(x, kernel) if groups == 1 else _in_groups(x, kernel, groups)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _in_groups(x, kernel, groups):
+    return jax.lax.platform_dependent(
+        x,
+        kernel,
+        cpu=lambda x, kernel: _one_by_one(x, kernel, groups),
+        default=lambda x, kernel: _side_by_side(x, kernel, groups),
+    )
+
+
+def _in_groups_forward(x, kernel, groups):
+    return jax.vjp(lambda x, kernel: _side_by_side(x, kernel, groups), x, kernel)
+
+
+def _in_groups_backward(groups, pull_back, gradient):
+    return pull_back(gradient)
+
+
+_in_groups.defvjp(_in_groups_forward, _in_groups_backward)
+
+
+def _side_by_side(x, kernel, groups, bundle=BUNDLE):
+    count = groups // bundle
+    pairs = zip(jnp.split(x, count, axis=-1), jnp.split(kernel, count, axis=-1), strict=True)
+    return jnp.concatenate([_dense(x, _block_diagonal(k, bundle)) for x, k in pairs], axis=-1)
+
+
+def _one_by_one(x, kernel, groups):
+    count = groups // BUNDLE_IN_LOOP
+
+    def part(values, i):
+        width = values.shape[-1] // count
+        return jax.lax.dynamic_slice_in_dim(values, i * width, width, axis=-1)
+
+    def add_bundle(i, y):
+        bundle = _plain(part(x, i), _block_diagonal(part(kernel, i), BUNDLE_IN_LOOP))
+        return jax.lax.dynamic_update_slice_in_dim(y, bundle, i * bundle.shape[-1], axis=-1)
+
+    # All of it is overwritten. Zeros XLA would make at the program's start, for all loops.
+    y = jnp.broadcast_to(x[..., :1], (*x.shape[:-1], kernel.shape[-1]))
+    return jax.lax.fori_loop(0, count, add_bundle, y)
+
+
+def _block_diagonal(kernel, groups):
+    """(k, k, in / groups, out) -> (k, k, in, out) of a dense convolution that does the same."""
+    height, width, _, outputs = kernel.shape
+    # (groups, 1, out): which outputs are of a group.
+    own = np.repeat(np.eye(groups, dtype=bool), outputs // groups, axis=1)[:, None]
+    return jnp.where(own, kernel[:, :, None], 0).reshape(height, width, -1, outputs)
+
+
+def _dense(x, kernel):
+    if kernel.shape[0] == 1:  # as a product, which on a TPU is laid out anew on both sides
+        return jax.lax.platform_dependent(
+            x, kernel, cpu=lambda x, kernel: product_of_rows(x, kernel[0, 0]), default=_plain
+        )
+    return _wide(x, kernel) if weight_gradient.pays(x.shape, kernel.shape) else _plain(x, kernel)
+
+
+def product_of_rows(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x (..., in) @ kernel (in, out) as one product of two matrices.
+
+    Of a product with more axes XLA:CPU lays a map out anew for the kernel's gradient, and computes
+    the map once more for that, in an order that the cache has no use for.
+    """
+    return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[1])
+
+
+def _plain(x, kernel):
+    padding = kernel.shape[0] // 2
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(1, 1),
+        padding=[(padding, padding)] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+@jax.custom_vjp
+def _wide(x, kernel):
+    """`_plain` whose kernel's gradient a CPU computes by tiles."""
+    return _plain(x, kernel)
+
+
+def _wide_forward(x, kernel):
+    return _plain(x, kernel), (x, kernel)
+
+
+def _wide_backward(kept, gradient):
+    x, kernel = kept
+    _, of_map = jax.vjp(lambda x: _plain(x, kernel), x)
+    _, of_kernel = jax.vjp(lambda kernel: _plain(x, kernel), kernel)
+    kernel_gradient = jax.lax.platform_dependent(
+        x,
+        gradient,
+        cpu=lambda x, gradient: weight_gradient.by_tiles(x, gradient, kernel.shape[0]),
+        default=lambda x, gradient: of_kernel(gradient)[0],
+    )
+    return *of_map(gradient), kernel_gradient
+
+
+_wide.defvjp(_wide_forward, _wide_backward)

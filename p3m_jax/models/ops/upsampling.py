@@ -1,0 +1,77 @@
+"""Bilinear upsampling by a whole factor."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from p3m_jax.models.ops.precision import at_least_float32
+
+
+def upsample(x: jax.Array, factor: int) -> jax.Array:
+    """Bilinear upsampling, half-pixel centred, edges clamped: (B, h, w, C) -> (B, rh, rw, C).
+
+    Every output row is a blend of two neighbouring input rows with weights that depend on its
+    phase (row mod factor) alone, so it is written as shifted maps times constants: no gather.
+    """
+    return _upsample_axis(_upsample_axis(x, factor, 1), factor, 2)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+@jax.named_scope("upsample")
+def _upsample_axis(x: jax.Array, factor: int, axis: int) -> jax.Array:
+    size = x.shape[axis]
+
+    def weighted(shift, weights):
+        neighbour = jnp.expand_dims(_shifted(x, shift, axis), axis + 1)
+        weights = weights.reshape(*weights.shape, *[1] * (x.ndim - 1 - axis))
+        return neighbour * jnp.asarray(weights, x.dtype)
+
+    blended = sum(weighted(*tap) for tap in _taps(size, factor))
+    return blended.reshape(*x.shape[:axis], size * factor, *x.shape[axis + 1 :])
+
+
+def _upsample_axis_forward(x, factor, axis):
+    return _upsample_axis(x, factor, axis), None
+
+
+@jax.named_scope("upsample")
+def _upsample_axis_backward(factor, axis, _, gradient):
+    # A sum of slices: for a sum over the axis of phases XLA:CPU writes each weight out as a map.
+    shape = list(gradient.shape)
+    size = shape[axis] // factor
+    shape[axis : axis + 1] = size, factor
+    phases = jnp.moveaxis(at_least_float32(gradient).reshape(shape), axis + 1, 0)
+
+    def weighted(shift, weights):
+        columns = weights.T.reshape(factor, -1, *[1] * (gradient.ndim - 1 - axis))
+        used = [phase for phase in range(factor) if columns[phase].any()]
+        total = sum(phases[i] * jnp.asarray(columns[i], phases.dtype) for i in used)
+        return _shifted(total, -shift, axis)
+
+    return (sum(weighted(*tap) for tap in _taps(size, factor)).astype(gradient.dtype),)
+
+
+_upsample_axis.defvjp(_upsample_axis_forward, _upsample_axis_backward)
+
+
+def _taps(size: int, factor: int) -> list[tuple[int, np.ndarray]]:
+    """What an output row takes of the row before its own, of its own, and of the one after.
+
+    As (shift, weights (size or 1, factor)); at the edges its own stands in for the one outside.
+    """
+    distance = (np.arange(factor) + 0.5) / factor - 0.5  # from the nearest input's centre
+    before, after = np.maximum(-distance, 0)[None], np.maximum(distance, 0)[None]
+    own = np.tile(1 - np.abs(distance), (size, 1))
+    own[0] += before[0]
+    own[-1] += after[0]
+    taps = [(1, before), (0, own), (-1, after)]
+    return [(shift, weights) for shift, weights in taps if weights.any()]
+
+
+def _shifted(x: jax.Array, by: int, axis: int) -> jax.Array:
+    """`y[i] = x[i - by]` along the axis, and 0 outside."""
+    padding = [(0, 0, 0)] * x.ndim
+    padding[axis] = (by, -by, 0)
+    return jax.lax.pad(x, jnp.zeros((), x.dtype), padding) if by else x

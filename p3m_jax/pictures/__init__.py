@@ -1,0 +1,1 @@
+"""Files that hold pictures, mattes and masks: reading, checking and writing them."""

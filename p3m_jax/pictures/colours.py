@@ -1,0 +1,91 @@
+"""Colours that a file tells otherwise than by a colour profile: as a profile made here.
+
+PNG has chunks for it: cICP, with the numbers of ITU-T H.273, which AVIF and HEIF files have, too;
+sRGB; and gAMA with cHRM. Cameras that write Adobe RGB say so in EXIF data.
+"""
+
+import functools
+
+import numpy as np
+
+from p3m_jax.pictures.containers import Metadata
+from p3m_jax.pictures.exif import Exif
+from p3m_jax.pictures.profiles import SRGB_CURVE, matrix_profile, standards
+
+UNCALIBRATED = "colours of an unknown space, as EXIF says, are taken for sRGB"
+NOT_KNOWN = "colours of a kind that is not known (primaries {}, transfer {}) are taken for sRGB"
+
+# By H.273: x and y of white, red, green and blue.
+_D65 = (0.3127, 0.329)
+_PRIMARIES = {
+    1: (*_D65, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06),
+    4: (0.31, 0.316, 0.67, 0.33, 0.21, 0.71, 0.14, 0.08),
+    5: (*_D65, 0.64, 0.33, 0.29, 0.6, 0.15, 0.06),
+    6: (*_D65, 0.63, 0.34, 0.31, 0.595, 0.155, 0.07),
+    7: (*_D65, 0.63, 0.34, 0.31, 0.595, 0.155, 0.07),
+    9: (*_D65, 0.708, 0.292, 0.17, 0.797, 0.131, 0.046),
+    11: (0.314, 0.351, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06),
+    12: (*_D65, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06),
+}
+_UNSPECIFIED = 2
+# That of television is shown like sRGB's.
+_CURVES = {
+    **dict.fromkeys((1, 6, 13, 14, 15), SRGB_CURVE),
+    4: (2.2,),
+    5: (2.8,),
+    8: (1.0,),
+}
+_NEAR = 0.001  # chromaticities that differ by less are the same
+_NEAR_GAMMA = 0.01  # programs write sRGB as 1 / 2.2, give or take
+_D50_XYZ = np.array([0.9642, 1.0, 0.82491])
+_BRADFORD = np.array(
+    [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
+)
+
+
+def told_colours(metadata: Metadata, exif: Exif) -> tuple[bytes | None, str | None]:
+    """The profile of the colours that a file tells, None for sRGB; and a warning, or None."""
+    if metadata.cicp is not None:
+        primaries, transfer = (1 if n == _UNSPECIFIED else n for n in metadata.cicp)
+        if primaries not in _PRIMARIES or transfer not in _CURVES:
+            return None, NOT_KNOWN.format(*metadata.cicp)
+        return _profile(_PRIMARIES[primaries], _CURVES[transfer]), None
+    if metadata.srgb:
+        return None, None
+    if metadata.gamma is not None or metadata.chromaticities is not None:
+        return _by_numbers(metadata.gamma, metadata.chromaticities)
+    if exif.adobe_rgb:
+        return standards()["Adobe RGB"], None
+    return None, UNCALIBRATED if exif.uncalibrated else None
+
+
+def _by_numbers(gamma: float | None, chromaticities) -> tuple[bytes | None, str | None]:
+    told = chromaticities or _PRIMARIES[1]
+    possible = (gamma is None or 0.1 <= gamma <= 2) and all(0 < n <= 1 for n in told)
+    if not possible or _area(told) < _NEAR:
+        return None, "impossible colours (gAMA, cHRM) are taken for sRGB"
+    near_srgb = gamma is None or abs(gamma - 1 / 2.2) < _NEAR_GAMMA
+    return _profile(told, SRGB_CURVE if near_srgb else (1 / gamma,)), None
+
+
+def _area(told: tuple[float, ...]) -> float:
+    """Twice the area of the triangle of red, green and blue."""
+    red, green, blue = np.reshape(told[2:], (3, 2))
+    (a, b), (c, d) = green - red, blue - red
+    return abs(a * d - b * c)
+
+
+@functools.lru_cache(maxsize=16)
+def _profile(told: tuple[float, ...], curve: tuple[float, ...]) -> bytes | None:
+    """A profile of these primaries and curve; None for those of sRGB, ours for Display P3."""
+    names = {1: None, 12: standards()["Display P3"]}
+    for number, profile in names.items():
+        near = np.abs(np.subtract(told, _PRIMARIES[number])).max() < _NEAR
+        if near and curve == SRGB_CURVE:
+            return profile
+    white, red, green, blue = (np.array([x, y, 1 - x - y]) / y for x, y in np.reshape(told, (4, 2)))
+    primaries = np.stack([red, green, blue], axis=1)
+    primaries = primaries * np.linalg.solve(primaries, white)
+    adaptation = np.diag((_BRADFORD @ _D50_XYZ) / (_BRADFORD @ white))
+    adapted = np.linalg.solve(_BRADFORD, adaptation @ _BRADFORD @ primaries)
+    return matrix_profile("Colours as the file tells them", tuple(adapted.T.ravel()), curve)

@@ -1,0 +1,1 @@
+"""Files on disk and in buckets: atomic writes, addresses, files within files."""

@@ -1,0 +1,234 @@
+"""A run's own checkpoints: everything that resuming exactly takes, saved whole or not at all."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from orbax.checkpoint import v1 as ocp
+
+from p3m_jax.checkpoints.arrays import (
+    CheckpointError,
+    DamagedCheckpoint,
+    quiet_orbax,
+    read_arrays,
+    reason_of,
+    require_room,
+    with_checksums,
+)
+from p3m_jax.checkpoints.folder import (
+    TRAINING_FORMAT,
+    complete_steps,
+    read_description,
+    read_metadata,
+)
+from p3m_jax.storage.bucket import is_address
+from p3m_jax.text import warn
+from p3m_jax.training.state import TrainState
+
+_policies = ocp.training.preservation_policies
+
+
+class Saved(NamedTuple):
+    """A checkpoint of a run, read and found whole.
+
+    Attributes:
+      state: NumPy arrays.
+      description: see `p3m_jax.checkpoints.weights.describe`.
+    """
+
+    state: TrainState
+    description: dict[str, Any]
+
+    def placed(self, shardings: TrainState) -> TrainState:
+        """The state on the devices that `shardings` says."""
+        return jax.tree.map(
+            lambda array, sharding: jax.make_array_from_callback(
+                array.shape, sharding, lambda index: array[index]
+            ),
+            self.state,
+            shardings,
+        )
+
+
+def newest_whole(folder: Path, like: TrainState) -> Saved | None:
+    """The newest checkpoint of a run that is whole; None where it has saved none yet.
+
+    Damaged ones that are newer are renamed, not deleted, and named on the error output: the run
+    will write their steps again. The first of several processes does so; the others come after it.
+
+    Args:
+      folder: the run's folder of checkpoints.
+      like: the shapes and dtypes of the state.
+
+    Raises:
+      CheckpointError: all are damaged; then nothing is renamed. Or one cannot be read now.
+    """
+    folder = _absolute(folder)
+    steps = sorted(_numbered(folder), key=lambda step: -int(step.name))
+    damaged: dict[Path, DamagedCheckpoint] = {}
+    newest, saved = None, None
+    for step in steps:
+        try:
+            if saved is None:
+                saved = _read(step, like)
+                newest = step
+            else:
+                read_description(step)  # which of them is the best is asked of all
+        except DamagedCheckpoint as error:
+            damaged[step] = error
+    if damaged and newest is None:
+        older = "so are all older ones" if len(steps) > 1 else "there is no older one"
+        raise CheckpointError(
+            f"{steps[0]}: {damaged[steps[0]].what}, and {older}: bring back a copy, or move "
+            f"{folder} away and run the same command again to start over."
+        )
+    for step, error in damaged.items():
+        aside = _set_aside(step)
+        warn(
+            f"{step}: {error.what}. It is kept as {aside.name}, and the run resumes from step "
+            f"{newest.name}."
+        )
+    return saved
+
+
+def _absolute(folder: Path) -> Path:
+    return folder if is_address(folder) else folder.absolute()
+
+
+def _numbered(folder: Path) -> list[Path]:
+    """The steps of a run that should be complete."""
+    if is_address(folder):  # where a save that was cut off has its final name
+        return complete_steps(folder)
+    return [path for path in folder.glob("*") if path.name.isdigit() and path.is_dir()]
+
+
+def _read(step: Path, like: TrainState) -> Saved:
+    description, checksums = read_metadata(step)
+    arrays = read_arrays(step, _arrays(like), checksums)
+    return Saved(TrainState(**arrays), description)
+
+
+def _set_aside(step: Path) -> Path:
+    """Gives a step a name that no run reads; returns it."""
+    number = 1
+    while (aside := step.parent / f"{step.name}.damaged{number}").exists():
+        number += 1
+    try:
+        step.rename(aside)
+    except OSError as error:
+        raise CheckpointError(
+            f"{step}: is damaged and cannot be renamed ({error.strerror}); move it away."
+        ) from error
+    return aside
+
+
+class RunCheckpoints:
+    """The checkpoints of a run, one per saved step.
+
+    Orbax writes a step beside its final name and renames it when it is complete, in the
+    background; a killed save leaves nothing that looks like a checkpoint. (In a bucket a last file
+    says that it is complete.) Kept are the latest `keep` and the best by validation.
+
+    Args:
+      folder: theirs, local or in a bucket; made if need be.
+      description: goes into every checkpoint, see `p3m_jax.checkpoints.weights.describe`.
+      keep: how many of the latest stay.
+    """
+
+    def __init__(self, folder: Path, description: dict[str, Any], *, keep: int):
+        self._folder = _absolute(folder)
+        self._description = {"format": TRAINING_FORMAT, **description}
+        best = _policies.BestN(
+            get_metric_fn=lambda validation: validation["SAD"],
+            reverse=True,
+            n=1,
+            keep_checkpoints_without_metrics=False,
+        )
+        self._saved: int | None = None
+        self._failed = False
+        self._stack = contextlib.ExitStack()
+        self._stack.enter_context(quiet_orbax())
+        self._checkpointer = ocp.training.Checkpointer(
+            self._folder,
+            preservation_policy=_policies.AnyPreservationPolicy([_policies.LatestN(keep), best]),
+            cleanup_tmp_directories=True,
+        )
+
+    @property
+    def latest_step(self) -> int | None:
+        """The step of the newest complete checkpoint; None where there is none."""
+        latest = self._checkpointer.latest
+        return None if latest is None else latest.step
+
+    def save(self, state: TrainState, validation: dict[str, float] | None = None) -> None:
+        """Saves `state` under its step in the background; a step already saved stays as it is.
+
+        `validation` holds the mean errors on the validation split, if it was scored at this step.
+
+        Raises:
+          NotFinite: arrays of the state hold what is no number.
+          CheckpointError: this step cannot be written, or the one before could not.
+        """
+        step = int(state.step)
+        # Not only what is there: of several processes all must save, or none.
+        if step == self._saved or (self._saved is None and step == self.latest_step):
+            return
+        arrays = _arrays(state)
+        description = {
+            **self._description,
+            "provenance": {**self._description["provenance"], "step": step},
+            "validation": validation,
+        }
+        description = with_checksums(description, arrays)
+        with self._failing_in_one_sentence():
+            self._checkpointer.wait()
+        self._saved = step
+        with self._failing_in_one_sentence():
+            if not is_address(self._folder):
+                require_room(self._folder, arrays)
+            self._checkpointer.save_async(
+                step,
+                arrays,
+                force=True,  # when to save is the loop's decision
+                metrics=validation,
+                custom_metadata=description,
+            )
+
+    def close(self) -> None:
+        """Waits, and lets go of the folder.
+
+        Raises:
+          CheckpointError: the last step could not be written.
+        """
+        if self._failed:  # which was said; what Orbax still has to say stays unheard
+            with contextlib.suppress(Exception):
+                self._checkpointer.close()
+            return
+        with self._failing_in_one_sentence():
+            self._checkpointer.close()
+        self._stack.close()
+
+    @contextlib.contextmanager
+    def _failing_in_one_sentence(self) -> Iterator[None]:
+        """Names the step that was being saved, and removes what was written of it."""
+        try:
+            yield
+        except Exception as error:  # TensorStore's errors have no class of their own
+            self._failed = True
+            if not is_address(self._folder):
+                for partial in self._folder.glob(f"{self._saved}.orbax-checkpoint-tmp*"):
+                    shutil.rmtree(partial, ignore_errors=True)
+            steps = [int(step.name) for step in complete_steps(self._folder)]
+            after = f"resume from step {max(steps)}" if steps else "start over"
+            raise CheckpointError(
+                f"{self._folder / str(self._saved)}: cannot be saved ({reason_of(error)}); make "
+                f"room, then run the same command again to {after}."
+            ) from error
+
+
+def _arrays(state: TrainState) -> dict[str, Any]:
+    # Without what the run does not keep: such checkpoints are as they always were.
+    return {name: part for name, part in state._asdict().items() if part is not None}
