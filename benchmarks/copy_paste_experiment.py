@@ -55,7 +55,8 @@ class QuarterResNet34(ResNet34):
 
 def configuration(condition: str, seed: int, args: argparse.Namespace) -> ConfigDict:
     """A run of minutes that differs from the others in the condition and the seed alone."""
-    config = common.demonstration("resnet34")
+    pasting = {"image": "icp", "feature": "fcp"}.get(condition, "")
+    config = common.variant("resnet34", f"demonstration,{pasting}")
     config.network = NARROW
     config.seed = seed
     config.batch_size = 8
@@ -70,11 +71,8 @@ def configuration(condition: str, seed: int, args: argparse.Namespace) -> Config
     config.log_every = 50
     config.validate_every = config.checkpoint_every = args.steps
     config.keep_checkpoints = 1
-    if condition == "image":
-        config = common.image_copy_paste(config)
-    if condition == "feature":
-        config = common.feature_copy_paste(config)
-        config.copy_paste.source_size = 64
+    config.copy_paste.start_step = args.steps // 3
+    config.copy_paste.source_size = 64
     return config
 
 

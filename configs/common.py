@@ -1,8 +1,12 @@
-"""What all configurations share: the published recipe, and variants of it.
+"""The published recipe, which all configurations share, and its variants.
 
-A configuration file calls `recipe`; `train.py` adds `demonstration` where no data set is named.
-`finetune` goes on from a checkpoint, on one's own pictures.
+A variant has parts with commas between them, in any order: at most one base (`smoke`, `finetune`,
+`demonstration`), at most one level of copy and paste (`icp`, `fcp`), and at most one protocol of
+privacy-preserving training (`B:B` to `N:N`), such as "smoke,icp,B:N". Where no data set is named,
+the training command turns the plain recipe into the demonstration.
 """
+
+import functools
 
 from ml_collections import ConfigDict
 
@@ -108,13 +112,11 @@ def recipe(network: str) -> ConfigDict:
     return config
 
 
-def demonstration(network: str) -> ConfigDict:
+def demonstration(config: ConfigDict) -> None:
     """Small crops of the synthetic portraits: a run of minutes on two cores, from scratch."""
-    config = recipe(network)
-    config.variant = "demonstration"
     config.batch_size = 4
     config.steps = 240
-    config.learning_rate = _FROM_SCRATCH[network]
+    config.learning_rate = _FROM_SCRATCH.get(config.network, min(_FROM_SCRATCH.values()))
     config.stochastic_depth = False  # too short a run to need regularising
     config.data.crop_sizes = (160, 224, 288)
     config.data.output_size = 128
@@ -123,13 +125,11 @@ def demonstration(network: str) -> ConfigDict:
     config.validate_every = 60
     config.validation_size = 192
     config.final_test_sets = ("P3M-500-P", "P3M-500-NP")
-    return config
 
 
-def smoke(network: str) -> ConfigDict:
-    """Everything once, as small as it goes: proves that the program works, not the network."""
-    config = demonstration(network)
-    config.variant = "smoke"
+def smoke(config: ConfigDict) -> None:
+    """Everything once, as small as possible: proves that the program works, not the network."""
+    demonstration(config)
     config.batch_size = 2
     config.steps = 12
     # XLA takes longer to compile convolutions of 512 channels on maps of 2 x 2, the last of 64.
@@ -143,73 +143,94 @@ def smoke(network: str) -> ConfigDict:
     config.validate_every = 6
     config.validation_size = 96
     config.validation_rows = 2
-    return config
 
 
-def finetune(network: str) -> ConfigDict:
-    """Goes on from `config.init_from`, on one's own pictures and mattes, see docs/fine_tuning.md.
+def finetune(config: ConfigDict) -> None:
+    """Continues from `config.init_from` on the user's pictures, see docs/fine_tuning.md.
 
-    The recipe on a set of tens to thousands of pictures. The composition loss is off: it takes
-    foregrounds, which would first have to be estimated. Where it is turned on they are, into the
-    run's folder if no other is named.
+    The recipe for a set of tens to thousands of pictures. The composition loss is off, because it
+    needs foregrounds, which would have to be estimated first. If it is turned on, they are
+    estimated into the run's folder unless another is named.
     """
-    config = recipe(network)
-    config.variant = "finetune"
     config.epochs = 50
     config.loss.composition = False
     config.log_every = 5
     config.checkpoint_every = 100
     config.validate_every = 100
-    return config
 
 
-def protocol(config: ConfigDict, name: str) -> ConfigDict:
-    """`config` as one of the protocols of privacy-preserving training: "B:B" to "N:N".
+def image_copy_paste(config: ConfigDict) -> None:
+    """P3M-ICP: copy and paste at image level."""
+    config.copy_paste.level = "image"
 
-    The first letter is what is trained on, the second what the report tests on: B, blurred faces,
-    or N, normal ones. Both train on the same pictures, so that nothing else differs; that takes a
-    set with ordinary faces, which P3M-10k is not: its plain recipe is the training of B:B and B:N.
+
+def feature_copy_paste(config: ConfigDict) -> None:
+    """P3M-FCP. Pasting starts when a third of the run is done, as after 50 of 150 epochs."""
+    config.copy_paste.level = "feature"
+    config.copy_paste.start_epoch = config.epochs // 3
+    config.copy_paste.start_step = config.steps // 3
+
+
+def protocol(config: ConfigDict, name: str) -> None:
+    """One of the protocols of privacy-preserving training: "B:B", "B:N", "N:B" or "N:N".
+
+    The first letter says what the network trains on, the second what the report tests on: B,
+    blurred faces, or N, normal ones. Both train on the same pictures, so nothing else differs. That
+    requires a set with ordinary faces, which P3M-10k is not: its plain recipe is the training of
+    B:B and B:N.
     """
     train, test = name.split(":")
-    config.variant = ",".join(filter(None, (config.variant, name)))
     config.data.faces = "normal"
     config.data.obfuscation = "blur" if train == "B" else "none"
     config.final_test_sets = ("P3M-500-P",)
     config.test_faces = "blurred" if test == "B" else "normal"
-    return config
 
 
-def image_copy_paste(config: ConfigDict) -> ConfigDict:
-    """`config` with P3M-ICP: copy and paste at image level."""
-    config.copy_paste.level = "image"
-    return config
-
-
-def feature_copy_paste(config: ConfigDict) -> ConfigDict:
-    """`config` with P3M-FCP, pasting when a third is done, as after 50 of 150 epochs."""
-    config.copy_paste.level = "feature"
-    config.copy_paste.start_epoch = config.epochs // 3
-    config.copy_paste.start_step = config.steps // 3
-    return config
-
-
-PROTOCOLS = ("B:B", "B:N", "N:B", "N:N")
-VARIANTS = {"": recipe, "finetune": finetune, "demonstration": demonstration, "smoke": smoke}
+PPT_PROTOCOLS = ("B:B", "B:N", "N:B", "N:N")
+_KINDS = (
+    {"demonstration": demonstration, "smoke": smoke, "finetune": finetune},
+    {"icp": image_copy_paste, "fcp": feature_copy_paste},
+    {name: functools.partial(protocol, name=name) for name in PPT_PROTOCOLS},
+)
+BASES, COPY_PASTE, _ = (tuple(kind) for kind in _KINDS)
 
 
 def variant(network: str, name: str | None) -> ConfigDict:
-    """The configuration of `network` that `--config=FILE:NAME` asks for.
-
-    `name` is a variant, a protocol, or both with a comma between them ("smoke,B:N").
+    """The configuration of `network` that `--config=FILE:NAME` asks for; `name` as above.
 
     Raises:
-      ValueError: there is no such variant.
+      ValueError: there is no such variant, or two of its parts are of one kind.
     """
-    base, _, last = (name or "").rpartition(",")
-    if last not in PROTOCOLS:
-        base, last = name or "", ""
-    if base not in VARIANTS:
-        known = ", ".join(repr(key) for key in (*VARIANTS, *PROTOCOLS) if key)
-        raise ValueError(f"Unknown variant {name!r} of the configuration; there are {known}.")
-    config = VARIANTS[base](network)
-    return protocol(config, last) if last else config
+    return _changed(recipe(network), name)
+
+
+def demonstrated(config: ConfigDict) -> ConfigDict:
+    """A plain recipe, perhaps with copy and paste or a protocol, as the demonstration of it."""
+    return _changed(config.copy_and_resolve_references(), f"demonstration,{config.variant}")
+
+
+def part_of(config: ConfigDict, kind: tuple[str, ...]) -> str:
+    """Which of `kind` (`BASES`, `COPY_PASTE`) the configuration's variant names; "" if none."""
+    return next((part for part in config.variant.split(",") if part in kind), "")
+
+
+def _changed(config: ConfigDict, name: str | None) -> ConfigDict:
+    """Applies the parts of a variant, in the order of their kinds."""
+    parts = [part for part in (name or "").split(",") if part]
+    known = [part for kind in _KINDS for part in kind]
+    for part in parts:
+        if part not in known:
+            raise ValueError(
+                f"Unknown variant {part!r} of the configuration; there are "
+                f"{', '.join(map(repr, known))}."
+            )
+    ordered = []
+    for kind in _KINDS:
+        named = [part for part in parts if part in kind]
+        if len(named) > 1:
+            raise ValueError(f"The variants {' and '.join(named)} cannot be combined.")
+        for part in named:
+            kind[part](config)
+        ordered += named
+    config.variant = ",".join(ordered)
+    return config

@@ -1,4 +1,4 @@
-"""`p3m`: everything but training, which `train.py` starts."""
+"""`p3m`: the command line."""
 
 import argparse
 import importlib
@@ -10,6 +10,7 @@ from p3m_jax.runtime.large_pages import restart_with_large_pages
 from p3m_jax.version import __version__
 
 COMMANDS = (
+    "train",
     "check",
     "areas",
     "estimate",
@@ -29,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command line, the program's own by default; returns the exit code."""
     parser = Parser(
         prog="p3m",
-        description="Privacy-preserving portrait matting in JAX. Training starts with train.py.",
+        description="Privacy-preserving portrait matting in JAX.",
     )
     parser.add_argument("--version", action="version", version=f"p3m-jax {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

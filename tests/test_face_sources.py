@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from p3m_jax.configs import common, resnet34_icp, swin_icp, vitae_icp
+from p3m_jax.configs import common
 from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.copy_paste.sources import (
     celebamask_hq_faces,
@@ -30,7 +30,6 @@ from p3m_jax.training.run_folder import claim_data
 from p3m_jax.training.settings import check_settings
 
 PUBLIC = Path(__file__).parents[2] / "shared" / "faces" / "pictures"
-CONFIGS = {"resnet34": resnet34_icp, "swin": swin_icp, "vitae_s": vitae_icp}
 
 
 def save(path, values, **options):
@@ -253,7 +252,7 @@ def test_faces_of_the_training_set(root):
     ],
 )
 def test_settings_that_cannot_work_are_named(settings, sentence):
-    config = swin_icp.get_config("smoke")
+    config = common.variant("swin", "smoke,icp")
     config.update_from_flattened_dict(
         {f"copy_paste.{name}": value for name, value in settings.items()}
     )
@@ -261,21 +260,37 @@ def test_settings_that_cannot_work_are_named(settings, sentence):
         check_settings(config)
 
 
-@pytest.mark.parametrize("network", sorted(CONFIGS))
-@pytest.mark.parametrize("name", [None, "demonstration", "smoke", "B:N", "smoke,N:B", "finetune"])
-def test_configurations_are_the_plain_ones_with_pasting(network, name):
-    config, plain = CONFIGS[network].get_config(name), common.variant(network, name)
+@pytest.mark.parametrize("name", ["", "demonstration", "smoke", "B:N", "smoke,N:B", "finetune"])
+def test_configurations_are_the_plain_ones_with_pasting(name):
+    config, plain = common.variant("swin", f"icp,{name}"), common.variant("swin", name)
     assert config.copy_paste.level == "image"
-    config.copy_paste.level = "none"
+    config.copy_paste.level, config.variant = "none", name
     assert config.to_dict() == plain.to_dict()
-    config.copy_paste.level = "image"
+    config = common.variant("swin", f"{name},icp")
     if name == "finetune":
         config.init_from, config.data.directory = "weights", "set"
     check_settings(config)
 
 
+def test_parts_of_a_variant_go_in_any_order():
+    expected = common.variant("swin", "smoke,fcp,B:N").to_dict()
+    for name in ("fcp,smoke,B:N", "B:N,fcp,smoke"):
+        assert common.variant("swin", name).to_dict() == expected
+    assert expected["copy_paste"]["start_step"] == 4  # a third of the variant's 12
+    for name, sentence in (
+        ("smoke,finetune", "smoke and finetune cannot be combined"),
+        ("smok", "Unknown variant 'smok'"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            common.variant("swin", name)
+    plain = common.variant("swin", "icp,B:N")
+    shown = common.demonstrated(plain)
+    assert shown.to_dict() == common.variant("swin", "demonstration,icp,B:N").to_dict()
+    assert plain.variant == "icp,B:N"
+
+
 def test_the_faces_of_a_run(root, tmp_path):
-    config, dataset = swin_icp.get_config("smoke"), training_set(root)
+    config, dataset = common.variant("swin", "smoke,icp"), training_set(root)
     find = lambda data=dataset: find_copy_paste(config, tmp_path, data, root, obfuscated=False)  # noqa: E731
     recipe = find()
     assert recipe == CopyPaste(synthetic_faces(root))

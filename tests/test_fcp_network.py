@@ -17,7 +17,7 @@ from pasting import batch_of, entries
 from running import environment
 
 from p3m_jax.checkpoints.weights import describe
-from p3m_jax.configs import common, resnet34_fcp, swin_fcp, vitae_fcp
+from p3m_jax.configs import common
 from p3m_jax.copy_paste.feature import FeaturePaste, pasting_edit
 from p3m_jax.models.decoders import STRIDES
 from p3m_jax.models.network import ENCODERS, network
@@ -206,10 +206,10 @@ def test_the_average_cannot_be_pasted_from_where_none_is_kept():
         jax.eval_shape(step, state, batch_of(0))
 
 
-@pytest.mark.parametrize("config", [resnet34_fcp, swin_fcp, vitae_fcp])
+@pytest.mark.parametrize("name", sorted(ENCODERS))
 @pytest.mark.parametrize("variant", ["", "demonstration", "smoke"])
-def test_the_configurations_can_work(config, variant):
-    config = config.get_config(variant)
+def test_the_configurations_can_work(name, variant):
+    config = common.variant(name, f"{variant},fcp")
     check_settings(config)
     assert feature_paste(config) is not None
     # A third of the way, however the run is counted.
@@ -231,14 +231,14 @@ def test_the_configurations_can_work(config, variant):
     ],
 )
 def test_settings_that_cannot_work_are_named(setting, value, sentence):
-    config = resnet34_fcp.get_config("smoke")
+    config = common.variant("resnet34", "smoke,fcp")
     config.copy_paste[setting] = value
     with pytest.raises(ConfigurationError, match=re.escape(sentence)):
         check_settings(config)
 
 
 def test_a_run_of_an_older_version_goes_on_without_pasting_only(tmp_path):
-    config = common.smoke("resnet34")
+    config = common.variant("resnet34", "smoke")
     with claim_run_folder(tmp_path / "run", config):
         pass
     file = tmp_path / "run" / "config.json"
@@ -252,7 +252,19 @@ def test_a_run_of_an_older_version_goes_on_without_pasting_only(tmp_path):
         pass
     file.write_text(json.dumps(older))
     refused = pytest.raises(Exception, match=r"copy_paste.level is 'none' there and 'feature' here")
-    with refused, claim_run_folder(tmp_path / "run", common.feature_copy_paste(config)):
+    with refused, claim_run_folder(tmp_path / "run", common.variant("resnet34", "smoke,fcp")):
         pass
     with claim_run_folder(tmp_path / "other", ConfigDict({"steps": 1})):
+        pass
+
+
+def test_a_run_of_the_former_configuration_files_resumes(tmp_path):
+    """They said nothing of copy and paste in the variant."""
+    config = common.variant("resnet34", "smoke,fcp")
+    config.variant = "smoke"
+    with claim_run_folder(tmp_path, config):
+        saved = tmp_path / "checkpoints" / "4"
+        saved.mkdir(parents=True)
+        (saved / "_CHECKPOINT_METADATA").write_text("{}")
+    with claim_run_folder(tmp_path, common.variant("resnet34", "fcp,smoke")):
         pass

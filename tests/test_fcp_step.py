@@ -221,7 +221,7 @@ def data(tmp_path_factory):
 
 def test_a_run_resumes_exactly_across_the_start_of_pasting(data, tmp_path, capsys):
     def run(name, steps):
-        config = small_run.get_config("fcp,smoke")
+        config = small_run.get_config("smoke,fcp")
         config.update_from_flattened_dict(SETTINGS | {"steps": steps})
         config.data.directory = str(data)
         config.copy_paste.source_from = "average"

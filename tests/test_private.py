@@ -229,7 +229,7 @@ def test_training_warns_of_a_strength_that_is_not_safe(pair, tmp_path, capsys):
     from p3m_jax.configs import common
     from p3m_jax.training.data import describe_faces, prepare_data
 
-    config = common.smoke("resnet34")
+    config = common.variant("resnet34", "smoke")
     config.data.directory, config.data.faces = str(pair[0].root), "normal"
     config.data.obfuscation, config.loss.composition = "mosaic", False
     for strength, weak in ((0.1, True), (0.125, False)):

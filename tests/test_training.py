@@ -282,7 +282,7 @@ def test_a_folder_of_other_things_is_refused(tmp_path):
 @pytest.mark.parametrize("place", ["gs://bucket/run", Path("gs://bucket/run"), "s3:/bucket"])
 def test_a_bucket_is_no_folder(place):
     with pytest.raises(RunFolderError, match=r"--config\.checkpoint_directory="):
-        loop.train(common.smoke("resnet34"), place)
+        loop.train(common.variant("resnet34", "smoke"), place)
 
 
 def test_only_one_process_trains_in_a_folder(tmp_path):
@@ -315,7 +315,7 @@ def test_other_pictures_may_not_go_on_in_a_run(folder, tmp_path):
     ],
 )
 def test_settings_that_cannot_work_are_named(settings, sentence):
-    config = common.smoke("swin")
+    config = common.variant("swin", "smoke")
     config.update_from_flattened_dict(settings)
     with pytest.raises(ConfigurationError, match=re.escape(sentence)):
         check_settings(config)

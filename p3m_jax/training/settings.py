@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
+from p3m_jax.configs import common
 from p3m_jax.data.layouts import FACES, TEST_FOLDERS
 from p3m_jax.faces.obfuscation import ObfuscationError
 from p3m_jax.models.network import NETWORKS
@@ -104,7 +105,7 @@ def _data_problems(config: ConfigDict) -> list[str]:
         problems.append("data.directory and data.pictures are both named; name one data set")
     if data.pictures and config.final_test_sets:
         problems.append("final_test_sets are those of data.directory, which is not named")
-    if config.variant == "finetune":
+    if common.part_of(config, common.BASES) == "finetune":
         if not config.init_from:
             problems.append(
                 "init_from is empty; fine-tuning starts from a checkpoint, such as `p3m import` "

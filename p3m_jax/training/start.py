@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from p3m_jax.checkpoints.folder import complete_steps, find_checkpoint, read_description
 from p3m_jax.checkpoints.weights import load_weights
+from p3m_jax.configs import common
 from p3m_jax.models.network import Network, Variables
 from p3m_jax.text import say, shown
 from p3m_jax.training.errors import ConfigurationError
@@ -47,7 +48,7 @@ def first_variables(config: ConfigDict, net: Network) -> tuple[Variables, bool, 
     """
     past = {"init_from": config.init_from}
     if not config.init_from:
-        if not config.variant and config.learning_rate < _LEAST_FROM_FRESH:
+        if not common.part_of(config, common.BASES) and config.learning_rate < _LEAST_FROM_FRESH:
             say(
                 f"NOTE: from fresh weights a learning rate of {config.learning_rate:g} hardly "
                 "moves; the published numbers start from a pretrained backbone "

@@ -1,0 +1,203 @@
+"""`p3m train` and `train.py`: trains P3M-Net."""
+
+import argparse
+import importlib.resources
+import re
+import sys
+from pathlib import Path
+
+from absl import flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from p3m_jax.configs import common
+from p3m_jax.errors import OptionError
+from p3m_jax.runtime import distributed
+from p3m_jax.runtime.large_pages import restart_with_large_pages
+from p3m_jax.text import say, warn
+
+HELP = "train P3M-Net"
+
+USAGE = """\
+Trains P3M-Net.
+
+python train.py --config=configs/swin.py --config.data.directory=P3M-10k
+python train.py --config=configs/swin.py:smoke
+python train.py --config=configs/resnet34.py:finetune --config.init_from=CHECKPOINT \\
+    --config.data.pictures=PHOTOS --config.data.mattes=MATTES
+p3m train swin:smoke,icp
+
+Without a data set it trains a demonstration on synthetic portraits, and says so. Set any setting of
+the configuration with --config.NAME=VALUE; configs/common.py lists and explains them. Run the same
+command again to resume a stopped run. Exit code: 0 trained, or stopped as asked after saving;
+1 it could not be done (one message says why); 2 wrong options.
+
+Options:
+"""
+
+_DATA = {
+    "directory": "P3M-10k's folder",
+    "pictures": "the folder of your pictures",
+    "mattes": "the folder of their mattes",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's options; those after the configuration are `main`'s."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = USAGE + _options([]).module_help(__name__)
+    parser.add_argument(
+        "configuration",
+        metavar="NAME[:VARIANT]",
+        help=f"{', '.join(_names())}, or a file *.py; a variant such as smoke, or smoke,icp,B:N",
+    )
+    parser.add_argument(
+        "options", nargs=argparse.REMAINDER, metavar="--OPTION=VALUE", help="see above"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains; returns the exit code."""
+    name, colon, variant = args.configuration.partition(":")
+    file = Path(name)
+    if file.suffix != ".py":
+        if name not in _names():
+            raise OptionError(f"There is no configuration {name!r}; choose {', '.join(_names())}.")
+        file = Path(str(_configurations() / f"{name}.py"))
+    return train([f"--config={file}{colon}{variant}", *args.options])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Trains as `train.py` does with these arguments, by default its own; returns the exit code."""
+    from p3m_jax.commands import one_sentence_errors
+
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if any(argument.lstrip("-") in ("help", "h", "helpfull") for argument in arguments):
+        say(USAGE + _options([]).module_help(__name__))
+        return 0
+    with one_sentence_errors():
+        return train(arguments, restart=True)
+
+
+def train(arguments: list[str], *, restart: bool = False) -> int:
+    """Trains with these options, 0 if it was done.
+
+    With `restart` the program may restart itself, see `p3m_jax.runtime.large_pages`.
+
+    Raises:
+      OptionError: the options are wrong.
+    """
+    options = _parse(arguments)
+    config = _configuration(options)
+    if restart:
+        restart_with_large_pages()
+    logging.set_verbosity(logging.ERROR)
+    # Imported once the options are read, so that wrong ones are found quickly.
+    from p3m_jax.commands import one_sentence_errors
+    from p3m_jax.runtime.compilation import keep_compiled
+
+    workdir = options.workdir or _default_workdir(config, options)
+    warning = keep_compiled(options.compilation_cache, option="--compilation_cache")
+    if warning:
+        warn(warning)
+    # Within, errors are reported before the other processes learn that this one ends.
+    with distributed.connected(options.distributed), one_sentence_errors():
+        from p3m_jax.training.loop import train  # after silence has fallen on all but the first
+
+        train(config, workdir)
+    return 0
+
+
+def _configurations():
+    return importlib.resources.files("p3m_jax.configs")
+
+
+def _names() -> list[str]:
+    files = (Path(file.name) for file in _configurations().iterdir())
+    return sorted(
+        f.stem for f in files if f.suffix == ".py" and f.stem not in ("__init__", "common")
+    )
+
+
+def _options(arguments: list[str]) -> flags.FlagValues:
+    """The options, not yet read; `arguments` tell which settings of the configuration exist."""
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "Configuration: a file, and after a colon a variant: smoke, finetune or demonstration, icp "
+        "or fcp (P3M-CP), a protocol such as B:N; several with commas between them.",
+        flag_values=values,
+        sys_argv=["train.py", *arguments],
+    )
+    flags.DEFINE_string(
+        "workdir",
+        None,
+        "The run's folder (default: runs/ and a name after the configuration).",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "distributed",
+        "off",
+        "Several processes as one training, see docs/scaling.md: " + distributed.HELP + ".",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "compilation_cache",
+        None,
+        "Folder that keeps compiled programs, so that a resumed run need not compile again, or off "
+        "(default: $JAX_COMPILATION_CACHE_DIR, else p3m-jax/compiled in ~/.cache).",
+        flag_values=values,
+    )
+    return values
+
+
+def _parse(arguments: list[str]) -> flags.FlagValues:
+    """The options that the arguments give; raises `OptionError` where they are wrong."""
+    options = _options(arguments)
+    try:
+        rest = options(["train.py", *arguments])
+        if rest[1:]:
+            raise OptionError(f"Unknown argument {rest[1]!r}; see --help.")
+        if options.config is None:
+            raise OptionError("Name a configuration, such as --config=configs/swin.py; see --help.")
+        data = options.config.data  # a file that cannot be loaded shows only here
+        overrides = config_flags.get_override_values(options["config"])
+        for name, what in _DATA.items():
+            if f"data.{name}" in overrides and not data[name]:
+                raise OptionError(f"--config.data.{name} is empty; name {what}.")
+        return options
+    except OptionError:
+        raise
+    except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        cause = error
+        while cause.args and isinstance(cause.args[0], Exception):
+            cause = cause.args[0]  # ml_collections wraps what it says
+        lines = [line.strip() for line in str(cause.args[0]).splitlines() if line.strip()]
+        # Of what goes wrong while a configuration file is loaded the last line says it.
+        loading = isinstance(cause, OSError) or "Traceback" in str(cause)
+        text = re.sub(r"^\w*Error: ", "", lines[-1]) if loading else " ".join(lines)
+        raise OptionError(text, "See --help, and configs/common.py for the settings.") from None
+
+
+def _configuration(options: flags.FlagValues) -> ConfigDict:
+    """The configuration as given; the demonstration where no data set is named."""
+    config = options.config
+    if _names_data(config) or common.part_of(config, common.BASES):
+        return config
+    config = common.demonstrated(config)
+    config.update_from_flattened_dict(config_flags.get_override_values(options["config"]))
+    return config
+
+
+def _names_data(config: ConfigDict) -> bool:
+    return any(config.data[name] for name in _DATA)
+
+
+def _default_workdir(config: ConfigDict, options: flags.FlagValues) -> Path:
+    """A name after the configuration; copy and paste stands first, as in older versions."""
+    name = Path(config_flags.get_config_filename(options["config"]).partition(":")[0]).stem
+    pasting = common.part_of(config, common.COPY_PASTE)
+    name = f"{name}_{pasting}" if pasting else name
+    rest = [part.replace(":", "-") for part in config.variant.split(",") if part != pasting]
+    parts = [name, *rest, "" if _names_data(config) else "synthetic"]
+    return Path("runs") / "-".join(part for part in parts if part)
