@@ -159,7 +159,7 @@ def test_a_killed_run_goes_on_from_the_bucket_in_another_folder(bucket, tmp_path
     again = start("elsewhere")
     output = again.communicate(timeout=600)[0]
     assert again.returncode == 0, output
-    assert f"Going on from step {max(int(step.name) for step in steps)} of {home}" in output
+    assert f"Resuming from step {max(int(step.name) for step in steps)} of {home}" in output
     before, after = losses("killed"), losses("elsewhere")
     assert 6 in after
     assert before.keys() & after.keys()

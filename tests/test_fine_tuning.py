@@ -1,4 +1,4 @@
-"""Going on from a checkpoint on one's own pictures and mattes, as users start it."""
+"""Fine-tuning a checkpoint on one's own pictures and mattes, as users start it."""
 
 import shutil
 
@@ -69,7 +69,7 @@ def test_fine_tuning_goes_on_from_the_checkpoint_and_from_its_own(folder, tmp_pa
     assert "SYNTHETIC" not in output
     # It goes on though what it started from is no longer there.
     output = train(folder, workdir, "gone", steps=4, **composition)
-    assert "Going on from step 2" in output
+    assert "Resuming from step 2" in output
     assert [line["step"] for line in read_log(workdir, "step")] == [1, 2, 3, 4]
     assert [line["step"] for line in read_log(workdir, "validation")] == [2, 4]
     # The composition loss took foregrounds, which were estimated into the run's folder.

@@ -124,7 +124,7 @@ def test_a_killed_run_goes_on_with_the_same_losses(folder, whole, moment):
     unfinished = list(checkpoints.glob("*tmp*"))
     assert moment == "between saves" or unfinished
     output = finish(start(folder, workdir))
-    assert "Going on from step" in output
+    assert "Resuming from step" in output
     assert losses(workdir) == losses(whole[0])
     assert not list(checkpoints.glob("*tmp*"))
 

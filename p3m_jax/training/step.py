@@ -13,6 +13,7 @@ from p3m_jax.models.decoders import Edit, unedited
 from p3m_jax.models.network import Network, Variables
 from p3m_jax.models.p3m_net import BACKGROUND, FOREGROUND, TRANSITION, normalize
 from p3m_jax.pictures import trimap as trimaps
+from p3m_jax.runtime.compilation import return_memory
 from p3m_jax.training.state import TrainState
 
 Batch = Mapping[str, jax.Array]
@@ -147,6 +148,18 @@ def make_train_step(
         return TrainState(state.step + 1, parameters, statistics, moments, average), terms
 
     return train_step
+
+
+def compile_step(step: Callable, state: TrainState, batch: Batch, out_shardings):
+    """The step compiled for arrays like these; the state that it is given is used up.
+
+    Releases the memory that tracing took, up to a quarter of a gigabyte.
+    """
+    compiled = jax.jit(step, donate_argnums=0, out_shardings=out_shardings)
+    compiled = compiled.lower(state, batch).compile()
+    jax.clear_caches()
+    return_memory()
+    return compiled
 
 
 def cut(batch: Batch, parts: int) -> tuple[Batch, Batch]:

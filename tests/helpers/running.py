@@ -36,7 +36,9 @@ def environment(devices=1, *, soon=True):
     `soon` compiles quickly; rounding then differs between programs that are else fused alike.
     """
     flags = f"{SOON_COMPILED if soon else ''} --xla_force_host_platform_device_count={devices}"
-    return {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(PROJECT / "tests" / "helpers")}
+    tests = PROJECT / "tests"
+    paths = os.pathsep.join(map(str, (tests / "helpers", tests)))
+    return {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": paths}
 
 
 def start_training(config, workdir, settings, *arguments, devices=1, soon=True):

@@ -1,0 +1,114 @@
+"""Everything that a run needs before its first step: data, network, weights, where they lie."""
+
+import functools
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from ml_collections import ConfigDict
+
+from p3m_jax.checkpoints.folder import RUN_CHECKPOINTS
+from p3m_jax.checkpoints.weights import describe
+from p3m_jax.copy_paste.feature import FeaturePaste
+from p3m_jax.models.network import Network, network
+from p3m_jax.runtime import distributed
+from p3m_jax.text import say, shown
+from p3m_jax.training.data import TrainingData, describe_faces, prepare_data
+from p3m_jax.training.feature_paste import feature_paste, start_step
+from p3m_jax.training.run_checkpoints import newest_whole
+from p3m_jax.training.run_folder import claim_data, home_of_checkpoints
+from p3m_jax.training.settings import keeps_average
+from p3m_jax.training.sharding import Places
+from p3m_jax.training.start import first_variables, past_of
+from p3m_jax.training.state import TrainState, initial_state, make_optimizer
+
+
+class Setup(NamedTuple):
+    """A run that is ready to take steps.
+
+    Attributes:
+      config, workdir: as the user gave them.
+      data: what it trains on and is validated by.
+      steps: the number of steps of the whole run.
+      network, optimizer: what is trained, and by which rule.
+      places, where: the devices, and on which of them each array of the state lies.
+      paste: how faces are pasted among features (P3M-FCP); None where they are not.
+      pasting_from: the number of steps before the first one that pastes among features.
+      checkpoints: the folder of the run's checkpoints.
+      description: of the weights, for checkpoints.
+    """
+
+    config: ConfigDict
+    workdir: Path
+    data: TrainingData
+    steps: int
+    network: Network
+    optimizer: optax.GradientTransformation
+    places: Places
+    where: TrainState
+    paste: FeaturePaste | None
+    pasting_from: int
+    checkpoints: Path
+    description: dict[str, Any]
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether synthetic portraits are behind the weights."""
+        return self.description["synthetic"]
+
+
+def set_up(config: ConfigDict, workdir: Path) -> tuple[Setup, TrainState]:
+    """Prepares a run, and its state: the run's newest, or the first one.
+
+    Raises as `p3m_jax.training.loop.train` does.
+    """
+    with distributed.first_in_turn("the data set"):
+        data = prepare_data(config, workdir)
+        home = home_of_checkpoints(config, workdir)
+        claim_data(home, data.train, data.copy_paste)
+    pictures = len(data.train.examples)
+    steps = config.steps or -(-config.epochs * pictures // config.batch_size)
+    net, optimizer = network(config.network), make_optimizer(config)
+    places, paste = Places.of_all_devices(), feature_paste(config)
+    first = functools.partial(initial_state, net, optimizer, average=keeps_average(config))
+    shapes = jax.eval_shape(first, net.shapes)
+    where = places.of_state(shapes, cut=config.shard_state)
+    with distributed.first_in_turn("the run's checkpoints"):
+        saved = newest_whole(home / RUN_CHECKPOINTS, shapes)
+    if saved:
+        state = saved.placed(where)
+        synthetic, past = saved.description["synthetic"], past_of(saved.description)
+        say(f"Resuming from step {int(state.step)} of {shown(home)}.")
+    else:
+        variables, synthetic, past = first_variables(config, net)
+        state = jax.jit(first, out_shardings=where)(variables)
+    description = describe(
+        net.name,
+        weights="average" if config.average_weights else "parameters",
+        synthetic=synthetic or data.synthetic,
+        provenance={
+            "run": workdir.name,
+            "data": data.train.name,
+            "pictures": pictures,
+            "seed": config.seed,
+            **describe_faces(config),
+            **({"copy_paste": str(data.copy_paste)} if data.copy_paste else {}),
+            **past,
+        },
+    )
+    setup = Setup(
+        config=config,
+        workdir=workdir,
+        data=data,
+        steps=steps,
+        network=net,
+        optimizer=optimizer,
+        places=places,
+        where=where,
+        paste=paste,
+        pasting_from=start_step(config, pictures) if paste else steps,
+        checkpoints=home / RUN_CHECKPOINTS,
+        description=description,
+    )
+    return setup, state
