@@ -45,7 +45,7 @@ import os
 import sys
 import time
 
-from p3m_jax import distributed
+from p3m_jax.runtime import distributed
 
 if "GCE_METADATA_IP" in os.environ:
     import jax

@@ -93,7 +93,7 @@ import jax
 import numpy as np
 import optax
 
-from p3m_jax import distributed
+from p3m_jax.runtime import distributed
 from p3m_jax.data.layouts import training_set
 from p3m_jax.input.pipeline import training_batches
 from p3m_jax.models.network import network

@@ -161,7 +161,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from p3m_jax import distributed
+from p3m_jax.runtime import distributed
 
 with distributed.connected(sys.argv[1]):
     from test_run_checkpoints import DESCRIPTION, OPTIMIZER, RunCheckpoints, newest_whole, truncate

@@ -197,7 +197,7 @@ import jax
 import numpy as np
 import optax
 
-from p3m_jax.models import attention
+from p3m_jax.models.ops import attention
 from p3m_jax.models.network import network
 from p3m_jax.training.state import initial_state
 from p3m_jax.training.step import make_train_step
