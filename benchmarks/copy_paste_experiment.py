@@ -33,6 +33,7 @@ from p3m_jax.configs import common
 from p3m_jax.data.layouts import test_set
 from p3m_jax.data.synthetic.writer import write_synthetic_set
 from p3m_jax.evaluation.evaluator import evaluate_examples
+from p3m_jax.inference.programs import predictor
 from p3m_jax.models import network
 from p3m_jax.models.resnet import SHAPE, ResNet34
 from p3m_jax.runtime.compilation import keep_compiled
@@ -84,10 +85,10 @@ def run(condition: str, seed: int, args: argparse.Namespace) -> dict:
         return json.loads(scores.read_text())
     train(configuration(condition, seed, args), workdir)
     trained = load_for_inference(workdir / RUN_CHECKPOINTS)
-    errors = {}
+    predict, errors = predictor(trained.network, trained.variables), {}
     for faces in ("blurred", "normal"):
         tested = test_set(args.output / "portraits", "P3M-500-P", faces=faces)
-        rows = evaluate_examples(trained.predict, tested, title=f"{condition}-{seed} {faces}")
+        rows = evaluate_examples(predict, tested, title=f"{condition}-{seed} {faces}")
         errors[faces] = {
             name: float(np.nanmean([row.get(name, np.nan) for row in rows])) for name in MEASURES
         }

@@ -45,8 +45,10 @@ def forget_programs():
     if "jax" in sys.modules:
         import jax
 
+        from p3m_jax.inference.programs import programs
         from p3m_jax.runtime.compilation import return_memory
 
+        programs.cache_clear()
         jax.clear_caches()
         gc.collect()
         return_memory()

@@ -12,9 +12,9 @@ from p3m_jax.checkpoints.arrays import CheckpointError
 from p3m_jax.checkpoints.weights import (
     describe,
     load_for_inference,
-    predict,
     save_for_inference,
 )
+from p3m_jax.inference.programs import predictor
 from p3m_jax.models.network import Variables, network
 
 
@@ -41,15 +41,12 @@ def test_weights_and_description_come_back(saved):
         for name in ours:
             np.testing.assert_array_equal(ours[name], theirs[name])
     pictures = np.random.default_rng(0).uniform(0, 255, (1, 32, 64, 3))
-    maps = loaded.predict(pictures)
-    expected = predict(network("resnet34"), golden_variables("resnet34"), pictures)
-    assert {name: map_.shape for name, map_ in maps.items()} == {
-        "semantic": (1, 32, 64, 3),
-        "detail": (1, 32, 64, 1),
-        "fusion": (1, 32, 64, 1),
-    }
-    for name, map_ in maps.items():
-        np.testing.assert_array_equal(map_, expected[name])
+    ours = predictor(loaded.network, loaded.variables)
+    theirs = predictor(network("resnet34"), golden_variables("resnet34"))
+    for name, channels in (("semantic", 3), ("fusion", 1)):
+        found = ours(name, pictures)
+        assert found.shape == (1, 32, 64, channels)
+        np.testing.assert_array_equal(found, theirs(name, pictures))
 
 
 def test_nothing_is_overwritten_unasked(saved, tmp_path):

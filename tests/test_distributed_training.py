@@ -27,6 +27,7 @@ from p3m_jax.data.synthetic.writer import write_synthetic_set
 from p3m_jax.evaluation.evaluator import evaluate_examples
 from p3m_jax.evaluation.output import matte_path
 from p3m_jax.evaluation.summary import summarise
+from p3m_jax.inference.programs import predictor
 from p3m_jax.runtime import distributed
 from p3m_jax.training.log import read_log
 
@@ -181,7 +182,9 @@ def test_two_processes_train_as_one(folder):
     names, _, scores = re.findall(r"^\|(.*)\|$", report.partition("## P3M-500-P")[2], re.MULTILINE)
     one = load_for_inference(folder / "two")
     rows = evaluate_examples(
-        one.predict, find_test_set(folder / "data", "P3M-500-P"), model_name=one.model_name
+        predictor(one.network, one.variables),
+        find_test_set(folder / "data", "P3M-500-P"),
+        model_name=one.model_name,
     )
     assert len(rows) == 3
     means = summarise(rows)

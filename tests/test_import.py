@@ -21,6 +21,7 @@ from p3m_jax.checkpoints.weights import (
     load_weights,
     save_for_inference,
 )
+from p3m_jax.inference.programs import predictor
 from p3m_jax.interchange.importing import identify, import_weights, read_variables
 from p3m_jax.interchange.names import ENCODER_PREFIXES, StateDictError, original_key
 from p3m_jax.interchange.safetensors_file import (
@@ -376,7 +377,10 @@ def test_a_full_file_gives_the_recorded_weights_and_outputs(name, write, tmp_pat
     if name != "resnet34":
         return  # to the bit the weights whose outputs test_networks.py measures
     recorded = golden(f"forward_{SHORT[name]}")
-    outputs = checkpoint.predict(golden_weights().image(256, 256, 2))
+    predict, pictures = (
+        predictor(checkpoint.network, checkpoint.variables),
+        golden_weights().image(256, 256, 2),
+    )
     for output in ("semantic", "detail"):
-        difference = np.abs(outputs[output][:, ::4, ::4] - recorded[f"256x256/{output}"])
+        difference = np.abs(predict(output, pictures)[:, ::4, ::4] - recorded[f"256x256/{output}"])
         assert difference.mean() < 1e-4

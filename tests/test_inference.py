@@ -2,13 +2,17 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from predicting import RedIsOpaque
 from scipy import ndimage
 from skimage.transform import resize
 
+from p3m_jax.inference.programs import predictor
 from p3m_jax.inference.resizing import PROTOCOLS, resize_in_single_precision, to_8_bit
 from p3m_jax.inference.strategies import matte_picture, network_size
+from p3m_jax.models.network import Variables
 
 NAMES = tuple(PROTOCOLS)
 
@@ -21,7 +25,7 @@ def border_of(name):
     return "edge" if name == "ours" else "reflect"
 
 
-def luminance(batch):
+def luminance(name, batch):
     """A network: fusion and detail are the luminance, classes are its thirds."""
     assert batch.dtype == np.float32
     assert batch.shape[0] == 1
@@ -31,7 +35,7 @@ def luminance(batch):
     assert batch.max() <= 255
     grey = batch.mean(axis=-1, keepdims=True) / 255
     semantic = np.concatenate([1 / 3 - grey, 0 * grey, grey - 2 / 3], axis=-1)
-    return {"semantic": semantic, "detail": grey, "fusion": grey}
+    return {"semantic": semantic, "detail": grey, "fusion": grey}[name]
 
 
 def picture_of(shape, seed=0, smoothness=5.0):
@@ -71,7 +75,7 @@ def test_one_pass(name, strategy, ratio):
 
 def _hybrid_by_the_book(picture, half, full, **options):
     small = scikit_resize(picture, half, **options)
-    semantic = luminance(np.float32(small * 255)[None])["semantic"][0]
+    semantic = luminance("semantic", np.float32(small * 255)[None])[0]
     trimap = np.choose(semantic.argmax(axis=-1), [0, 128, 255]).astype(np.uint8)
     trimap = scikit_resize(trimap, picture.shape[:2], **options) * 255
     fine = scikit_resize(picture, full, **options).mean(axis=-1)
@@ -141,9 +145,9 @@ def test_any_size_gets_its_matte(name, strategy, shape):
 def test_small_pictures_run_enlarged():
     seen = []
 
-    def network(batch):
+    def network(name, batch):
         seen.append(batch.shape[1:3])
-        return luminance(batch)
+        return luminance(name, batch)
 
     picture = picture_of((300, 450))
     alpha = matte_picture(network, picture, strategy="hybrid", smallest_side=512)
@@ -172,8 +176,14 @@ def test_refuses_what_it_cannot_use():
     with pytest.raises(ValueError, match="no protocol"):
         matte_picture(luminance, picture, protocol="theirs")
 
-    def broken(batch):
-        return {name: values * np.nan for name, values in luminance(batch).items()}
 
-    with pytest.raises(ValueError, match="not finite"):
-        matte_picture(broken, picture)
+def test_outputs_that_are_not_finite_are_refused():
+    class Broken(RedIsOpaque):
+        def apply(self, variables, pictures):
+            outputs, statistics = super().apply(variables, pictures)
+            return outputs._replace(semantic=outputs.semantic * jnp.nan), statistics
+
+    predict = predictor(Broken(), Variables({}, {}))
+    with pytest.raises(ValueError, match="not finite"):  # of what a fusion of zeros would hide
+        matte_picture(predict, picture_of((40, 40)))
+    assert matte_picture(predictor(RedIsOpaque(), Variables({}, {})), picture_of((40, 40))).any()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import RELEASE, SHORT, golden, golden_variables, golden_weights
 
-from p3m_jax.checkpoints.weights import predict
+from p3m_jax.inference.programs import predictor
 from p3m_jax.inference.resizing import PROTOCOLS
 from p3m_jax.inference.strategies import matte_picture
 from p3m_jax.models.network import network
@@ -31,9 +31,7 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "size", "strategy", "antialias"), CASES)
 def test_alpha_equals_the_recorded_one(name, size, strategy, antialias):
-    def run(pictures):
-        return predict(network(name), golden_variables(name), pictures)
-
+    run = predictor(network(name), golden_variables(name))
     picture = golden_weights().image(*size, 1, "infer")[0]
     protocol = replace(PROTOCOLS["p3m-2021"], antialias=antialias)
     alpha = matte_picture(run, picture, strategy=strategy, protocol=protocol)

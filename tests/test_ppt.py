@@ -21,6 +21,7 @@ from p3m_jax.faces.detector import Face
 from p3m_jax.faces.finding import AT_EDGE, LOW_SCORE
 from p3m_jax.faces.obfuscation import Obfuscation, obfuscate
 from p3m_jax.faces.region import label_map, labels_of_mask, without_transition
+from p3m_jax.inference.programs import Programs
 from p3m_jax.models.network import network
 from p3m_jax.pictures.images import read_picture, write_image
 from p3m_jax.pictures.labels import read_matte
@@ -183,7 +184,7 @@ def test_results_are_replaced_only_when_asked(made, portraits, p3m, capsys):
 @pytest.fixture
 def no_network(monkeypatch):
     """Nothing may be matted."""
-    monkeypatch.setattr(checkpoint, "_forward", None)
+    monkeypatch.setattr(Programs, "run", None)
 
 
 def test_nothing_is_scored_where_a_face_may_be_missed(

@@ -24,6 +24,7 @@ from small_network import SmallNetwork, found_by_name
 import p3m_jax
 from p3m_jax.checkpoints.weights import describe, load_for_inference, save_for_inference
 from p3m_jax.inference.matting import Matting, MattingError, identify
+from p3m_jax.inference.programs import predictor
 from p3m_jax.inference.sizes import first_size, frame_size
 from p3m_jax.inference.strategies import matte_picture
 from p3m_jax.models.network import network
@@ -80,7 +81,9 @@ def test_exact_sizes_give_what_evaluation_scores(matting, checkpoint, strategy):
     picture = picture_of(96, 130)
     alpha = matting(picture, strategy=strategy, exact_sizes=True)
     assert alpha.dtype == np.float32
-    expected = matte_picture(load_for_inference(checkpoint).predict, picture, strategy=strategy)
+    loaded = load_for_inference(checkpoint)
+    predict = predictor(loaded.network, loaded.variables)
+    expected = matte_picture(predict, picture, strategy=strategy)
     np.testing.assert_allclose(alpha, expected, atol=2e-4)
     assert 0 <= alpha.min() < alpha.max() <= 1
 

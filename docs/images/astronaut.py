@@ -2,8 +2,9 @@
 
     python docs/images/astronaut.py
 
-The portrait is NASA's of Eileen Collins, in the public domain; it comes with scikit-image. No network
-made the matte: PyMatting computes it from the trimap that the two outlines below were drawn for.
+The portrait is NASA's of Eileen Collins, in the public domain; it comes with scikit-image. No
+network made the matte: PyMatting computes it from the trimap between the two outlines below, which
+were drawn by hand.
 """
 
 from pathlib import Path
@@ -28,8 +29,8 @@ INNER = [
     *[(40, 512), (36, 440), (38, 400), (46, 340), (58, 280), (80, 252), (116, 232), (128, 196)],
     *[(138, 172), (160, 158), (184, 156), (186, 128), (172, 112), (166, 84), (172, 56), (192, 38)],
     *[(222, 26), (256, 30), (278, 50), (290, 78), (286, 100), (268, 118), (252, 138), (246, 164)],
-    *[(262, 192), (288, 222), (298, 256), (330, 280), (344, 310), (350, 352), (380, 358), (424, 352)],
-    *[(460, 378), (482, 420), (488, 460), (484, 512)],
+    *[(262, 192), (288, 222), (298, 256), (330, 280), (344, 310), (350, 352), (380, 358)],
+    *[(424, 352), (460, 378), (482, 420), (488, 460), (484, 512)],
 ]
 COLOUR = (38, 110, 120)
 

@@ -5,7 +5,6 @@ the description in its metadata. Evaluation and prediction load one of these, or
 has left, by path alone; neither needs the optimiser or TensorFlow.
 """
 
-import functools
 import glob
 import shutil
 from dataclasses import dataclass
@@ -32,7 +31,6 @@ from p3m_jax.checkpoints.folder import (
     read_metadata,
 )
 from p3m_jax.models.network import Network, Variables, network
-from p3m_jax.runtime.compilation import for_inference
 from p3m_jax.storage.bucket import is_address
 from p3m_jax.version import __version__
 
@@ -72,30 +70,6 @@ class InferenceCheckpoint:
     def provenance(self) -> dict[str, Any]:
         """Where the weights come from: run, step, data set, version of the program."""
         return self.description["provenance"]
-
-    def predict(self, pictures: np.ndarray) -> dict[str, np.ndarray]:
-        """The network's maps for `pictures`, see `predict`."""
-        return predict(self.network, self.variables, pictures)
-
-
-def predict(network: Network, variables: Variables, pictures: np.ndarray) -> dict[str, np.ndarray]:
-    """Runs a network on pictures (B, H, W, 3), RGB in [0, 255], sides multiples of 32.
-
-    Returns float32 maps: `semantic` logits (B, H, W, 3), `detail` and `fusion` alpha (B, H, W, 1)
-    in [0, 1]. Each size of picture is compiled once in a process.
-    """
-    maps = _forward()(network, variables, np.asarray(pictures, np.float32))
-    return {name: np.asarray(value) for name, value in maps.items()}
-
-
-@functools.cache
-def _forward():
-    def forward(network, variables, pictures):
-        outputs, _ = network.apply(variables, pictures)
-        return {name: getattr(outputs, name) for name in ("semantic", "detail", "fusion")}
-
-    options = for_inference(jax.default_backend())
-    return jax.jit(forward, static_argnums=0, compiler_options=options)
 
 
 def describe(

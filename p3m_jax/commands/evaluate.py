@@ -235,6 +235,7 @@ def _evaluate_checkpoint(args: argparse.Namespace, dataset, output: Path):
     )
     from p3m_jax.evaluation.output import matte_path
     from p3m_jax.evaluation.report import Evaluation
+    from p3m_jax.inference.programs import predictor
     from p3m_jax.inference.resizing import find_protocol
     from p3m_jax.pictures.images import write_image
     from p3m_jax.runtime.compilation import keep_compiled, settle
@@ -270,7 +271,7 @@ def _evaluate_checkpoint(args: argparse.Namespace, dataset, output: Path):
                 write_image(matte_path(output, strategy, example.stem), matte)
 
         evaluation.rows[strategy] = evaluate_examples(
-            checkpoint.predict,
+            predictor(checkpoint.network, checkpoint.variables),
             dataset,
             strategy=strategy,
             protocol=protocol,

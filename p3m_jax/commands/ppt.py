@@ -138,6 +138,7 @@ def _evaluate(args: argparse.Namespace, normal, blurred):
     from p3m_jax.evaluation.ppt import BLURRED, NORMAL, Pictures, evaluate_protocols
     from p3m_jax.evaluation.ppt_report import PPT, Trained, make_report, notes
     from p3m_jax.evaluation.ppt_sheet import Predictions
+    from p3m_jax.inference.programs import predictor
     from p3m_jax.inference.resizing import find_protocol
     from p3m_jax.runtime.compilation import keep_compiled
 
@@ -169,7 +170,10 @@ def _evaluate(args: argparse.Namespace, normal, blurred):
         warn(warning)
     predictions = Predictions(ppt.protocol)
     ppt.rows = evaluate_protocols(
-        {faces: (c.model_name, c.predict) for faces, c in checkpoints.items()},
+        {
+            faces: (c.model_name, predictor(c.network, c.variables))
+            for faces, c in checkpoints.items()
+        },
         tested,
         strategy=ppt.strategy,
         protocol=ppt.protocol,

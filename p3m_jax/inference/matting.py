@@ -1,11 +1,8 @@
 """A checkpoint made callable: pictures in, alpha out."""
 
-import contextlib
 import functools
 import hashlib
 import os
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -13,23 +10,15 @@ import numpy as np
 
 from p3m_jax.checkpoints.weights import InferenceCheckpoint, load_for_inference
 from p3m_jax.errors import UserError
+from p3m_jax.inference.programs import programs
 from p3m_jax.inference.resizing import find_protocol
 from p3m_jax.inference.sizes import frame_size, placed_in, scaled_first, smaller
-from p3m_jax.inference.strategies import Placing, check_finite, matte_by_maps, network_size
+from p3m_jax.inference.strategies import Placing, matte_picture, network_size
 from p3m_jax.pictures.photos import read
-from p3m_jax.runtime.compilation import for_inference, return_memory
 from p3m_jax.runtime.machine import Budget
 
-# What is computed for a map: what it needs, and for "fusion" also the logits, which are checked.
-_COMPUTED = {
-    "fusion": ("semantic", "detail", "fusion"),
-    "semantic": ("semantic",),
-    "detail": ("detail",),
-}
 # More than any of the networks takes; a size below its share of memory needs no closer look.
 _BYTES_PER_PIXEL = 3000
-_LARGE = 10_000_000  # bytes of a picture at the network, in float32
-_COMPILING = 500_000_000  # bytes that compiling a program takes for a while
 
 
 class MattingError(UserError):
@@ -60,8 +49,7 @@ class Matting:
 
     def __init__(self, checkpoint: InferenceCheckpoint):
         self.checkpoint = checkpoint
-        self._programs: dict[tuple[str, tuple[int, int]], Callable] = {}
-        self._compiling = threading.Lock()
+        self._programs = programs(checkpoint.network)
         self._ran: set[tuple[str, tuple[int, int]]] = set()
 
     def __call__(
@@ -114,21 +102,25 @@ class Matting:
         """
         sizes, warnings = {}, []
 
-        def place_at(size, ratio):
-            wanted = (network_size if exact_sizes else frame_size)(size, ratio)
-            fitting = self._fitting(_map_of(strategy, ratio), wanted, memory, budget)
+        def place_at(this, size):
+            wanted = (network_size if exact_sizes else frame_size)(size, this.ratio)
+            fitting = self._fitting(this.map, wanted, memory, budget)
             if fitting != wanted:
                 warnings.append(
                     "memory: the network ran at {} x {} instead of {} x {}".format(
                         *fitting[::-1], *wanted[::-1]
                     )
                 )
-            sizes[_map_of(strategy, ratio)] = fitting
+            sizes[this.map] = fitting
             return Placing(fitting, fitting) if exact_sizes else placed_in(fitting, size)
 
-        predict_map = functools.partial(self._predict_map, budget=budget)
         first = scaled_first(picture)
-        alpha = matte_by_maps(predict_map, first, strategy=strategy, place_at=place_at)
+        alpha = matte_picture(
+            functools.partial(self._predict, budget=budget),
+            first,
+            strategy=strategy,
+            place_at=place_at,
+        )
         if alpha.shape != picture.shape[:2]:
             alpha = find_protocol("ours").resize(alpha, picture.shape[:2])
             np.clip(alpha, 0, 1, out=alpha)
@@ -139,54 +131,25 @@ class Matting:
         """Programs that ran: one for each size and map."""
         return len(self._ran)
 
-    def _predict_map(
+    def _predict(
         self, name: str, pictures: np.ndarray, *, budget: Budget | None = None
     ) -> np.ndarray:
         self._ran.add((name, pictures.shape[1:3]))
+        variables = self.checkpoint.variables
         try:
-            program = self._program(name, pictures.shape[1:3], budget)
-            if pictures.nbytes > _LARGE:
-                return_memory()  # what resizing left; 7 ms are nothing beside the network
-            with _held(budget, _memory_of(program)):
-                outputs = program(self.checkpoint.variables, pictures)
-                outputs = {name: np.asarray(values) for name, values in outputs.items()}
+            return self._programs.run(name, variables, pictures, budget=budget)
         except jax.errors.JaxRuntimeError as error:  # mostly an accelerator's memory
             reason = (str(error).splitlines() or ["no reason given"])[0]
             raise MattingError(f"the network could not run ({reason}).") from None
-        try:
-            for values in outputs.values():
-                check_finite(values)
         except ValueError as error:
             raise MattingError(str(error)) from None
-        return outputs[name]
-
-    def _program(self, name: str, size: tuple[int, int], budget: Budget | None):
-        key = name, size
-        if key not in self._programs:
-            with self._compiling, _held(budget, _COMPILING):
-                if key not in self._programs:  # which another thread may have compiled just now
-                    self._programs[key] = self._compile(name, size)
-        return self._programs[key]
-
-    def _compile(self, name: str, size: tuple[int, int]):
-        network, computed = self.checkpoint.network, _COMPUTED[name]
-
-        def maps(variables, pictures):
-            outputs, _ = network.apply(variables, pictures)
-            return {name: getattr(outputs, name) for name in computed}
-
-        pictures = jax.ShapeDtypeStruct((1, *size, 3), np.float32)
-        lowered = jax.jit(maps).lower(self.checkpoint.variables, pictures)
-        program = lowered.compile(for_inference(jax.default_backend()))
-        return_memory()
-        return program
 
     def _fitting(
         self, name: str, size: tuple[int, int], memory: int | None, budget: Budget | None
     ) -> tuple[int, int]:
         """`size`, or the next smaller one whose program keeps within the memory."""
         while memory is not None and size[0] * size[1] * _BYTES_PER_PIXEL > memory:
-            needed = _memory_of(self._program(name, size, budget))
+            needed = self._programs.memory(name, self.checkpoint.variables, size, budget)
             if needed <= memory:
                 break
             fitting = smaller(size, memory / needed) if memory > 0 else None
@@ -226,18 +189,3 @@ def identify(checkpoint: InferenceCheckpoint) -> dict[str, str]:
             digest.update(name.encode())
             digest.update(np.ascontiguousarray(arrays[name]))
     return {"network": checkpoint.model_name, "sha256": digest.hexdigest()}
-
-
-def _memory_of(program) -> int:
-    """Bytes that a program takes while it runs, beyond weights and pictures."""
-    return program.memory_analysis().temp_size_in_bytes
-
-
-def _held(budget: Budget | None, amount: int):
-    return contextlib.nullcontext() if budget is None else budget.held(amount)
-
-
-def _map_of(strategy: str, ratio: float) -> str:
-    if strategy != "hybrid":
-        return "fusion"
-    return "semantic" if ratio == 0.5 else "detail"

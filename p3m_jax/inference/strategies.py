@@ -13,15 +13,29 @@ import numpy as np
 
 from p3m_jax.inference.resizing import Protocol, find_protocol
 
-STRATEGIES = ("resize", "hybrid", "native")
 STRIDE = 32  # the network halves its input five times
 LARGEST_SIDE = 1600
 
-# float32 (1, H, W, 3) in 0..255, H and W multiples of 32 -> float32 arrays `semantic` (1, H, W, 3)
-# logits of background, transition, foreground; `detail` and `fusion` (1, H, W, 1) in [0, 1].
-Predict = Callable[[np.ndarray], dict[str, np.ndarray]]
-# The same for one map by name: a strategy uses "fusion", or "semantic" and "detail".
-PredictMap = Callable[[str, np.ndarray], np.ndarray]
+
+class Pass(NamedTuple):
+    """One run of the network: for which map, and at which part of the picture's size."""
+
+    map: str
+    ratio: float
+
+
+# A strategy with a "fusion" needs only that; else the classes come from "semantic", the rest from
+# "detail".
+STRATEGIES = {
+    "resize": (Pass("fusion", 0.5),),
+    "hybrid": (Pass("semantic", 0.5), Pass("detail", 1.0)),
+    "native": (Pass("fusion", 1.0),),
+}
+
+# The map of that name for pictures float32 (1, H, W, 3) in [0, 255], H and W multiples of 32:
+# `semantic` (1, H, W, 3) logits of background, transition, foreground; `detail` and `fusion`
+# (1, H, W, 1) in [0, 1]; float32. See `p3m_jax.inference.programs`.
+Predict = Callable[[str, np.ndarray], np.ndarray]
 
 
 class Placing(NamedTuple):
@@ -54,8 +68,8 @@ class Placing(NamedTuple):
         return (self.frame[0] - self.scaled[0]) // 2, (self.frame[1] - self.scaled[1]) // 2
 
 
-# (size of the picture, ratio) -> how the network sees it.
-PlaceAt = Callable[[tuple[int, int], float], Placing]
+# (pass, size of the picture) -> how the network sees it.
+PlaceAt = Callable[[Pass, tuple[int, int]], Placing]
 
 
 def matte_picture(
@@ -65,82 +79,53 @@ def matte_picture(
     strategy: str = "resize",
     protocol: Protocol | str = "ours",
     smallest_side: int | None = None,
+    place_at: PlaceAt | None = None,
 ) -> np.ndarray:
     """The alpha matte (H, W), floats in [0, 1], of a picture uint8 (H, W, 3).
 
-    `protocol` decides on the resizing only; what it scores is `protocol.scored(alpha)`. A picture
-    with a side below `smallest_side` takes no strategy: it runs once, scaled up so that both sides
-    reach that. Sides of less than 32 pixels at the network run at 32. Raises ValueError for other
-    pictures and unknown names.
-    """
+    Args:
+      predict: the network.
+      protocol: how the picture and the maps are resized. What the protocol scores is
+        `protocol.scored(alpha)`.
+      smallest_side: a picture with a smaller side is not matted by the strategy. It runs once,
+        scaled up so that both sides reach this.
+      place_at: chooses the sizes at which the network runs, default `whole_frame`. They are at
+        least 32.
 
-    def predict_map(name, pictures):
-        outputs = predict(pictures)
-        # All of them: logits that are not numbers would make a fusion of plain zeros.
-        for values in outputs.values():
-            check_finite(values)
-        return outputs[name]
-
-    if smallest_side is not None and min(picture.shape[:2]) < smallest_side:
-        strategy = "native"
-        ratio = max(smallest_side / side for side in picture.shape[:2])
-        return matte_by_maps(
-            predict_map,
-            picture,
-            strategy=strategy,
-            protocol=protocol,
-            place_at=lambda size, _: whole_frame(size, ratio),
-        )
-    return matte_by_maps(predict_map, picture, strategy=strategy, protocol=protocol)
-
-
-def matte_by_maps(
-    predict_map: PredictMap,
-    picture: np.ndarray,
-    *,
-    strategy: str,
-    protocol: Protocol | str = "ours",
-    place_at: PlaceAt | None = None,
-) -> np.ndarray:
-    """As `matte_picture`, from a network that is asked for one map at a time.
-
-    What is not asked for need not be computed. `place_at` chooses the network's sizes, default
-    `whole_frame`.
+    Raises:
+      ValueError: another kind of picture, an unknown name, or an output that is not finite.
     """
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
         raise ValueError(f"a picture is uint8 (H, W, 3), not {picture.dtype} {picture.shape}.")
     if strategy not in STRATEGIES:
         raise ValueError(f"{strategy}: is no strategy; choose {', '.join(STRATEGIES)}.")
     protocol, full = find_protocol(protocol), picture.shape[:2]
-    place_at = place_at or whole_frame
-
-    def run(name, ratio):
-        placing = place_at(full, ratio)
-        scaled = protocol.resize(picture, placing.scaled)
-        scaled *= 255
-        framed = placing.framed(scaled.astype(np.float32, copy=False))
-        return placing.unframed(np.asarray(predict_map(name, framed[None]))[0])
-
-    if strategy == "hybrid":
-        background, foreground = protocol.sure(np.argmax(run("semantic", 0.5), axis=-1), full)
-        alpha = protocol.resize(run("detail", 1)[..., 0], full)
+    passes, place_at = STRATEGIES[strategy], place_at or whole_frame
+    if smallest_side is not None and min(full) < smallest_side:
+        passes = (Pass("fusion", max(smallest_side / side for side in full)),)
+    maps = {this.map: _run(predict, this, picture, protocol, place_at) for this in passes}
+    if "fusion" in maps:
+        alpha = protocol.resize(maps["fusion"][..., 0], full)
+    else:
+        background, foreground = protocol.sure(np.argmax(maps["semantic"], axis=-1), full)
+        alpha = protocol.resize(maps["detail"][..., 0], full)
         alpha[background] = 0
         alpha[foreground] = 1
-    else:
-        fusion = run("fusion", 0.5 if strategy == "resize" else 1)[..., 0]
-        alpha = protocol.resize(fusion, full)
     return np.clip(alpha, 0, 1, out=alpha)
 
 
-def check_finite(values: np.ndarray) -> None:
-    """Raises ValueError where a network's output is not all numbers."""
-    if not np.isfinite(values).all():
-        raise ValueError("the network's output is not finite; its weights may be damaged.")
+def _run(predict, this: Pass, picture, protocol: Protocol, place_at: PlaceAt) -> np.ndarray:
+    """The map of one pass (h, w, C), without what lies around the picture."""
+    placing = place_at(this, picture.shape[:2])
+    scaled = protocol.resize(picture, placing.scaled)
+    scaled *= 255
+    framed = placing.framed(scaled.astype(np.float32, copy=False))
+    return placing.unframed(np.asarray(predict(this.map, framed[None]))[0])
 
 
-def whole_frame(size: tuple[int, int], ratio: float) -> Placing:
+def whole_frame(this: Pass, size: tuple[int, int]) -> Placing:
     """The picture at its `network_size`, with nothing around it."""
-    fitting = network_size(size, ratio)
+    fitting = network_size(size, this.ratio)
     return Placing(fitting, fitting)
 
 

@@ -12,9 +12,10 @@ from tqdm import tqdm
 
 from p3m_jax.checkpoints.arrays import NotFinite
 from p3m_jax.checkpoints.folder import RUN_CHECKPOINTS, RUN_INFERENCE
-from p3m_jax.checkpoints.weights import load_for_inference, predict, save_for_inference
+from p3m_jax.checkpoints.weights import load_for_inference, save_for_inference
 from p3m_jax.copy_paste.samples import find_pasting
 from p3m_jax.evaluation.sheet import make_sheet
+from p3m_jax.inference.programs import predictor
 from p3m_jax.input.pipeline import training_batches
 from p3m_jax.models.network import Variables
 from p3m_jax.pictures.images import write_image
@@ -247,7 +248,7 @@ def _validate(setup: Setup, state: TrainState, log: RunLog | Silence) -> dict[st
     weights = state.average if config.average_weights else state.parameters
     variables = setup.places.local(Variables(weights, state.statistics))
     result = validate(
-        lambda pictures: predict(setup.network, variables, pictures),
+        predictor(setup.network, variables),
         setup.data.validation,
         read=setup.data.read,
         size=config.validation_size,

@@ -12,6 +12,7 @@ from p3m_jax.data.layouts import test_set
 from p3m_jax.evaluation.evaluator import Worst, evaluate_examples
 from p3m_jax.evaluation.report import worst_sheet
 from p3m_jax.evaluation.summary import summarise
+from p3m_jax.inference.programs import predictor
 from p3m_jax.pictures.images import write_image
 from p3m_jax.runtime import distributed
 from p3m_jax.storage.files import write_text
@@ -73,7 +74,12 @@ def _faces(config: ConfigDict) -> str:
 def _score(name, faces, data: TrainingData, best: InferenceCheckpoint):
     dataset = test_set(data.root, name, faces=faces)
     worst = Worst(4)
-    rows = evaluate_examples(best.predict, dataset, model_name=best.model_name, observe=worst)
+    rows = evaluate_examples(
+        predictor(best.network, best.variables),
+        dataset,
+        model_name=best.model_name,
+        observe=worst,
+    )
     return rows, worst.together()
 
 

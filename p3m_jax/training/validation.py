@@ -8,6 +8,7 @@ import numpy as np
 
 from p3m_jax.data.layouts import DataSet, Example
 from p3m_jax.evaluation.metrics import all_metrics
+from p3m_jax.inference.strategies import Predict
 from p3m_jax.pictures.labels import read_matte
 from p3m_jax.pictures.trimap import TRIMAP_KERNEL, trimap_from_matte
 from p3m_jax.runtime import distributed
@@ -27,7 +28,7 @@ class Validation(NamedTuple):
 
 
 def validate(
-    predict: Callable[[np.ndarray], dict[str, np.ndarray]],
+    predict: Predict,
     dataset: DataSet,
     *,
     read: Callable[[Example], np.ndarray],
@@ -62,10 +63,11 @@ def _predict_example(predict, picture: np.ndarray, example: Example, size: int):
     matte = read_matte(example.matte)
     height, width = matte.shape
     small = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
-    outputs = predict(small[None])
-    # All of them: logits that are not numbers would make a fusion of plain zeros.
-    if not all(np.isfinite(values).all() for values in outputs.values()):
-        raise TrainingDiverged(f"The network's output for {example.picture} is not finite.")
-    alpha = outputs["fusion"][0, ..., 0]
+    try:
+        alpha = predict("fusion", small[None])[0, ..., 0]
+    except ValueError:
+        raise TrainingDiverged(
+            f"The network's output for {example.picture} is not finite."
+        ) from None
     alpha = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR)
     return picture, matte, np.clip(alpha, 0, 1)

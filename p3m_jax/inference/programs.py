@@ -1,0 +1,117 @@
+"""Running a network for the maps that mattes are made of.
+
+A network is compiled once for each map and size in a process, whichever weights it runs with. This
+is the only place that runs a network for a matte: predicting, evaluation and validation share it.
+"""
+
+import contextlib
+import functools
+import threading
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from p3m_jax.models.network import Network, Variables
+from p3m_jax.runtime.compilation import for_inference, return_memory
+from p3m_jax.runtime.machine import Budget
+
+# For each map, the outputs that its program computes. A fusion of logits that are not finite would
+# be plain zeros, so its parts are computed, too, and checked.
+COMPUTED = {
+    "fusion": ("semantic", "detail", "fusion"),
+    "semantic": ("semantic",),
+    "detail": ("detail",),
+}
+_COMPILING = 500_000_000  # bytes that compiling a program needs for a while
+_LARGE = 10_000_000  # bytes of pictures, in float32
+
+
+class Programs:
+    """The compiled programs of one network. Threads may share it."""
+
+    def __init__(self, network: Network):
+        self._network = network
+        self._compiled: dict[tuple, Callable] = {}
+        self._compiling = threading.Lock()
+
+    def run(
+        self,
+        name: str,
+        variables: Variables,
+        pictures: np.ndarray,
+        *,
+        budget: Budget | None = None,
+    ) -> np.ndarray:
+        """One map of the network's outputs.
+
+        Args:
+          name: "semantic" (B, H, W, 3) logits of background, transition, foreground; "detail" or
+            "fusion" (B, H, W, 1) alpha in [0, 1].
+          pictures: (B, H, W, 3), RGB in [0, 255], sides multiples of 32.
+          budget: memory that threads share; the run waits until its part of it is free.
+
+        Returns float32.
+
+        Raises:
+          ValueError: an output is not finite.
+          jax.errors.JaxRuntimeError: the network could not run; mostly for lack of memory.
+        """
+        pictures = np.asarray(pictures, np.float32)
+        program = self._program(name, variables, pictures.shape, budget)
+        if pictures.nbytes > _LARGE:
+            return_memory()  # left over from resizing; 7 ms are nothing next to the network
+        with _held(budget, _memory_of(program)):
+            outputs = program(variables, pictures)
+            outputs = {output: np.asarray(values) for output, values in outputs.items()}
+        if not all(np.isfinite(values).all() for values in outputs.values()):
+            raise ValueError("the network's output is not finite; its weights may be damaged.")
+        return outputs[name]
+
+    def memory(
+        self, name: str, variables: Variables, size: tuple[int, int], budget: Budget | None = None
+    ) -> int:
+        """Bytes that a picture of `size` (height, width) needs, beyond itself and the weights."""
+        return _memory_of(self._program(name, variables, (1, *size, 3), budget))
+
+    def _program(self, name, variables, shape, budget):
+        array = next(iter(variables.parameters.values()), None)
+        device = array.device if isinstance(array, jax.Array) else None
+        key = name, shape, device
+        if key not in self._compiled:
+            with self._compiling, _held(budget, _COMPILING):
+                if key not in self._compiled:  # another thread may have compiled it by now
+                    self._compiled[key] = self._compile(name, variables, shape)
+        return self._compiled[key]
+
+    def _compile(self, name, variables, shape):
+        network = self._network
+
+        def maps(variables, pictures):
+            outputs, _ = network.apply(variables, pictures)
+            return {output: getattr(outputs, output) for output in COMPUTED[name]}
+
+        lowered = jax.jit(maps).lower(variables, jax.ShapeDtypeStruct(shape, np.float32))
+        program = lowered.compile(for_inference(jax.default_backend()))
+        return_memory()
+        return program
+
+
+@functools.cache
+def programs(network: Network) -> Programs:
+    """The programs of a network in this process."""
+    return Programs(network)
+
+
+def predictor(network: Network, variables: Variables) -> Callable[[str, np.ndarray], np.ndarray]:
+    """A `p3m_jax.inference.strategies.Predict` of these weights."""
+    run = programs(network).run
+    return lambda name, pictures: run(name, variables, pictures)
+
+
+def _memory_of(program) -> int:
+    return program.memory_analysis().temp_size_in_bytes
+
+
+def _held(budget: Budget | None, amount: int):
+    return contextlib.nullcontext() if budget is None else budget.held(amount)
