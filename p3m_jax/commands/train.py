@@ -169,7 +169,7 @@ def _parse(arguments: list[str]) -> flags.FlagValues:
     except OptionError:
         raise
     except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-        cause = error
+        cause: BaseException = error
         while cause.args and isinstance(cause.args[0], Exception):
             cause = cause.args[0]  # ml_collections wraps what it says
         lines = [line.strip() for line in str(cause.args[0]).splitlines() if line.strip()]

@@ -44,11 +44,21 @@ class FacePasting:
         """The contents with a face pasted in, or with what the network needs to paste one."""
         draws, recipe = self._draws(sample), self._recipe
         if self.shares:
-            options = sample.example, draws, recipe, self._seed, self._obfuscation
-            return lay_a_face(contents, self._files, sample.step, sample.place, *options)
+            return lay_a_face(
+                contents,
+                self._files,
+                sample.step,
+                sample.place,
+                sample.example,
+                draws,
+                recipe,
+                self._seed,
+                self._obfuscation,
+            )
         source = geometry.source_at(sample.step, sample.place, len(recipe.sources), self._seed)
-        options = sample.example, draws, recipe, self._obfuscation
-        return copy_a_face(contents, self._files, source, *options)
+        return copy_a_face(
+            contents, self._files, source, sample.example, draws, recipe, self._obfuscation
+        )
 
     @property
     def shares(self) -> bool:

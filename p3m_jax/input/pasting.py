@@ -23,13 +23,12 @@ class Sample(NamedTuple):
 
 
 class Pasting(Protocol):
-    """Pastes faces into samples; what it does follows from (seed, step), as everything in a batch.
+    """Pastes faces into samples; what it does follows from (seed, step), as everything in a batch."""
 
-    Attributes:
-      shares: whether the samples of a step share entries, see `shared`.
-    """
-
-    shares: bool
+    @property
+    def shares(self) -> bool:
+        """Whether the samples of a step share entries, see `shared`."""
+        ...
 
     def wants(self, sample: Sample) -> Any:
         """Whether the sample may get a face, bool (): then its target is looked for."""

@@ -155,8 +155,8 @@ def compile_step(step: Callable, state: TrainState, batch: Batch, out_shardings)
 
     Releases the memory that tracing took, up to a quarter of a gigabyte.
     """
-    compiled = jax.jit(step, donate_argnums=0, out_shardings=out_shardings)
-    compiled = compiled.lower(state, batch).compile()
+    jitted = jax.jit(step, donate_argnums=0, out_shardings=out_shardings)
+    compiled = jitted.lower(state, batch).compile()
     jax.clear_caches()
     return_memory()
     return compiled
