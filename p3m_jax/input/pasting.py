@@ -23,7 +23,7 @@ class Sample(NamedTuple):
 
 
 class Pasting(Protocol):
-    """Pastes faces into samples; what it does follows from (seed, step), as everything in a batch."""
+    """Pastes faces into samples; the result follows from (seed, step), as everything in a batch."""
 
     @property
     def shares(self) -> bool:
