@@ -94,8 +94,8 @@ class Network:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The encoder's layers that have a name, in their order."""
-        return ENCODERS[self.name].edited_layers
+        """The encoder's layers that have a name, in their order; none if it calls no `Edit`."""
+        return getattr(ENCODERS[self.name], "edited_layers", ())
 
     def features(
         self,

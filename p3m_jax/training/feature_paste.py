@@ -37,7 +37,11 @@ def feature_paste_problems(config: ConfigDict) -> list[str]:
     if settings.level != "feature":
         return problems
     layers = network(config.network).layers
-    if not settings.layers or set(settings.layers) - set(layers):
+    if not layers:
+        problems.append(
+            f"copy_paste.level is 'feature', but {config.network} names no layers to paste at"
+        )
+    elif not settings.layers or set(settings.layers) - set(layers):
         problems.append(
             f"copy_paste.layers is {tuple(settings.layers)}; name some of {', '.join(layers)}"
         )
