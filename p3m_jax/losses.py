@@ -1,7 +1,7 @@
 """The training losses of P3M-Net (ACM MM paper, Section 4.4), as functions of given maps.
 
-Alpha maps are (B, H, W, 1) in [0, 1], logits (B, H, W, 3), colour maps (B, H, W, 3) normalised as
-the network's input is. Every loss is a float32 scalar.
+Alpha maps are (B, H, W, 1) in [0, 1] and logits (B, H, W, 3). Colour maps are (B, H, W, 3),
+normalised like the network's input. Every loss is a float32 scalar.
 """
 
 from typing import NamedTuple
@@ -13,21 +13,21 @@ import numpy as np
 from p3m_jax.models.layers import mean_over_pixels
 from p3m_jax.models.p3m_net import Outputs
 
-_EPSILON = 1e-12  # under the square roots that stand for absolute values
+_EPSILON = 1e-12  # added under the square roots that replace absolute values
 _PYRAMID_LEVELS = 5
 
 
 class Targets(NamedTuple):
-    """What a batch is held against.
+    """The maps that a batch's outputs are compared with.
 
     Attributes:
       alpha: the matte, (B, H, W, 1) in [0, 1].
       classes: int32 (B, H, W), 0 background, 1 transition, 2 foreground.
       transition: (B, H, W, 1), 1 in the trimap's transition area, else 0.
-      picture, foreground, background: (B, H, W, 3) normalised; the last two are None where the
+      picture, foreground, background: (B, H, W, 3) normalised; the last two are None if the
         composition loss is off.
-      transition_share: what the detail's alpha error is divided by, `share_of_transition`; of the
-        whole batch, where this is a part of one.
+      transition_share: the divisor of the detail's alpha error, see `share_of_transition`. If this
+        is part of a batch, it is the share of the whole batch.
     """
 
     alpha: jax.Array
@@ -44,38 +44,39 @@ def _mean(x: jax.Array) -> jax.Array:
 
 
 def smooth_absolute(x: jax.Array) -> jax.Array:
-    """sqrt(x^2 + 1e-12)."""
+    """sqrt(x^2 + 1e-12), a smooth absolute value."""
     return jnp.sqrt(jnp.square(x) + _EPSILON)
 
 
 def cross_entropy(logits: jax.Array, classes: jax.Array) -> jax.Array:
     """Mean cross-entropy over all pixels, of logits (B, H, W, 3) against classes (B, H, W)."""
     log_probabilities = jax.nn.log_softmax(logits, axis=-1)
-    # A select over three classes, not a gather, whose gradient would be a scatter.
+    # A select over three classes instead of a gather, whose gradient would be a scatter.
     chosen = jax.nn.one_hot(classes, logits.shape[-1], dtype=logits.dtype)
     return -logits.shape[-1] * _mean(log_probabilities * chosen)
 
 
 def semantic_losses(outputs: Outputs, classes: jax.Array) -> dict[str, jax.Array]:
-    """The cross-entropies of the semantic decoder's logits and of its three side logits."""
+    """The cross-entropies of the semantic decoder's logits and of its three sets of side logits."""
     maps = ("semantic", "side2", "side1", "side0")
     return {f"{name}_entropy": cross_entropy(getattr(outputs, name), classes) for name in maps}
 
 
 def _replicate_edges(x: jax.Array, axis: int) -> jax.Array:
-    """Two more copies of the first and of the last slice along `axis`."""
-    # Not jnp.pad: the gradient of its "edge" mode talks across devices when the batch is sharded.
+    """Adds two copies of the first and of the last slice along `axis`."""
+    # Not jnp.pad: with a sharded batch the gradient of its "edge" mode needs communication.
     first = jax.lax.slice_in_dim(x, 0, 1, axis=axis)
     last = jax.lax.slice_in_dim(x, x.shape[axis] - 1, x.shape[axis], axis=axis)
     return jnp.concatenate([first, first, x, last, last], axis)
 
 
 def _blur(x: jax.Array) -> jax.Array:
-    """The pyramid's 5x5 low-pass on (B, H, W, 1), edges replicated.
+    """The pyramid's 5x5 low-pass filter on (B, H, W, 1), with replicated edges.
 
-    The kernel is proportional to g(i) + g(j), g(x) = exp(-(x - 2)^2 / 2)^2: a sum where one
-    expects a product, but so it is in the published program. It is therefore two separable
-    filters, g along one axis and plain sums along the other, all slices.
+    The kernel is proportional to g(i) + g(j), g(x) = exp(-(x - 2)^2 / 2)^2. One would expect a
+    product instead of the sum, but the published program has the sum. So the kernel is the sum of
+    two separable filters, g along one axis and plain sums along the other; both are computed with
+    slices.
     """
     height, width = x.shape[1:3]
     padded = _replicate_edges(_replicate_edges(x, axis=1), axis=2)
@@ -102,9 +103,10 @@ def _halve(x: jax.Array) -> jax.Array:
 
 
 def laplacian_loss(predicted: jax.Array, target: jax.Array) -> jax.Array:
-    """L1 means of the five levels of a Laplacian pyramid and of the last low-pass, summed.
+    """The L1 means of a Laplacian pyramid's five levels and of its last low-pass, summed.
 
-    The pyramid is linear, so it is built once, of the difference. Sides must be multiples of 32.
+    The pyramid is linear, so it is built only once, from the difference of the two maps. Sides must
+    be multiples of 32.
     """
     difference = predicted - target
     total = 0.0
@@ -116,28 +118,29 @@ def laplacian_loss(predicted: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def share_of_transition(transition: jax.Array) -> jax.Array:
-    """The share of pixels that a batch (B, H, W, 1) has in the transition area, and of one more."""
+    """Fraction of pixels (B, H, W, 1) in the transition area, plus one pixel: it is never zero."""
     return _mean(transition) + 1 / transition.size
 
 
 def detail_loss(detail: jax.Array, targets: Targets) -> tuple[jax.Array, jax.Array]:
-    """The alpha and the Laplacian loss of the detail decoder, in the transition area alone."""
+    """The alpha and Laplacian losses of the detail decoder, only in the transition area."""
     area, share = targets.transition, targets.transition_share
     error = smooth_absolute((detail - targets.alpha) * area)
-    # Sums over pixels, as means times their number, which keeps more digits.
+    # Sums over pixels are computed as means times their number, which keeps more digits.
     alpha = _mean(error) / (share_of_transition(area) if share is None else share)
     return alpha, laplacian_loss(detail * area, targets.alpha * area)
 
 
 def fusion_loss(fusion: jax.Array, alpha: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The alpha and the Laplacian loss of the fused alpha, over all pixels."""
+    """The alpha and Laplacian losses of the fused alpha, over all pixels."""
     return _mean(smooth_absolute(fusion - alpha)), laplacian_loss(fusion, alpha)
 
 
 def composition_loss(fusion: jax.Array, targets: Targets) -> jax.Array:
-    """Distance between the picture and what foreground and background give with this alpha.
+    """Distance between the picture and the composite of its foreground and background.
 
-    Summed over the three channels, over the number of pixels.
+    The composite uses the fused alpha. The distance is summed over the three channels and divided
+    by the number of pixels.
     """
     composite = fusion * targets.foreground + (1 - fusion) * targets.background
     return 3 * _mean(smooth_absolute(composite - targets.picture))
@@ -145,11 +148,11 @@ def composition_loss(fusion: jax.Array, targets: Targets) -> jax.Array:
 
 @jax.named_scope("losses")
 def total_loss(outputs: Outputs, targets: Targets) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """semantic + 2 detail + 3 fusion + composition, and the terms by name.
+    """Returns semantic + 2 detail + 3 fusion + composition, and the terms by name.
 
-    semantic = (the three sides' entropies + 3 times the semantic decoder's) / 6, detail and
-    fusion are the sums of their alpha and Laplacian losses.
-    Without foreground and background in `targets` the composition loss is left out.
+    semantic = (the sum of the three side entropies + 3 times the semantic decoder's) / 6. detail
+    and fusion are each the sum of their alpha and Laplacian losses. The composition loss is left
+    out if `targets` has no foreground and background.
     """
     terms = semantic_losses(outputs, targets.classes)
     sides = terms["side2_entropy"] + terms["side1_entropy"] + terms["side0_entropy"]

@@ -127,7 +127,7 @@ def test_pooling_by_strips_equals_pooling_at_once(window, stride, size):
 
 
 def test_odd_sizes_are_refused():
-    with pytest.raises(ValueError, match="by 2 takes sides that it divides"):
+    with pytest.raises(ValueError, match="stride 2 needs sides it divides"):
         max_pool(jnp.zeros((1, 5, 4, 1)), 2)
 
 

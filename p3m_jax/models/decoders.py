@@ -16,11 +16,11 @@ from p3m_jax.models.ops.pooling import max_unpool
 from p3m_jax.models.ops.precision import at_least_float32
 from p3m_jax.models.ops.upsampling import upsample
 
-# Takes a layer's name and features and gives the features that everything after them sees.
+# Called with a layer's name and its features; returns the features that all later layers use.
 Edit = Callable[[str, jax.Array], jax.Array]
 
-# The layers of the encoders that an `Edit` is called at, in their order, and by how much the map is
-# smaller than the picture: E0, e0, e1, e2, e3, E4. A cell (i, j) has its centre at the picture's
+# The encoder layers where an `Edit` is called, in order (E0, e0, e1, e2, e3, E4), each with the
+# factor by which its map is smaller than the picture. The centre of cell (i, j) is at the picture's
 # point (stride * (j + 0.5), stride * (i + 0.5)).
 STRIDES = {"stem": 1, "level0": 2, "stage1": 4, "stage2": 8, "stage3": 16, "stage4": 32}
 
@@ -32,16 +32,16 @@ def unedited(layer: str, features: jax.Array) -> jax.Array:
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """What the decoders must know of an encoder, and where the published decoders differ by it.
+    """The properties of an encoder that the decoders depend on, in shape and in published variant.
 
     Attributes:
-      channels: of e0 (after the first pooling), e1, e2, e3 and E4.
+      channels: channel counts of e0 (after the first pooling), e1, e2, e3 and E4.
       shallow: channels of E0, the full-resolution map.
-      pooling_window: 2 or 3, the window of its five max poolings.
-      widths_change_last: a decoder block changes its channels at its third convolution (ResNet-34)
-        instead of its first.
-      logits_before_upsampling: the semantic head makes its logits at half resolution (ResNet-34)
-        instead of by a further convolution at full resolution.
+      pooling_window: window size of the five max poolings, 2 or 3.
+      widths_change_last: a decoder block changes the number of channels in its third convolution
+        (ResNet-34) instead of its first.
+      logits_before_upsampling: the semantic head computes its logits at half resolution
+        (ResNet-34) instead of with one more convolution at full resolution.
     """
 
     channels: tuple[int, int, int, int, int]
@@ -54,12 +54,12 @@ class EncoderShape:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Features:
-    """What an encoder gives for an input of (B, H, W, 3).
+    """An encoder's output for an input of (B, H, W, 3).
 
     Attributes:
       shallow: E0 (B, H, W, C0).
       levels: e0 (B, H/2, W/2, ..), e1 (H/4), e2 (H/8), e3 (H/16), E4 (H/32).
-      offsets: what each of the five poolings remembers, uint8, from H/2 to H/32.
+      offsets: positions of the maxima in the five poolings, uint8, from H/2 to H/32.
     """
 
     shallow: jax.Array
@@ -68,7 +68,7 @@ class Features:
 
 
 class DecoderBlock(nnx.Module):
-    """Three times convolution 3x3, BatchNorm, ReLU, changing the channels once."""
+    """Three 3x3 convolutions, each with BatchNorm and ReLU; one of them changes the channels."""
 
     def __init__(self, inputs: int, outputs: int, shape: EncoderShape):
         inner = inputs if shape.widths_change_last else outputs
@@ -84,13 +84,13 @@ class DecoderBlock(nnx.Module):
 
 
 def _blocks(shape: EncoderShape) -> dict[int, DecoderBlock]:
-    """Blocks 4 to 1: from the channels of level k to those of level k - 1, the last to its own."""
+    """Blocks 4 to 1: block k maps level k's channels to level k - 1's; block 1 keeps level 0's."""
     widths = shape.channels
     return {k: DecoderBlock(widths[k], widths[k - 1], shape) for k in (4, 3, 2, 1)}
 
 
 class SemanticDecoder(nnx.Module):
-    """From E4 to the logits of background, transition and foreground."""
+    """Computes the logits of background, transition and foreground from E4."""
 
     def __init__(self, shape: EncoderShape):
         channels, deep = shape.channels, shape.channels[4]
@@ -104,8 +104,11 @@ class SemanticDecoder(nnx.Module):
 
     @jax.named_scope("semantic")
     def __call__(self, features: Features, *, train: bool):
-        """Returns S4 (B, H/16, ..), S3, S2 and S1 (B, H/2, ..) as a dict by level, the logits
-        (B, H, W, 3), and the side logits (side2, side1, side0), each (B, H, W, 3).
+        """Decodes the features.
+
+        Returns:
+          The maps S4 (B, H/16, ..), S3, S2 and S1 (B, H/2, ..) as a dict by level, the logits
+          (B, H, W, 3), and the side logits (side2, side1, side0), each (B, H, W, 3).
         """
         deep = features.levels[4]
         semantic = {4: upsample(self.block4(deep, train=train), 2)}
@@ -119,7 +122,7 @@ class SemanticDecoder(nnx.Module):
 
 
 class SemanticHead(nnx.Module):
-    """From the enriched S1 (B, H/2, W/2, C) to logits (B, H, W, 3)."""
+    """Computes the logits (B, H, W, 3) from the enriched S1 (B, H/2, W/2, C)."""
 
     def __init__(self, inputs: int, shape: EncoderShape):
         width = shape.shallow
@@ -136,7 +139,7 @@ class SemanticHead(nnx.Module):
 
 
 class MattingDecoder(nnx.Module):
-    """From E4, led by the semantic decoder, to the detail alpha."""
+    """Computes the detail alpha from E4, guided by the semantic decoder."""
 
     def __init__(self, shape: EncoderShape):
         channels, shallow = shape.channels, shape.shallow

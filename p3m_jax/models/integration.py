@@ -1,7 +1,7 @@
 """The integration modules of P3M-Net: TFI, sBFI and dBFI (Section 4.3 of the ACM MM paper).
 
-They tie the two decoders and the encoder together. C is a block's number of channels, and p a 1x1
-convolution without bias to half the channels.
+They connect the two decoders and the encoder. Below, C is the number of channels of a block. Each
+projection is a 1x1 convolution without bias to half that number.
 """
 
 import jax
@@ -20,7 +20,7 @@ def _projection(inputs: int, outputs: int) -> Convolution:
 class TripartiteFeatureIntegration(nnx.Module):
     """TFI: joins the semantic decoder, the matting decoder and the encoder at one resolution.
 
-    One projection serves all three inputs, as in the published program.
+    All three inputs share one projection, as in the published program.
     """
 
     def __init__(self, channels: int):
@@ -35,7 +35,7 @@ class TripartiteFeatureIntegration(nnx.Module):
 
 
 class ShallowBipartiteFeatureIntegration(nnx.Module):
-    """sBFI: gives the matting decoder the encoder's full-resolution map E0, max-pooled."""
+    """sBFI: adds the encoder's full-resolution map E0, max-pooled, to the matting decoder."""
 
     def __init__(self, channels: int, shallow_channels: int):
         self.project_matting = _projection(channels, channels // 2)
@@ -51,7 +51,7 @@ class ShallowBipartiteFeatureIntegration(nnx.Module):
 
 
 class DeepBipartiteFeatureIntegration(nnx.Module):
-    """dBFI: gives the semantic decoder the encoder's deepest map E4, and reads off side logits."""
+    """dBFI: adds the encoder's deepest map E4 to the semantic decoder and computes side logits."""
 
     def __init__(self, channels: int, deep_channels: int):
         self.project_semantic = _projection(channels, channels // 2)
@@ -61,8 +61,10 @@ class DeepBipartiteFeatureIntegration(nnx.Module):
 
     @jax.named_scope("dBFI")
     def __call__(self, semantic, deep, *, train: bool) -> tuple[jax.Array, jax.Array]:
-        """(B, h, w, C), E4 (B, h/r, w/r, C4) -> the same map enriched, and side logits (B, H, W, 3)
-        at the network's input resolution, which is 32 times that of E4.
+        """(B, h, w, C), E4 (B, h/r, w/r, C4) -> the enriched map and side logits.
+
+        The enriched map keeps the shape (B, h, w, C). The side logits (B, H, W, 3) have the
+        resolution of the network's input, which is 32 times that of E4.
         """
         factor = semantic.shape[1] // deep.shape[1]
         projected = [self.project_semantic(semantic), upsample(self.project_deep(deep), factor)]

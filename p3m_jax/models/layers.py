@@ -1,7 +1,7 @@
-"""Convolutions, linear layers and norms, with the initialisation and statistics of PyTorch.
+"""Convolutions, linear layers and norms, with PyTorch's initialisation and running statistics.
 
-A layer computes in the precision of the map that it is given and returns a map of that; parameters
-stay as they are. Norms and their statistics compute in float32 at least.
+A layer computes in the precision of its input and returns a map of the same precision; parameters
+keep their own. Norms and their statistics are computed in float32 or higher.
 """
 
 import jax
@@ -14,22 +14,22 @@ from p3m_jax.models.ops.precision import at_least_float32
 
 
 def recomputed(run):
-    """`run(module, x) -> y` whose gradient computes it again instead of keeping what is inside."""
-    return nnx.remat(lambda module, x: run(module, x))  # which takes plain functions only
+    """Wraps `run(module, x) -> y` so that its gradient recomputes it instead of storing maps."""
+    return nnx.remat(lambda module, x: run(module, x))  # nnx.remat accepts plain functions only
 
 
 def parameter(shape: tuple[int, ...], initializer) -> nnx.Param:
-    """A parameter to be drawn by `initializer(generator, shape)`, see `Network.initialize`."""
+    """A parameter that `initializer(generator, shape)` will draw, see `Network.initialize`."""
     return nnx.Param(jnp.zeros(shape), initializer=initializer)
 
 
 def zeros(generator: np.random.Generator, shape):
-    """Biases of linear layers and norms."""
+    """Initial biases of linear layers and norms: zeros."""
     return np.zeros(shape, np.float32)
 
 
 def ones(generator: np.random.Generator, shape):
-    """Scales of norms."""
+    """Initial scales of norms: ones."""
     return np.ones(shape, np.float32)
 
 
@@ -49,15 +49,15 @@ def kaiming_fan_out(generator: np.random.Generator, shape):
 
 
 def normal_002(generator: np.random.Generator, shape):
-    """Normal with deviation 0.02. The published cut at +-2 is 100 deviations off: it never acts."""
+    """Normal with deviation 0.02. The published cut at +-2 is 100 deviations away: no effect."""
     return np.float32(0.02) * generator.standard_normal(shape, np.float32)
 
 
 class Convolution(nnx.Module):
     """A convolution with stride 1 and zero padding that keeps the size: (B, H, W, in) -> out.
 
-    The kernel is (k, k, in / groups, out). Without an `initializer` it is drawn as the bias is,
-    uniform in +-1 / sqrt(fan_in).
+    The kernel is (k, k, in / groups, out). Without an `initializer` the kernel is drawn like the
+    bias, uniform in +-1 / sqrt(fan_in).
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Convolution(nnx.Module):
 
 
 class Linear(nnx.Module):
-    """A linear layer on the last axis, weights normal with deviation 0.02, bias zero."""
+    """A linear layer on the last axis; weights are normal with deviation 0.02, biases are zero."""
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool = True):
         self.kernel = parameter((inputs, outputs), normal_002)
@@ -90,7 +90,7 @@ class Linear(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.kernel[...].astype(x.dtype)
-        # A TPU keeps the axes: to join them would lay the map out anew.
+        # On a TPU the axes are kept: joining them would copy the map into another layout.
         y = jax.lax.platform_dependent(x, kernel, cpu=product_of_rows, default=jnp.matmul)
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
@@ -112,17 +112,17 @@ class LayerNorm(nnx.Module):
 
 
 def mean_over_pixels(x: jax.Array) -> jax.Array:
-    """The mean of (B, H, W, C) per channel, axis by axis.
+    """The mean of (B, H, W, C) per channel, computed axis by axis.
 
-    On a CPU one reduction over 100,000 pixels adds them up one after the other in float32 and
-    loses three digits; a mean of means of short rows does not.
+    On a CPU a single reduction over 100,000 pixels adds them one after another in float32 and
+    loses three digits. A mean of the means of short rows does not.
     """
     return jnp.mean(jnp.mean(jnp.mean(x, axis=2), axis=1), axis=0)
 
 
 @jax.custom_vjp
 def normalize_batch(x, scale, bias):
-    """(B, H, W, C) normalised by its own mean and biased variance; also returns these two."""
+    """(B, H, W, C) normalised by its own mean and biased variance, which are also returned."""
     return _normalize_batch_forward(x, scale, bias)[0]
 
 
@@ -136,8 +136,8 @@ def _normalize_batch_forward(x, scale, bias):
 
 
 def _normalize_batch_backward(kept, cotangents):
-    # Written out so that its sums, too, are means over short rows. The statistics that go into
-    # the running ones carry no gradient.
+    # Written out so that its sums, too, are means over short rows. The mean and the variance only
+    # update the running statistics, so they carry no gradient.
     x, scale, mean, inverse = kept
     dy = at_least_float32(cotangents[0])
     normalized = (at_least_float32(x) - mean) * inverse
@@ -154,9 +154,9 @@ normalize_batch.defvjp(_normalize_batch_forward, _normalize_batch_backward)
 class BatchNorm(nnx.Module):
     """Batch normalisation over (B, H, W), with PyTorch's running statistics.
 
-    A batch is normalised by its biased variance, while the running variance takes the unbiased
-    one; new = 0.9 old + 0.1 batch; epsilon 1e-5. Under a sharded batch the statistics are those of
-    the global batch.
+    A batch is normalised by its biased variance, while the running variance is updated with the
+    unbiased one. new = 0.9 old + 0.1 batch; epsilon is 1e-5. When the batch is sharded, the
+    statistics are those of the global batch.
     """
 
     epsilon = 1e-5

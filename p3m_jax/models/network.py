@@ -1,8 +1,8 @@
 """The networks by name, as pure functions over flat dictionaries of arrays.
 
-Modules are Flax NNX; what leaves this file is not. Parameters and statistics are plain
-dictionaries from dotted names ("encoder.stages.0.1.norm1.scale") to arrays, which is what the
-optimiser, checkpoints, imports and tests see.
+Inside this file modules are Flax NNX; nothing of NNX leaves it. Parameters and statistics are plain
+dictionaries from dotted names ("encoder.stages.0.1.norm1.scale") to arrays. The optimiser,
+checkpoints, imports and tests see only these dictionaries.
 """
 
 import functools
@@ -26,17 +26,17 @@ Arrays = Mapping[str, jax.Array]
 
 
 class Variables(NamedTuple):
-    """A network's numbers: `parameters` are learned, `statistics` are everything else it keeps."""
+    """A network's arrays: `parameters` are learned, `statistics` are all other state."""
 
     parameters: Arrays
     statistics: Arrays
 
 
 class Network:
-    """One of the P3M-Nets, without its numbers.
+    """One of the P3M-Nets, without its weights.
 
     Args:
-      name: of its encoder, "resnet34", "swin" or "vitae_s".
+      name: the encoder's name, "resnet34", "swin" or "vitae_s".
     """
 
     def __init__(self, name: str):
@@ -52,10 +52,10 @@ class Network:
         self.shapes = Variables(_flatten(parameters), _flatten(statistics))
 
     def initialize(self, seed: int) -> Variables:
-        """Fresh parameters and statistics, as NumPy arrays.
+        """Draws new parameters and statistics, as NumPy arrays.
 
-        Each array is drawn from a stream of its own, named by (seed, its name): the same seed
-        gives the same numbers, and a network that gains a layer keeps the others'.
+        Each array is drawn from its own random stream, seeded by (seed, its name). So the same seed
+        gives the same numbers, and adding a layer to a network does not change the other layers'.
         """
 
         def draw(name, shape):
@@ -80,11 +80,12 @@ class Network:
     ) -> tuple[Outputs, Arrays]:
         """Runs the network on pictures (B, H, W, 3) of RGB in [0, 255], sides multiples of 32.
 
-        Returns its outputs and the statistics, which move only while training. `key` draws the
-        stochastic depth; without it every branch is kept. `edit` may change the features of each
-        of the `layers`, see `p3m_jax.models.decoders.Edit`. Computes in the parameters' precision,
-        or maps in `dtype` (bfloat16); norms, softmaxes, statistics and outputs stay in float32 at
-        least. With `remat` a gradient computes the encoder's stages again.
+        Returns the network's outputs and the statistics, which change only in training. `key` draws
+        the stochastic depth; without it every branch is kept. `edit` may change the features of
+        each of the `layers`, see `p3m_jax.models.decoders.Edit`. Maps are computed in the
+        parameters' precision, or in `dtype` (bfloat16) if given; norms, softmaxes, statistics and
+        outputs stay in float32 or higher. With `remat` the gradient recomputes the encoder's
+        stages.
         """
         model, own = self._model(variables)
         pictures = normalize(pictures, own).astype(dtype or own)
@@ -94,7 +95,7 @@ class Network:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The encoder's layers that have a name, in their order; none if it calls no `Edit`."""
+        """The encoder's named layers, in order; empty if it calls no `Edit`."""
         return getattr(ENCODERS[self.name], "edited_layers", ())
 
     def features(
@@ -105,11 +106,12 @@ class Network:
         *,
         dtype: jax.typing.DTypeLike | None = None,
     ) -> dict[str, jax.Array]:
-        """The features {layer: (B, H / stride, W / stride, C)} of some `layers` for pictures.
+        """Computes the features {layer: (B, H / stride, W / stride, C)} of some `layers`.
 
         Pictures and `dtype` are as in `apply`. Runs in evaluation mode: the running statistics
-        normalise and stay as they are, and no branch is dropped. Compiled, it costs the layers up
-        to the last one asked for: what lies behind them is traced, but nothing uses it.
+        normalise and do not change, and no branch is dropped. When compiled, this costs only the
+        layers up to the last requested one: the layers after it are traced, but since nothing uses
+        them, the compiler removes them.
         """
         found: dict[str, jax.Array] = {}
 
@@ -122,7 +124,7 @@ class Network:
         return {layer: found[layer] for layer in layers}
 
     def _model(self, variables: Variables) -> tuple[P3MNet, np.dtype]:
-        """The module with its numbers, and the precision it computes in."""
+        """The module with its arrays, and the precision it computes in."""
         model = nnx.merge(
             self._definition,
             self._unflatten(variables.parameters),
@@ -144,7 +146,7 @@ def _flatten(state: nnx.State) -> dict[str, jax.Array]:
     return flat
 
 
-# What can be trained and loaded, by the names that configurations and checkpoints hold.
+# The networks that can be trained and loaded, by their names in configurations and checkpoints.
 NETWORKS: dict[str, Callable[[], Network]] = {
     name: functools.partial(Network, name) for name in ENCODERS
 }
@@ -152,10 +154,10 @@ NETWORKS: dict[str, Callable[[], Network]] = {
 
 @functools.cache
 def network(name: str) -> Network:
-    """The network of that name in `NETWORKS`.
+    """Returns the network with that name in `NETWORKS`.
 
     Raises:
-      ValueError: there is no such network.
+      ValueError: no network has this name.
     """
     if name not in NETWORKS:
         raise ValueError(f"There is no network {name!r}; choose from {', '.join(NETWORKS)}.")

@@ -1,4 +1,4 @@
-"""P3M-Net: one encoder, two decoders, and the fusion of what they say (both papers, Section 4)."""
+"""P3M-Net: one encoder, two decoders, and the fusion of their outputs (both papers, Section 4)."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ BACKGROUND, TRANSITION, FOREGROUND = 0, 1, 2
 
 
 class Outputs(NamedTuple):
-    """What P3M-Net returns for pictures of (B, H, W, 3), in float32 at least.
+    """P3M-Net's outputs for pictures of (B, H, W, 3), in float32 or higher.
 
     `semantic` and the sides are logits (B, H, W, 3) over background, transition and foreground;
     `detail` and `fusion` are alpha (B, H, W, 1) in [0, 1].
@@ -30,15 +30,15 @@ class Outputs(NamedTuple):
 
 
 def normalize(pictures: jax.Array, dtype=jnp.float32) -> jax.Array:
-    """RGB in [0, 255], any numeric type, to the network's input: ImageNet mean 0, deviation 1."""
+    """Converts RGB in [0, 255] of any numeric type to network input: ImageNet mean 0, std 1."""
     pictures = jnp.asarray(pictures, dtype) / 255
     return (pictures - jnp.asarray(MEAN, dtype)) / jnp.asarray(STANDARD_DEVIATION, dtype)
 
 
 def fuse(semantic: jax.Array, detail: jax.Array) -> jax.Array:
-    """0 where the semantic class is background, 1 where foreground, `detail` in the transition.
+    """Fuses the decoders: 0 in the background class, 1 in the foreground, `detail` in transition.
 
-    No gradient passes through the choice; ties go to the lower class.
+    No gradient passes through the choice of class; ties choose the lower class.
     """
     background, transition, foreground = (semantic[..., i : i + 1] for i in range(3))
     is_foreground = (foreground > background) & (foreground > transition)
@@ -67,16 +67,16 @@ class P3MNet(nnx.Module):
 
         Args:
           x: normalised pictures (B, H, W, 3), H and W multiples of 32.
-          train: use and update batch statistics.
-          key: draws stochastic depth while training; None leaves it off.
+          train: use and update the batch statistics.
+          key: draws the stochastic depth in training; None turns it off.
           edit: called at each of the encoder's `edited_layers`.
-          remat: a gradient computes the encoder's stages again, which takes time and saves memory.
+          remat: the gradient recomputes the encoder's stages, which saves memory but needs time.
 
         Raises:
           ValueError: a side is not a multiple of 32.
         """
         if x.shape[1] % 32 or x.shape[2] % 32:
-            raise ValueError(f"P3M-Net takes sides that are multiples of 32, not {x.shape[1:3]}.")
+            raise ValueError(f"P3M-Net needs sides that are multiples of 32, not {x.shape[1:3]}.")
         features = self.encoder(x, train=train, key=key, edit=edit, remat=remat)
         semantic_maps, semantic, sides = self.semantic_decoder(features, train=train)
         detail = self.matting_decoder(features, semantic_maps, train=train)

@@ -1,4 +1,4 @@
-"""What Swin-T and ViTAE-S share as encoders of P3M-Net: the stem, the poolings and their order."""
+"""The common part of Swin-T and ViTAE-S as encoders of P3M-Net: stem, poolings and their order."""
 
 import itertools
 from functools import partial
@@ -13,13 +13,13 @@ from p3m_jax.models.ops.pooling import max_pool
 
 
 class PoolingTransformer(nnx.Module):
-    """A transformer of four stages behind a stem of convolutions, downsampling by max pooling.
+    """A transformer of four stages after a convolutional stem, with max pooling as downsampling.
 
-    After each stage that has a norm the normalised map goes to the decoders; it is then pooled and
-    widened for the next stage.
+    After a stage that has a norm, the decoders receive the normalised map. The map is then pooled
+    and widened for the next stage.
 
     Args:
-      shape: its `EncoderShape`.
+      shape: the encoder's `EncoderShape`.
       stages: the four stages, which `run_stage` runs.
       stem_ends_in_relu: the third convolution of the stem has a ReLU before the norm.
       last_stage_has_norm: E4 is normalised, too.
@@ -51,7 +51,7 @@ class PoolingTransformer(nnx.Module):
 
     @staticmethod
     def run_stage(stage, x: jax.Array, *, train: bool, key: jax.Array | None) -> jax.Array:
-        """One of the stages: (B, h, w, C) -> the same; `key` draws what is random in it."""
+        """Runs one stage, (B, h, w, C) -> the same shape; `key` draws its random choices."""
         raise NotImplementedError
 
     @jax.named_scope("encoder")
@@ -64,11 +64,11 @@ class PoolingTransformer(nnx.Module):
         edit: Edit = unedited,
         remat: bool = False,
     ) -> Features:
-        """(B, H, W, 3) normalised, H and W multiples of 32; `key` draws the stochastic depth.
+        """Encodes (B, H, W, 3), normalised, H and W multiples of 32.
 
-        With `remat` a gradient computes the stages again instead of keeping what is inside them.
-        `edit` sees the maps as the decoders would, normalised ones where there is a norm, before
-        they are pooled.
+        `key` draws the stochastic depth. With `remat` the gradient recomputes the stages instead of
+        storing the maps inside them. `edit` sees the maps that the decoders receive: after the norm
+        where there is one, and before pooling.
         """
         keys = [None] * len(self.stages)
         if train and key is not None:
@@ -81,7 +81,7 @@ class PoolingTransformer(nnx.Module):
         offsets.append(positions)
         x = self.stem2(x)
         if self.stem_ends_in_relu:
-            # As a select: for a maximum before a norm XLA:CPU writes out a map of zeros.
+            # Written as a select: for a maximum before a norm, XLA:CPU stores a map of zeros.
             x = jnp.where(x <= 0, 0, x)
         x = self.stem_norm(x)
         for i in range(len(self.stages)):

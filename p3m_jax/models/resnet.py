@@ -24,7 +24,7 @@ def _convolution(inputs: int, outputs: int, kernel: int) -> Convolution:
 
 
 class BasicBlock(nnx.Module):
-    """Two 3x3 convolutions around a skip; a change of channels puts a 1x1 convolution on it."""
+    """Two 3x3 convolutions with a skip, which has a 1x1 convolution if the channels change."""
 
     def __init__(self, inputs: int, outputs: int):
         self.convolution1 = _convolution(inputs, outputs, 3)
@@ -50,9 +50,9 @@ def _run_stage(stage: nnx.List, x: jax.Array, *, train: bool) -> jax.Array:
 
 
 class ResNet34(nnx.Module):
-    """Five poolings 3x3, one before each of: nothing, stages 1, 2, 3 and 4. All strides are 1."""
+    """Has five 3x3 poolings: one after the stem, one before each of the 4 stages. Strides are 1."""
 
-    # Its e0 is E0 pooled and nothing more.
+    # Level 0 has no layer of its own: e0 is only E0 after pooling.
     edited_layers = tuple(layer for layer in STRIDES if layer != "level0")
 
     def __init__(self, shape: EncoderShape = SHAPE):
@@ -78,10 +78,10 @@ class ResNet34(nnx.Module):
         edit: Edit = unedited,
         remat: bool = False,
     ) -> Features:
-        """(B, H, W, 3) normalised, H and W multiples of 32; `key` is not used.
+        """Encodes (B, H, W, 3), normalised, H and W multiples of 32; `key` is not used.
 
-        With `remat` a gradient computes the stages again instead of keeping what is inside them.
-        `edit` sees the maps as the decoders would, before they are pooled.
+        With `remat` the gradient recomputes the stages instead of storing the maps inside them.
+        `edit` sees the maps that the decoders receive, before pooling.
         """
         window = self.shape.pooling_window
         shallow = edit("stem", nnx.relu(self.stem_norm(self.stem(x), train=train)))

@@ -26,7 +26,7 @@ STOCHASTIC_DEPTH = 0.2
 
 
 def _relative_position_index() -> np.ndarray:
-    """(49, 49) rows of the bias table for each (query, key) of a window."""
+    """(49, 49) indices into the bias table, one for each (query, key) pair of a window."""
     y, x = np.divmod(np.arange(WINDOW * WINDOW), WINDOW)
     rows = y[:, None] - y[None, :] + WINDOW - 1
     columns = x[:, None] - x[None, :] + WINDOW - 1
@@ -34,11 +34,11 @@ def _relative_position_index() -> np.ndarray:
 
 
 def _regions(size: int, shift: int) -> np.ndarray:
-    """What each row (or column) of the padded and rolled map is, cut into windows: (n, 7).
+    """Labels each row (or column) of the padded and rolled map by region, cut into windows: (n, 7).
 
-    Rows attend to each other only where both are padding or neither is, and where both or neither
-    have come round the edge by the roll. (The published cuts say the same on maps of 3 rows or
-    more; on smaller ones they mix padded and real rows, which this rule does not.)
+    Two rows attend to each other only if both or neither are padding, and if both or neither were
+    moved across the edge by the roll. (On maps of 3 rows or more the published cuts are the same.
+    On smaller maps they mix padded and real rows; this rule does not.)
     """
     padded = -(-size // WINDOW) * WINDOW
     origin = np.roll(np.arange(padded), -shift)
@@ -47,11 +47,11 @@ def _regions(size: int, shift: int) -> np.ndarray:
 
 
 def _attention_mask(height: int, width: int, shift: int) -> jax.Array:
-    """-100 between tokens of different regions, else 0: (windows, 1, 49, 49)."""
+    """-100 between tokens of different regions, otherwise 0: (windows, 1, 49, 49)."""
     rows, columns = _regions(height, shift), _regions(width, shift)
     regions = rows[:, None, :, None] * 4 + columns[None, :, None, :]
     regions = jnp.asarray(regions.reshape(-1, WINDOW * WINDOW), jnp.int32)
-    # Compared at run time: as a constant the mask of a large picture would take megabytes.
+    # Compared at run time: as a constant, a large picture's mask would need megabytes.
     regions = jax.lax.optimization_barrier(regions)
     return jnp.where(regions[:, None, :, None] != regions[:, None, None, :], -100.0, 0.0)
 
@@ -66,11 +66,11 @@ class WindowAttention(nnx.Module):
         self.projection = Linear(channels, channels)
 
     def __call__(self, x: jax.Array, shift: int) -> jax.Array:
-        """(B, h, w, C) -> the same; any h and w: padded to whole windows, rolled by `shift`."""
+        """(B, h, w, C) -> the same. Any h and w: pads to whole windows and rolls by `shift`."""
         batch, height, width, channels = x.shape
         rows, columns = -(-height // WINDOW), -(-width // WINDOW)
         bottom, right = rows * WINDOW - height, columns * WINDOW - width
-        # Zeros go in before the linear layer, so padded keys and values equal its biases.
+        # Zeros are added before the linear layer, so padded keys and values equal its biases.
         x = jnp.pad(x, [(0, 0), (0, bottom), (0, right), (0, 0)])
         x = jnp.roll(x, (-shift, -shift), axis=(1, 2))
         x = x.reshape(batch, rows, WINDOW, columns, WINDOW, channels).swapaxes(2, 3)
@@ -83,11 +83,11 @@ class WindowAttention(nnx.Module):
         return jnp.roll(x, (shift, shift), axis=(1, 2))[:, :height, :width]
 
     def _attend(self, x: jax.Array, mask: jax.Array) -> jax.Array:
-        """(B, windows, 49, C) and a mask (windows, 1, 49, 49)."""
+        """Attends in (B, windows, 49, C) with a mask (windows, 1, 49, 49)."""
         *leading, tokens, channels = x.shape
         qkv = self.qkv(x).reshape(*leading, tokens, 3, self.heads, channels // self.heads)
         q, k, v = (qkv[..., i, :, :] for i in range(3))
-        # A one-hot product instead of a gather: exact, and its gradient is not a scatter.
+        # A one-hot product instead of a gather: it is exact, and its gradient is not a scatter.
         table = self.position_bias[...]
         index = jax.nn.one_hot(_relative_position_index(), table.shape[0], dtype=table.dtype)
         bias = jnp.einsum("qkp,ph->hqk", index, table, precision=jax.lax.Precision.HIGHEST)
@@ -98,7 +98,7 @@ class WindowAttention(nnx.Module):
 
 
 class SwinBlock(nnx.Module):
-    """x + attention(norm(x)), then x + MLP(norm(x)); while training a branch may be skipped."""
+    """x + attention(norm(x)), then x + MLP(norm(x)); in training a branch may be skipped."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class SwinBlock(nnx.Module):
         self.contract = Linear(4 * channels, channels)
 
     def __call__(self, x: jax.Array, *, key: jax.Array | None) -> jax.Array:
-        """`key` draws which examples skip a branch (stochastic depth); None keeps all."""
+        """`key` draws the examples that skip a branch (stochastic depth); None keeps all."""
         keys = (None, None) if key is None else jax.random.split(key)
         x = x + self._maybe_drop(self.attention(self.norm1(x), self.shift), keys[0])
         hidden = gelu(self.expand(self.norm2(x)))
@@ -131,7 +131,7 @@ class SwinBlock(nnx.Module):
 
 
 class SwinStage(nnx.Module):
-    """A row of Swin blocks, every second one shifted."""
+    """A sequence of Swin blocks; every second one has shifted windows."""
 
     def __init__(
         self,
@@ -154,7 +154,7 @@ class SwinStage(nnx.Module):
 
 
 class SwinT(PoolingTransformer):
-    """Swin-T for maps of any multiple of 32 pixels, down to 32 x 32."""
+    """Swin-T for pictures whose sides are multiples of 32 pixels, down to 32 x 32."""
 
     shape = SHAPE
 

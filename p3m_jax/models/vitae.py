@@ -19,15 +19,15 @@ SHAPE = EncoderShape(
     logits_before_upsampling=False,
 )
 DEPTHS = (2, 2, 12, 2)
-HEADS = (None, 2, 4, 8)  # the first stage attends linearly
+HEADS = (None, 2, 4, 8)  # None: the first stage uses linear attention
 GROUPS = (1, 32, 64, 128)
 RANDOM_FEATURES = 32
 
 
 def orthogonal_rows(generator: np.random.Generator, shape):
-    """Orthogonal rows of length sqrt(m), (m, d) with m <= d, in directions drawn at random."""
+    """Orthogonal rows of length sqrt(m), (m, d) with m <= d, in random directions."""
     columns, triangle = np.linalg.qr(generator.standard_normal(shape[::-1]))
-    columns *= np.sign(np.diag(triangle))  # without it some directions are likelier than others
+    columns *= np.sign(np.diag(triangle))  # without it some directions would be more likely
     return (columns.T * shape[0] ** 0.5).astype(np.float32)
 
 
@@ -40,7 +40,7 @@ class Attention(nnx.Module):
         self.projection = Linear(channels, channels)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, h, w, C) -> the same."""
+        """(B, h, w, C) -> the same shape."""
         batch, height, width, channels = x.shape
         qkv = self.qkv(x).reshape(batch, height * width, 3, self.heads, channels // self.heads)
         y = attention(*jnp.moveaxis(qkv, (2, 3), (0, 2)))
@@ -48,10 +48,10 @@ class Attention(nnx.Module):
 
 
 class LinearAttention(nnx.Module):
-    """The Performer's attention in one head, for the first stage with its many positions.
+    """The Performer's attention with one head, for the first stage with its many positions.
 
-    Its random features are kept with the weights: the published program draws them anew at every
-    start, so that the published ViTAE-S gives no picture the same matte twice.
+    Its random features are stored with the weights. The published program draws new ones at every
+    start, so the published ViTAE-S never returns the same matte twice for a picture.
     """
 
     def __init__(self, channels: int):
@@ -62,7 +62,7 @@ class LinearAttention(nnx.Module):
         )
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, h, w, C) -> the same."""
+        """(B, h, w, C) -> the same shape."""
         batch, height, width, channels = x.shape
         kqv = self.kqv(x).reshape(batch, height * width, 3, channels)
         k, q, v = (kqv[:, :, i] for i in range(3))
@@ -70,7 +70,7 @@ class LinearAttention(nnx.Module):
 
 
 class ParallelConvolutions(nnx.Module):
-    """The convolutions beside the attention, "PCM": C -> 4 C -> C -> C channels, in groups."""
+    """The convolutions parallel to the attention, "PCM": C -> 4 C -> C -> C channels, in groups."""
 
     def __init__(self, channels: int, groups: int):
         self.convolution0 = Convolution(channels, 4 * channels, 3, groups=groups)
@@ -86,7 +86,7 @@ class ParallelConvolutions(nnx.Module):
 
 
 class NormalCell(nnx.Module):
-    """Attention and convolutions side by side on the same map, then an MLP."""
+    """Attention and convolutions in parallel on the same map, then an MLP."""
 
     def __init__(self, channels: int, heads: int | None, groups: int):
         self.parallel = ParallelConvolutions(channels, groups)
@@ -103,7 +103,7 @@ class NormalCell(nnx.Module):
 
 
 class ViTAES(PoolingTransformer):
-    """ViTAE-S for maps of any multiple of 32 pixels. Nothing in it is random."""
+    """ViTAE-S for pictures whose sides are multiples of 32 pixels. Nothing in it is random."""
 
     shape = SHAPE
 

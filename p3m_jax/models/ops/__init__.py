@@ -1,1 +1,1 @@
-"""Operations whose fastest form depends on the backend. The networks do not know which one runs."""
+"""Operations whose fastest form depends on the backend. Networks need not know which form runs."""

@@ -1,4 +1,4 @@
-"""Activations whose gradients keep only their input."""
+"""Activations whose gradients store only the input."""
 
 import jax
 import jax.numpy as jnp
@@ -6,11 +6,11 @@ import jax.numpy as jnp
 
 @jax.checkpoint
 def gelu(x: jax.Array) -> jax.Array:
-    """x times the share of the normal distribution below it; a gradient keeps x alone."""
+    """x times the normal distribution function of x; the gradient stores only x."""
     share = jax.lax.erfc(x * -(0.5**0.5)) / 2
-    # Changes nothing, but without it XLA:CPU writes out a map of halves that nobody reads.
+    # Does not change the value. Without it XLA:CPU stores a map of 0.5s that nothing reads.
     limits = jnp.finfo(x.dtype)
     return x * jax.lax.reduce_precision(share, limits.nexp, limits.nmant)
 
 
-silu = jax.checkpoint(jax.nn.silu)  # likewise
+silu = jax.checkpoint(jax.nn.silu)  # its gradient, too, stores only x

@@ -1,4 +1,4 @@
-"""Attention over all positions of a map, without the matrix of all pairs."""
+"""Attention over all positions of a map, without storing the matrix of all pairs."""
 
 from functools import partial
 
@@ -7,17 +7,18 @@ import jax.numpy as jnp
 
 from p3m_jax.models.ops.precision import at_least_float32
 
-# Scores that one head keeps at a time: 8 MB in float32, whatever the size of the map.
+# Number of scores that one head holds at a time: 8 MB in float32, for any size of the map.
 SCORES = 2**21
 
 
 def attention(q: jax.Array, k: jax.Array, v: jax.Array, *, scores: int | None = None) -> jax.Array:
-    """softmax(q k^T / sqrt(d)) v, for q, k, v of (B, heads, n, d); a softmax in float32 at least.
+    """softmax(q k^T / sqrt(d)) v, for q, k, v of (B, heads, n, d).
 
-    Exact: the queries go in blocks of rows, each against all keys, so that a head never holds more
-    than `scores` (None: `SCORES`) of a picture's n x n numbers, one row at least. The gradient goes
-    by the same blocks and computes the softmax again from its rows' sums instead of keeping it
-    (Dao et al. 2022, FlashAttention, algorithm 4).
+    The softmax is computed in float32 or higher, and the result is exact. The queries are processed
+    in blocks of rows, each block against all keys. So a head never holds more than `scores` (None:
+    `SCORES`) of the n x n scores of a picture, but at least one row. The gradient uses the same
+    blocks and recomputes the softmax from its row sums instead of storing it (Dao et al. 2022,
+    FlashAttention, algorithm 4).
     """
     n = q.shape[2]
     blocks = -(-n // max(1, (scores or SCORES) // n))
@@ -40,26 +41,26 @@ def _scores(q, k):
 
 
 def _attend(q, k, v):
-    """The rows of some queries, and the logarithms (B, heads, rows, 1) of their scores' sums."""
+    """The output for some queries, and the log sum of exp(scores) per row, (B, heads, rows, 1)."""
     scores = _scores(q, k)
     largest = jnp.max(scores, axis=-1, keepdims=True)
     weights = jnp.exp(scores - largest)
     total = jnp.sum(weights, axis=-1, keepdims=True)
-    # Divided after the product: n x d numbers instead of n x n.
+    # Divided after the product: this divides n x d numbers instead of n x n.
     y = jnp.einsum("bhqk,bhkd->bhqd", weights.astype(v.dtype), v)
     return (y / total).astype(v.dtype), largest + jnp.log(total)
 
 
 def _attention_backward(rows, kept, gradient):
-    # On a CPU, which is bound by products, the kept sums save some. A TPU is bound by memory, and
-    # keeps nothing.
+    # A CPU is limited by products, and the stored sums save some. A TPU is limited by memory, so
+    # nothing is stored for it.
     return jax.lax.platform_dependent(
         kept, gradient, cpu=partial(_from_kept_sums, rows), default=partial(_from_nothing, rows)
     )
 
 
 def _from_nothing(rows, kept, gradient):
-    """The gradient that computes each block whole again."""
+    """The gradient that recomputes each block completely."""
     attend = jax.checkpoint(lambda q, k, v: _attend(q, k, v)[0])
 
     def whole(q, k, v):
@@ -70,7 +71,7 @@ def _from_nothing(rows, kept, gradient):
 
 
 def _from_kept_sums(rows, kept, gradient):
-    """FlashAttention's gradient: the scores alone are computed again."""
+    """FlashAttention's gradient: only the scores are recomputed."""
     q, k, v, y, log_sums = kept
     precise = log_sums.dtype
     shared = jnp.sum(gradient.astype(precise) * y, axis=-1, keepdims=True)
@@ -96,7 +97,7 @@ _attention.defvjp(_attention_forward, _attention_backward)
 
 
 def _in_blocks(x, rows):
-    """(B, heads, n, d) -> (blocks, B, heads, rows, d), zeros behind the last row."""
+    """(B, heads, n, d) -> (blocks, B, heads, rows, d), padded with zeros after the last row."""
     batch, heads, n, d = x.shape
     blocks = -(-n // rows)
     x = jnp.pad(x, [(0, 0), (0, 0), (0, blocks * rows - n), (0, 0)])
@@ -113,12 +114,13 @@ def linear_attention(q: jax.Array, k: jax.Array, v: jax.Array, features: jax.Arr
     """The Performer's estimate of attention, linear in n: q, k, v of (B, n, d), one head.
 
     `features` are m random directions (m, d); phi(z) = exp(features z - |z|^2 / 2) / sqrt(m)
-    (Choromanski et al. 2021, positive random features). Sums and exponents are in float32 at least.
+    (Choromanski et al. 2021, positive random features). Sums and exponents are in float32 or
+    higher.
     """
     given = v.dtype
     q, k, v = map(at_least_float32, (q, k, v))
     q, k = _positive_features(q, features), _positive_features(k, features)
-    # The ones give the sum of phi(k) in the same product.
+    # The column of ones makes the same product return the sum of phi(k).
     v = jnp.concatenate([v, jnp.ones_like(v[..., :1])], axis=-1)
     y = jnp.einsum("bnm,bmd->bnd", q, jnp.einsum("bnm,bnd->bmd", k, v))
     return (y[..., :-1] / (y[..., -1:] + 1e-8)).astype(given)
@@ -126,6 +128,6 @@ def linear_attention(q: jax.Array, k: jax.Array, v: jax.Array, features: jax.Arr
 
 def _positive_features(z, features):
     half_square = jnp.sum(jnp.square(z), axis=-1, keepdims=True) / 2
-    # An exponent must not be rounded, as accelerators do in products by default.
+    # Exponents need full precision: by default, accelerators round the inputs of products.
     exponent = jnp.einsum("bnd,md->bnm", z, features, precision=jax.lax.Precision.HIGHEST)
     return jnp.exp(exponent - half_square) * len(features) ** -0.5

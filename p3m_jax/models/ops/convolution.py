@@ -1,4 +1,4 @@
-"""Convolutions, in groups where ViTAE's are."""
+"""Convolutions, including the grouped ones of ViTAE."""
 
 from functools import partial
 
@@ -8,20 +8,21 @@ import numpy as np
 
 from p3m_jax.models.ops import weight_gradient
 
-# Groups that one dense convolution takes together: of those that stand side by side in a program,
-# and of those that a loop goes through, where having twice as many costs no compiling.
+# How many groups one dense convolution computes together: when all bundles are separate operations
+# of the program, and when a loop runs over them, where more bundles need no more compile time.
 BUNDLE = 8
 BUNDLE_IN_LOOP = 4
 
 
 def convolve(x: jax.Array, kernel: jax.Array, *, groups: int = 1) -> jax.Array:
-    """x (B, H, W, in) with a kernel (k, k, in / groups, out): stride 1, zeros keep the size.
+    """Convolves x (B, H, W, in) with (k, k, in / groups, out), stride 1, zero-padded to same size.
 
-    Groups of 4 or 16 channels are too narrow for any machine, and XLA's own grouped convolution
-    takes up to 100 times as long as a dense one on a CPU. So a few groups each become one dense
-    convolution, with zeros in the kernel between one group's inputs and another's outputs; `groups`
-    is 1 or a multiple of 8. Without a gradient a CPU goes through these in a loop: ViTAE-S
-    compiles in 0.6 of the time. In a loop their gradients would make a step take twice as long.
+    Groups of 4 or 16 channels are too narrow for any machine, and on a CPU XLA's own grouped
+    convolution takes up to 100 times as long as a dense one. So several groups together become one
+    dense convolution whose kernel is zero between the inputs of one group and the outputs of
+    another. `groups` is 1 or a multiple of 8. Without a gradient, a CPU computes these convolutions
+    in a loop: ViTAE-S compiles in 0.6 of the time. With a gradient they are not in a loop, because
+    a step would take twice as long.
     """
     return _dense(x, kernel) if groups == 1 else _in_groups(x, kernel, groups)
 
@@ -64,21 +65,21 @@ def _one_by_one(x, kernel, groups):
         bundle = _plain(part(x, i), _block_diagonal(part(kernel, i), BUNDLE_IN_LOOP))
         return jax.lax.dynamic_update_slice_in_dim(y, bundle, i * bundle.shape[-1], axis=-1)
 
-    # All of it is overwritten. Zeros XLA would make at the program's start, for all loops.
+    # Every value is overwritten. XLA would create zeros at the start of the program, for all loops.
     y = jnp.broadcast_to(x[..., :1], (*x.shape[:-1], kernel.shape[-1]))
     return jax.lax.fori_loop(0, count, add_bundle, y)
 
 
 def _block_diagonal(kernel, groups):
-    """(k, k, in / groups, out) -> (k, k, in, out) of a dense convolution that does the same."""
+    """(k, k, in / groups, out) -> the kernel (k, k, in, out) of an equivalent dense convolution."""
     height, width, _, outputs = kernel.shape
-    # (groups, 1, out): which outputs are of a group.
+    # (groups, 1, out): the outputs that belong to each group.
     own = np.repeat(np.eye(groups, dtype=bool), outputs // groups, axis=1)[:, None]
     return jnp.where(own, kernel[:, :, None], 0).reshape(height, width, -1, outputs)
 
 
 def _dense(x, kernel):
-    if kernel.shape[0] == 1:  # as a product, which on a TPU is laid out anew on both sides
+    if kernel.shape[0] == 1:  # as a product, but not on a TPU: that would change the layout twice
         return jax.lax.platform_dependent(
             x, kernel, cpu=lambda x, kernel: product_of_rows(x, kernel[0, 0]), default=_plain
         )
@@ -88,8 +89,8 @@ def _dense(x, kernel):
 def product_of_rows(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """x (..., in) @ kernel (in, out) as one product of two matrices.
 
-    Of a product with more axes XLA:CPU lays a map out anew for the kernel's gradient, and computes
-    the map once more for that, in an order that the cache has no use for.
+    For a product with more axes, XLA:CPU copies the map into another layout to compute the kernel's
+    gradient. It also recomputes the map for this, in an order that does not suit the cache.
     """
     return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[1])
 
@@ -107,7 +108,7 @@ def _plain(x, kernel):
 
 @jax.custom_vjp
 def _wide(x, kernel):
-    """`_plain` whose kernel's gradient a CPU computes by tiles."""
+    """Like `_plain`, but on a CPU the kernel's gradient is computed by tiles."""
     return _plain(x, kernel)
 
 

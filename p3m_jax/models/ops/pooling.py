@@ -1,13 +1,13 @@
-"""Max pooling that remembers positions, and the unpooling that puts values back there.
+"""Max pooling that records positions, and the unpooling that puts values back at these positions.
 
 Both poolings of P3M-Net halve the map: 2x2 with stride 2 (Swin-T, ViTAE-S) and 3x3 with stride 2
-and padding 1 (ResNet-34), where windows overlap. A position is kept as its offset inside the
-window, row-major, in one byte.
+and padding 1 (ResNet-34), where windows overlap. A position is stored in one byte as its offset
+inside the window, row-major.
 
-A window of the 3x3 form sees one odd row, one even row and the next odd row. So what is put back
-is written per parity of the large map's rows and columns: each of the four parities belongs to 1, 2
-or 4 windows, looked at by dense selects. No scatter or gather is compiled, and under a sharded
-batch nothing leaves its device.
+A 3x3 window covers one odd row, one even row and the next odd row. So values are put back
+separately for each parity of the large map's rows and columns. Each of the four parities belongs to
+1, 2 or 4 windows, which are read with dense selects. No scatter or gather is compiled, and when the
+batch is sharded, no data leaves its device.
 """
 
 import itertools
@@ -16,17 +16,17 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-# For each window size: the rows (and columns) of the large map that a window sees, in order,
-# as (shift in windows, parity). Window i sees large row 2 * (i + shift) + parity.
+# For each window size: the rows (and columns) of the large map that a window covers, in order,
+# as (shift in windows, parity). Window i covers the large row 2 * (i + shift) + parity.
 _TAPS = {2: ((0, 0), (0, 1)), 3: ((-1, 1), (0, 0), (0, 1))}
 
-# A CPU pools by so many strips at most, and maps of more pixels than this by strips alone.
+# A CPU pools in at most this many strips. For maps of more pixels than LARGE it always uses strips.
 STRIPS = 8
 LARGE = 2**19
 
 
 def _shifted(x: jax.Array, rows: int, columns: int, fill) -> jax.Array:
-    """`y[:, i, j] = x[:, i + rows, j + columns]`, and `fill` outside."""
+    """`y[:, i, j] = x[:, i + rows, j + columns]`, with `fill` outside the map."""
     height, width = x.shape[1:3]
     padding = [(0, 0), (max(-rows, 0), max(rows, 0)), (max(-columns, 0), max(columns, 0)), (0, 0)]
     x = jnp.pad(x, padding, constant_values=fill)
@@ -37,12 +37,12 @@ def _shifted(x: jax.Array, rows: int, columns: int, fill) -> jax.Array:
 def _place(values: jax.Array, offsets: jax.Array, window: int, combine) -> jax.Array:
     """Puts each window's value at its position in a zero map of twice the size.
 
-    `combine(current, chosen, value)` merges the windows that may name one position, which come in
-    row-major order: `chosen` says where the window does name it.
+    `combine(current, chosen, value)` merges windows that chose the same position. It is called in
+    row-major order of the windows; `chosen` marks where the window did choose the position.
     """
     taps = _TAPS[window]
     parities = [[jnp.zeros_like(values) for _ in (0, 1)] for _ in (0, 1)]
-    # Offsets run backwards, so that of two windows the later one comes last.
+    # Offsets run backwards, so that of two windows the later one is merged last.
     for offset in reversed(range(window * window)):
         (i, a), (j, b) = taps[offset // window], taps[offset % window]
         chosen = _shifted(offsets == offset, -i, -j, False)
@@ -56,7 +56,7 @@ def _place(values: jax.Array, offsets: jax.Array, window: int, combine) -> jax.A
 def _place_apart(values: jax.Array, offsets: jax.Array, stride: int) -> jax.Array:
     """Puts each value at its position in a zero map that is `stride` times as large.
 
-    For windows of 2x2, which do not overlap: so nothing need be interleaved.
+    For 2x2 windows, which do not overlap, so no rows or columns need to be interleaved.
     """
     placed = []
     for offset, corner in enumerate(itertools.product((0, 1), repeat=2)):
@@ -76,7 +76,7 @@ def _add(current, chosen, value):
 
 
 def _pick(x: jax.Array, offsets: jax.Array, window: int) -> jax.Array:
-    """The value of the large map `x` at each window's position."""
+    """The value of the large map `x` at the position of each window."""
     picked = jnp.zeros(offsets.shape, x.dtype)
     for offset, ((i, a), (j, b)) in enumerate(itertools.product(_TAPS[window], repeat=2)):
         value = _shifted(x[:, a::2, b::2], i, j, 0)
@@ -86,30 +86,31 @@ def _pick(x: jax.Array, offsets: jax.Array, window: int) -> jax.Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def max_pool(x: jax.Array, window: int, stride: int = 2) -> tuple[jax.Array, jax.Array]:
-    """Max pooling that also returns the positions it took.
+    """Max pooling that also returns the positions of the maxima.
 
     Args:
       x: (B, H, W, C), H and W multiples of the stride.
-      window: 2 (no padding), or with a stride of 2 also 3 (padding 1 that never wins).
-      stride: even. Above 2, as sBFI has it, it looks at one window in each cell only.
+      window: 2 (no padding), or 3 with a stride of 2 (padding 1, which is never the maximum).
+      stride: even. If it is above 2, as in sBFI, only one window in each cell is pooled.
 
     Returns:
       The maxima (B, H/stride, W/stride, C) and their offsets inside the window, uint8 in
-      [0, window^2), the first in row-major order among equals, which alone gets the gradient.
+      [0, window^2). Among equal values the first in row-major order is chosen, and only it gets
+      the gradient.
 
     Raises:
-      ValueError: a side is no multiple of the stride.
+      ValueError: a side is not a multiple of the stride.
     """
     _, height, width, _ = x.shape
     if height % stride or width % stride:
         raise ValueError(
-            f"max_pool by {stride} takes sides that it divides, not {height} x {width}."
+            f"max_pool with stride {stride} needs sides it divides, not {height} x {width}."
         )
     return _max_pool_forward(x, window, stride)[0]
 
 
 def _padded(x, window):
-    before = window - 2  # a row and a column that the first windows of the 3x3 form see
+    before = window - 2  # one row and one column that the first 3x3 windows cover
     return jnp.pad(x, [(0, 0), (before, 0), (before, 0), (0, 0)], constant_values=-jnp.inf)
 
 
@@ -128,13 +129,13 @@ def _pool(padded, window, stride):
 
 
 def _pool_by_strips(x, window, stride):
-    """`_pool` of the whole map, up to `STRIPS` strips of rows one after the other.
+    """`_pool` of the whole map, in up to `STRIPS` strips of rows, one after another.
 
-    XLA:CPU does not look into the loop. Else it finds a window's offset anew wherever that is
-    looked at, by an unpooling or a gradient: it keeps the large map for that, 16 times the bytes,
-    and a gradient takes five times as long. Nor is the large map copied, to be padded for windows
-    of 3x3. The maxima of the others are quicker without a loop; but then XLA keeps both what a map
-    was computed from and the map, so those of large ones are taken by strips, too.
+    XLA:CPU does not optimise across the loop. Without the loop it would recompute a window's offset
+    wherever an unpooling or a gradient uses it. For this it would keep the large map, 16 times the
+    bytes, and a gradient would take five times as long. The strips also avoid copying the large map
+    to pad it for 3x3 windows. The maxima of 2x2 windows are faster without a loop, but then XLA
+    keeps both the map and its inputs, so large maps are pooled in strips, too.
     """
     batch, height, width, channels = x.shape
     rows = height // stride
@@ -186,11 +187,10 @@ max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 @jax.named_scope("max_unpool")
 def max_unpool(values: jax.Array, offsets: jax.Array, window: int) -> jax.Array:
-    """Puts values at the positions that `max_pool` took, in an otherwise zero map.
+    """Puts values at the positions that `max_pool` returned, in a map of zeros.
 
-    Where two windows of the overlapping form name one position, the later in row-major order
-    wins; the gradient of each of them is the gradient at that position, the loser's too, as in
-    the published program.
+    Where two overlapping windows chose the same position, the later one in row-major order wins.
+    Both get the gradient at that position, the loser too, as in the published program.
 
     Args:
       values: (B, h, w, C).

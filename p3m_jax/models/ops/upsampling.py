@@ -1,4 +1,4 @@
-"""Bilinear upsampling by a whole factor."""
+"""Bilinear upsampling by an integer factor."""
 
 from functools import partial
 
@@ -12,8 +12,9 @@ from p3m_jax.models.ops.precision import at_least_float32
 def upsample(x: jax.Array, factor: int) -> jax.Array:
     """Bilinear upsampling, half-pixel centred, edges clamped: (B, h, w, C) -> (B, rh, rw, C).
 
-    Every output row is a blend of two neighbouring input rows with weights that depend on its
-    phase (row mod factor) alone, so it is written as shifted maps times constants: no gather.
+    Every output row is a blend of two neighbouring input rows. The weights depend only on the
+    output row's phase (row mod factor), so this is a sum of shifted maps times constants: no
+    gather.
     """
     return _upsample_axis(_upsample_axis(x, factor, 1), factor, 2)
 
@@ -38,7 +39,7 @@ def _upsample_axis_forward(x, factor, axis):
 
 @jax.named_scope("upsample")
 def _upsample_axis_backward(factor, axis, _, gradient):
-    # A sum of slices: for a sum over the axis of phases XLA:CPU writes each weight out as a map.
+    # A sum of slices: for a sum over the axis of phases XLA:CPU stores each weight as a full map.
     shape = list(gradient.shape)
     size = shape[axis] // factor
     shape[axis : axis + 1] = size, factor
@@ -57,9 +58,9 @@ _upsample_axis.defvjp(_upsample_axis_forward, _upsample_axis_backward)
 
 
 def _taps(size: int, factor: int) -> list[tuple[int, np.ndarray]]:
-    """What an output row takes of the row before its own, of its own, and of the one after.
+    """The weights of an output row for the input row before its own, its own, and the one after.
 
-    As (shift, weights (size or 1, factor)); at the edges its own stands in for the one outside.
+    Each is (shift, weights (size or 1, factor)). At the edges the own row replaces the missing one.
     """
     distance = (np.arange(factor) + 0.5) / factor - 0.5  # from the nearest input's centre
     before, after = np.maximum(-distance, 0)[None], np.maximum(distance, 0)[None]

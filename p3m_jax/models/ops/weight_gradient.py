@@ -1,39 +1,39 @@
 """The gradient of a convolution's kernel on a CPU, where XLA's own can be several times too slow.
 
-XLA:CPU computes it as a convolution whose kernel is as large as the map, and falls behind where
-that is large or has a few channels only. The same sums are a product of matrices: shifted copies of
-the map, laid side by side, times the incoming gradient. So that the copies stay in the cache, it
-goes by tiles of rows. Accelerators have no need of it.
+XLA:CPU computes it as a convolution whose kernel is as large as the map. This is slow if the map is
+large or has only a few channels. The same sums are a product of matrices: shifted copies of the
+map, side by side, times the incoming gradient. It is computed by tiles of rows so that the copies
+stay in the cache. Accelerators do not need this.
 """
 
 import jax
 import jax.numpy as jnp
 
-# Maps of fewer pixels XLA takes as quickly itself, unless one side has so few channels.
+# For maps of fewer pixels XLA is just as fast, unless one side has at most this many channels.
 PIXELS = 64 * 64
 FEW_CHANNELS = 4
-# What the shifted copies of a tile may take of the cache.
+# Maximum size of a tile's shifted copies, so that they fit in the cache.
 TILE_BYTES = 4 * 2**20
 
 
 def pays(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
-    """Whether `by_tiles` is the faster of the two for a map (B, H, W, in) and (k, k, in, out)."""
+    """Whether `by_tiles` is faster than XLA for a map (B, H, W, in), kernel (k, k, in, out)."""
     _, height, width, inputs = x_shape
     return min(inputs, kernel_shape[3]) <= FEW_CHANNELS or height * width >= PIXELS
 
 
 def by_tiles(x: jax.Array, gradient: jax.Array, size: int) -> jax.Array:
-    """The kernel's gradient (k, k, in, out), in `x`'s precision, summed in float32 at least.
+    """The kernel's gradient (k, k, in, out), in `x`'s precision, summed in float32 or higher.
 
-    Every picture sums for itself until the end, so that under a sharded batch only that last sum
+    Each picture has its own sum until the end, so that when the batch is sharded only the last sum
     crosses devices.
 
     Args:
-      x: the map (B, H, W, in) that was convolved, stride 1, zeros keeping the size.
-      gradient: that of the convolution's output, (B, H, W, out).
+      x: the map (B, H, W, in) that was convolved with stride 1, zero-padded to the same size.
+      gradient: the gradient of the convolution's output, (B, H, W, out).
       size: k, odd.
     """
-    if gradient.shape[3] < x.shape[3]:  # to shift the narrower of the two is less work
+    if gradient.shape[3] < x.shape[3]:  # shift the one with fewer channels: it is less work
         sums = _correlation(gradient, x, size)[::-1, ::-1]
         return jnp.swapaxes(sums, 2, 3).astype(x.dtype)
     return _correlation(x, gradient, size).astype(x.dtype)
