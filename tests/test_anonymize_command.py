@@ -297,7 +297,7 @@ def test_without_weights_one_sentence_says_what_to_install(
 ):
     monkeypatch.setitem(sys.modules, module, None)
     assert p3m("anonymize", *folders[:1], "-o", folders[1]) == 1
-    assert "which are not installed; install them with: python -m pip" in capsys.readouterr().err
+    assert "which are not installed. Install them with: python -m pip" in capsys.readouterr().err
     assert not folders[1].exists()
 
 

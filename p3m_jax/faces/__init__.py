@@ -1,1 +1,1 @@
-"""Faces: where they are in a picture, which part of them is private, and how it is obfuscated."""
+"""Faces: finding them in a picture, outlining their private areas, and obfuscating these."""

@@ -1,4 +1,4 @@
-"""What is private in a picture, for training, evaluation and anonymising."""
+"""Finds the private areas of a picture, for training, evaluation and anonymising."""
 
 from collections.abc import Sequence
 from itertools import compress
@@ -14,12 +14,13 @@ NO_FACE = "no face found"
 MOSTLY_TRANSITION = "the matte's transition area leaves much of the face clear"
 FEATURE_CLEAR = "an eye or the mouth would stay clear"
 NOT_IN_MASK = "a face is found where the given mask shows none"
-# Share of a face. The edge of a good matte takes a tenth; hair that falls into a face more.
+# Fraction of a face. The edge of a good matte covers a tenth of it; hair over the face covers more.
 _LARGEST_TRANSITION = 0.4
-# A feature is a disc around a detector's point, its radius a share of the box's longer side: about
-# as large as an eye. It is hidden if half of what the picture shows of it is.
+# A feature is a disc around one of the detector's points. Its radius is a fraction of the box's
+# longer side, so it is about as large as an eye. It is hidden if at least half of it is private,
+# counting only the part inside the picture.
 _FEATURE_RADIUS, _FEATURE_HIDDEN = 0.08, 0.5
-_NOSE = 2  # of the detector's points; it tells least, and a half profile's lies at the face's edge
+_NOSE = 2  # not checked: it identifies least, and in half profile it lies at the face's edge
 
 
 class PrivateAreas(NamedTuple):
@@ -27,8 +28,8 @@ class PrivateAreas(NamedTuple):
 
     Attributes:
       labels: uint8 (H, W), the label map of the faces, see `p3m_jax.faces.region`.
-      private: uint8 (H, W), `labels` without the matte's transition area: what is obfuscated.
-      faces: as they were found; none where nothing was searched.
+      private: uint8 (H, W), `labels` without the matte's transition area: this is obfuscated.
+      faces: the faces that were found; empty if no search was made.
       doubts: why a person should review the picture before it is used.
     """
 
@@ -46,18 +47,18 @@ def find_private_areas(
     finder: FaceFinder | None = None,
     reviewed: bool = False,
 ) -> PrivateAreas:
-    """The private areas of a picture RGB uint8 (H, W, 3).
+    """Finds the private areas of a picture RGB uint8 (H, W, 3).
 
-    A mask says where faces are, but it may belong to another picture, or be empty by mistake. So
-    faces are searched for all the same: one that is surely found where the mask shows none is
-    private, too, and raises a doubt. A matte's transition area stays clear, and raises a doubt
-    where it leaves much of a face, an eye or the mouth clear.
+    A mask marks the faces, but it may belong to another picture, or be empty by mistake. So faces
+    are searched for even if a mask is given. A face that is found with certainty where the mask
+    shows none is private, too, and raises a doubt. A matte's transition area stays clear. It raises
+    a doubt if it leaves much of a face, an eye or the mouth clear.
 
     Args:
       matte: uint8 (H, W); its transition area stays clear.
       mask: uint8 (H, W), a face mask of 0 and 255.
-      finder: finds the faces; None only with a mask that is true by its origin.
-      reviewed: a person has looked at the mask; what it leaves out is no face.
+      finder: finds the faces. It may be None only if the mask is correct by construction.
+      reviewed: a person has reviewed the mask, so a face outside it is ignored.
     """
     faces = [] if finder is None else finder(picture)
     if mask is None:
@@ -88,7 +89,7 @@ def _with_faces(mask: np.ndarray, faces: Sequence[FoundFace]) -> np.ndarray:
 
 
 def _features_within(found: FoundFace, labels: np.ndarray) -> bool:
-    """Whether eyes and mouth lie in labels (H, W), as far as they lie in the picture."""
+    """Whether the eyes and the mouth lie in labels (H, W), counting only parts in the picture."""
     radius = max(1.0, _FEATURE_RADIUS * max(found.face.box[2:]))
     return all(
         _share_within(labels, point, radius) >= _FEATURE_HIDDEN
@@ -97,7 +98,7 @@ def _features_within(found: FoundFace, labels: np.ndarray) -> bool:
 
 
 def _share_within(labels: np.ndarray, point: np.ndarray, radius: float) -> float:
-    """The share of a disc's pixels that labels (H, W) hold; 1 where it is outside the picture."""
+    """Fraction of a disc's pixels inside labels (H, W); 1 if the disc is outside the picture."""
     first = np.maximum(np.floor(point - radius), 0).astype(int)
     window = labels[first[1] : int(point[1] + radius) + 2, first[0] : int(point[0] + radius) + 2]
     rows, columns = np.ogrid[: window.shape[0], : window.shape[1]]
@@ -108,7 +109,7 @@ def _share_within(labels: np.ndarray, point: np.ndarray, radius: float) -> float
 
 
 def _left_clear(labels: np.ndarray, private: np.ndarray) -> float:
-    """The largest share of a face that is not private."""
+    """The largest fraction of any face that is not private."""
     shares = [
         1 - np.count_nonzero(private == label) / np.count_nonzero(labels == label)
         for label in np.unique(labels[labels > 0])

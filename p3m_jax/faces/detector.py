@@ -1,7 +1,7 @@
-"""Faces as detectors see them: where they lie when a picture is scaled, turned or mirrored.
+"""Faces as detectors return them, and their positions when a picture is scaled, turned or mirrored.
 
-A `Detector` is any function that takes a picture and returns `Face`s; a user's own takes the place
-of `yunet.YuNet` wherever one is asked for.
+A `Detector` is any function from a picture to `Face`s. Users can pass their own wherever a detector
+is accepted; it then replaces `yunet.YuNet`.
 """
 
 import contextlib
@@ -16,16 +16,16 @@ OVERLAP = 0.4
 
 
 class Face(NamedTuple):
-    """A face as a detector sees it; pixels from the picture's upper left corner.
+    """A face as a detector returns it; pixels from the picture's upper left corner.
 
     Attributes:
-      box: left, top, width, height; may reach beyond the picture.
-      score: the detector's, in [0, 1].
+      box: left, top, width, height; may extend beyond the picture.
+      score: the detector's score, in [0, 1].
       points: float32 (5, 2), (x, y) of the person's right eye, left eye, nose, right and left
         corner of the mouth.
-      faint: seen only with the contrast raised.
-      reach: as `box`, what holds the boxes of all findings of this face, at several scales, but
-        much larger or smaller ones; None: there is only this one.
+      faint: found only with the contrast raised.
+      reach: like `box`, but encloses the boxes of all findings of this face at several scales,
+        except much larger or smaller ones. None if there is only one finding.
     """
 
     box: tuple[float, float, float, float]
@@ -43,9 +43,9 @@ _LOG_LEVEL = threading.Lock()
 
 @contextlib.contextmanager
 def quiet_opencv():
-    """OpenCV's notes about its engines, which nobody can act on, are not printed within."""
+    """A context without OpenCV's notes about its engines, which users cannot act on."""
     log = cv2.utils.logging
-    with _LOG_LEVEL:  # which is one for all threads
+    with _LOG_LEVEL:  # all threads share one log level
         level = log.getLogLevel()
         log.setLogLevel(log.LOG_LEVEL_ERROR)
         try:
@@ -55,7 +55,7 @@ def quiet_opencv():
 
 
 def scaled(face: Face, scale: tuple[float, float]) -> Face:
-    """The face in a picture that is `scale` (x, y) times as large."""
+    """Moves the face into a picture that is `scale` (x, y) times as large."""
     x, y = scale
     left, top, width, height = face.box
     return face._replace(
@@ -64,9 +64,9 @@ def scaled(face: Face, scale: tuple[float, float]) -> Face:
 
 
 def turn(size: tuple[int, int], degrees: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """The affine map (2, 3) that turns a picture of `size` (H, W) counter-clockwise, whole.
+    """The affine map (2, 3) that turns a picture of `size` (H, W) counter-clockwise, uncropped.
 
-    And the (width, height) that holds it.
+    Also returns the (width, height) of the turned picture.
     """
     height, width = size
     center = (width - 1) / 2, (height - 1) / 2
@@ -78,13 +78,13 @@ def turn(size: tuple[int, int], degrees: int) -> tuple[np.ndarray, tuple[int, in
 
 
 def warp(picture: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """What an affine map (2, 3) takes to a window of `size` (W, H); black beyond the picture.
+    """Applies an affine map (2, 3) and returns a window of `size` (W, H), black off the picture.
 
-    As `cv2.warpAffine` does it, which does not take pictures with sides above 32767.
+    Does the same as `cv2.warpAffine`, which rejects pictures with sides above 32767.
     """
     back = cv2.invertAffineTransform(np.asarray(matrix, np.float64))
     corners = np.array([[0, 0], [size[0], 0], [0, size[1]], size]) @ back[:, :2].T + back[:, 2]
-    last = np.array(picture.shape[1::-1]) - 1  # one pixel is left where nothing is shown
+    last = np.array(picture.shape[1::-1]) - 1  # keeps one pixel if the window shows no picture
     left, top = np.clip(np.floor(corners.min(0)).astype(int) - 2, 0, last)
     right, bottom = np.clip(np.ceil(corners.max(0)).astype(int) + 3, (left + 1, top + 1), last + 1)
     shifted = np.array(matrix, np.float64)
@@ -93,14 +93,14 @@ def warp(picture: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.n
 
 
 def turned_back(face: Face, matrix: np.ndarray) -> Face:
-    """The face in a picture that was turned by `matrix`.
+    """Moves a face found in a turned picture back into the picture before `matrix` turned it.
 
-    Its box keeps its sides: they are the face's, whichever way up it is, and what looks at it
-    takes the longer one.
+    The box keeps its width and height: they are the face's own, independent of its direction, and
+    later steps use the longer one.
     """
     back = cv2.invertAffineTransform(matrix)
 
-    def place(points):  # whose pixels lie between whole numbers, while the map's are at them
+    def place(points):  # a face's coordinates count pixel edges, the map's count pixel centres
         return (np.asarray(points) - 0.5) @ back[:, :2].T + back[:, 2] + 0.5
 
     left, top, width, height = face.box
@@ -110,16 +110,16 @@ def turned_back(face: Face, matrix: np.ndarray) -> Face:
 
 
 def moved(face: Face, offset: tuple[float, float]) -> Face:
-    """The face in a picture whose corner lies `offset` (x, y) further to the upper left."""
+    """The face after its coordinates are shifted by `offset` (x, y)."""
     left, top, width, height = face.box
     box = (left + offset[0], top + offset[1], width, height)
     return face._replace(box=box, points=face.points + np.float32(offset))
 
 
 def mirrored_in(face: Face, size: tuple[int, int]) -> Face:
-    """The face, or where its middle lies beyond a picture of `size` (H, W), its mirror image.
+    """The face, or its mirror image if its middle lies outside a picture of `size` (H, W).
 
-    What is seen in a reflected border is the mirror image of what lies within the picture.
+    A face seen in the reflected border is the mirror image of a face inside the picture.
     """
     left, top, width, height = face.box
     box, points = [left, top, width, height], face.points.copy()
@@ -130,15 +130,16 @@ def mirrored_in(face: Face, size: tuple[int, int]) -> Face:
         edge = 0 if middle < 0 else length
         box[axis] = 2 * edge - box[axis] - box[axis + 2]
         points[:, axis] = 2 * edge - points[:, axis]
-        points = points[[1, 0, 2, 4, 3]]  # right and left change places
+        points = points[[1, 0, 2, 4, 3]]  # mirroring swaps right and left
     return face._replace(box=tuple(box), points=points)
 
 
 def union(faces: Iterable[Face]) -> list[Face]:
-    """Every face once, as the finding with the highest score shows it; faint ones come last.
+    """Every face once, as its finding with the highest score; faint ones come last.
 
-    Two findings are of one face where they overlap by 0.4 of their union, or where one lies in the
-    other but for a fourth: two faces do not. Its `reach` holds the boxes of those of like size.
+    Two findings belong to the same face if they overlap by 0.4 of their union, or if three quarters
+    of one lie inside the other: two different faces do not. `reach` encloses the boxes of the
+    findings that overlap by 0.4, so those of similar size.
     """
     kept: list[Face] = []
     for face in sorted(faces, key=lambda face: (face.faint, -face.score)):

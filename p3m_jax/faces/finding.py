@@ -1,9 +1,9 @@
-"""From a picture to its private areas, and to what is doubtful about them.
+"""Finds the private areas of the faces in a picture, and the doubts about them.
 
-A detector says where faces may be, the mesh lays landmarks over them. Where both agree closely, the
-private area follows the landmarks. Where they do not, it also holds all that the detector found at
-any scale, which holds what is left to see of a face whose half is covered. A person should look
-where it may be no face, or where there may be more of it than was found.
+A detector proposes faces, and the mesh places landmarks on them. If the two agree closely, the
+private area follows the landmarks. If they do not, it also includes every box that the detector
+found for the face at any scale, which covers the visible part of a half-covered face. A person
+should review a finding that may not be a face, or a face that may be larger than its area.
 """
 
 from typing import NamedTuple
@@ -22,34 +22,34 @@ from p3m_jax.faces.region import (
 )
 from p3m_jax.faces.yunet import YuNet
 
-# Scores of YuNet. Of 79 uncovered faces in 79 portraits 95 % score 0.932 and more; with one half of
-# the same faces covered by a flat colour 95 % score 0.925 and less. Small faces score less anyhow.
+# Scores of YuNet. Of 79 uncovered faces in 79 portraits, 95 % score 0.932 or more. With one half of
+# the same faces covered by a flat colour, 95 % score 0.925 or less. Small faces score less anyway.
 POSSIBLE, LIKELY, SURE, UNCOVERED = 0.3, 0.6, 0.8, 0.92
 _LARGE = 96  # pixels
 _UPRIGHT = 0.36  # tangent of 20 degrees
-_PRESENT = 0.5  # of the mesh
-# Between the two networks' points: 95 % of the uncovered faces stay below 0.042, half of those with
-# a side covered exceed 0.08, and what is no face mostly 0.12.
+_PRESENT = 0.5  # lowest presence, by the mesh
+# Disagreement between the points of the two networks: 95 % of the uncovered faces stay below 0.042,
+# half of those with a covered side exceed 0.08, and most findings that are no face exceed 0.12.
 _AGREEMENT, _CLOSE_AGREEMENT = 0.1, 0.06
-_RIM = 0.05  # of the box's longer side; nearer to the hull's rim are features of half profiles
-_SAME = 0.7  # share of a mesh that lies in another of the same face
+_RIM = 0.05  # in longer box sides; in half profile, features lie closer than this to the hull's rim
+_SAME = 0.7  # two meshes are on the same face if this fraction of one lies in the other
 
 LOW_SCORE = "found with a low score"
 FAINT = "found only with its contrast raised"
 AT_EDGE = "touches the edge of the picture"
 COVERED = "covered in part, or no face"
-TURNED_AWAY = "turned away, the area may miss a part"
+TURNED_AWAY = "turned away, the area may miss part of the face"
 
 
 class FoundFace(NamedTuple):
     """A face with its private area.
 
     Attributes:
-      face: as the detector sees it.
+      face: the face as the detector returns it.
       landmarks: the mesh.
-      polygon: the private area, float32 (N, 2), pixels; from the landmarks, or from the box where
-        they cannot be trusted. All of the head where the finder was asked for that.
-      doubts: why a person should look at it.
+      polygon: the private area, float32 (N, 2), pixels. It follows the landmarks, or the box if
+        they cannot be trusted. It covers the whole head if the finder was created with "head".
+      doubts: why a person should review it.
     """
 
     face: Face
@@ -59,34 +59,34 @@ class FoundFace(NamedTuple):
 
     @property
     def agreed(self) -> bool:
-        """Whether both networks see a face here, sure or not."""
+        """Whether both networks find a face here, with or without doubts."""
         return _agreed(self.landmarks)
 
     @property
     def upright(self) -> bool:
-        """Whether it is turned so little that a search for upright faces finds it at any size."""
+        """Whether it is turned so little that an upright search finds it at any size."""
         right_eye, left_eye, _, right_corner, left_corner = self.face.points
         x, y = right_corner + left_corner - right_eye - left_eye
         return y > 0 and abs(x) <= _UPRIGHT * y
 
 
 class FaceFinder:
-    """Finds the faces of a picture; from any thread.
+    """Finds the faces of a picture; may be called from any thread.
 
     Args:
-      detector: a user's own in the place of YuNet. What it returns with a score below 0.6 is a face
-        only where the mesh agrees.
-      area: what is private of a face: "face", from the jaw to the brows, or "head", with hair and
-        ears.
+      detector: the user's own detector, which replaces YuNet. A finding with a score below 0.6 is a
+        face only if the mesh agrees.
+      area: the private area of a face: "face", from the jaw to the brows, or "head", which includes
+        hair and ears.
 
     Raises:
       FaceWeightsError: weights are not installed.
-      ValueError: there is no such area.
+      ValueError: `area` is not one of these.
     """
 
     def __init__(self, detector: Detector | None = None, *, area: str = "face"):
         if area not in AREAS:
-            raise ValueError(f"{area!r}: the private area is one of {', '.join(AREAS)}.")
+            raise ValueError(f"{area!r}: the private area must be one of {', '.join(AREAS)}.")
         self._area = area
         own = YuNet(POSSIBLE, turned=POSSIBLE, faint=LIKELY) if detector is None else None
         self._detector: Detector = detector or own
@@ -94,10 +94,10 @@ class FaceFinder:
         self._mesh = FaceMesh()
 
     def __call__(self, picture: np.ndarray, *, upright: bool = False) -> list[FoundFace]:
-        """The faces of a picture RGB uint8 (H, W, 3), those with the highest score first.
+        """Returns the faces of a picture RGB uint8 (H, W, 3), those with the highest score first.
 
-        With `upright` it does not look for turned ones, which takes most of the time; a detector of
-        the user's own is asked all the same.
+        `upright` skips the search for turned faces, which needs most of the time. A detector of the
+        user's own is called in either case.
         """
         found: list[FoundFace] = []
         for face in (self._upright if upright else self._detector)(picture):
@@ -131,7 +131,7 @@ def _agreed(landmarks: Landmarks) -> bool:
 
 
 def _outlined(face: Face, landmarks: Landmarks) -> bool:
-    """Whether the mesh's outline is that of the face, which nothing covers and faces the camera."""
+    """Whether the mesh's outline is reliable: the face is uncovered and looks at the camera."""
     return (
         landmarks.presence >= _PRESENT
         and landmarks.disagreement <= _CLOSE_AGREEMENT
@@ -142,11 +142,12 @@ def _outlined(face: Face, landmarks: Landmarks) -> bool:
 
 
 def _beside_a_sure_one(found: FoundFace) -> FoundFace:
-    """The finding, with no doubt that only the mesh has and that does not matter.
+    """The finding without the doubt `COVERED`, for pictures that also have a face without doubts.
 
-    The mesh seldom agrees on a passer-by of few pixels, or where half of a face is covered; both
-    are hidden by the detector's boxes. Without a sure face in the picture, its own may have been
-    missed, so the doubt stays.
+    The mesh seldom agrees on a passer-by of few pixels or on a half-covered face. The boxes of the
+    detector hide both, so this doubt does not matter there. It stays if the face is large and its
+    score low. It also stays if every face of the picture has a doubt, because the picture's main
+    face may then have been missed.
     """
     if max(found.face.box[2:]) >= _LARGE and found.face.score < SURE:
         return found
@@ -154,13 +155,13 @@ def _beside_a_sure_one(found: FoundFace) -> FoundFace:
 
 
 def _least_margin(polygon: np.ndarray, face: Face) -> float:
-    """How far inside a polygon the detector's eyes, nose and mouth lie at least, in box sides."""
+    """The detector's point that is least far inside a polygon: its distance in longer box sides."""
     inside = (cv2.pointPolygonTest(polygon, tuple(map(float, p)), True) for p in face.points)
     return min(inside) / max(face.box[2:])
 
 
 def _known(landmarks: Landmarks, found: list[FoundFace]) -> bool:
-    """Whether the mesh was laid over the same face before, where the detector was sure of it."""
+    """Whether an earlier finding with a sure score already has the mesh on the same face."""
     hull = face_hull(landmarks)
     for other in found:
         if other.agreed and other.face.score >= SURE:

@@ -1,4 +1,4 @@
-"""Landmarks of a face: MediaPipe's mesh of 468 points, run by OpenCV alone."""
+"""Landmarks of a face: MediaPipe's mesh of 468 points, run with OpenCV only."""
 
 import threading
 from typing import NamedTuple
@@ -10,25 +10,25 @@ from p3m_jax.faces.detector import Face, quiet_opencv, warp
 from p3m_jax.faces.weights import find_weights
 
 POINTS = 468
-_SIDE = 192  # of the network's input, pixels
-_REACH = 1.5  # side of the square that is looked at, in the longer side of the face's box
+_SIDE = 192  # of the network's input, in pixels
+_REACH = 1.5  # side of the square that the network sees, in longer sides of the face's box
 _PRESENCE, _LANDMARKS = "conv2d_30", "conv2d_20"
 
-# Numbers of mesh points. Right and left are the person's.
+# Indices of mesh points. Right and left are the person's.
 CHIN = 152
 BROWS = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)  # their upper edges
-# What corresponds to a detector's five points: corners of the eyes, tip of the nose, mouth.
+# The mesh points for a detector's five points: corners of the eyes, tip of the nose, mouth.
 _FIVE = ((33, 133), (362, 263), (1,), (61,), (291,))
 
 
 class Landmarks(NamedTuple):
-    """The mesh laid over a face.
+    """The mesh placed on a face.
 
     Attributes:
-      points: float32 (468, 2), (x, y) in pixels of the picture; may lie beyond it.
-      presence: how sure the mesh's network is that a face is there, in [0, 1].
-      disagreement: mean distance between a detector's five points and the mesh's, as a share of
-        the longer side of the face's box. What covers a face moves one of them.
+      points: float32 (468, 2), (x, y) in pixels of the picture; may lie outside it.
+      presence: the mesh network's confidence that a face is present, in [0, 1].
+      disagreement: mean distance between a detector's five points and the mesh's, as a fraction of
+        the longer side of the face's box. If part of a face is covered, one set moves.
     """
 
     points: np.ndarray
@@ -37,7 +37,7 @@ class Landmarks(NamedTuple):
 
 
 class FaceMesh:
-    """Lays the mesh over faces that were found; from any thread.
+    """Places the mesh on detected faces; may be called from any thread.
 
     Raises:
       FaceWeightsError: the weights are not installed.
@@ -48,9 +48,9 @@ class FaceMesh:
         self._networks = threading.local()
 
     def __call__(self, picture: np.ndarray, face: Face) -> Landmarks:
-        """The landmarks of a face in a picture RGB uint8 (H, W, 3).
+        """Returns the landmarks of a face in a picture RGB uint8 (H, W, 3).
 
-        The network sees a square around the face, turned so that its eyes are level.
+        The network sees a square around the face, turned so that the eyes are level.
         """
         to_square = _square(face)
         square = _warped(picture, face, to_square)
@@ -70,7 +70,7 @@ class FaceMesh:
 
     def _network(self):
         if not hasattr(self._networks, "mesh"):
-            with quiet_opencv():  # OpenCV's newer engine loses the output that tells presence
+            with quiet_opencv():  # OpenCV's newer engine loses the output with the presence
                 self._networks.mesh = cv2.dnn.readNetFromTFLite(self._file, cv2.dnn.ENGINE_CLASSIC)
         return self._networks.mesh
 
@@ -87,7 +87,7 @@ def _square(face: Face) -> np.ndarray:
 
 
 def _warped(picture: np.ndarray, face: Face, to_square: np.ndarray) -> np.ndarray:
-    """The square that the network sees; what it shows of a large face is averaged, not sampled."""
+    """The square that the network sees; a large face is shrunk by averaging, not by sampling."""
     shrink = int(1 / np.hypot(*to_square[:, 0]))
     if shrink < 2:
         return warp(picture, to_square, (_SIDE, _SIDE))
@@ -100,7 +100,7 @@ def _warped(picture: np.ndarray, face: Face, to_square: np.ndarray) -> np.ndarra
     size = [max(1, side // shrink) for side in window.shape[1::-1]]
     small = cv2.resize(window, size, interpolation=cv2.INTER_AREA)
     scale = np.array(window.shape[1::-1]) / size
-    # Pixels of the small window to pixels of the picture: centres of pixels lie at whole numbers.
+    # From pixels of the small window to pixels of the picture; pixel centres are whole numbers.
     to_picture = np.diag([*scale, 1.0])
     to_picture[:2, 2] = first + scale / 2 - 0.5
     return cv2.warpAffine(small, to_square @ to_picture, (_SIDE, _SIDE))

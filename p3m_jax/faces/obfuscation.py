@@ -1,16 +1,16 @@
-"""Obfuscating faces: blur, mosaic or flat fill, the same function for NumPy and TensorFlow.
+"""Obfuscates faces by blur, mosaic or flat fill, with the same function for NumPy and TensorFlow.
 
-Every mode first reduces the box of a face to few cells and then expands these to pixels again, so
-that what is left of a face is a picture of so few pixels:
+Every mode first reduces the box of a face to a few cells and then expands these to pixels again.
+Only the information in these few cells is left of the face:
 
-- blur: a Gaussian of sigma = strength x the longer side of the box, kept at two cells per sigma and
-  interpolated linearly (at the default strength some 10 x 10 cells).
-- mosaic: means over squares whose side is strength x the longer side (5 x 5 at most by default).
+- blur: a Gaussian with sigma = strength x the longer side of the box, stored as two cells per sigma
+  and interpolated linearly (about 10 x 10 cells at the default strength).
+- mosaic: means over squares whose side is strength x the longer side (at most 5 x 5 by default).
 - fill: black.
 
-Rows and columns are reduced one after the other by small matrices, which is what makes it cheap,
-whatever the strength. Only pixels of the box itself are mixed, and only the pixels of the area are
-replaced; the edge is hard.
+Rows and columns are reduced one after the other by small matrices, so it is fast at any strength.
+Only pixels inside the box are mixed, and only pixels inside the area are replaced; the edge is
+hard.
 """
 
 from types import ModuleType
@@ -22,16 +22,16 @@ from p3m_jax.errors import OptionError
 from p3m_jax.pictures.labels import SMALLEST_LABEL
 
 MODES = ("blur", "mosaic", "fill")
-# Of the private area's longer side, which was 0.836 and more of a detector's box on 80 faces: so
-# the blur's sigma is at least 0.2 of a face's box.
+# Fraction of the private area's longer side. On 80 faces that side was at least 0.836 of the
+# detector's box, so the blur's sigma is at least 0.2 of a face's box.
 STRENGTH = 0.24
-# The weakest that no attack of docs/privacy.md could tell from a black fill.
+# The weakest strengths at which no attack of docs/privacy.md could do better than on a black fill.
 SAFE_STRENGTHS = {"blur": 0.16, "mosaic": 1 / 8, "fill": 0.0}
 _CELLS_PER_SIGMA = 2
 
 
 class ObfuscationError(OptionError):
-    """A mode or strength that does not exist."""
+    """The mode does not exist, or the strength is outside its range."""
 
 
 class Obfuscation(NamedTuple):
@@ -39,8 +39,8 @@ class Obfuscation(NamedTuple):
 
     Attributes:
       mode: "blur", "mosaic" or "fill".
-      strength: of a blur, its sigma, of a mosaic, the side of a cell, as a share of the longer side
-        of the area's box; a fill has none.
+      strength: a blur's sigma, or the side of a mosaic's cell, as a fraction of the longer side of
+        the area's box; not used by a fill.
     """
 
     mode: str = "blur"
@@ -51,37 +51,37 @@ class Obfuscation(NamedTuple):
 
     @property
     def below_safe_strength(self) -> bool:
-        """Whether faces may be recognised by what it leaves of them."""
+        """Whether people may be recognised by the faces that it obfuscates."""
         return self.strength < SAFE_STRENGTHS[self.mode]
 
     @property
     def warning(self) -> str | None:
-        """A sentence for the user where the strength is below the safe one, else None."""
+        """A warning for the user if the strength is below the safe one, else None."""
         if not self.below_safe_strength:
             return None
         return (
             f"Warning: with {self} people may be recognised by their obfuscated faces "
-            f"(docs/privacy.md); a strength of {SAFE_STRENGTHS[self.mode]:g} or more is safe, "
-            f"{STRENGTH:g} is the default."
+            f"(docs/privacy.md). A strength of {SAFE_STRENGTHS[self.mode]:g} or more is safe; "
+            f"the default is {STRENGTH:g}."
         )
 
     def check(self) -> "Obfuscation":
-        """Itself; `ObfuscationError` where it cannot work."""
+        """Returns itself, or raises `ObfuscationError` if the mode or the strength is invalid."""
         if self.mode not in MODES:
-            raise ObfuscationError(f"{self.mode!r}: obfuscation is one of {', '.join(MODES)}.")
+            raise ObfuscationError(f"{self.mode!r}: obfuscation must be one of {', '.join(MODES)}.")
         if not 0.02 <= self.strength <= 1:
             raise ObfuscationError(
-                f"{self.strength}: the strength of an obfuscation is 0.02 to 1, a share of the "
-                f"face's size ({STRENGTH} is recommended)."
+                f"{self.strength}: the strength of an obfuscation must be 0.02 to 1, a fraction of "
+                f"the face's size ({STRENGTH} is recommended)."
             )
         return self
 
 
 def obfuscate(picture: np.ndarray, labels: np.ndarray, obfuscation: Obfuscation) -> np.ndarray:
-    """The picture with its private areas obfuscated; both uint8, (H, W, 3) and (H, W).
+    """Obfuscates the private areas of a picture; both uint8, (H, W, 3) and (H, W).
 
-    `labels` are those of `region`: every face has a strength that follows from its own size. Where
-    they are 0 the picture is unchanged, bit for bit.
+    `labels` is a label map of `region`: each face is obfuscated in proportion to its own size.
+    Where it is 0, the picture stays unchanged, bit for bit.
     """
     obfuscated = picture.copy()
     for label in np.unique(labels[labels >= SMALLEST_LABEL]):
@@ -97,13 +97,15 @@ def obfuscate(picture: np.ndarray, labels: np.ndarray, obfuscation: Obfuscation)
 
 
 def coarsened(xp: ModuleType, window, size, face_side, obfuscation: Obfuscation):
-    """A window (h, w, 3) of float32 in 0..255 at the few cells that its mode leaves, whole numbers.
+    """Reduces a window (h, w, 3) of float32 in 0..255 to the mode's few cells and expands it again.
+
+    The returned values are whole numbers.
 
     Args:
-      xp: `numpy` or `tensorflow`, which the arrays are of.
+      xp: `numpy` or `tensorflow`, the library of the arrays.
       window: the pixels to mix.
       size: (h, w), numbers or scalar tensors.
-      face_side: the longer side of the face in pixels; more than the window's where that is cut.
+      face_side: the longer side of the face in pixels; larger than the window's if that is cropped.
     """
     if obfuscation.mode == "fill":
         return xp.zeros_like(window)
@@ -119,7 +121,7 @@ def coarsened(xp: ModuleType, window, size, face_side, obfuscation: Obfuscation)
 
 
 def _blur_matrices(xp, side, sigma):
-    """(cells, side) that takes Gaussian means, and (side, cells) that interpolates between them."""
+    """(cells, side) to compute Gaussian means, and (side, cells) to interpolate between them."""
     step = sigma / _CELLS_PER_SIGMA
     pixels, centers = _pixels(xp, side), _cells(xp, side, step) * step
     weights = xp.exp(-0.5 * ((centers[:, None] - pixels[None]) / sigma) ** 2)
@@ -128,7 +130,7 @@ def _blur_matrices(xp, side, sigma):
 
 
 def _mosaic_matrices(xp, side, step):
-    """(cells, side) that takes means over cells, and (side, cells) that spreads them out."""
+    """(cells, side) to compute means over cells, and (side, cells) to copy them to the pixels."""
     cell = xp.floor((_pixels(xp, side) + 0.5) / step)
     inside = xp.maximum(1 - xp.abs(_cells(xp, side, step)[:, None] - cell[None]), 0.0)
     return _normalized(xp, inside), xp.transpose(inside)
@@ -140,7 +142,7 @@ def _pixels(xp, side):
 
 
 def _cells(xp, side, step):
-    """The numbers of the cells, such that `step` times them reach over the whole side."""
+    """The indices of the cells; `step` times these indices covers the whole side."""
     return _real(xp, _range(xp, xp.floor(_real(xp, side) / step) + 2))
 
 
@@ -153,5 +155,5 @@ def _real(xp, value):
 
 
 def _normalized(xp, weights):
-    """Rows that add up to 1; a row that is all 0, of a cell with no pixel, stays so."""
+    """Divides each row by its sum; the row of a cell without pixels stays 0."""
     return weights / xp.maximum(xp.einsum("ij->i", weights), 1e-20)[:, None]

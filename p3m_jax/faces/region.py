@@ -1,8 +1,8 @@
 """The private area of a face: from the jaw line to the top of the eyebrows, or the whole head.
 
-Areas are kept as label maps, uint8 (H, W): 0 outside, 255 in the first face, 254 in the second and
-so on. All labels lie above 100, which is what P3M-10k's face masks count as face, so a label map is
-a face mask at the same time.
+Areas are stored as label maps, uint8 (H, W): 0 outside, 255 in the first face, 254 in the second
+and so on. All labels are above 100, the threshold for face pixels in P3M-10k's face masks, so a
+label map is also a face mask.
 """
 
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ from p3m_jax.pictures.trimap import TRANSITION, transition_kernel, trimap_from_m
 
 AREAS = ("face", "head")
 LARGEST_LABEL = 255
-FACE_ABOVE = SMALLEST_LABEL - 1  # values of a face mask that are face
+FACE_ABOVE = SMALLEST_LABEL - 1  # larger values of a face mask are face
 
-# The mesh misses the outline of a face by some per cent of its size, most on cheeks that are turned
-# away; so the polygon is widened by this share of its distance from the middle.
+# The mesh misses the outline of a face by some per cent of its size, most on a cheek that is turned
+# away. So each point of the polygon moves outward by this fraction of its distance from the middle.
 _MARGIN = 0.1
-# A head as an ellipse, in units of the distance from chin to brows: how far it reaches below
-# the chin, above the chin, and to each side. Much of it is for hair: a skull ends at 1.5 and 0.75.
+# A head as an ellipse, in units of the distance from chin to brows: how far it extends below the
+# chin, above the chin, and to each side. Much of this is hair: a skull ends at 1.5 and 0.75.
 _BELOW, _ABOVE, _BESIDE = 0.15, 2.0, 1.0
 _HEAD_STEPS = 64  # corners of the ellipse
 
@@ -31,9 +31,9 @@ _HEAD_STEPS = 64  # corners of the ellipse
 def face_polygon(landmarks: Landmarks) -> np.ndarray:
     """The private area as a convex polygon, float32 (N, 2), (x, y) in pixels of the picture.
 
-    The hull of the mesh from the jaw line up to the upper edge of the brows, a little widened
-    (spec: P3M-10k's published pictures; the landmark model and the exact outline are not
-    published). In half profile cheek and nose reach beyond the jaw line, so the hull is of all
+    It is the hull of the mesh from the jaw line to the upper edge of the brows, slightly widened.
+    P3M-10k's published pictures show this area; their landmark model and exact outline are not
+    published. In half profile, cheek and nose extend beyond the jaw line, so the hull includes all
     points that are not above the brows.
     """
     return _widened(face_hull(landmarks))
@@ -48,10 +48,10 @@ def face_hull(landmarks: Landmarks) -> np.ndarray:
 
 
 def wide_polygon(face: Face, landmarks: Landmarks | None = None) -> np.ndarray:
-    """What holds a face although its outline is not sure, a convex polygon like `face_polygon`.
+    """A convex polygon like `face_polygon` that encloses a face whose outline is uncertain.
 
-    A square that holds the face whichever way up it is, by all that the detector found, and the
-    mesh's polygon, if landmarks are given.
+    It encloses a square around everything the detector found of the face, large enough for any
+    direction of the face, and the mesh's polygon, if landmarks are given.
     """
     left, top, width, height = face.reach or face.box
     middle, half = np.array([left + width / 2, top + height / 2]), max(width, height) / 2
@@ -63,15 +63,15 @@ def wide_polygon(face: Face, landmarks: Landmarks | None = None) -> np.ndarray:
 
 
 def head_polygon(face: Face, polygon: np.ndarray, landmarks: Landmarks | None) -> np.ndarray:
-    """The whole head, hair and ears included, as a convex polygon; holds `polygon`.
+    """The whole head, including hair and ears, as a convex polygon that encloses `polygon`.
 
-    An ellipse, upright as the face is. Long hair and a hat's rim stay outside.
+    It is an ellipse, tilted like the face. Long hair and a hat's brim stay outside.
 
     Args:
-      face: as the detector sees it.
-      polygon: what is private of the face, float32 (N, 2).
-      landmarks: None: they cannot be trusted, and the detector's eyes and mouth tell which way up
-        the face is.
+      face: the face as the detector returns it.
+      polygon: the private area of the face, float32 (N, 2).
+      landmarks: None if they cannot be trusted; the direction of the face then follows from the
+        detector's eyes and mouth.
     """
     if landmarks is not None:
         points = landmarks.points
@@ -102,10 +102,10 @@ def _widened(polygon: np.ndarray) -> np.ndarray:
 
 
 def label_map(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
-    """The areas of polygons in a picture of `size` (H, W), a label each, uint8 (H, W).
+    """Draws polygons in a picture of `size` (H, W), each with its own label, uint8 (H, W).
 
-    There are 155 labels; of more faces those after the 154th share the last one. Where areas
-    overlap the larger one counts, whose obfuscation is the stronger.
+    There are 155 labels; if there are more faces, all after the 154th share the last label. Where
+    areas overlap, the pixels belong to the larger one, which is obfuscated more strongly.
     """
     labels = np.zeros(size, np.uint8)
     areas = [cv2.contourArea(polygon) for polygon in polygons]
@@ -116,7 +116,7 @@ def label_map(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarr
 
 
 def labels_of_mask(mask: np.ndarray) -> np.ndarray:
-    """The label map of a face mask uint8 (H, W), whose connected parts are taken for faces."""
+    """The label map of a face mask uint8 (H, W); each connected part counts as a face."""
     count, parts = cv2.connectedComponents((mask > FACE_ABOVE).astype(np.uint8))
     labels = np.maximum(LARGEST_LABEL + 1 - np.arange(count), SMALLEST_LABEL)
     labels[0] = 0
@@ -126,8 +126,8 @@ def labels_of_mask(mask: np.ndarray) -> np.ndarray:
 def without_transition(labels: np.ndarray, matte: np.ndarray) -> np.ndarray:
     """A label map without the transition area of a matte, both uint8 (H, W).
 
-    Hair and edges stay sharp there, or the matte would no longer be true. The area is that of a
-    trimap whose kernel has 25 pixels in a picture of 1080 and follows its size.
+    Hair and edges must stay sharp there; otherwise the matte would no longer be correct. The area
+    is that of a trimap whose kernel is 25 pixels in a picture of 1080 and scales with its size.
     """
     kernel = transition_kernel(matte.shape)
     return np.where(trimap_from_matte(matte, kernel) == TRANSITION, np.uint8(0), labels)

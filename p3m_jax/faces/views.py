@@ -1,4 +1,4 @@
-"""What a detector is shown of a picture: scales, ways up, a reflected border, window by window."""
+"""The views of a picture that a detector sees: scales, directions, reflected border, windows."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
@@ -8,33 +8,33 @@ import numpy as np
 
 from p3m_jax.faces.detector import Face, mirrored_in, moved, scaled, turn, turned_back, warp
 
-# Long sides in pixels at which every picture is searched. A larger one is searched at its own size,
-# too, at halves of it, and enlarged. YuNet finds faces of some 20 to 300 pixels there.
+# Long sides in pixels at which every picture is searched. A larger picture is also searched at its
+# own size, at halves of it, and enlarged. YuNet finds faces of about 20 to 300 pixels there.
 SCALES = (320, 640, 1280)
 ENLARGED = 1.5
-# At which it is searched for turned faces. Turned by 45 degrees it fills half of what holds it, so
-# it takes a smaller scale to cost as much as upright.
+# Long sides for turned faces. A picture turned by 45 degrees fills half of its bounding box, so it
+# must be smaller for the same cost.
 _QUARTER_TURNED, _EIGHTH_TURNED = 640, 450
-# The longer side in pixels from which a face is nearly always found in a picture of any size;
+# A face whose longer side has this many pixels is nearly always found in a picture of any size;
 # smaller ones are found less often (docs/privacy.md).
 SMALLEST_UPRIGHT, SMALLEST_TURNED = 24, 64
 _BORDER = 80
-# Sides in pixels: of a window at most, and of what two neighbours share, which holds a face whole.
-# A larger face is found at a smaller scale.
+# In pixels: the largest side of a window, and the overlap of two neighbours, which is enough for a
+# whole face. A larger face is found at a smaller scale.
 _WINDOW, _SHARED = 1440, 160
 
 
-# Contrast is raised to some 50 levels of 255 around the mean, within a square whose side is a share
-# of the picture's, where it is not far below one level, which is noise.
+# The contrast is raised to about 50 of 255 levels around the mean of a square neighbourhood, whose
+# side is a fraction of the picture's. Contrast far below one level stays low, because it is noise.
 _NEIGHBOURHOOD, _CONTRAST, _NOISE = 0.15, 50, 0.3
 
 
 class View(NamedTuple):
-    """A part of a picture that a detector is shown.
+    """A part of a picture that a detector searches.
 
     Attributes:
       pixels: RGB uint8 (h, w, 3).
-      placed: takes the faces found there to their places in the picture.
+      placed: converts the faces found in this view to coordinates of the picture.
     """
 
     pixels: np.ndarray
@@ -42,7 +42,7 @@ class View(NamedTuple):
 
 
 class _Window(NamedTuple):
-    """A part of an area of `whole` (H, W) pixels."""
+    """A window in an area of `whole` (H, W) pixels."""
 
     top: int
     left: int
@@ -51,7 +51,7 @@ class _Window(NamedTuple):
     whole: tuple[int, int]
 
     def placed(self, faces: list[Face]) -> list[Face]:
-        """The faces in the area, without those that an edge within the area cuts."""
+        """The faces in coordinates of the area, without faces cut by an edge inside the area."""
         return [moved(face, (self.left, self.top)) for face in faces if self._holds(face)]
 
     def _holds(self, face: Face) -> bool:
@@ -65,7 +65,7 @@ class _Window(NamedTuple):
 
 
 def upright_sizes(long_side: int) -> list[int]:
-    """The long sides at which a picture is searched for upright faces, the largest first."""
+    """The long sides at which a picture is searched for upright faces, largest first."""
     sizes = {min(scale, long_side) for scale in SCALES}
     while long_side > max(SCALES):
         sizes.add(long_side)
@@ -76,13 +76,13 @@ def upright_sizes(long_side: int) -> list[int]:
 def quarter_turned_sizes(long_side: int) -> list[int]:
     """The long sides at which a picture is searched for faces turned by 90, 180, 270 degrees.
 
-    The largest first: a half of its size, which takes a fourth of the time, and halves of it.
+    Largest first: half of the picture's size, which needs a quarter of the time, and halves of it.
     """
     return _halves(max(min(_QUARTER_TURNED, long_side), -(-long_side // 2)))
 
 
 def eighth_turned_sizes(long_side: int) -> list[int]:
-    """As `quarter_turned_sizes`, for 45, 135, 225, 315 degrees."""
+    """Like `quarter_turned_sizes`, for 45, 135, 225 and 315 degrees."""
     scale = _EIGHTH_TURNED / _QUARTER_TURNED
     return _halves(max(round(scale * min(_QUARTER_TURNED, long_side)), -(-long_side // 2)))
 
@@ -97,7 +97,7 @@ def _halves(size: int) -> list[int]:
 def shrunk(
     picture: np.ndarray, long_sides: list[int]
 ) -> Iterator[tuple[np.ndarray, tuple[float, float]]]:
-    """The picture at ever smaller sizes, each with (x, y) by how much it was larger."""
+    """Yields the picture at decreasing sizes, each with the factor (x, y) by which it shrank."""
     height, width = picture.shape[:2]
     for long_side in long_sides:
         scale = long_side / max(height, width)
@@ -108,9 +108,9 @@ def shrunk(
 
 
 def upright_views(picture: np.ndarray, enlarged: float = 1.0) -> Iterator[View]:
-    """The picture RGB uint8 (H, W, 3) with a reflected border, `enlarged` times as large.
+    """Yields the picture RGB uint8 (H, W, 3) with a reflected border, `enlarged` times as large.
 
-    A face that the picture's edge cuts is whole with its reflection.
+    Its reflection completes a face that the picture's edge cuts.
     """
     height, width = picture.shape[:2]
     border = min(_BORDER, height, width)
@@ -120,7 +120,7 @@ def upright_views(picture: np.ndarray, enlarged: float = 1.0) -> Iterator[View]:
         faces = [moved(face, (-border, -border)) for face in faces]
         return [mirrored_in(face, (height, width)) for face in faces]
 
-    # Window by window, since the enlarged picture would be several times the picture.
+    # In windows, because the enlarged picture would need several times the memory.
     for window in _windows((height + 2 * border, width + 2 * border), round(_WINDOW / enlarged)):
         pixels = _bordered(picture, window, border)
         if enlarged != 1:
@@ -131,7 +131,7 @@ def upright_views(picture: np.ndarray, enlarged: float = 1.0) -> Iterator[View]:
 
 
 def turned_views(picture: np.ndarray, turns: Iterable[int]) -> Iterator[View]:
-    """The picture RGB uint8 (H, W, 3) turned by some degrees."""
+    """Yields the picture RGB uint8 (H, W, 3) turned by each of `turns`, in degrees."""
     for degrees in turns:
         matrix, size = turn(picture.shape[:2], degrees)
 
@@ -141,14 +141,14 @@ def turned_views(picture: np.ndarray, turns: Iterable[int]) -> Iterator[View]:
         for window in _windows(size[::-1], _WINDOW):
             shift = np.array([[0, 0, window.left], [0, 0, window.top]])
             pixels = warp(picture, matrix - shift, (window.width, window.height))
-            if pixels.any():  # not wholly beyond a turned picture's edge
+            if pixels.any():  # skips windows outside the turned picture
                 yield View(
                     pixels, lambda faces, window=window, placed=placed: placed(window, faces)
                 )
 
 
 def with_contrast(picture: np.ndarray) -> np.ndarray:
-    """The picture RGB uint8 (H, W, 3), grey, with the same contrast everywhere."""
+    """The picture RGB uint8 (H, W, 3) in grey, with equal contrast everywhere."""
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
     grey = cv2.GaussianBlur(grey, (0, 0), 1)
     side = int(_NEIGHBOURHOOD * max(grey.shape)) | 1
@@ -168,14 +168,14 @@ def contrast_at(picture: np.ndarray, face: Face) -> float:
 
 
 def _windows(size: tuple[int, int], largest: int) -> Iterator[_Window]:
-    """Windows with sides of `largest` at most that hold an area of `size` (H, W)."""
+    """Windows with sides of at most `largest` that together cover an area of `size` (H, W)."""
     for top, height in _parts(size[0], largest):
         for left, width in _parts(size[1], largest):
             yield _Window(top, left, height, width, size)
 
 
 def _parts(length: int, largest: int) -> list[tuple[int, int]]:
-    """Starts and lengths of equal parts that overlap."""
+    """Starts and lengths of equal, overlapping parts."""
     count = max(1, -(-(length - _SHARED) // (largest - _SHARED)))
     part = -(-(length + (count - 1) * _SHARED) // count)
     starts = (min(number * (part - _SHARED), length - part) for number in range(count))
@@ -183,7 +183,7 @@ def _parts(length: int, largest: int) -> list[tuple[int, int]]:
 
 
 def _bordered(picture: np.ndarray, window: _Window, border: int) -> np.ndarray:
-    """A window of the picture with its border; all of it would be a second copy of the picture."""
+    """A window of the bordered picture; bordering the whole picture would make a second copy."""
     height, width = picture.shape[:2]
     top, left = window.top - border, window.left - border
     bottom, right = top + window.height, left + window.width

