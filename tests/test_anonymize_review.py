@@ -133,7 +133,7 @@ def test_what_is_no_mask_is_refused(folders, tmp_path):
         assert outcome.done == 0
         return outcome.failed[0][1]
 
-    assert "is the picture itself; name the folder of masks" in reason(folders[0])
+    assert "is the picture itself; give the folder of masks" in reason(folders[0])
     write_image(masks / "deep/a.png", painted())
     assert "has different colours" in reason()
     write_image(masks / "deep/a.png", np.zeros((6, 8), np.uint8))
@@ -285,7 +285,7 @@ def test_a_mask_counts_for_the_state_of_the_picture_that_it_was_made_for(folders
     write_image(pictures / "deep/a.png", painted(seed=3)[:, ::-1])
     outcome, _ = anonymize(*folders, doubtful, masks=proposals(out))
     assert outcome.done == 0
-    assert "was made for an earlier state of" in outcome.failed[0][1]
+    assert "was made for an earlier version of" in outcome.failed[0][1]
     # The user has not edited it, so it may be replaced by a new proposal.
     anonymize(*folders, lambda _: [found((1, 1, 9, 9), (LOW_SCORE,))])
     assert mask.read_bytes() != before

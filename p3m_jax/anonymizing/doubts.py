@@ -1,4 +1,4 @@
-"""Why a picture is not passed on, after it was obfuscated."""
+"""The reasons to hold back a picture after its faces were obfuscated."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,11 @@ from p3m_jax.faces.areas import NO_FACE, PrivateAreas
 from p3m_jax.faces.finding import LIKELY, FoundFace
 from p3m_jax.faces.obfuscation import Obfuscation
 
-STILL_FOUND = "a face is still found after obfuscation: raise --strength, or mend mask or matte"
-# Shares of a face that a mask covers: below, it does not mean this face; above, and filled with
-# black, there is nothing to be seen of it, whatever the networks make of its surroundings.
+STILL_FOUND = (
+    "a face is still found after obfuscation: raise --strength, or correct the mask or the matte"
+)
+# Fractions of a found face inside a mask. Below _MEANT, the mask belongs to another face. Above
+# _GONE, with a black fill, nothing of the face is visible, whatever the networks find around it.
 _MEANT, _GONE = 0.1, 0.5
 
 
@@ -23,18 +25,18 @@ def doubts_about(
     mask_given: bool,
     no_face_is_fine: bool,
 ) -> list[str]:
-    """Reasons why somebody should look at an obfuscated picture.
+    """Returns the reasons to review an obfuscated picture.
 
-    A mask that somebody has given answers which faces there are, and whether what is found with a
-    low score is one. It does not answer whether the faces it covers are hidden: a weak strength or
-    a matte's transition area may leave them.
+    A mask given by the user decides which faces exist, and whether a finding with a low score is a
+    face. It does not prove that the faces it covers are hidden: a weak strength or a matte's
+    transition area may leave them visible.
 
     Args:
-      areas: what is private in the picture.
-      still: the faces that are found in the obfuscated one.
-      obfuscation: what was done.
+      areas: the private areas of the picture.
+      still: the faces found in the obfuscated picture.
+      obfuscation: the obfuscation that was applied.
       mask_given: the areas come from a mask.
-      no_face_is_fine: that no face was found is no reason.
+      no_face_is_fine: finding no face is not a reason.
     """
     doubts = [doubt for doubt in areas.doubts if doubt != NO_FACE or not no_face_is_fine]
     for found in still:
@@ -46,7 +48,7 @@ def doubts_about(
 
 
 def _share(found: FoundFace, labels: np.ndarray) -> float:
-    """The share of a face that lies where labels (H, W) are not 0."""
+    """Fraction of a face that lies where labels (H, W) are not 0."""
     inside = np.zeros(labels.shape, np.uint8)
     cv2.fillPoly(inside, [np.rint(found.polygon).astype(np.int32)], 1)
     return np.count_nonzero(labels[inside > 0]) / max(1, np.count_nonzero(inside))

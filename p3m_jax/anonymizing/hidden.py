@@ -1,4 +1,4 @@
-"""A picture whose faces are hidden, before its outputs are written."""
+"""A picture with hidden faces, before its outputs are written."""
 
 from dataclasses import dataclass
 
@@ -10,16 +10,16 @@ from p3m_jax.pictures.photos import Picture
 
 @dataclass(frozen=True)
 class Hidden:
-    """A picture and what is private in it.
+    """A picture, its private areas, and its obfuscated copy.
 
     Attributes:
-      picture: the clear one.
-      sha256: of its file.
-      areas: what is private in it.
+      picture: the clear picture.
+      sha256: the hash of its file.
+      areas: its private areas.
       obfuscated: uint8 (H, W, 3).
       matte: uint8 (H, W), or None.
-      given: the names of what was given.
-      mask_is: whether a given mask is a proposal, and was edited; None where no mask is given.
+      given: the names of the files that the user gave for it.
+      mask_is: whether the given mask is a proposal, and was edited; None if no mask is given.
     """
 
     picture: Picture

@@ -1,8 +1,8 @@
 """Proposed face masks: the user reviews them, corrects them and gives them back.
 
-A proposal counts only for the picture that it was made for. One that was edited has been reviewed;
-one that is unchanged may never have been opened, so the user has to say that it was. No proposal is
-added to a folder that is given as masks.
+A proposal is valid only for the picture it was made for. An edited proposal has been reviewed. An
+unchanged one may never have been opened, so the user must confirm the review. If the folder is
+given as masks, no proposals are added to it.
 """
 
 import contextlib
@@ -21,22 +21,22 @@ from p3m_jax.pictures.labels import read_face_mask
 from p3m_jax.pictures.photos import digest
 
 _KNOWN = "proposals.jsonl"
-# What a given mask is: not a proposal, a proposal as it was made, one that the user has changed.
+# Kinds of given masks: not a proposal, an unchanged proposal, a proposal the user has edited.
 FOREIGN, UNCHANGED, EDITED = "foreign", "unchanged", "edited"
 
 
 class StaleMask(UserError):
-    """A proposed mask that was made for another state of its picture."""
+    """A proposed mask was made for another version of its picture."""
 
 
 class Proposals:
     """The proposed masks in the review folder; may be used from any thread.
 
-    `proposals.jsonl` gets a line for every mask before it is written: its hash, and that of the
-    picture's file.
+    Before each mask is written, `proposals.jsonl` gets a line with the hashes of the mask and of
+    the picture's file.
 
     Args:
-      folder: the review folder; the masks are in `masks/`, in the tree and with the names of the
+      folder: the review folder. The masks are in `masks/`, with the tree and the names of the
         pictures.
       given: the folder of masks that the user has given, or None.
 
@@ -54,15 +54,15 @@ class Proposals:
         self.given = other is not None and (own == other or other in own.parents)
 
     def file(self, job: Job) -> Path:
-        """The file of the proposal for a picture, whether it exists or not."""
+        """The path of a picture's proposal, whether or not the file exists."""
         return self.folder / f"{job.name}.png"
 
     def add(self, job: Job, labels: np.ndarray, sha256: str) -> None:
-        """Proposes what was found, uint8 (H, W), in the picture whose file has this hash.
+        """Proposes the faces found, uint8 (H, W), in the picture whose file has this hash.
 
-        If nothing was found, all of the picture is proposed: only the user can say that there is no
-        face. An existing mask stays, because the user may have edited it. One that is unchanged,
-        and was made for another state of the picture, is replaced.
+        If no face was found, the whole picture is proposed: only the user can say that it has no
+        face. An existing mask is kept, because the user may have edited it. It is replaced only if
+        it is unchanged and was made for another version of the picture.
         """
         file, known = self.file(job), self._known.get(str(job.name))
         if self.given:
@@ -78,25 +78,25 @@ class Proposals:
         write_image(file, mask)
 
     def check(self, job: Job, mask: Path) -> None:
-        """Raises `StaleMask` if a given mask was proposed for another state of the picture."""
+        """Raises `StaleMask` if a given mask was proposed for another version of the picture."""
         known = self._known.get(str(job.name))
         if known is None or mask.resolve() != self.file(job).resolve():
             return
         if known["input_sha256"] != digest(job.source):
             raise StaleMask(
-                f"{mask}: was made for an earlier state of {job.source}; delete it, run without "
+                f"{mask}: was made for an earlier version of {job.source}; delete it, run without "
                 "--masks, and review the picture again."
             )
 
     def state(self, job: Job, mask: Path, pixels: np.ndarray) -> str:
-        """`FOREIGN`, `UNCHANGED` or `EDITED`: what a mask that is given for a picture is.
+        """Returns the kind of a picture's given mask: `FOREIGN`, `UNCHANGED` or `EDITED`.
 
         A copy of a proposal in another folder is `UNCHANGED`, too.
 
         Args:
           job: the picture.
           mask: the file of the mask.
-          pixels: of the mask, uint8 (H, W), as `read_face_mask` returns them.
+          pixels: the mask's pixels, uint8 (H, W), as `read_face_mask` returns them.
         """
         known = self._known.get(str(job.name))
         if known is None:
@@ -117,7 +117,7 @@ def _read(file: Path) -> dict[str, dict[str, str]]:
     entries = {}
     with contextlib.suppress(FileNotFoundError):
         for line in file.read_text("utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValueError, TypeError, KeyError):  # a killed run's last line
+            with contextlib.suppress(ValueError, TypeError, KeyError):  # last line of a killed run
                 entry = json.loads(line)
                 entries[entry["name"]] = {"mask": entry["mask"], **entry}
     return entries

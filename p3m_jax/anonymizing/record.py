@@ -1,7 +1,7 @@
-"""The record of what was done to a picture, only for its owner.
+"""Writes the record of a picture's obfuscation, which is meant only for its owner.
 
-It says where the face was to a fraction of a pixel: landmarks are biometric data. The hash of the
-input proves to anyone who has the clear picture that this is the one.
+It contains the position of the face to a fraction of a pixel: landmarks are biometric data. The
+hash of the input proves, to anyone who has the clear picture, that this is the one.
 """
 
 import importlib.metadata
@@ -23,9 +23,9 @@ from p3m_jax.version import __version__
 def make_record(
     job: Job, hidden: Hidden, obfuscation: Obfuscation, area: str, files: dict[str, Path]
 ) -> str:
-    """JSON about a picture whose outputs are written, `files` by kind; pixels are (x, y).
+    """Returns JSON about a picture whose outputs are written, `files` by kind; pixels are (x, y).
 
-    `area` is what the finder was asked for, "face" or "head"; a mask takes its place.
+    `area` is the finder's setting, "face" or "head"; a given mask overrides it.
     """
     record = {
         "input": str(job.source),
@@ -34,7 +34,7 @@ def make_record(
         "given": list(hidden.given),
         "mask_is": hidden.mask_is,
         "area": area,
-        # The longer side of a face's box, in pixels, from which on faces were searched for.
+        # Faces whose box has at least this longer side, in pixels, are nearly always found.
         "smallest_face": {"upright": SMALLEST_UPRIGHT, "turned": SMALLEST_TURNED},
         "obfuscation": {
             "mode": obfuscation.mode,
@@ -70,7 +70,7 @@ def _face(found: FoundFace) -> dict:
 
 
 def _areas(private: np.ndarray, obfuscation: Obfuscation) -> list[dict]:
-    """What was obfuscated, for every label: its box, pixels, and strength in pixels."""
+    """The obfuscated area of every label: its box, pixels, and strength in pixels."""
     areas = []
     for label in np.unique(private[private > 0])[::-1]:
         rows, columns = np.nonzero(private == label)

@@ -1,6 +1,6 @@
 """The review: a list of the pictures, contact sheets, and proposed masks.
 
-All of it shows clear faces, or where they are, and is only for the owner.
+All of them show clear faces or their positions, and are only for the owner.
 """
 
 import contextlib
@@ -28,12 +28,12 @@ class ReviewList:
     """Collects the pictures of a run that need review; may be used from any thread.
 
     Args:
-      folder: gets `review.jsonl`, `sheet_001.jpg`, ..., and `masks/`, a proposal for each picture.
-      names: of all pictures of the run. Others that an earlier run listed stay on the list and keep
-        their sheets.
+      folder: gets `review.jsonl`, `sheet_001.jpg`, ..., and `masks/` with one proposal per picture.
+      names: all pictures of the run. Other pictures that an earlier run listed stay on the list and
+        keep their sheets.
       given: the folder of masks that the user has given, or None.
-      written: False for a share of a collection, which writes nothing here: a run over all of it
-        looks at these pictures again and writes the list, sheets and masks.
+      written: False for a share of a collection, which writes nothing here. A run over the whole
+        collection checks these pictures again and writes the list, sheets and masks.
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class ReviewList:
         doubts: list[str],
         sha256: str,
     ) -> None:
-        """Adds a picture RGB uint8 (H, W, 3), whose file has this hash.
+        """Adds a picture RGB uint8 (H, W, 3) whose file has this hash.
 
         Args:
-          labels: uint8 (H, W), the faces that were found, which are proposed as a mask.
+          labels: uint8 (H, W), the faces found, which become the proposed mask.
           private: uint8 (H, W), the part of them that would be obfuscated; the sheet outlines it.
-          doubts: why the picture needs review.
+          doubts: the reasons for the review.
         """
         if not self._written:
             return
@@ -94,8 +94,8 @@ class ReviewList:
         """Writes the list and the last sheet.
 
         Args:
-          settled: the names of pictures to take off the list unless this run has added them: all
-            pictures of a run that was not interrupted.
+          settled: names to remove from the list unless this run has added them. After a run that
+            was not interrupted, these are all its pictures.
         """
         if not self._written:
             return
@@ -104,7 +104,7 @@ class ReviewList:
                 self._write_sheet()
             entries = {name: e for name, e in self._earlier.items() if name not in settled}
             for entry in entries.values():
-                if entry["sheet"] in self._sheets:  # which shows others now
+                if entry["sheet"] in self._sheets:  # overwritten with other pictures
                     entry["sheet"] = None
             entries |= self._entries
             used = {entry["sheet"] for entry in entries.values()}

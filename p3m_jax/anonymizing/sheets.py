@@ -1,4 +1,4 @@
-"""Contact sheets: small pictures with the outlines of the faces found, and why they need review."""
+"""Contact sheets: small pictures with outlined faces and the reasons for their review."""
 
 import cv2
 import numpy as np
@@ -8,12 +8,12 @@ from p3m_jax.text import shown
 
 COLUMNS, ROWS = 4, 4
 _CELL, _TEXT = 320, 58  # side of a picture on a sheet, and height of the text below it, in pixels
-_WIDTH = _CELL - 8  # of a line
+_WIDTH = _CELL - 8  # of a line of text
 _OUTLINE = (255, 0, 200)
 
 
 def cell(pixels: np.ndarray, labels: np.ndarray, name: str, reasons: str) -> Image.Image:
-    """A picture RGB uint8 (H, W, 3) with the outlines of `labels` (H, W), and text below it."""
+    """Draws a picture RGB uint8 (H, W, 3), outlines of `labels` (H, W), and text below it."""
     scale = min((_CELL - 4) / side for side in labels.shape)
     size = [max(1, round(side * scale)) for side in labels.shape[::-1]]
     small = cv2.resize(
@@ -33,7 +33,7 @@ def cell(pixels: np.ndarray, labels: np.ndarray, name: str, reasons: str) -> Ima
 
 
 def sheet(cells: list[Image.Image]) -> np.ndarray:
-    """Up to 16 cells on one picture, uint8 (H, W, 3)."""
+    """Joins up to 16 cells into one sheet, uint8 (H, W, 3)."""
     rows = -(-len(cells) // COLUMNS)
     made = Image.new("RGB", (COLUMNS * _CELL, rows * (_CELL + _TEXT)), "white")
     for number, one in enumerate(cells):
@@ -43,13 +43,13 @@ def sheet(cells: list[Image.Image]) -> np.ndarray:
 
 
 def _end(text: str, font) -> str:
-    """`text`, or the end of it that fits a cell: names in a folder differ there."""
+    """`text`, or as much of its end as fits a cell: names in the same folder differ at the end."""
     start = next((n for n in range(len(text)) if font.getlength(text[n:]) <= _WIDTH), len(text))
     return text[start:]
 
 
 def _lines(text: str, font) -> list[str]:
-    """The first two lines of `text`, broken between words at a cell's width."""
+    """The first two lines of `text`, wrapped at a cell's width."""
     lines = [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}".lstrip()

@@ -1,7 +1,7 @@
-"""Anonymising as the work of a run over a collection: from a picture to its obfuscated copy.
+"""Anonymising as the work of a run over a collection: makes the obfuscated copy of a picture.
 
-Nothing is passed on that is not sure. A picture without a face, or with a doubtful one, gets no
-output but a place on the review list; it is passed on when the user gives a mask for it.
+Uncertain results are not passed on. A picture without a face, or with a doubtful one, gets no
+output and is put on the review list. It is passed on when the user gives a mask for it.
 """
 
 from dataclasses import dataclass, field, replace
@@ -28,10 +28,10 @@ from p3m_jax.pictures.photos import digest, in_standard_colours, read
 from p3m_jax.storage.files import write_text
 
 # Kinds of outputs; each is a folder.
-PICTURE, MATTE, FACEMASK = "blurred_image", "mask", "facemask"  # as P3M-10k calls them
+PICTURE, MATTE, FACEMASK = "blurred_image", "mask", "facemask"  # P3M-10k's names
 PRIVATE = "keep_private"
 RECORD = f"{PRIVATE}/records"
-NOT_REVIEWED = "its proposed mask is unchanged: look at it and say --reviewed"
+NOT_REVIEWED = "its proposed mask is unchanged: review it, then add --reviewed"
 
 
 @dataclass
@@ -40,16 +40,17 @@ class AnonymizingWork:
 
     Attributes:
       finder: finds the faces.
-      obfuscation: what is done to them.
+      obfuscation: how faces are obfuscated.
       review: collects the pictures that need review.
-      mattes, masks: folders in the tree and with the names of the pictures. Every picture needs a
-        matte. A face mask is used instead of a search; a black one says that there is no face.
-      area: what the finder finds of a face, "face" or "head"; for the records.
-      no_face_is_fine: pictures in which no face is found are passed on as they are.
-      quality: of JPEG and lossy WebP.
-      reviewed: the user says that proposed masks which are unchanged were looked at.
-      unchanged: gets the pictures that were passed on with nothing obfuscated.
-      unchanged_masks: gets the pictures whose given mask is a proposal that is unchanged.
+      mattes, masks: folders with the tree and the names of the pictures. Every picture needs a
+        matte. If a face mask exists, it defines the private areas; a black one says that there is
+        no face.
+      area: the finder's area of a face, "face" or "head"; for the records.
+      no_face_is_fine: pictures in which no face is found are passed on unchanged.
+      quality: quality of JPEG and lossy WebP.
+      reviewed: the user confirms that unchanged proposed masks were reviewed.
+      unchanged: collects the pictures that were passed on with nothing obfuscated.
+      unchanged_masks: collects the pictures whose given mask is an unchanged proposal.
     """
 
     finder: FaceFinder
@@ -68,7 +69,7 @@ class AnonymizingWork:
     unchanged_masks: list[Path] = field(default_factory=list)
 
     def given(self, job: Job) -> dict[str, Path]:
-        """The files of the matte, and of the face mask if one exists."""
+        """Returns the files given for a picture: its matte, and its face mask if one exists."""
         files = {}
         if self.mattes is not None:
             files["matte"] = find_given(self.mattes, job)
@@ -78,16 +79,16 @@ class AnonymizingWork:
             files["mask"] = mask
         for name, file in files.items():
             if file.samefile(job.source):
-                raise ImageError(f"{file}: is the picture itself; name the folder of {name}s.")
+                raise ImageError(f"{file}: is the picture itself; give the folder of {name}s.")
         return files
 
     def memory(self, job: Job, pixels: int) -> int:
-        """Bytes that a picture needs while it is worked on."""
+        """Bytes of memory that a picture needs while it is processed."""
         return 2 * picture_memory(pixels, colours=False)
 
     def load(self, job: Job, given: dict[str, Path]) -> Hidden:
-        """The picture with its faces hidden; raises `NeedsReview` if that is not sure."""
-        # First of all, so that what is looked at is what is obfuscated and written.
+        """Returns the picture with its faces hidden; raises `NeedsReview` in case of doubt."""
+        # Read once, before everything else, so that the picture searched is the picture written.
         picture, sha256 = in_standard_colours(read(job.source)), digest(job.source)
         size = picture.pixels.shape[:2]
         warnings: list[str] = []
@@ -99,7 +100,7 @@ class AnonymizingWork:
         for name, values in maps.items():
             require_size(given[name], values.shape, size)
         mask_is = self._mask_is(job, given, maps)
-        # The user has looked at this very proposal, and says which faces there are.
+        # The user has reviewed this very proposal, so it decides which faces exist.
         reviewed_proposal = mask_is == EDITED or (mask_is == UNCHANGED and self.reviewed)
         areas = find_private_areas(
             picture.pixels, **maps, finder=self.finder, reviewed=reviewed_proposal
@@ -107,7 +108,7 @@ class AnonymizingWork:
         obfuscated = obfuscate(picture.pixels, areas.private, self.obfuscation)
         doubts = doubts_about(
             areas,
-            # A face that is still to be seen is the way up that it was.
+            # A remaining face has the same direction as before.
             self.finder(obfuscated, upright=all(face.upright for face in areas.faces)),
             self.obfuscation,
             mask_given="mask" in maps,
@@ -122,7 +123,7 @@ class AnonymizingWork:
         return Hidden(picture, sha256, areas, obfuscated, maps.get("matte"), tuple(given), mask_is)
 
     def _mask_is(self, job: Job, given: dict[str, Path], maps: dict[str, np.ndarray]) -> str | None:
-        """Whether the given mask is a proposal, and was edited; None where no mask is given."""
+        """The kind of the given mask, see `Proposals.state`; None if no mask is given."""
         if "mask" not in maps:
             return None
         mask_is = self.review.proposals.state(job, given["mask"], maps["mask"])
@@ -131,19 +132,19 @@ class AnonymizingWork:
         return mask_is
 
     def compute(self, loaded: Hidden) -> Hidden:
-        """Returns it: `load` has done all the work."""
+        """Returns its argument: `load` has done all the work."""
         return loaded
 
     def write(
         self, job: Job, computed: Hidden, files: dict[str, Path]
     ) -> tuple[list[str], dict[str, Any]]:
-        """Writes the outputs, the record last; no metadata but a colour profile made here."""
+        """Writes the outputs, the record last. The only metadata is a colour profile made here."""
         hidden = computed
         mask = np.where(hidden.areas.labels > 0, np.uint8(255), np.uint8(0))
         values = {
             PICTURE: hidden.obfuscated,
             MATTE: hidden.matte,
-            FACEMASK: np.stack([mask] * 3, axis=-1),  # equal channels, as P3M-10k's have
+            FACEMASK: np.stack([mask] * 3, axis=-1),  # equal channels, as in P3M-10k
         }
         for kind, file in files.items():
             if kind != RECORD:
@@ -151,7 +152,7 @@ class AnonymizingWork:
                 write_image(file, values[kind], quality=self.quality, icc_profile=profile)
         kind, file = next(iter(files.items()))
         output = file.parents[len(job.outputs[kind].parts) - 1]
-        # Of all outputs, also where only some had to be made again.
+        # The record lists all outputs, even if only some had to be written again.
         written = {kind: output / path for kind, path in job.outputs.items() if kind != RECORD}
         record = make_record(job, hidden, self.obfuscation, self.area, written)
         write_text(output / job.outputs[RECORD], record)
