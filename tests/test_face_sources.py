@@ -86,7 +86,7 @@ def test_celebamask_hq(tmp_path, capsys):
     assert [face.stem for face in faces] == ["7", "8", "11", "4001"]
     said = capsys.readouterr().out
     assert "1 (10) without a mask of the skin" in said
-    assert "neither brows nor eyes: 1 (9)" in said
+    assert "neither brows nor eyes): 1 (9)" in said
     masks = {face.stem: read_matte(face.mask) for face in faces}
     # The higher brow's top, and neither hair, ear nor neck.
     expected = rectangle(184, 150, 400, 350)[..., 0]
@@ -132,9 +132,9 @@ def test_a_folder_with_masks(tmp_path):
             folder_faces(tmp_path / "faces", masks=tmp_path / "masks", progress=False)
 
     save(tmp_path / "masks" / "1.png", np.full((40, 31), 255, np.uint8))
-    refused(r"masks/1\.png: is 31 x 40 pixels, its picture 30 x 40")
+    refused(r"masks/1\.png: is 31 x 40 pixels, but its picture is 30 x 40")
     (tmp_path / "masks" / "1.png").unlink()
-    refused(r"masks: 1 \(1\) of .*faces without mask")
+    refused(r"masks: no masks for 1 \(1\) of .*faces; add")
     save(tmp_path / "masks" / "1.png", np.full((40, 30), 255, np.uint8))
     exif = Image.Exif()
     exif[0x0112] = 3
@@ -142,11 +142,11 @@ def test_a_folder_with_masks(tmp_path):
     refused(r"1\.jpg: is stored rotated or mirrored")
     (tmp_path / "faces" / "1.jpg").unlink()
     save(tmp_path / "faces" / "1.webp", colour((40, 30)))
-    refused(r"1\.webp: is WEBP; faces to copy are JPEG or PNG")
+    refused(r"1\.webp: is WEBP; faces to copy must be JPEG or PNG")
     with pytest.raises(DataSetError, match="nowhere: there is no such folder"):
         folder_faces(tmp_path / "nowhere", masks=tmp_path / "masks")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataSetError, match="holds no pictures; name a folder of faces"):
+    with pytest.raises(DataSetError, match="holds no pictures; choose a folder of faces"):
         folder_faces(tmp_path / "empty", cache=tmp_path / "cache")
 
 
@@ -184,7 +184,7 @@ def test_a_folder_without_masks(tmp_path, capsys):
     save(tmp_path / "faces" / "2.png", colour((50, 60)))
     with pytest.raises(DataSetError, match="was found from another picture"):
         folder_faces(tmp_path / "faces", finder=never, **options)
-    with pytest.raises(DataSetError, match="no face that is surely found in any picture"):
+    with pytest.raises(DataSetError, match="no face found without doubts in any picture"):
         folder_faces(tmp_path / "faces", finder=lambda picture: [], cache=tmp_path / "other")
 
 

@@ -192,7 +192,9 @@ def test_sources_that_cannot_be_read_are_named(dataset, faces, tmp_path):
     small = tmp_path / "small.png"
     Image.fromarray(np.full((9, 9), 255, np.uint8)).save(small)
     wrong = (FaceSource("small", faces[0].picture, small),)
-    with pytest.raises(DataSetError, match=r"small\.png: is 9 x 9 pixels, its picture 256 x 256"):
+    with pytest.raises(
+        DataSetError, match=r"small\.png: is 9 x 9 pixels, but its picture is 256 x 256"
+    ):
         find_pasting(CopyPaste(wrong), dataset.examples, seed=0).diagnose(0, 0)
 
 

@@ -1,8 +1,8 @@
-"""P3M-CP: faces of public people are pasted onto the obfuscated ones of training pictures.
+"""P3M-CP: pastes faces of public people onto the obfuscated faces of training pictures.
 
-"Rethinking Portrait Matting with Privacy Preserving" (IJCV 2023). With a target I_T and its face
-mask M_T, a source I_S and its face mask M_S, moved by a transformation T so that the centres of the
-two masks' boxes coincide, and W = M_T and T(M_S): I' = (1 - W) I_T + W T(I_S). Matte, trimap and
-losses stay the target's. No implementation has been published; what we had to decide stands in
-`geometry` and `image`.
+The method is that of "Rethinking Portrait Matting with Privacy Preserving" (IJCV 2023). The target
+I_T has a face mask M_T, and the source I_S has a face mask M_S. A transformation T moves the source
+so that the centres of the two masks' boxes coincide. With W = M_T and T(M_S), the result is
+I' = (1 - W) I_T + W T(I_S). Matte, trimap and losses stay the target's. No implementation has been
+published; `geometry` and `image` describe our decisions where the paper is open.
 """

@@ -1,36 +1,37 @@
-"""P3M-FCP: faces of source pictures, pasted among the target's features inside the network.
+"""P3M-FCP: pastes faces of source pictures into the target's features, inside the network.
 
-Source pictures pass the encoder's leading layers as the target pictures do. At each layer of a
-list their features are warped onto the target's face, and D' = (1 - W) D_T + W warp(D_S) takes the
-place of the target's features D_T: the layer's pooling and everything after it, the decoders too,
-see D' alone. Inference knows nothing of it, and a checkpoint is that of the plain network.
+Source pictures pass through the encoder's leading layers like the target pictures. At each layer of
+a list, their features are warped onto the target's face. D' = (1 - W) D_T + W warp(D_S) replaces
+the target's features D_T: the pooling of that layer and everything after it, including the
+decoders, see only D'. Inference does not use any of this, and a checkpoint is that of the plain
+network.
 
-A batch that is pasted into holds, besides what every batch does, for S x S target pictures and Bs
-source pictures of Sc x Sc:
+A batch for pasting has more entries than other batches. For S x S target pictures and Bs source
+pictures of Sc x Sc they are:
 
     facemask      (B, S, S, 1) uint8 {0, 255}   the target's face, without the transition area
-    paste         (B,) bool                     whether this example gets a face at all
+    paste         (B,) bool                     whether a face is pasted into this example
     paste_matrix  (B, 2, 3) float32             from the target's pixels to the source's
     source        (Bs, Sc, Sc, 3) uint8         RGB, the same on all devices and hosts
     source_mask   (Bs, Sc, Sc, 1) uint8         the source's face
 
-A matrix takes a point (x, y, 1) of the target picture to a point (x, y) of the source's canvas,
-both in pixels, pixel i having its centre at i + 0.5. Example i takes source i mod Bs.
+A matrix maps a point (x, y, 1) of the target picture to a point (x, y) of the source's canvas, both
+in pixels; the centre of pixel i is at i + 0.5. Example i uses source i mod Bs.
 
-What the papers leave open is decided so:
+The papers leave some questions open. We decided:
 
-- A source face fills its picture, a target's does not. Warped as it is, its features would be
-  sampled too thinly (aliasing), and they would be those of a face seen from nearer. So the source
-  is shrunk before the encoder, with a filter, until its face is about as large as the target's. One
-  source serves several targets: it is shrunk once, by the geometric mean of what they would ask
-  for, over the pasted examples of the whole batch; what remains is left to the warp. It is never
-  enlarged: a warp that enlarges does not alias.
-- The source branch runs in evaluation mode. The batch's statistics are those of the targets
-  alone, so nothing of a source gets into the running ones, and a source's features do not depend
-  on what else is in its small batch. The running statistics that it is normalised by describe the
-  targets' well by the time pasting starts.
-- A cell is inside a mask where the mean of the mask over it is above 1/2.
-- No gradient goes into the source branch unless asked for.
+- A source face fills its picture, but a target face does not. If the source were warped at full
+  size, its features would be sampled too sparsely (aliasing), and they would be those of a face
+  seen from nearer. So before the encoder, the source is shrunk with a filter until its face is
+  about as large as the target's. One source serves several targets, so it is shrunk once: by the
+  geometric mean of the factors for the pasted examples of the whole batch. The warp does the rest.
+  The source is never enlarged, because a warp that enlarges does not alias.
+- The source branch runs in evaluation mode. So the batch statistics are those of the targets only,
+  and the sources do not affect the running statistics. A source's features do not depend on the
+  other sources in its small batch. The source is normalised by the running statistics, which
+  describe the targets' well by the time pasting starts.
+- A cell is inside a mask if the mask's mean over the cell is above 1/2.
+- No gradient flows into the source branch, unless `stop_gradient` is False.
 """
 
 from collections.abc import Mapping
@@ -44,16 +45,16 @@ from p3m_jax.models.network import Network, Variables
 
 Batch = Mapping[str, jax.Array]
 
-# Beyond an eighth the face of a canvas of 256 pixels would be some 20 pixels wide.
+# At this factor, the face on a canvas of 256 pixels is only about 20 pixels wide.
 MOST_SHRUNK = 1 / 8
 
 
 @dataclass(frozen=True)
 class FeaturePaste:
-    """How features are pasted.
+    """Settings of pasting at feature level.
 
     Attributes:
-      layers: where, of the network's `layers`.
+      layers: the network's `layers` at which features are pasted.
       stop_gradient: the source branch is not trained.
       source_from: the weights of the source branch, "live" or "average" (a moving average).
     """
@@ -64,7 +65,7 @@ class FeaturePaste:
 
 
 def replicated_entries() -> frozenset[str]:
-    """The entries of a batch that are whole on every device; all others are cut along the batch."""
+    """The batch entries that every device holds in full; the others are split along the batch."""
     return frozenset({"source", "source_mask"})
 
 
@@ -76,12 +77,12 @@ def pasting_edit(
     *,
     dtype: jax.typing.DTypeLike | None = None,
 ) -> Edit:
-    """The `Edit` for `Network.apply` that pastes into the features of a batch's pictures.
+    """Returns the `Edit` for `Network.apply` that pastes into the features of a batch's pictures.
 
     `variables` are those of the source branch, `dtype` is as in `Network.apply`.
 
     Raises:
-      ValueError: the batch lacks an entry, or the network a layer.
+      ValueError: the batch lacks an entry, or the network lacks a layer.
     """
     expected = {"facemask", "paste", "paste_matrix", *replicated_entries()}
     if not expected <= batch.keys():
@@ -109,10 +110,11 @@ def pasting_edit(
 
 
 def shrinking(matrices: jax.Array, pasted: jax.Array) -> jax.Array:
-    """By what factor in [1/8, 1] to shrink the sources, a scalar: 1 where nothing is pasted.
+    """The factor in [1/8, 1] by which to shrink the sources, a scalar; 1 if nothing is pasted.
 
-    A matrix (2, 3) of determinant d has sqrt |d| pixels of the source to one of the target; the
-    factor is the geometric mean of 1 / sqrt |d| over the `pasted` (B,) of the matrices (B, 2, 3).
+    With a matrix (2, 3) of determinant d, sqrt |d| pixels of the source correspond to one of the
+    target. The factor is the geometric mean of 1 / sqrt |d| over the matrices (B, 2, 3) of the
+    examples that are `pasted` (B,).
     """
     determinants = matrices[:, 0, 0] * matrices[:, 1, 1] - matrices[:, 0, 1] * matrices[:, 1, 0]
     logarithms = -0.5 * jnp.log(jnp.maximum(jnp.abs(determinants), 1e-12))
@@ -121,11 +123,11 @@ def shrinking(matrices: jax.Array, pasted: jax.Array) -> jax.Array:
 
 
 def shrink(pictures: jax.Array, masks: jax.Array, factor: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Pictures (B, S, S, 3) and masks (B, S, S, 1), uint8, about their centre, size unchanged.
+    """Shrinks pictures (B, S, S, 3) and masks (B, S, S, 1), uint8, about the centre of the canvas.
 
-    The pictures come back in [0, 255] with their edges drawn out around them, the masks in [0, 1]
-    with 0 there. The filter is a triangle two output pixels wide: nothing of the source is skipped,
-    and at a factor of 1 it is the identity, to the bit.
+    The canvas keeps its size. The pictures are returned in [0, 255] with replicated edges around
+    them, the masks in [0, 1] with 0 around them. The filter is a triangle two output pixels wide:
+    no pixel of the source is skipped, and a factor of 1 is the identity, bit for bit.
     """
     size = pictures.shape[1]
     centres = jnp.arange(size, dtype=jnp.float32) + 0.5
@@ -145,7 +147,7 @@ def shrink(pictures: jax.Array, masks: jax.Array, factor: jax.Array) -> tuple[ja
 
 
 def shrunk_matrices(matrices: jax.Array, factor: jax.Array, centre: float) -> jax.Array:
-    """The matrices (B, 2, 3) onto the source's canvas after it was shrunk about its centre."""
+    """The matrices (B, 2, 3) for the source's canvas after it was shrunk about its centre."""
     shift = jnp.asarray([[0, 0, centre], [0, 0, centre]], matrices.dtype)
     return factor * (matrices - shift) + shift
 
@@ -155,8 +157,9 @@ def paste_area(
 ) -> jax.Array:
     """W of each example at a layer's resolution, bool (B, S / stride, S / stride, 1).
 
-    Inside the target's `facemask` (B, S, S, 1) uint8 and the warped source mask, of which `masks`
-    (Bs, Sc, Sc, 1) are in [0, 1]; nowhere in an example that is not `pasted` (B,).
+    It is inside both the target's `facemask` (B, S, S, 1) uint8 and the warped source mask;
+    `masks` are the sources' (Bs, Sc, Sc, 1) in [0, 1]. It is empty in examples that are not
+    `pasted` (B,).
     """
     target = cell_means(facemask.astype(jnp.float32) / 255, stride) > 0.5
     source = warp(cell_means(masks, stride), matrices, stride, target.shape[1:3], empty=True)
@@ -164,7 +167,7 @@ def paste_area(
 
 
 def cell_means(maps: jax.Array, stride: int) -> jax.Array:
-    """(B, H, W, C) -> (B, H / stride, W / stride, C), the means over the cells."""
+    """(B, H, W, C) -> (B, H / stride, W / stride, C), the mean of each cell."""
     batch, height, width, channels = maps.shape
     cells = maps.reshape(batch, height // stride, stride, width // stride, stride, channels)
     return jnp.mean(cells, axis=(2, 4))
@@ -178,17 +181,18 @@ def warp(
     *,
     empty: bool = False,
 ) -> jax.Array:
-    """Maps (Bs, h, w, C) as the targets see them: (B, *shape, C), bilinear, both of that stride.
+    """Warps maps (Bs, h, w, C) onto the targets: (B, *shape, C), bilinear; both have that stride.
 
-    Target i sees map i mod Bs through its matrix (2, 3). Around a map there is its edge, or 0 where
-    `empty`. Dense gathers along flattened positions, which depend on the example alone: with the
-    maps on every device and the matrices cut along the batch nothing is sent.
+    Target i uses map i mod Bs through its matrix (2, 3). Outside a map its edge is repeated, or it
+    is 0 if `empty`. These are dense gathers along flattened positions, which depend only on the
+    example. So with the maps on every device and the matrices split along the batch, no
+    communication is needed.
     """
     sources, height, width, channels = maps.shape
     rows = (jnp.arange(shape[0], dtype=matrices.dtype) + 0.5)[:, None] * stride
     columns = (jnp.arange(shape[1], dtype=matrices.dtype) + 0.5)[None, :] * stride
     a = matrices[:, :, :, None, None]
-    # Written out: a product of matrices would be rounded on accelerators.
+    # Written out, because accelerators would round a product of matrices.
     x = (a[:, 0, 0] * columns + a[:, 0, 1] * rows + a[:, 0, 2]) / stride - 0.5
     y = (a[:, 1, 0] * columns + a[:, 1, 1] * rows + a[:, 1, 2]) / stride - 0.5
     left, top = jnp.floor(x), jnp.floor(y)
@@ -196,7 +200,7 @@ def warp(
     flat = maps.reshape(-1, channels)
 
     def corner(row, column):
-        """Where in `flat` it is, and its weight."""
+        """The corner's index in `flat`, and its weight."""
         weight = (1 - jnp.abs(x - column)) * (1 - jnp.abs(y - row))
         if empty:
             on_map = (column >= 0) & (column < width) & (row >= 0) & (row < height)
@@ -208,6 +212,6 @@ def warp(
     corners = [corner(row, column) for row in (top, top + 1) for column in (left, left + 1)]
     index, weight = (jnp.stack(parts) for parts in zip(*corners, strict=True))
     values = jnp.take(flat, index, axis=0, mode="clip")
-    # A reduction, not a sum of four: the compiler copies sums into everything that looks at the
-    # features, and keeps the four large maps until the last of these has done so.
+    # A reduction instead of a sum of four: the compiler copies sums into every operation that reads
+    # the features, and keeps the four large maps until the last of these is done.
     return jnp.sum(weight[..., None].astype(maps.dtype) * values, axis=0)

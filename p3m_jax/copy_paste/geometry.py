@@ -1,14 +1,14 @@
-"""Where a copied face comes to lie: draws of chance and the map between two face masks.
+"""The position of a copied face: random draws and the map between two face masks.
 
 Points are (x, y) with y down, in pixels whose edges are whole numbers: the pixel in row r and
-column c covers x from c to c + 1, y from r to r + 1, and has its centre at (c + 0.5, r + 0.5). So
-points of a map that is s times smaller are those of the larger one divided by s.
+column c covers x from c to c + 1, y from r to r + 1, and has its centre at (c + 0.5, r + 0.5). So a
+point in a map that is s times smaller is the point of the larger map divided by s.
 
-A point of the source about the centre of its mask's box is scaled by A = R diag(s), s = base scale
-x drawn scale, negative in x where the face is flipped, R a rotation; then it is moved so that the
-box of the transformed mask and that of the target's mask have one centre. The box of the
-transformed mask is computed from its pixels: no canvas cuts it, and a rotated mask's box is not the
-rotated box.
+A point of the source, relative to the centre of its mask's box, is multiplied by A = R diag(s). R
+is a rotation, and s = base scale x drawn scale, negative in x if the face is flipped. Then it is
+shifted so that the box of the transformed mask and the box of the target's mask have the same
+centre. The box of the transformed mask is computed from the mask's pixels: it is not cut at a
+canvas, and it is not the rotated box.
 """
 
 from typing import NamedTuple
@@ -21,26 +21,26 @@ from p3m_jax.input.masks import box, ends
 
 tf = host_tensorflow()
 
-# Chance of its own: turning copy and paste on must change neither crops nor flips.
+# Has its own random stream: turning copy and paste on must change neither crops nor flips.
 _SALT = int.from_bytes(b"copy+put")
 _SOURCE_SALT = int.from_bytes(b"sources+")
 
 
 class Draws(NamedTuple):
-    """What chance decides about pasting into one sample."""
+    """The random choices for pasting into one sample."""
 
     paste: object  # bool ()
-    rotation: object  # radians, float32 (); a positive one turns clockwise as one sees it
+    rotation: object  # radians, float32 (); positive is clockwise on the screen
     scale: object  # factors in x and y, float32 (2,), along the source's own axes
     flip: object  # bool (): mirrored left to right?
 
 
 class Transform(NamedTuple):
-    """How a source is laid over a target.
+    """The position of a source over a target.
 
     Attributes:
       matrix: float32 (2, 3), from points of the target (x, y, 1) to points of the source.
-      paste: bool (); False where the source's mask is empty, and the matrix means nothing.
+      paste: bool (); False if the source's mask is empty; the matrix is then meaningless.
     """
 
     matrix: object
@@ -48,7 +48,7 @@ class Transform(NamedTuple):
 
 
 def draw(seed: int, number, recipe: CopyPaste) -> Draws:
-    """The draws of the sample of global `number`; whether to paste does not hang on the variant."""
+    """Draws for the sample with global index `number`; `paste` does not depend on the variant."""
     seeds = tf.stack([tf.constant(seed ^ _SALT, tf.int64), tf.cast(number, tf.int64)])
     paste, angle, flip, *scale = tf.unstack(tf.random.stateless_uniform([5], seeds))
     drawn = Draws(paste < recipe.probability, tf.constant(0.0), tf.ones(2), tf.constant(False))
@@ -63,9 +63,9 @@ def draw(seed: int, number, recipe: CopyPaste) -> Draws:
 
 
 def source_at(step, place, count: int, seed: int):
-    """Which of `count` sources the sample at `place` in the batch of `step` takes, int64 ().
+    """Index, among `count` sources, of the one for the sample at `place` in a batch, int64 ().
 
-    The places of one step get different sources as long as there are enough.
+    The samples of one step get different sources as long as there are enough.
     """
     step, place = tf.cast(step, tf.int64), tf.cast(place, tf.int64)
     seeds = tf.stack([tf.constant(seed ^ _SOURCE_SALT, tf.int64) + place // count, step])
@@ -74,13 +74,13 @@ def source_at(step, place, count: int, seed: int):
 
 
 def transform(source_mask, target_box, draws: Draws, variant: str) -> Transform:
-    """The map that lays the face of a source over that of a target.
+    """Computes the map that places the face of a source over that of a target.
 
     Args:
       source_mask: bool (h, w).
-      target_box: the left top point and the sides of the target's face, as `box` gives them. What
-        of it lies outside of the picture counts as well.
-      variant: of `CopyPaste`; "fill" takes no augmentation.
+      target_box: the upper left point and the sides of the target's face, as `box` returns them,
+        including any part outside the picture.
+      variant: that of `CopyPaste`; "fill" has no augmentation.
     """
     left_top, sides = box(source_mask)
     target_left_top, target_sides = target_box
@@ -101,15 +101,15 @@ def transform(source_mask, target_box, draws: Draws, variant: str) -> Transform:
 
 
 def scales(matrix):
-    """By how much a transform's matrix enlarges the source along its own axes, float32 (2,)."""
+    """The factors by which a matrix enlarges the source along the source's axes, float32 (2,)."""
     return 1 / tf.norm(matrix[:, :2], axis=1)
 
 
 def _extremes(mask, center, linear):
     """The lowest and highest coordinates (2,) of a mask's pixels about `center`, transformed.
 
-    A linear map takes its extremes in a row of pixels at the row's ends, so these will do. The
-    pixels' own extent adds as much on either side.
+    Along a row of pixels, a linear map has its extremes at the row's ends, so only these are
+    transformed. The size of a pixel extends both sides equally.
     """
     first, end = ends(mask)
     rows = tf.range(tf.shape(mask)[0])

@@ -1,15 +1,15 @@
-"""P3M-ICP: a face is pasted at image level, into one sample of a tf.data pipeline.
+"""P3M-ICP: pastes a face at image level, into one sample of a tf.data pipeline.
 
-It comes last, at the resolution of the output: G1 of the paper, what runs before the paste, is the
-crop, flip and resize. The target's mask is the sample's face mask (the private areas, where these
-are being obfuscated) where the trimap says foreground: neither the background nor the transition
-area is pasted over, so the matte stays true, and picture and foreground are one there, so both take
-the same pixels and the composition loss agrees with itself. The box that a source is scaled and
-moved to is that of the whole face in the target's file of masks: a crop that shows a part of the
-face gets that part of the source.
+Pasting is the last step, at the output resolution: the paper's G1, the steps before pasting, are
+the crop, flip and resize. The target's mask is the sample's face mask (the private areas, if these
+are obfuscated), limited to the trimap's foreground. So neither the background nor the transition
+area is pasted over, and the matte stays correct. Picture and foreground are equal there and get the
+same pixels, so the composition loss stays consistent. The source is scaled and moved to the box of
+the whole face in the target's mask file: a crop that shows a part of the face gets that part of the
+source.
 
-The source is reduced by averaging areas to the size that it will have, and then warped bilinearly,
-so that no detail turns into noise. The mask goes the same way; half of it or more counts as face.
+The source is first reduced by area averaging to its final size and then warped bilinearly, which
+avoids aliasing. The mask is processed in the same way; values of half or more count as face.
 """
 
 from collections.abc import Sequence
@@ -32,14 +32,14 @@ from p3m_jax.input.obfuscate import obfuscate, pasted
 
 tf = host_tensorflow()
 
-# Side of the square that is cut out, in the longer side of the mask's box: only what lies in the
-# mask is pasted, and averaging mixes in what lies beside it.
+# Side of the cropped square, in longer sides of the mask's box. Only pixels inside the mask are
+# pasted, but averaging mixes in pixels next to it.
 REACH = 1.1
 _OPAQUE = 255  # of a trimap
 
 
 class Face(NamedTuple):
-    """A source, cut out.
+    """A source, cropped.
 
     Attributes:
       picture: uint8 (h, w, 3).
@@ -51,11 +51,12 @@ class Face(NamedTuple):
 
 
 class Target(NamedTuple):
-    """Where a face may be pasted into a sample.
+    """The area of a sample that a face may be pasted into.
 
     Attributes:
-      mask: bool (S, S); nothing changes outside of it.
-      box: of the whole face, including what the crop cuts off; as `p3m_jax.input.masks.box` has it.
+      mask: bool (S, S); nothing changes outside it.
+      box: box of the whole face, including any part outside the crop, as
+        `p3m_jax.input.masks.box` returns it.
     """
 
     mask: object
@@ -63,7 +64,7 @@ class Target(NamedTuple):
 
 
 def source_files(copy_paste: CopyPaste, examples: Sequence[Example]) -> dict:
-    """The sources' files, and for each example which of them it is itself (-1: none)."""
+    """The sources' files, and each example's index if it is a source itself (-1: it is not)."""
     sources = copy_paste.sources
     numbers = {source.picture: number for number, source in enumerate(sources)}
     return {
@@ -84,14 +85,14 @@ def copy_a_face(
     copy_paste: CopyPaste,
     obfuscation: Obfuscation | None,
 ) -> dict:
-    """A sample without its "target", with a face pasted into it where `draws` say so.
+    """Returns a sample without its "target", with a face pasted in if `draws` say so.
 
     Args:
-      sample: of `p3m_jax.input.pipeline.load_sample`, with a target.
-      files: of `source_files`.
-      source, example: which of the sources, and of the examples; int64 (). Instead of itself an
-        example takes the next source.
-      obfuscation: of the sources that are to be obfuscated.
+      sample: a sample of `p3m_jax.input.pipeline.load_sample`, with a target.
+      files: the result of `source_files`.
+      source, example: indices of the source and of the example; int64 (). If the source is the
+        example itself, the next source is used.
+      obfuscation: the obfuscation for the sources that are to be obfuscated.
     """
     sample, target = take_target(sample)
     count = tf.shape(files["obfuscated"], tf.int64)[0]
@@ -107,7 +108,7 @@ def copy_a_face(
         )
         return paste_face(sample, face, target, draws, copy_paste.variant)
 
-    # What is not pasted is not read either.
+    # The source is read only if it is pasted.
     return tf.cond(draws.paste & tf.reduce_any(target.mask), with_face, lambda: dict(sample))
 
 
@@ -120,14 +121,14 @@ def read_face(
     obfuscation: Obfuscation | None = None,
     published=False,
 ) -> Face:
-    """A square around the face of a source, cut at the picture's edges.
+    """Reads a square around the face of a source, limited to the picture.
 
     Args:
       picture, mask: names of files, string (), or `contents.Places`.
-      reach: side of the square, in the longer side of the mask's box.
-      obfuscated: bool (), whether the mask's areas are obfuscated first, as `obfuscation` says: no
-        clear face of a training picture comes back where these are hidden.
-      published: bool (), of the source.
+      reach: side of the square, in longer sides of the mask's box.
+      obfuscated: bool (), whether the mask's areas are first obfuscated with `obfuscation`, so that
+        no clear face of a training picture reappears where training pictures are obfuscated.
+      published: bool (), see `FaceSource`.
     """
     contents, of_mask = read_contents(picture), read_contents(mask)
     labels = tf.cond(
@@ -156,9 +157,9 @@ def read_face(
 
 
 def square_face(face: Face, side: int) -> Face:
-    """A face as a square of `side` pixels, for what takes pictures of one size.
+    """Resizes a face to a square of `side` pixels, for pictures that must have the same size.
 
-    What lacks to a square is black, to the right or below.
+    A face that is not square is padded with black on the right or below.
     """
     height, width = tf.unstack(tf.shape(face.mask))
     lacking = tf.maximum(height, width) - tf.stack([height, width])
@@ -172,7 +173,7 @@ def square_face(face: Face, side: int) -> Face:
 
 
 def paste_face(sample: dict, face: Face, target: Target, draws: Draws, variant: str) -> dict:
-    """A sample, uint8 (S, S, C), with a face in its picture and, if it has one, its foreground."""
+    """Pastes a face into a sample's picture and foreground (if any), all uint8 (S, S, C)."""
     laid = transform(face.mask, target.box, draws, variant)
     return tf.cond(
         laid.paste, lambda: _pasted(sample, face, target.mask, laid), lambda: dict(sample)
@@ -180,7 +181,7 @@ def paste_face(sample: dict, face: Face, target: Target, draws: Draws, variant: 
 
 
 def take_target(sample: dict) -> tuple[dict, Target]:
-    """A sample of `p3m_jax.input.pipeline.load_sample` parted from its target."""
+    """Separates a sample of `p3m_jax.input.pipeline.load_sample` from its target."""
     sample = dict(sample)
     mask = (sample.pop("target")[..., 0] > 0) & (sample["trimap"][..., 0] == _OPAQUE)
     return sample, Target(mask, tf.unstack(sample.pop("target_box")))
@@ -201,9 +202,9 @@ def _pasted(sample: dict, face: Face, target_mask, laid: Transform) -> dict:
 
 
 def _warped(face: Face, matrix, corner, size):
-    """A source as a window of the target sees it: uint8 (h, w, 3), and where it is, bool (h, w).
+    """Warps a source into a window of the target: its pixels uint8 (h, w, 3), mask bool (h, w).
 
-    The window of `size` (h, w) has its first pixel in the row and column `corner`.
+    The first pixel of the window of `size` (h, w) is at the row and column `corner`.
     """
     height, width = tf.unstack(tf.shape(face.mask))
     sides = tf.cast([width, height], tf.float32)
@@ -214,7 +215,7 @@ def _warped(face: Face, matrix, corner, size):
     source = [
         tf.image.resize(values, [height, width], method="area") for values in (face.picture, opaque)
     ]
-    # TensorFlow counts pixels from centres at whole numbers, and from the window's corner.
+    # TensorFlow puts pixel centres at whole numbers and counts from the window's corner.
     top, left = corner
     center = tf.cast([left, top], tf.float32) + 0.5
     offset = tf.linalg.matvec(matrix[:, :2], center) + matrix[:, 2] - 0.5

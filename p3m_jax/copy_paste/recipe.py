@@ -1,4 +1,4 @@
-"""What copy and paste takes: faces, and how they are laid over others."""
+"""The settings of copy and paste: the faces, and how they are placed over others."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -16,11 +16,11 @@ class FaceSource(NamedTuple):
     Attributes:
       stem: its name.
       picture: JPEG or PNG, stored upright.
-      mask: of the picture's size, from the jaw to the top of the brows, as `p3m_jax.faces.region`
-        has it: a face mask, or for an `obfuscated` picture a label map, of whose faces the one with
-        most pixels counts.
-      obfuscated: the picture is one to be obfuscated where its mask is, before it is copied.
-      published: the mask is P3M-10k's own, of which only the first of several channels counts.
+      mask: mask of the same size, from the jaw to the top of the brows like in
+        `p3m_jax.faces.region`. It is a face mask, or for an `obfuscated` picture a label map, from
+        which the face with the most pixels is used.
+      obfuscated: the picture is obfuscated inside its mask before the face is copied.
+      published: the mask is P3M-10k's own; if it has several channels, only the first is used.
     """
 
     stem: str
@@ -30,28 +30,28 @@ class FaceSource(NamedTuple):
     published: bool = False
 
     def read_mask(self) -> np.ndarray:
-        """The mask, uint8 (H, W); `LabelError` if the file holds something else."""
+        """Reads the mask, uint8 (H, W); raises `LabelError` if the file is of another kind."""
         if self.obfuscated:
             return read_label_map(self.mask)
         return read_face_mask(self.mask, several_channels=self.published)
 
 
 class CopyPaste(NamedTuple):
-    """Copy and paste of a training run.
+    """The copy-and-paste settings of a training run.
 
     Attributes:
       sources: the faces, at least one.
-      probability: that a picture gets one, in [0, 1].
-      variant: "augment" scales a face uniformly to the area of the target's box, and then rotates,
-        scales and flips it; "vanilla" only does the former; "fill" scales its height and its width
-        each to the target's box ("resize to fill").
-      rotation: the largest angle to either side, degrees.
-      scale: the smallest and the largest factor, drawn for width and height by themselves.
+      probability: probability that a picture gets one, in [0, 1].
+      variant: "vanilla" scales a face uniformly to the area of the target's box. "augment" also
+        rotates, scales and flips it afterwards. "fill" scales height and width separately to the
+        target's box ("resize to fill").
+      rotation: the largest angle to either side, in degrees.
+      scale: the smallest and the largest factor; width and height are drawn independently.
       flip: the probability of mirroring left to right.
-      level: "image" (P3M-ICP), or "feature" (P3M-FCP), for which alone the following counts.
+      level: "image" (P3M-ICP) or "feature" (P3M-FCP). The settings below apply only to "feature".
       first_step: the number of steps before the first one that pastes.
       source_batch: how many sources the samples of a step share.
-      source_size: side of the squares that these are, pixels.
+      source_size: side of their square pictures, in pixels.
     """
 
     sources: tuple[FaceSource, ...]

@@ -1,4 +1,4 @@
-"""P3M-CP in the input pipeline: the `Pasting` of `p3m_jax.input.pasting` for a run's recipe."""
+"""P3M-CP in the input pipeline: implements `p3m_jax.input.pasting.Pasting` for a run's recipe."""
 
 from collections.abc import Sequence
 
@@ -16,13 +16,13 @@ from p3m_jax.pictures.images import read_picture
 class FacePasting:
     """Pastes the faces of `copy_paste` into samples of `examples`.
 
-    At image level they are pasted over those of the pictures and of their foregrounds, see
-    `p3m_jax.copy_paste.image`. At feature level a batch holds what `p3m_jax.copy_paste.feature`
-    names, for the network to paste.
+    At image level they are pasted over the faces of the pictures and of their foregrounds, see
+    `p3m_jax.copy_paste.image`. At feature level the batch gets the entries that
+    `p3m_jax.copy_paste.feature` describes, and the network pastes.
 
     Args:
-      seed: the run's.
-      obfuscation: that of the training pictures; faces copied from them are obfuscated, too.
+      seed: the run's seed.
+      obfuscation: the training pictures' obfuscation; faces copied from them are obfuscated, too.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class FacePasting:
         return self._draws(sample).paste
 
     def paste(self, contents: dict, sample: Sample) -> dict:
-        """The contents with a face pasted in, or with what the network needs to paste one."""
+        """The contents with a pasted face, or with the entries the network needs to paste one."""
         draws, recipe = self._draws(sample), self._recipe
         if self.shares:
             return lay_a_face(
@@ -70,7 +70,7 @@ class FacePasting:
         return shared_faces(step, self._files, self._recipe, self._seed, self._obfuscation)
 
     def diagnose(self, step: int, place: int) -> None:
-        """Raises `DataSetError` or `ImageError` for a face that the sample may have copied."""
+        """Raises `DataSetError` or `ImageError` if a source that the sample may use is invalid."""
         sources = self._recipe.sources
         first = int(geometry.source_at(step, place, len(sources), self._seed))
         for source in (sources[first], sources[(first + 1) % len(sources)]):
@@ -78,8 +78,8 @@ class FacePasting:
             size, of_mask = read_picture(source.picture).shape[:2], source.read_mask().shape
             if size != of_mask:
                 raise DataSetError(
-                    f"{source.mask}: is {of_mask[1]} x {of_mask[0]} pixels, its picture {size[1]} "
-                    f"x {size[0]}; replace the wrong one."
+                    f"{source.mask}: is {of_mask[1]} x {of_mask[0]} pixels, but its picture is "
+                    f"{size[1]} x {size[0]}; replace the wrong one."
                 )
 
     def _draws(self, sample: Sample) -> geometry.Draws:
@@ -94,7 +94,7 @@ def find_pasting(
     seed: int,
     obfuscation: Obfuscation | None = None,
 ) -> FacePasting | None:
-    """The `FacePasting` of a run, see there; None where nothing is pasted."""
+    """The `FacePasting` of a run, with its arguments; None if nothing is pasted."""
     if copy_paste is None:
         return None
     return FacePasting(copy_paste, examples, seed=seed, obfuscation=obfuscation)

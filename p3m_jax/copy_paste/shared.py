@@ -1,8 +1,8 @@
-"""P3M-FCP's part of the input: faces that a batch shares, and how they lie over its samples.
+"""The input of P3M-FCP: source faces that a batch shares, and their positions over its samples.
 
-What is pasted, and where, is `p3m_jax.copy_paste.feature`'s matter; it says what a batch holds. The
-sample at place i of a batch takes the source in slot i mod `source_batch`, and none where that is
-its own picture. Targets, draws and transforms are those of the image level.
+`p3m_jax.copy_paste.feature` pastes them and defines the entries of a batch. The sample at place i
+of a batch uses the source in slot i mod `source_batch`, or none if that is its own picture.
+Targets, draws and transforms are those of the image level.
 """
 
 from p3m_jax.copy_paste.geometry import Draws, source_at, transform
@@ -18,9 +18,9 @@ tf = host_tensorflow()
 def shared_faces(
     step, files: dict, copy_paste: CopyPaste, seed: int, obfuscation: Obfuscation | None
 ) -> dict:
-    """The sources of a step, "source" (Bs, Sc, Sc, 3) and "source_mask" (Bs, Sc, Sc, 1), uint8.
+    """Reads the sources of a step, "source" (Bs, Sc, Sc, 3), "source_mask" (Bs, Sc, Sc, 1), uint8.
 
-    They are the same on every host; black before the first step that pastes.
+    They are the same on every host, and black before the first step that pastes.
     """
     side = copy_paste.source_size
 
@@ -50,17 +50,18 @@ def lay_a_face(
     seed: int,
     obfuscation: Obfuscation | None,
 ) -> dict:
-    """A sample without its "target", with how the face of its slot lies over it.
+    """Returns a sample without its "target", with the position of its slot's face over it.
 
-    That is "facemask" (S, S, 1) uint8, where a face may be pasted; "paste" bool (), whether one is;
-    "paste_matrix" float32 (2, 3), from points of the sample to points of the source.
+    The new entries are "facemask" (S, S, 1) uint8, where a face may be pasted; "paste" bool (),
+    whether one is pasted; and "paste_matrix" float32 (2, 3), from points of the sample to points of
+    the source.
 
     Args:
-      sample: of `p3m_jax.input.pipeline.load_sample`, with a target.
-      files: of `source_files`.
-      step, place, example: the sample's step, its place in the batch of all hosts, and which of
-        the examples it shows; int64 ().
-      obfuscation: of the sources that are to be obfuscated.
+      sample: a sample of `p3m_jax.input.pipeline.load_sample`, with a target.
+      files: the result of `source_files`.
+      step, place, example: the sample's step, its place in the batch of all hosts, and the index of
+        its example; int64 ().
+      obfuscation: the obfuscation for the sources that are to be obfuscated.
     """
     sample, target = take_target(sample)
     slot = place % copy_paste.source_batch

@@ -1,8 +1,8 @@
-"""Where the faces to copy come from: lists of `FaceSource`, made from what the user has.
+"""The sources of faces to copy: lists of `FaceSource`, made from the user's data.
 
-Nothing is downloaded. Masks that a source does not bring are made once and kept in a cache: those
-of CelebAMask-HQ are put together from its parts, those of a folder without masks come from
-landmarks (the largest face that is surely found).
+Nothing is downloaded. If a source has no masks, they are made once and cached: for CelebAMask-HQ
+they are combined from the part masks, and for a folder without masks they are made from landmarks
+(of the largest face that is found without doubts).
 """
 
 from collections.abc import Sequence
@@ -43,19 +43,19 @@ _FORMATS = ("JPEG", "PNG")
 
 @dataclass(frozen=True)
 class _Picture:
-    """A picture in a folder, as a cache names its sources."""
+    """A picture in a folder, with the attribute names that a cache expects of its sources."""
 
     stem: str
     picture: Path
 
 
 def synthetic_faces(root) -> tuple[FaceSource, ...]:
-    """The public faces of the synthetic set at `root`; `DataSetError` where it has none."""
+    """The public faces of the synthetic set at `root`; raises `DataSetError` if it has none."""
     folder = user_path(root) / FACES_FOLDER
     if not (folder / "image").is_dir() or not (folder / "mask").is_dir():
         raise DataSetError(
-            f"{folder}: this synthetic set has no faces to copy; name a folder of faces with "
-            "--config.copy_paste.sources=..., or write the set anew with `p3m synthesize`."
+            f"{folder}: this synthetic set has no faces to copy; set a folder of faces with "
+            "--config.copy_paste.sources=..., or write the set again with `p3m synthesize`."
         )
     return folder_faces(folder / "image", masks=folder / "mask")
 
@@ -67,14 +67,14 @@ def folder_faces(
 
     Args:
       masks: folder of face masks with the pictures' stems and sizes.
-      cache: folder for masks found by landmarks, where `masks` is not given. Pictures in which no
-        face is surely found are left out, and a line says how many.
-      finder: finds faces as `FaceFinder`, the default, does.
-      workers, progress: threads (default: one per core), and whether to show a bar.
+      cache: folder for masks made from landmarks, if `masks` is not given. Pictures in which no
+        face is found without doubts are left out; a printed line lists them.
+      finder: finds faces like `FaceFinder`, the default.
+      workers, progress: number of threads (default: one per core), and whether to show a bar.
 
     Raises:
-      DataSetError: there is no face, masks lack or have other sizes, or a picture cannot be read
-        by the pipeline (it takes JPEG and PNG, stored upright).
+      DataSetError: no face exists, masks are missing or have other sizes, or the pipeline cannot
+        read a picture (it reads JPEG and PNG, stored upright).
       FaceWeightsError: faces must be searched for and the weights are not installed.
     """
     folder = picture_folder(folder)
@@ -89,7 +89,7 @@ def folder_faces(
         _require_pipeline_reads(picture.picture)
         values = read_picture(picture.picture)
         faces = [face for face in find(values) if not face.doubts]
-        # What hides a face is rather too wide, what shows one too narrow: no background, no margin.
+        # Areas that hide a face may be too wide, but masks to copy one should have no margin.
         outlines = [face_hull(face.landmarks) for face in faces]
         polygons = [max(outlines, key=cv2.contourArea)] if faces else []
         write_image(paths[0], label_map(polygons, values.shape[:2]))
@@ -98,21 +98,21 @@ def folder_faces(
     if kept.missing(pictures):
         find = finder or FaceFinder()
     fill(kept, pictures, make, workers=workers, progress=progress)
-    return _without_empty(folder, kept, pictures, "no face that is surely found")
+    return _without_empty(folder, kept, pictures, "no face found without doubts")
 
 
 def celebamask_hq_faces(
     root, *, cache, workers: int | None = None, progress=True
 ) -> tuple[FaceSource, ...]:
-    """The faces of CelebAMask-HQ (see `p3m_jax.data.celebamask`), masks put together into `cache`.
+    """The faces of CelebAMask-HQ (see `p3m_jax.data.celebamask`); combined masks go to `cache`.
 
     Raises:
       DataSetError: `root` is not the set's folder, or a file in it cannot be read.
     """
     faces, without = scan_celebamask(root)
     if without:
-        say(shown(f"{root}: {name_some(without)} without a mask of the skin, left out."))
-    kept = _mask_cache(cache, ("picture", "skin"), "put together")
+        say(shown(f"{root}: {name_some(without)} without a mask of the skin; left out."))
+    kept = _mask_cache(cache, ("picture", "skin"), "combined")
 
     def make(face, paths: tuple[Path, ...]) -> dict:
         mask = face_mask(face, picture_size(face.picture))
@@ -124,13 +124,13 @@ def celebamask_hq_faces(
 
 
 def training_set_faces(dataset: DataSet, *, obfuscated: bool) -> tuple[FaceSource, ...]:
-    """The faces of the training pictures themselves, by their masks.
+    """The faces of the training pictures themselves, from their masks.
 
-    Where they are to be obfuscated, these are their private areas, and the faces are obfuscated
-    before they are copied, too.
+    If faces are obfuscated, the masks are the private areas, and faces are obfuscated before they
+    are copied, too.
 
     Raises:
-      DataSetError: fewer than two pictures have a mask, so that none has another's face to take.
+      DataSetError: fewer than two pictures have a mask, so no picture can get another's face.
     """
     masks = {e: e.private if obfuscated else e.facemask for e in dataset.examples}
     faces = tuple(
@@ -141,8 +141,8 @@ def training_set_faces(dataset: DataSet, *, obfuscated: bool) -> tuple[FaceSourc
     if len(faces) < 2:
         raise DataSetError(
             f"{dataset.root}: {len(faces)} of its pictures have a face mask, too few to copy faces "
-            "from one to the other; name face masks with --config.data.facemasks=..., or faces to "
-            "copy with --config.copy_paste.sources=...."
+            "between pictures. Set face masks with --config.data.facemasks=..., or faces to copy "
+            "with --config.copy_paste.sources=...."
         )
     return faces
 
@@ -152,18 +152,18 @@ def _with_masks(folder: Path, files, masks: Path, progress: bool) -> tuple[FaceS
     missing = files.keys() - of_masks.keys()
     if missing:
         raise DataSetError(
-            f"{masks}: {name_some(missing)} of {folder} without mask; add what is missing or take "
-            "these pictures out."
+            f"{masks}: no masks for {name_some(missing)} of {folder}; add them or remove these "
+            "pictures."
         )
     faces = tuple(FaceSource(stem, path, of_masks[stem]) for stem, path in sorted(files.items()))
-    # A short list is checked before one sees the bar.
+    # For a short list, the check ends before a bar is shown.
     for face in tqdm(faces, desc="faces", unit="picture", disable=not progress, delay=1):
         _require_pipeline_reads(face.picture)
         size, of_mask = picture_size(face.picture), face.read_mask().shape
         if size != of_mask:
             raise DataSetError(
-                f"{face.mask}: is {of_mask[1]} x {of_mask[0]} pixels, its picture {size[1]} x "
-                f"{size[0]}; replace the wrong one."
+                f"{face.mask}: is {of_mask[1]} x {of_mask[0]} pixels, but its picture is {size[1]} "
+                f"x {size[0]}; replace the wrong one."
             )
     return faces
 
@@ -173,19 +173,19 @@ def _listed(folder: Path) -> dict[str, Path]:
     if complaints:
         raise DataSetError(complaints[0])
     if not files:
-        raise DataSetError(f"{folder}: holds no pictures; name a folder of faces.")
+        raise DataSetError(f"{folder}: holds no pictures; choose a folder of faces.")
     warn_of(left_out)
     return files
 
 
 def _require_pipeline_reads(path: Path) -> None:
-    """TensorFlow reads two formats, and sees no EXIF."""
+    """Raises `DataSetError` unless TensorFlow can read it: JPEG or PNG, and no EXIF rotation."""
     with open_picture(path) as image:
         if image.format not in _FORMATS:
-            raise DataSetError(f"{path}: is {image.format}; faces to copy are JPEG or PNG.")
+            raise DataSetError(f"{path}: is {image.format}; faces to copy must be JPEG or PNG.")
         if orientation(image) != 1:
             raise DataSetError(
-                f"{path}: is stored rotated or mirrored (EXIF), which training does not see; store "
+                f"{path}: is stored rotated or mirrored (EXIF), but training ignores EXIF; store "
                 "it upright, for instance with `exiftran -ai` or `mogrify -auto-orient`."
             )
 
@@ -211,7 +211,7 @@ def _without_empty(
         if p.stem not in set(empty)
     )
     if not faces:
-        raise DataSetError(f"{folder}: {why} in any picture; name a folder of faces, or masks.")
+        raise DataSetError(f"{folder}: {why} in any picture; choose a folder of faces, or masks.")
     if empty:
-        say(shown(f"{folder}: left out for having {why}: {name_some(empty)}."))
+        say(shown(f"{folder}: left out ({why}): {name_some(empty)}."))
     return faces
