@@ -318,11 +318,11 @@ def test_the_command_refuses(folder, written, tmp_path, p3m, capsys):
     assert "Name either DATA, or both" in said(2, "-o", tmp_path)
     assert "Name either DATA, or both" in said(2, "--pictures", folder, "-o", tmp_path)
     assert "--trimaps and --facemasks go" in said(2, folder, "--trimaps", folder, "-o", tmp_path)
-    assert "is there already; delete it" in said(1, folder, "-o", written)
+    assert "already exists; delete it" in said(1, folder, "-o", written)
     assert "holds records already" in said(1, written, "-o", tmp_path)
     assert "holds no train/blurred_image" in said(1, tmp_path, "-o", tmp_path / "out")
     (tmp_path / "file").touch()
-    assert "is a file; name a folder" in said(1, folder, "-o", tmp_path / "file")
+    assert "is a file; choose a folder" in said(1, folder, "-o", tmp_path / "file")
     shutil.copytree(folder, tmp_path / "damaged")
     picture = tmp_path / "damaged/train/mask/synthetic_00001.png"
     picture.write_bytes(picture.read_bytes()[:99])

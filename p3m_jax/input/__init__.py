@@ -1,19 +1,19 @@
-"""Training samples: order, augmentation and batches with tf.data, and foreground estimation.
+"""Training samples with tf.data: order, augmentation and batches.
 
-TensorFlow only reads and prepares pictures here, on the host; the network is JAX's. Whoever needs
-it takes it from `host_tensorflow`, so that it never reserves an accelerator's memory.
+TensorFlow only reads and prepares pictures here, on the host; the network runs in JAX. All code
+gets TensorFlow from `host_tensorflow`, so that it never reserves an accelerator's memory.
 """
 
 import os
 
 
 def host_tensorflow():
-    """The `tensorflow` module, quiet and without accelerators.
+    """Returns the `tensorflow` module, quiet and without accelerators.
 
-    Raises `RuntimeError` if TensorFlow has been running in this process with a GPU before.
+    Raises `RuntimeError` if TensorFlow has already used a GPU in this process.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only; read at the first import
-    # oneDNN's operations announce themselves, and round differently from run to run.
+    # oneDNN's operations print a notice and round differently from run to run.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     import tensorflow as tf
 

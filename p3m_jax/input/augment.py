@@ -1,8 +1,8 @@
 """The random crop, flip and resize of a training sample: pure functions of (seed, index).
 
 The recipe is that of the authors' program of 2024: a square of random side, centred on a random
-transition pixel or on any pixel, shifted back inside the picture, flipped or not, resized with
-plain bilinear interpolation.
+transition pixel or on any pixel, and shifted to lie inside the picture. It is flipped or not, and
+resized with plain bilinear interpolation.
 """
 
 from typing import NamedTuple
@@ -14,17 +14,17 @@ tf = host_tensorflow()
 
 
 class Draws(NamedTuple):
-    """What chance decides about one sample; scalars."""
+    """The random choices for one sample; scalars."""
 
     kernel: object  # side of the trimap's structuring element, pixels, int32
     side: object  # side of the square to crop, pixels, int32, before the picture's size is known
     on_transition: object  # bool: centred on a transition pixel?
-    pixel: object  # int64, uniform over all its values: which pixel to centre on
+    pixel: object  # int64, uniform over all its values: selects the pixel to centre on
     flip: object  # bool: mirrored left to right?
 
 
 class Window(NamedTuple):
-    """A square part of a picture, pixels."""
+    """A square part of a picture; in pixels."""
 
     top: object
     left: object
@@ -32,7 +32,7 @@ class Window(NamedTuple):
 
 
 def draw(seed, index, crop_sizes) -> Draws:
-    """The draws of the sample of global `index`, from 64 random bits each; `seed` is an int."""
+    """Draws for the sample of global `index`, from 64 random bits each; `seed` is an int."""
     seeds = tf.stack([tf.cast(seed, tf.int64), tf.cast(index, tf.int64)])
     bits = tf.random.stateless_uniform([5], seeds, minval=None, maxval=None, dtype=tf.int64)
     kernel, side, on_transition, pixel, flip = tf.unstack(bits)
@@ -51,11 +51,11 @@ def crop_side(drawn, size, crop_sizes):
 
 
 def enlarged(size, side):
-    """`size` (H, W), scaled so that the shorter side is `side` if it is below that.
+    """`size` (H, W), scaled up so that the shorter side is at least `side`.
 
-    The recipe says nothing about pictures smaller than the crop. Our rule: such a picture, and all
-    that belongs to it, is first resized up until its shorter side is that of the crop; its trimap
-    is made after that, so that the transition's width does not depend on the picture's size.
+    The recipe does not cover pictures smaller than the crop. Our rule: such a picture, with all its
+    maps, is first enlarged until its shorter side equals the crop's. Its trimap is made after that,
+    so the width of the transition does not depend on the picture's size.
     """
     shorter = tf.reduce_min(size)
     return tf.where(shorter < side, (size * side + shorter // 2) // shorter, size)
@@ -64,7 +64,7 @@ def enlarged(size, side):
 def crop_window(draws: Draws, side, size, dilated) -> Window:
     """The square of `side` in a picture of `size` (H, W) whose packed trimap is `dilated`.
 
-    Its centre is a transition pixel if `draws` say so and there is one, else any pixel.
+    Its centre is a transition pixel if `draws` say so and one exists, else any pixel.
     """
     count = count_transition(dilated)
     pixels = tf.cast(tf.reduce_prod(size), tf.int64)
@@ -81,9 +81,9 @@ def crop_window(draws: Draws, side, size, dilated) -> Window:
 
 
 def resize(image, size):
-    """An image (H, W, C), uint8, at `size` (h, w): bilinear without anti-aliasing, rounded.
+    """Resizes an image (H, W, C), uint8, to `size` (h, w): bilinear, no anti-aliasing, rounded.
 
-    Equals OpenCV's INTER_LINEAR to one grey level.
+    Differs from OpenCV's INTER_LINEAR by at most one grey level.
     """
     return tf.cond(
         tf.reduce_all(tf.shape(image)[:2] == size),
@@ -93,17 +93,17 @@ def resize(image, size):
 
 
 def finish(image, output_size: int, flip):
-    """A cropped square (S, S, C), uint8, resized to the side `output_size` and flipped if asked."""
+    """Resizes a square crop (S, S, C), uint8, to the side `output_size`; flips it if asked."""
     image = resize(image, [output_size, output_size])
     return tf.cond(flip, lambda: tf.reverse(image, [1]), lambda: image)
 
 
 def three_valued(trimap):
-    """A resized trimap made {0, 128, 255} again: below 50 -> 0, above 180 -> 255, else 128."""
+    """Maps a resized trimap back to {0, 128, 255}: below 50 -> 0, above 180 -> 255, else 128."""
     not_empty, opaque = tf.cast(trimap >= 50, tf.uint8), tf.cast(trimap > 180, tf.uint8)
     return 128 * not_empty + 127 * opaque
 
 
 def two_valued(facemask):
-    """A resized face mask made {0, 255} again: above 100 -> 255."""
+    """Maps a resized face mask back to {0, 255}: above 100 -> 255."""
     return 255 * tf.cast(facemask > 100, tf.uint8)

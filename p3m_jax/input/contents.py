@@ -1,10 +1,10 @@
-"""Reading the files of examples inside a tf.data pipeline: whole files, and parts of records.
+"""Reads the files of examples inside a tf.data pipeline: whole files, and parts of records.
 
-Where all are whole files they are named by strings and read as ever. Of a part the record that
-holds it is read, which TFRecordDataset does from any place that a tensor gives, with its checksum;
-the part is cut out of it. So all of an example's files cost one read, nothing leaves the graph and
-no state is kept. (FixedLengthRecordDataset would read the part alone, but it comes to its place by
-reading all that lies before.)
+If all are whole files, their names are strings and they are read directly. For a part, the record
+that contains it is read and the part is cut out. TFRecordDataset can read a record, with its
+checksum, from any byte given as a tensor. So all files of an example need only one read, everything
+stays in the graph, and no state is kept. (FixedLengthRecordDataset could read only the part, but it
+first reads everything before it.)
 """
 
 from collections.abc import Sequence
@@ -18,17 +18,17 @@ from p3m_jax.storage.file_part import FilePart
 tf = host_tensorflow()
 
 _WHOLE = -1
-_FRAME = 12  # bytes of a record before its data: its length and the checksum of that
+_FRAME = 12  # bytes before a record's data: its length and the checksum of the length
 
 
 class Places(NamedTuple):
-    """Where the bytes of files lie, tensors of one shape; () for one file.
+    """The positions of files' bytes, tensors of one shape; () for one file.
 
     Attributes:
-      name: string, what errors call the file; "" for none.
-      path: string, the file that holds it.
-      record: int64, byte of `path` at which the record begins that holds it.
-      offset, length: int64, in bytes of the record's data; a length of -1 is all of `path`.
+      name: string, the file's name in errors; "" for none.
+      path: string, the file that contains it.
+      record: int64, the byte of `path` at which the record with the file begins.
+      offset, length: int64, in bytes of the record's data; a length of -1 means all of `path`.
     """
 
     name: object
@@ -39,7 +39,7 @@ class Places(NamedTuple):
 
 
 def places(files: Sequence[Path | FilePart | None]):
-    """Where files lie: a string tensor (N,) of names where all are whole, else `Places` (N,)."""
+    """Positions of files: a string tensor (N,) of names if all are whole, else `Places` (N,)."""
     names = tf.constant([str(file or "") for file in files])
     if not any(isinstance(file, FilePart) for file in files):
         return names
@@ -55,17 +55,17 @@ def places(files: Sequence[Path | FilePart | None]):
 
 
 def place_at(places, number):
-    """Of the places of N files that of one, by its number."""
+    """The position of one file, by its number among the `places` of N files."""
     return tf.nest.map_structure(lambda values: values[number], places)
 
 
 def name_of(place):
-    """The name of a file, string (); "" where there is none."""
+    """The name of a file, string (); "" if there is no file."""
     return place.name if isinstance(place, Places) else place
 
 
 def read_record(place):
-    """The data of the record that holds a file, string (); "" for a whole file."""
+    """The data of the record that contains a file, string (); "" for a whole file."""
     if not isinstance(place, Places):
         return tf.constant("")
 
@@ -80,18 +80,18 @@ def read_record(place):
 
 
 def check_record(file: Path | FilePart) -> None:
-    """Raises `DataSetError` where the record that holds a file cannot be read; whole files pass."""
+    """Raises `DataSetError` if the record with a file cannot be read; whole files always pass."""
     try:
         read_record(place_at(places([file]), 0))
     except tf.errors.OpError:
         raise DataSetError(
             f"{file.path}: the record of {file.name} is cut off or damaged; copy the shard again, "
-            "or delete the folder and write the records anew with `p3m records`."
+            "or delete the folder and write the records again with `p3m records`."
         ) from None
 
 
 def read_contents(place, record=None):
-    """The bytes of a file, string (); of a part from its `record`, where that is read already."""
+    """The bytes of a file, string (); a part is cut from `record` if that was already read."""
     if not isinstance(place, Places):
         return tf.io.read_file(place)
 

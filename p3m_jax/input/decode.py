@@ -1,9 +1,9 @@
-"""Decoding pictures and label files inside a tf.data pipeline: JPEG or PNG, told apart by content.
+"""Decodes pictures and label files inside a tf.data pipeline: JPEG or PNG, detected by content.
 
-8-bit files give exactly the pixels that `p3m_jax.pictures.images` and `p3m_jax.pictures.labels`
-read (TensorFlow's default for JPEG is up to 16 grey levels off), but TensorFlow ignores EXIF
-orientations: a training set must have its pixels the right way up. What `p3m_jax.pictures.labels`
-refuses fails here, too; that room then reports the problem in one sentence.
+8-bit files return exactly the pixels that `p3m_jax.pictures.images` and `p3m_jax.pictures.labels`
+read (TensorFlow's default for JPEG differs by up to 16 grey levels). But TensorFlow ignores EXIF
+orientations, so a training set must be stored upright. A file that `p3m_jax.pictures.labels`
+rejects fails here, too; that room then reports the problem in one sentence.
 """
 
 from p3m_jax.input import host_tensorflow
@@ -12,42 +12,42 @@ from p3m_jax.pictures.labels import MASK_TOLERANCE, SMALLEST_LABEL
 tf = host_tensorflow()
 
 _EXACT = "INTEGER_ACCURATE"
-# At the side of a window libjpeg-turbo lacks the neighbours it needs to interpolate the colours of
-# 4:2:0 pictures, and is up to four grey levels off. So windows are decoded this much wider.
+# At the edge of a window, libjpeg-turbo lacks the neighbours to interpolate the colours of 4:2:0
+# pictures and is up to four grey levels off. So windows are decoded this many pixels wider.
 _MARGIN = 2
 
 
 def decode_matte(contents):
-    """A matte (H, W, 1), uint8, from a file's `contents`; as `labels.read_matte`."""
+    """Decodes a matte (H, W, 1), uint8, from a file's `contents`; like `labels.read_matte`."""
     matte = _one_channel(contents)
     highest = tf.reduce_max(matte)
-    with tf.control_dependencies([_require((highest == 0) | (highest > 127), "no matte")]):
+    with tf.control_dependencies([_require((highest == 0) | (highest > 127), "not a matte")]):
         return tf.identity(matte)
 
 
 def decode_face_mask(contents, several_channels=False):
-    """A face mask (H, W, 1), uint8 of 0 and 255; as `labels.read_face_mask`.
+    """Decodes a face mask (H, W, 1), uint8 of 0 and 255; like `labels.read_face_mask`.
 
-    `several_channels`, bool or bool (), as there.
+    `several_channels`, a bool or a bool tensor (), has the same meaning there.
     """
     mask = _one_channel(contents, several_channels)
     highest = tf.reduce_max(mask)
     known = (mask <= MASK_TOLERANCE) | (mask >= 255 - MASK_TOLERANCE)
     known = tf.reduce_all(known) & ((highest == 0) | (highest > MASK_TOLERANCE))
-    with tf.control_dependencies([_require(known, "no face mask")]):
+    with tf.control_dependencies([_require(known, "not a face mask")]):
         return 255 * tf.cast(mask > 127, tf.uint8)
 
 
 def decode_label_map(contents):
-    """A label map (H, W, 1), uint8; as `labels.read_label_map`."""
+    """Decodes a label map (H, W, 1), uint8; like `labels.read_label_map`."""
     labels = _one_channel(contents)
     known = tf.reduce_all((labels == 0) | (labels >= SMALLEST_LABEL))
-    with tf.control_dependencies([_require(known, "no label map")]):
+    with tf.control_dependencies([_require(known, "not a label map")]):
         return tf.identity(labels)
 
 
 def _one_channel(contents, several_channels=False):
-    """The first channel; fails where others differ from it, or a part is transparent."""
+    """The first channel; fails if other channels differ from it or if a part is transparent."""
     values = tf.cond(
         tf.io.is_jpeg(contents),
         lambda: tf.io.decode_jpeg(contents, dct_method=_EXACT),
@@ -60,7 +60,7 @@ def _one_channel(contents, several_channels=False):
         lambda: True,
         lambda: tf.reduce_all(values[..., 1:3] == first),
     )
-    checks = [_require(opaque, "transparent in parts"), _require(equal, "different channels")]
+    checks = [_require(opaque, "partly transparent"), _require(equal, "channels differ")]
     with tf.control_dependencies(checks):
         return tf.identity(first)
 
@@ -70,7 +70,7 @@ def _require(holds, otherwise: str):
 
 
 def decode_picture(contents):
-    """A picture (H, W, 3), RGB uint8, from a file's `contents`."""
+    """Decodes a picture (H, W, 3), RGB uint8, from a file's `contents`."""
     return tf.cond(
         tf.io.is_jpeg(contents),
         lambda: tf.io.decode_jpeg(contents, channels=3, dct_method=_EXACT),
@@ -79,7 +79,7 @@ def decode_picture(contents):
 
 
 def decode_window(contents, top, left, height, width):
-    """`decode_picture(contents)[top : top + height, left : left + width]`, cheaper for JPEG."""
+    """`decode_picture(contents)[top : top + height, left : left + width]`, faster for JPEG."""
     return tf.cond(
         tf.io.is_jpeg(contents),
         lambda: _decode_jpeg_window(contents, top, left, height, width),
@@ -100,7 +100,7 @@ def _decode_jpeg_window(contents, top, left, height, width):
 
 
 def assert_size(contents, size, what):
-    """Fails, printing the strings `what`, unless the picture in `contents` has `size` (H, W)."""
+    """Fails with the strings `what` unless the picture in `contents` has `size` (H, W)."""
     found = tf.cond(
         tf.io.is_jpeg(contents),
         lambda: tf.io.extract_jpeg_shape(contents)[:2],

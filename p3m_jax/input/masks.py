@@ -1,4 +1,4 @@
-"""Masks of faces inside a tf.data pipeline: their boxes, and which face of several is the largest.
+"""Masks of faces inside a tf.data pipeline: their boxes, and the largest of several faces.
 
 Points are (x, y) with y down, in pixels whose edges are whole numbers.
 """
@@ -10,9 +10,9 @@ tf = host_tensorflow()
 
 
 def box(mask):
-    """The box of a mask bool (H, W): its left top point and its sides, float32 (2,), (x, y).
+    """The box of a mask bool (H, W): its upper left point and its sides, float32 (2,), (x, y).
 
-    That of an empty mask is the whole of it.
+    The box of an empty mask is the whole mask.
     """
     top, bottom = ends(tf.reduce_any(mask, 1))
     left, right = ends(tf.reduce_any(mask, 0))
@@ -21,17 +21,17 @@ def box(mask):
 
 
 def ends(flags):
-    """Along the last axis, the first that is set and one after the last, int32; all if none is."""
+    """First set flag and one past the last, along the last axis, int32; the full range if none."""
     flags = tf.cast(flags, tf.uint8)
     last = tf.argmax(tf.reverse(flags, [-1]), -1, tf.int32)
     return tf.argmax(flags, -1, tf.int32), tf.shape(flags)[-1] - last
 
 
 def largest_face(labels):
-    """The label of the face with most pixels in a mask or label map (H, W) of uint8; uint8 ().
+    """The label of the face with the most pixels in a mask or label map (H, W), uint8; uint8 ().
 
-    It is that of no pixel where there is no face. Of a large map every fourth row and column are
-    counted.
+    If there is no face, it is a label that no pixel has. Only every fourth row and column are
+    counted, or all of them if these show no face.
     """
     seen = labels[::4, ::4]
     seen = tf.cond(tf.reduce_any(seen > FACE_ABOVE), lambda: seen, lambda: labels)

@@ -1,6 +1,6 @@
-"""Obfuscating private areas inside a tf.data pipeline, before pictures are resized.
+"""Obfuscates private areas inside a tf.data pipeline, before pictures are resized.
 
-The arithmetic is that of `p3m_jax.faces.obfuscation`, on TensorFlow's tensors.
+The arithmetic is that of `p3m_jax.faces.obfuscation`, on TensorFlow tensors.
 """
 
 from p3m_jax.faces.obfuscation import Obfuscation, coarsened
@@ -11,16 +11,16 @@ tf = host_tensorflow()
 
 
 def obfuscate(images, labels, obfuscation: Obfuscation, *, whole):
-    """Images with their private areas obfuscated, a dict of uint8 tensors (H, W, 3).
+    """Obfuscates the private areas of images, a dict of uint8 tensors (H, W, 3).
 
-    `images` holds a picture, and perhaps its foreground and background. The foreground takes the
-    obfuscated pixels of the picture: the two are one where the person is opaque, and the face would
-    come back through it otherwise. The background is obfuscated by itself.
+    `images` has a picture, and may have its foreground and background. The foreground gets the
+    obfuscated pixels of the picture: where the person is opaque the two are equal, and otherwise
+    the foreground would still show the face. The background is obfuscated separately.
 
     Args:
       labels: (H, W, 1) uint8, the label map at the images' pixels.
-      whole: the label map of the whole picture, from which the sizes of faces are taken: a crop may
-        show a part of one.
+      whole: the label map of the whole picture, which determines the sizes of faces: a crop may
+        show only a part of a face.
     """
     labels, whole = labels[..., 0], whole[..., 0]
     last = tf.reduce_min(tf.where(labels >= SMALLEST_LABEL, labels, LARGEST_LABEL))
@@ -65,7 +65,7 @@ def _hide_one(images, area, whole, obfuscation):
 
 
 def pasted(image, window, extents):
-    """The image with another window; copying rows is much faster than choosing pixels."""
+    """Replaces a window of the image; copying rows is much faster than choosing pixels."""
     (top, bottom), (left, right) = extents
     rows = image[top:bottom]
     rows = tf.concat([rows[:, :left], window, rows[:, right:]], axis=1)
@@ -73,7 +73,7 @@ def pasted(image, window, extents):
 
 
 def _extents(area):
-    """(first, one after the last) row of an area (H, W) of bool that is not empty, and column."""
+    """(first, one past the last) row of a non-empty bool area (H, W), and the same for columns."""
     top, bottom = _ends(tf.reduce_any(area, 1))
     return (top, bottom), _ends(tf.reduce_any(area[top:bottom], 0))
 

@@ -1,17 +1,17 @@
 """Trimaps inside a tf.data pipeline, equal to OpenCV's to the pixel and fast at full size.
 
 A trimap needs two dilations with the same elliptic kernel: of the pixels that are not empty
-(matte != 0) and of those that are not opaque (matte != 255); the complement of the latter is the
-erosion of the opaque ones. `tf.nn.dilation2d` takes seconds for a kernel of 30 x 30, OpenCV inside
-tf.data has hung processes, so both dilations run on packed bits, 64 pixels to a word:
+(matte != 0) and of those that are not opaque (matte != 255). The complement of the latter is the
+erosion of the opaque pixels. `tf.nn.dilation2d` needs seconds for a 30 x 30 kernel, and OpenCV
+inside tf.data has hung processes. So both dilations work on packed bits, 64 pixels in a word:
 
 - Every row of OpenCV's ellipse is one run of w pixels from -(w // 2) to (w - 1) // 2, so a kernel
-  is a list of widths. OR-ing a row of words with itself shifted by one more pixel, to the left and
-  to the right in turn, gives the dilations by runs of 1, 2, 3, ... k pixels.
+  is a list of widths. The dilations by runs of 1, 2, 3, ... k pixels are computed one from another:
+  each ORs the rows with themselves, shifted by one more pixel to the left and right in turn.
 - The dilation by the kernel is the OR, over its rows, of the dilation by that row's run, shifted
   vertically by the row's offset.
 
-Outside the picture nothing is set, as in OpenCV, where the border never wins.
+Pixels outside the picture are unset, as in OpenCV, where the border never affects the result.
 """
 
 import functools
@@ -30,7 +30,7 @@ _ABOVE, _BELOW = KERNELS[-1] // 2, (KERNELS[-1] - 1) // 2  # rows around the lar
 
 
 def trimap(matte, kernel):
-    """The trimap (H, W, 1) in {0, 128, 255} of a matte (H, W, 1), both uint8.
+    """Makes the trimap (H, W, 1) in {0, 128, 255} of a matte (H, W, 1), both uint8.
 
     `kernel`, an int or a scalar tensor from `KERNELS`, is the side of the elliptic structuring
     element in pixels: eroded (matte == 255) -> 255, dilated (matte != 0) but not eroded -> 128.
@@ -40,14 +40,14 @@ def trimap(matte, kernel):
 
 
 def dilations(matte, kernel):
-    """The two dilations that make up the trimap, packed: (2, H, ceil(W / 64)) of uint64.
+    """The two dilations for a trimap, packed (see `pack`): (2, H, ceil(W / 64)) of uint64.
 
-    First that of the pixels that are not empty, then that of those that are not opaque; see `pack`.
+    The first is of the pixels that are not empty, the second of those that are not opaque.
     """
     matte = matte[..., 0]
     words = pack(tf.stack([matte != 0, matte != 255]))
     inside = pack(tf.ones_like(matte[:1], tf.bool))
-    return _dilate(words, kernel) & inside  # nothing beyond a row's end
+    return _dilate(words, kernel) & inside  # clears the bits beyond a row's end
 
 
 def unpack(dilated, top, left, height, width):
@@ -56,7 +56,7 @@ def unpack(dilated, top, left, height, width):
     rows = dilated[:, top : top + height]
     octets = tf.reshape(tf.bitcast(rows, tf.uint8), [2, height, -1])[..., first:last]
     octets = tf.cast(octets, tf.int32)
-    # 128 for what is not empty, and 127 more for what is opaque: the bits as a table of octets.
+    # 128 for pixels that are not empty, plus 127 for opaque ones: a table of all octets' bits.
     bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
     values = tf.gather(128 * bits, octets[0]) + tf.gather(127 * (1 - bits), octets[1])
     start = left - 8 * first
@@ -85,7 +85,7 @@ def _transition_per_word(dilated):
 
 
 def _find(counts, index):
-    """In which of the bins of `counts` the `index`-th item lies, and its index in that bin."""
+    """The bin of `counts` that contains the `index`-th item, and the item's index in that bin."""
     ends = tf.cumsum(counts)
     place = tf.searchsorted(ends, index[None], side="right")[0]
     return place, index - (ends[place] - counts[place])
@@ -106,11 +106,11 @@ def kernel_widths(kernel: int) -> tuple[int, ...]:
 def pack(mask):
     """Packs a mask (..., H, W) of bool into words (..., H, ceil(W / 64)) of uint64.
 
-    Bit i of a row's word j is its pixel 64 j + i; pixels beyond the row's end are unset.
+    Bit i of a row's word j is its pixel 64 j + i; bits beyond the row's end are unset.
     """
     fill = -tf.shape(mask)[-1] % _WORD
     octets = tf.pad(tf.cast(mask, tf.uint8), [[0, 0]] * (mask.shape.rank - 1) + [[0, fill]])
-    # Eight bytes of 0 or 1 read as one number: the product collects byte i in bit 56 + i.
+    # Eight bytes of 0 or 1, read as one number: the product moves byte i to bit 56 + i.
     bits = _as_uint64(octets) * tf.constant(0x0102040810204080, tf.uint64)
     return _as_uint64(tf.cast(tf.bitwise.right_shift(bits, tf.constant(56, tf.uint64)), tf.uint8))
 
@@ -126,7 +126,7 @@ def _dilate(words, kernel):
     words = tf.pad(words, [[0, 0], [_ABOVE, _BELOW], [0, 0]])
     by_run = tf.stack([tf.zeros_like(words), *_dilations_by_runs(words)])
     width = tf.gather(_width_table(), kernel - KERNELS[0])
-    # One slice per row of the largest kernel; rows that a kernel lacks have width 0, all unset.
+    # One slice per row of the largest kernel; rows outside a smaller kernel have width 0.
     begins = [tf.stack([width[row], 0, row, 0]) for row in range(_ABOVE + 1 + _BELOW)]
     shape = tf.stack([1, 2, height, -1])
     return functools.reduce(operator.or_, (tf.slice(by_run, at, shape) for at in begins))[0]
@@ -152,7 +152,7 @@ def _dilations_by_runs(words):
 
 @functools.cache
 def _width_table() -> np.ndarray:
-    """Widths of the kernels' rows, a row of the table per kernel, centred on the anchors."""
+    """Widths of the kernels' rows: one table row per kernel, centred on the anchors."""
     table = np.zeros([len(KERNELS), _ABOVE + 1 + _BELOW], np.int32)
     for row, kernel in zip(table, KERNELS, strict=True):
         first = _ABOVE - kernel // 2

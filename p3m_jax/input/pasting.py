@@ -1,19 +1,19 @@
-"""What `training_batches` asks of an object that pastes faces into its samples.
+"""The interface of `training_batches` to an object that pastes faces into its samples.
 
-P3M-CP is one (`p3m_jax.copy_paste.samples`); the input pipeline knows only this interface.
+P3M-CP implements it (`p3m_jax.copy_paste.samples`); the input pipeline knows only this interface.
 """
 
 from typing import Any, NamedTuple, Protocol
 
 
 class Sample(NamedTuple):
-    """Which sample it is; int64 scalars of TensorFlow.
+    """Identifies a sample; int64 scalars of TensorFlow.
 
     Attributes:
       number: its global index, over all steps.
-      step: counts from 0.
-      place: in the batch of all processes.
-      example: of the data set.
+      step: its step, from 0.
+      place: its place in the batch of all processes.
+      example: the index of its example in the data set.
     """
 
     number: Any
@@ -31,11 +31,11 @@ class Pasting(Protocol):
         ...
 
     def wants(self, sample: Sample) -> Any:
-        """Whether the sample may get a face, bool (): then its target is looked for."""
+        """Whether the sample may get a face, bool (); only then is its target computed."""
         ...
 
     def paste(self, contents: dict, sample: Sample) -> dict:
-        """The contents of a sample (see `load_sample`) without its target, pasted into."""
+        """Pastes into the contents of a sample (see `load_sample`); returns them without target."""
         ...
 
     def shared(self, step) -> dict:
@@ -43,5 +43,5 @@ class Pasting(Protocol):
         ...
 
     def diagnose(self, step: int, place: int) -> None:
-        """Raises a readable error for what is wrong with a face that TensorFlow stumbled over."""
+        """Raises a readable error if the face for a sample made TensorFlow fail."""
         ...

@@ -1,13 +1,13 @@
 """Batches of training samples, a pure function of (seed, step).
 
-The samples of all epochs are numbered through: sample i of step s has the global index
-s * batch_size + i. From it follow the epoch, the example (by a permutation per epoch) and the seed
-of its augmentation. Nothing else is kept, so a run resumes at any step without replaying anything,
-and neither the number of workers nor that of hosts changes what a step sees.
+The samples of all epochs have consecutive numbers: sample i of step s has the global index
+s * batch_size + i. It determines the epoch, the example (by a permutation per epoch) and the seed
+of the augmentation. Nothing else is stored. So a run resumes at any step without replaying earlier
+ones, and a step sees the same samples for any number of workers and hosts.
 
-That holds for files and for sharded records alike. The order goes by the examples' numbers, not by
-where their bytes lie: any host reads any shard, each only the parts that its samples show, so a
-host is not given shards, and what it reads of them follows from (seed, step, index, count). As an
+This is true for files and for sharded records. The order follows the examples' numbers, not the
+positions of their bytes: any host reads from any shard, but only the parts that its samples need.
+No shards are assigned to hosts; a host's reads follow from (seed, step, index, count). Since an
 epoch is a permutation of all examples, every host's reads are spread evenly over all shards.
 """
 
@@ -43,7 +43,7 @@ from p3m_jax.pictures.labels import read_face_mask, read_label_map, read_matte
 
 tf = host_tensorflow()
 
-CROP_SIZES = (512, 768, 1024)  # of the published recipe, as is the output size of 512
+CROP_SIZES = (512, 768, 1024)  # of the published recipe, like the output size of 512
 _PICTURES = ("picture", "foreground", "background")
 
 
@@ -62,21 +62,25 @@ def training_batches(
     shard: tuple[int, int] = (0, 1),
     workers: int | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """An endless iterator over the batches of the steps `start_step`, `start_step` + 1, ...
+    """Returns an endless iterator over the batches of steps `start_step`, `start_step` + 1, ...
 
-    A batch holds uint8 arrays with S = `output_size`: picture (B, S, S, 3) RGB, matte (B, S, S, 1)
-    in 0..255, trimap (B, S, S, 1) in {0, 128, 255}; foreground and background (B, S, S, 3) if
-    `composition`; facemask (B, S, S, 1) in {0, 255} if `facemasks`, 0 where an example has none.
-    With an `obfuscation` the examples' private areas (see `p3m_jax.derived.private_areas`) are
-    obfuscated at the pictures' own resolution, before anything is resized, and the foreground takes
-    the picture's pixels there: where the person is opaque, it is the picture.
+    A batch has uint8 arrays with S = `output_size`: picture (B, S, S, 3) RGB, matte (B, S, S, 1)
+    in 0..255, trimap (B, S, S, 1) in {0, 128, 255}. With `composition` it also has foreground and
+    background (B, S, S, 3). With `facemasks` it has facemask (B, S, S, 1) in {0, 255}, which is 0
+    for an example without one.
+
+    With an `obfuscation`, the examples' private areas (see `p3m_jax.derived.private_areas`) are
+    obfuscated at the pictures' own resolution, before anything is resized. The foreground gets the
+    picture's pixels there, because the two are equal where the person is opaque.
+
     `pasting` pastes faces into samples; everything else is the same as without it. It needs the
     examples' face masks, or with an `obfuscation` their private areas.
-    `shard` (index, count) makes B = `batch_size` / count: one process's slice of the batch of all.
-    `workers` is the number of threads, as many as are useful if None.
+    `shard` (index, count) makes B = `batch_size` / count: one process's slice of the whole batch.
+    `workers` is the number of threads; None: as many as are useful.
 
-    Raises `DataSetError` if foregrounds, backgrounds or private areas are missing, and while
-    iterating for a file that cannot be read (or `ImageError`) or whose size is not its picture's.
+    Raises `DataSetError` if foregrounds, backgrounds or private areas are missing. While iterating,
+    raises `DataSetError` or `ImageError` for a file that cannot be read, or whose size differs from
+    its picture's.
     """
     _validate(dataset, batch_size, crop_sizes, start_step, composition, obfuscation, shard)
     index, count = shard
@@ -125,9 +129,9 @@ def training_batches(
 
 
 def example_at(number, count: int, seed: int):
-    """Which of `count` examples the sample of global index `number` shows, an int64 scalar.
+    """Index, among `count` examples, of that for the sample with global index `number`; int64 ().
 
-    Within an epoch every example comes once; the order is drawn from (seed, epoch).
+    Within an epoch every example is used once; the order is drawn from (seed, epoch).
     """
     number, last = tf.cast(number, tf.int64), tf.constant(count - 1, tf.int64)
     seeds = tf.stack([tf.cast(seed, tf.int64), number // count])
@@ -137,17 +141,21 @@ def example_at(number, count: int, seed: int):
 def load_sample(
     files, draws: augment.Draws, *, crop_sizes, output_size: int, obfuscation=None, target=None
 ):
-    """One sample, a dict of uint8 tensors as in `training_batches` without the batch.
+    """Loads one sample, a dict of uint8 tensors as in `training_batches`, without the batch axis.
 
-    `files` maps picture, matte and perhaps foreground, background, facemask and private to file
-    names (scalar strings) or `contents.Places`; they all get the same crop and flip. "published" in
-    it, bool (), is that of the `Example`. With an `obfuscation` there must be a private one. With a
-    `target`, bool (), there must be a file of this name, a face mask, with an `obfuscation` a label
-    map, or "", and there is a "target" (S, S, 1) in {0, 255}: where `target` is true, the face of
-    that file of which the crop shows most; and "target_box" float32 (2, 2), the left top point and
-    the sides of all of that face, (x, y) in pixels of the sample (of nothing, where none shows).
+    `files` maps picture, matte and optionally foreground, background, facemask and private to file
+    names (scalar strings) or `contents.Places`; all files get the same crop and flip. Its entry
+    "published", bool (), is that of the `Example`. An `obfuscation` requires the entry "private".
+
+    `target`, bool (), requires an entry "target": a face mask, with an `obfuscation` a label map,
+    or "". The sample then also has the following entries:
+
+    - "target" (S, S, 1) in {0, 255}. If `target` is true, it shows the face of that file that has
+      the most pixels in the crop.
+    - "target_box" float32 (2, 2), the upper left point and the sides of the whole of that face,
+      (x, y) in pixels of the sample (meaningless if no face is visible).
     """
-    record = read_record(files["matte"])  # all of an example's files in records are in one
+    record = read_record(files["matte"])  # one record contains all files of an example
     matte = decode_matte(read_contents(files["matte"], record))
     original = tf.shape(matte)[:2]
     side = augment.crop_side(draws.side, original, crop_sizes)
@@ -166,7 +174,7 @@ def load_sample(
             return tf.identity(contents)
 
     def cut_pictures():
-        """Picture, foreground, background: of what is not enlarged the window alone is decoded."""
+        """Picture, foreground, background: if nothing is enlarged, only the window is decoded."""
         place = window.top, window.left, side, side
         return hide({role: decode_window(read(files[role]), *place) for role in roles}, cut)
 
@@ -181,7 +189,7 @@ def load_sample(
         return obfuscate(images, of_labels(labels), obfuscation, whole=labels)
 
     def find_target(labels):
-        labels = tf.cond(  # labels are names: nothing lies between two of them
+        labels = tf.cond(  # labels are identifiers, so they must not be interpolated
             enlarging,
             lambda: tf.image.resize(labels, size, method="nearest"),
             lambda: labels,
@@ -215,7 +223,7 @@ def load_sample(
         sample["facemask"] = augment.two_valued(sample["facemask"])
     if target is not None:
         decode = face_mask if obfuscation is None else lambda file: decode_label_map(read(file))
-        # Decoded here, and only here: what reads files is done even if nothing takes its result.
+        # Decoded inside the branch: outside it, files would be read even if nothing uses them.
         sample["target"], sample["target_box"] = tf.cond(
             target & (name_of(files["target"]) != ""),
             lambda: find_target(decode(files["target"])),
@@ -227,11 +235,11 @@ def load_sample(
 def _validate(dataset, batch_size, crop_sizes, start_step, composition, obfuscation, shard) -> None:
     index, count = shard
     if not dataset.examples:
-        raise DataSetError(f"{dataset.root}: holds no examples.")
+        raise DataSetError(f"{dataset.root}: contains no examples.")
     if batch_size < 1 or batch_size % count or not 0 <= index < count:
-        raise ValueError(f"a batch of {batch_size} has no part {index} of {count} equal ones.")
+        raise ValueError(f"a batch of {batch_size} has no part {index} of {count} equal parts.")
     if start_step < 0 or not crop_sizes or min(crop_sizes) < 1:
-        raise ValueError("steps count from 0, and crop sizes are positive numbers of pixels.")
+        raise ValueError("steps count from 0, and crop sizes must be positive numbers of pixels.")
     if composition:
         missing = sum(not (e.foreground and e.background) for e in dataset.examples)
         if missing:
@@ -243,15 +251,15 @@ def _validate(dataset, batch_size, crop_sizes, start_step, composition, obfuscat
 
     if obfuscation is not None and not all(example.private for example in dataset.examples):
         raise DataSetError(
-            f"{dataset.root}: some pictures have no private areas to obfuscate; find them first, "
-            "with with_private_areas of p3m_jax.derived.private_areas."
+            f"{dataset.root}: some pictures have no private areas to obfuscate; call "
+            "with_private_areas of p3m_jax.derived.private_areas first."
         )
 
 
 def _options(workers):
     options = tf.data.Options()
     options.deterministic = True
-    # Parallel over samples: threads inside one operation only get in their way.
+    # Parallel over samples: more threads inside one operation would only make it slower.
     options.threading.max_intra_op_parallelism = 1
     if workers is not None:
         options.threading.private_threadpool_size = workers
@@ -275,7 +283,7 @@ def _iterate(batches, dataset, step, batch_size, seed, pasting):
 
 
 def _diagnose(example: Example) -> None:
-    """Raises a readable error for what is wrong with an example that TensorFlow stumbled over."""
+    """Raises a readable error if an example's files made TensorFlow fail."""
     check_record(example.matte)
     size = read_matte(example.matte).shape
     readers = dict.fromkeys(
@@ -288,6 +296,6 @@ def _diagnose(example: Example) -> None:
         found = size if file is None else read(file).shape[:2]
         if found != size:
             raise DataSetError(
-                f"{file}: is {found[1]} x {found[0]} pixels, its matte {size[1]} x {size[0]}; "
-                f"all files of {example.stem} must have one size."
+                f"{file}: is {found[1]} x {found[0]} pixels, but its matte is {size[1]} x "
+                f"{size[0]}; all files of {example.stem} must have the same size."
             )

@@ -1,4 +1,4 @@
-"""Writing a set of records with a TFDS builder: whole, and never over another."""
+"""Writes a set of records with a TFDS builder: completely, and never over existing records."""
 
 import contextlib
 import errno
@@ -18,53 +18,53 @@ tf = host_tensorflow()
 def write_records(
     builder, config, source, output, *, scratch, shards: int | None = None
 ) -> Records:
-    """Writes the records of a data set, and their index, below `output`.
+    """Writes the records of a data set, and their index, into `output`.
 
-    TFDS writes into a hidden-away folder beside the final one and renames it at the end: what is
-    there under its name is complete. What a killed call left is removed by the next.
+    TFDS writes into a temporary folder next to the final one and renames it at the end, so a folder
+    with the final name is complete. Files left by a killed call are removed by the next call.
 
     Args:
       builder: a class of `data/*/*_dataset_builder.py`.
-      config: which of its configurations, by name or itself; None where it has none.
+      config: one of the builder's configurations or its name; None if the builder has none.
       source: the folder of the data set.
-      scratch: an empty folder that TFDS may put things into, which are of no use afterwards.
-      shards: files per split, at most as many as pictures; TFDS chooses if None.
+      scratch: an empty folder for TFDS's temporary files, which are not needed afterwards.
+      shards: files per split, at most one per picture; TFDS chooses if None.
 
     Raises:
-      DataSetError: the records are there already, or the set or the output cannot be used.
+      DataSetError: the records already exist, or the set or the output cannot be used.
     """
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()
     output = user_path(output)
     if output.exists() and not output.is_dir():
-        raise DataSetError(f"{output}: is a file; name a folder for the records.")
+        raise DataSetError(f"{output}: is a file; choose a folder for the records.")
     output.mkdir(parents=True, exist_ok=True)
     builder = builder(data_dir=os.fspath(output), config=config)
     folder = Path(builder.data_dir)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    refusal = DataSetError(f"{folder}: another process is writing it; wait for it.")
+    refusal = DataSetError(f"{folder}: another process is writing it; wait until it ends.")
     with locked(folder.parent, refusal):
         if folder.exists():
             raise DataSetError(
-                f"{folder}: is there already; delete it to write these records anew, or name "
+                f"{folder}: already exists; delete it to write these records again, or choose "
                 "another folder with -o."
             )
         for leftover in folder.parent.glob(f"incomplete.*_{folder.name}"):
             shutil.rmtree(leftover)
         options = tfds.download.DownloadConfig(manual_dir=os.fspath(source), num_shards=shards)
         try:
-            with contextlib.redirect_stdout(io.StringIO()):  # TFDS's talk of downloads
+            with contextlib.redirect_stdout(io.StringIO()):  # hides TFDS's messages on downloads
                 builder.download_and_prepare(download_dir=scratch, download_config=options)
         except (OSError, tf.errors.OpError) as error:
             full = isinstance(error, tf.errors.ResourceExhaustedError)
             full = full or getattr(error, "errno", None) == errno.ENOSPC
-            remedy = "make room" if full else "mend that"
+            remedy = "free some space" if full else "fix this"
             reason = str(error).splitlines()[0]
             raise DataSetError(
-                f"{folder}: cannot be written ({reason}); {remedy} and start again."
+                f"{folder}: cannot be written ({reason}); {remedy} and run the command again."
             ) from error
     records = find_records(folder, (builder.name,))
     for split in records.splits:
-        records.files(split)  # makes the index, while what it takes is still in memory
+        records.files(split)  # builds the index while the shards are still cached in memory
     return records
