@@ -73,12 +73,12 @@ def test_the_same_files_as_by_threads(root, tmp_path, beam_engine, p3m, capfd, h
         assert f"found {COUNT}" in said
         assert f"estimated {COUNT}" in said
         # Both count the same bytes, and some seconds.
-        counts = [line.split(";") for line in said.splitlines() if "of processor" in line]
+        counts = [line.split(";") for line in said.splitlines() if "processor seconds" in line]
         assert [count[0] for count in counts] == [
-            f"private areas found: {COUNT} done, 0 were before, 0 broken",
-            f"foregrounds estimated: {COUNT} done, 0 were before, 0 broken",
+            f"private areas found: {COUNT} done, 0 skipped, 0 broken",
+            f"foregrounds estimated: {COUNT} done, 0 skipped, 0 broken",
         ]
-        bytes_ = [count[1].split("processor,")[1] for count in counts]
+        bytes_ = [count[1].split("processor seconds,")[1] for count in counts]
         made[name] = left(areas), left(cache), bytes_
     assert made["threads"] == made["beam"]
     assert len(made["beam"][1][0]) == 2 * COUNT
@@ -170,13 +170,13 @@ def test_a_broken_picture_is_named_and_the_others_are_done(root, tmp_path, beam_
     command = ("areas", root, "--faces", "normal", "-o", tmp_path / "cache", *BEAM)
     assert p3m(*command) == 1
     said = capfd.readouterr()
-    assert f"{COUNT - 1} done, 0 were before, 1 broken" in said.out
+    assert f"{COUNT - 1} done, 0 skipped, 1 broken" in said.out
     assert f"1 of {COUNT} private areas could not be found, the others are done" in said.err
     assert pictures[2].name in said.err.splitlines()[-1]
     assert len(list((tmp_path / "cache" / "private").iterdir())) == COUNT - 1
     pictures[2].write_bytes(intact)
     assert p3m(*command) == 0
-    assert f"1 done, {COUNT - 1} were before, 0 broken" in capfd.readouterr().out
+    assert f"1 done, {COUNT - 1} skipped, 0 broken" in capfd.readouterr().out
     left(tmp_path / "cache")
 
 

@@ -218,7 +218,7 @@ def test_missing_areas_and_wrong_sizes_are_named(pair, tmp_path):
     wrong = replace(dataset, examples=tuple(replace(e, private=small) for e in dataset.examples))
     with pytest.raises(DataSetError, match=r"small\.png: is 9 x 9"):
         batches(wrong, FILL, 1)
-    with pytest.raises(DataSetError, match="does not have the size"):
+    with pytest.raises(DataSetError, match="its size does not match"):
         read_obfuscated(wrong.examples[0], FILL)
     masks = replace(dataset, examples=tuple(replace(e, facemask=small) for e in dataset.examples))
     with pytest.raises(DataSetError, match="4 of 4 private areas could not be found"):

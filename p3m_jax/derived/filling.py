@@ -1,7 +1,8 @@
-"""Filling a cache: the work of one picture, what it took, and the threads that do it here.
+"""Fills a cache: the work for one picture, its cost, and an engine that uses threads.
 
-An engine takes what a cache lacks and has every picture made by `make_one`. Threads of this process
-are one, `p3m_jax.derived.on_beam` is another; what they leave on disk is the same, bit for bit.
+An engine gets the pictures that a cache lacks and calls `make_one` for each. Threads of this
+process are one engine, `p3m_jax.derived.on_beam` is another. Both leave the same files on disk, bit
+for bit.
 """
 
 import functools
@@ -20,24 +21,24 @@ from p3m_jax.errors import UserError
 from p3m_jax.runtime.machine import available_cores
 from p3m_jax.text import say
 
-_NAMED = 10  # broken pictures that an error names
+_NAMED = 10  # number of broken pictures that an error names
 
-# Writes the files of an example, each whole or not at all, and returns what shall be noted. Of a
-# class rather than a closure where other processes are to do it.
+# Writes the files of an example, each completely or not at all, and returns notes for the list. If
+# other processes call it, it must be an instance of a class rather than a closure.
 Make = Callable[[Example, tuple[Path, ...]], dict[str, Any]]
 
 
 class EngineError(UserError):
-    """An engine that is not there, or cannot do its work; the message says what to do."""
+    """An engine does not exist or cannot do its work; the message gives the remedy."""
 
 
 class Made(NamedTuple):
-    """What became of one picture.
+    """The result for one picture.
 
     Attributes:
-      line: of the finished picture, for the cache's list; None if it could not be made.
-      problem: why it could not be, a sentence.
-      read, written: bytes of the files that it was made from, and of those that were made.
+      line: the finished picture's line for the cache's list; None if it could not be made.
+      problem: the reason why it could not be made, a sentence.
+      read, written: bytes of the files it was made from, and of the files that were made.
     """
 
     line: dict[str, Any] | None
@@ -47,12 +48,13 @@ class Made(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """What filling a cache took; its text says it per picture, by which a cluster is sized.
+    """The cost of filling a cache; its text is the cost per picture, to estimate cluster sizes.
 
     Attributes:
-      done, skipped, broken: pictures that were made, that were there before, that cannot be made.
-      read, written: bytes of those that were made.
-      seconds: of processor, all threads together, with what starting them took.
+      done, skipped, broken: numbers of pictures that were made, that were already done, and that
+        cannot be made.
+      read, written: bytes read and written for the pictures that were made.
+      seconds: processor seconds of all threads together, including the time to start them.
     """
 
     done: int = 0
@@ -63,25 +65,25 @@ class Tally(NamedTuple):
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        counts = f"{self.done} done, {self.skipped} were before, {self.broken} broken"
+        counts = f"{self.done} done, {self.skipped} skipped, {self.broken} broken"
         if not self.done:
             return counts
         read, written = (total / self.done / 1e6 for total in (self.read, self.written))
         each = self.seconds / (self.done + self.broken)
         return (
-            f"{counts}; a picture: {each:.2f} s of processor, {read:.3f} MB read, {written:.3f} MB "
-            "written"
+            f"{counts}; per picture: {each:.2f} processor seconds, {read:.3f} MB read, "
+            f"{written:.3f} MB written"
         )
 
 
 class Filled(NamedTuple):
-    """What an engine has done: the tally, and a sentence for every picture that cannot be made."""
+    """The result of an engine: the tally, and a sentence for each picture that cannot be made."""
 
     tally: Tally
     problems: list[str]
 
 
-# Fills the cache with what these examples lack, with a bar where that is wanted and can be.
+# Fills the cache with the files that these examples lack; the last argument asks for a bar.
 Engine = Callable[[Cache, Make, list[Example], bool], Filled]
 
 
@@ -94,14 +96,14 @@ def fill(
     workers: int | None = None,
     progress: bool = True,
 ) -> int:
-    """Makes what a cache lacks of these examples; returns how many pictures were made.
+    """Makes the files that a cache lacks for these examples; returns how many pictures were made.
 
-    Pictures that an earlier call finished, even one that was killed, are skipped.
+    Pictures that an earlier call finished are skipped, even if that call was killed.
 
     Args:
-      make: writes the files of an example, whole or not at all, and returns its notes.
+      make: writes the files of an example, completely or not at all, and returns its notes.
       engine: makes the pictures; by default `workers` threads of this process.
-      progress: shows a bar, and at the end the cost of a picture.
+      progress: shows a bar, and at the end the cost per picture.
 
     Raises:
       DataSetError: at once if the cache cannot be used; at the end, when all others are done, if
@@ -121,16 +123,17 @@ def fill(
         more = f" (and {len(broken) - _NAMED} more)" if len(broken) > _NAMED else ""
         raise DataSetError(
             f"{len(filled.problems)} of {len(missing)} {cache.what} could not be {cache.made}, "
-            f"the others are done: {' '.join(broken[:_NAMED])}{more}"
+            f"the others are done. {' '.join(broken[:_NAMED])}{more}"
         )
     return filled.tally.done
 
 
 class Processor:
-    """Counts this process's seconds of processor between calls, whichever threads call.
+    """Counts this process's processor seconds between calls, from any thread.
 
-    With several pictures at a time a call may count what another picture took, and the sum is
-    right: threads that the work starts by itself are in it, as no thread's own clock has them.
+    If several pictures are made at the same time, a call may count the time of another picture, but
+    the sum is correct. It includes threads that the work itself starts, which a per-thread clock
+    would miss.
     """
 
     def __init__(self):
@@ -138,7 +141,7 @@ class Processor:
         self._before = time.process_time()
 
     def lap(self) -> float:
-        """Seconds of processor since the last call."""
+        """Processor seconds since the last call."""
         with self._lock:
             now = time.process_time()
             spent, self._before = now - self._before, now
@@ -146,7 +149,7 @@ class Processor:
 
 
 def make_one(cache: Cache, make: Make, example: Example) -> Made:
-    """Makes the files of one picture, and its line for the cache's list; what all engines call.
+    """Makes the files of one picture, and its line for the cache's list; all engines call it.
 
     Raises:
       OSError: the cache cannot be written.
@@ -162,14 +165,14 @@ def make_one(cache: Cache, make: Make, example: Example) -> Made:
 
 
 def by_threads(workers: int | None = None) -> Engine:
-    """The engine of this process: so many threads (default: one per core)."""
+    """The engine that uses threads of this process: `workers`, by default one per core."""
     return functools.partial(_fill_by_threads, workers or available_cores())
 
 
 def _fill_by_threads(
     workers: int, cache: Cache, make: Make, missing: list[Example], progress: bool
 ) -> Filled:
-    """Writes each line as soon as its picture is finished, so that a kill loses those at work.
+    """Writes each line as soon as its picture is finished: a kill loses only unfinished ones.
 
     Raises `DataSetError` at once if the cache cannot be written.
     """

@@ -1,9 +1,9 @@
-"""Foregrounds and backgrounds for the composition loss, estimated once and kept in a cache.
+"""Foregrounds and backgrounds for the composition loss, estimated once and cached.
 
 The loss composes prediction, foreground F and background B to the picture I = a F + (1 - a) B. The
-newer archive of P3M-10k ships F and B; where they are missing they are estimated here, into
-`fg/STEM.png` and `bg/STEM.jpg` of a cache. Where faces are obfuscated, they are so before anything
-is estimated: no face comes back through F.
+newer archive of P3M-10k includes F and B. If they are missing, they are estimated here, into
+`fg/STEM.png` and `bg/STEM.jpg` of a cache. If faces are obfuscated, this is done before the
+estimation, so that F shows no clear face.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ from p3m_jax.pictures.images import write_image
 
 
 def foreground_cache(folder, obfuscation: Obfuscation | None = None) -> Cache:
-    """The cache of foregrounds and backgrounds in `folder`, of pictures obfuscated like this."""
+    """The cache of foregrounds and backgrounds in `folder`, for this obfuscation of pictures."""
     roles, settings = ("picture", "matte"), {}
     if obfuscation is not None:
         roles, settings = (*roles, "private"), {"obfuscation": list(obfuscation)}
@@ -37,10 +37,10 @@ def foreground_cache(folder, obfuscation: Obfuscation | None = None) -> Cache:
 
 @dataclass(frozen=True)
 class EstimateForeground:
-    """Estimates and writes foreground and background of one example; the work of a cache.
+    """Estimates and writes foreground and background of one example: the `Make` of this cache.
 
     Attributes:
-      obfuscation: of the example's private areas, before anything is estimated.
+      obfuscation: applied to the example's private areas before the estimation.
     """
 
     obfuscation: Obfuscation | None = None
@@ -65,13 +65,14 @@ def estimate_missing(
 ) -> int:
     """Fills a cache with the foregrounds and backgrounds that `dataset` lacks; returns how many.
 
-    What a former, perhaps killed, call finished is not done again; `training_set(root,
-    foreground_cache=folder)` then finds everything. `engine` does it (default: `workers` threads,
-    one per core); `progress` shows a bar, and what it took. Cheap if there is nothing to do.
+    Pictures that an earlier call finished are skipped, even if that call was killed. Afterwards
+    `training_set(root, foreground_cache=folder)` finds all files. `engine` does the work (default:
+    `workers` threads, one per core); `progress` shows a bar, and the cost. The call is cheap if
+    there is nothing to do.
 
     Raises `DataSetError` at once if the cache cannot be written, was made from other pictures or
-    holds what was not estimated here, and at the end, after all others are done, if some pictures
-    cannot be used.
+    contains files that were not estimated here. Raises it at the end, after all others are done, if
+    some pictures cannot be used.
     """
     cache = foreground_cache(folder, obfuscation)
     lacking = without_own_pair(dataset.examples, cache.folder)
@@ -86,7 +87,7 @@ def estimate_missing(
 
 
 def without_own_pair(examples: Iterable[Example], folder: Path) -> list[Example]:
-    """The examples that bring no foreground and background, or have them from the cache."""
+    """The examples without a foreground and background of their own; cached ones do not count."""
     cached = (folder / CACHE_FOLDERS["foreground"]).resolve()
     return [
         example

@@ -1,14 +1,14 @@
-"""Filling a cache by Apache Beam: on this machine, or on Dataflow, Flink or Spark.
+"""Fills a cache with Apache Beam: on this machine, or on Dataflow, Flink or Spark.
 
-The pipeline is: the list of what is missing -> one picture each, dealt out -> `make_one`, the same
-function that threads call. Nothing but names travels through it. Workers read pictures and write
-files and lists under the names that this machine has for them, so data set and cache lie on a disk
-that all of them share. Each worker appends to a list of its own as soon as a picture is finished:
-a job that is killed, on whichever side, is gone on with by the next, and by threads, too.
+The pipeline reads the list of missing pictures, distributes them one by one, and calls `make_one`,
+the same function that threads call. Only names pass through the pipeline. Workers read pictures and
+write files and lists under the same paths as this machine, so data set and cache must be on a disk
+that all of them share. Each worker appends to its own list as soon as a picture is finished. So if
+a job is killed, on either side, the next one resumes it, and so do threads.
 
-How many pictures a killed job had finished is on disk, not in Beam; so are the reasons for which
-pictures could not be made. Beam counts: `done`, `broken`, `bytes_read`, `bytes_written` and
-`processor_microseconds` in the namespace `p3m`, which runners show while a job goes on.
+The number of pictures that a killed job had finished is on disk, not in Beam; so are the reasons
+why pictures could not be made. Beam counts `done`, `broken`, `bytes_read`, `bytes_written` and
+`processor_microseconds` in the namespace `p3m`, which runners show while a job runs.
 """
 
 import contextlib
@@ -33,12 +33,12 @@ from p3m_jax.text import shown
 
 _NAMESPACE = "p3m"
 _PROCESSOR = Processor()  # of this process, in which several threads may be workers
-# "DirectRunner" first tries another runner, written in Go, which it downloads and to which the
-# number of workers means nothing. This is the one that it falls back to.
+# "DirectRunner" first tries another runner, written in Go, which it downloads and which ignores the
+# number of workers. This is the runner it falls back to.
 _DIRECT = "FnApiRunner"
 _UNFINISHED = (
-    "was not finished by any worker, which must see data set and cache under these names; look at "
-    "their logs, and start the same command again."
+    "was not finished by any worker. Workers need the data set and the cache under these paths; "
+    "check their logs, and run the same command again to resume."
 )
 
 
@@ -46,26 +46,26 @@ _UNFINISHED = (
 class BeamEngine:
     """An `Engine` that runs a Beam pipeline with these options, such as "--runner=FlinkRunner".
 
-    Without a runner it is the direct one, of this machine and one worker; see
+    By default it is the direct runner, on this machine with one worker; see
     `--direct_num_workers` and `--direct_running_mode`.
     """
 
     options: tuple[str, ...] = ()
 
     def __call__(self, cache: Cache, make: Make, missing: list[Example], progress: bool) -> Filled:
-        """Makes what is missing; runners have their own way to show progress.
+        """Makes the missing pictures; runners have their own ways to show progress.
 
         Raises:
-          EngineError: another job is filling the cache, there is no such runner, or this job ended
-            before its time.
+          EngineError: another job is filling the cache, the runner does not exist, or this job
+            ended early.
           RuntimeError: a bug, as the direct runner raises it.
         """
         cache = replace(cache, folder=cache.folder.absolute())
         busy = EngineError(
-            f"{cache.folder}: another job is filling this cache; wait for its end, or end it."
+            f"{cache.folder}: another job is filling this cache; wait until it ends, or stop it."
         )
         with locked(cache.folder, busy):
-            cache.gather()  # what killed jobs left
+            cache.gather()  # the lists of killed jobs
             todo = cache.folder / "todo.jsonl"
             write_text(todo, "".join(map(_to_line, missing)))
             try:
@@ -85,58 +85,58 @@ class BeamEngine:
         return Filled(tally, problems)
 
     def _run(self, cache: Cache, make: Make, todo: Path) -> dict[str, int]:
-        """Runs the pipeline to its end; returns what Beam counted, by name."""
+        """Runs the pipeline to its end; returns Beam's counts by name."""
         options = PipelineOptions(list(self.options))
         standard = options.view_as(StandardOptions)
         if standard.runner in (None, "DirectRunner", "SwitchingDirectRunner"):
             standard.runner = _DIRECT
         try:
             pipeline = beam.Pipeline(options=options)
-        except (ValueError, ImportError) as error:  # no such runner, or it takes another package
+        except (ValueError, ImportError) as error:  # unknown runner, or it needs another package
             raise EngineError(f"Beam cannot run with {' '.join(self.options)}: {error}") from None
         _ = (
             pipeline
-            # The list goes by its name: runners bound the size of what is in a pipeline.
+            # The list is passed by name, because runners limit the size of data in a pipeline.
             | "List" >> beam.Create([str(todo)])
             | "Pictures" >> beam.FlatMap(_lines)
             | "DealOut" >> beam.Reshuffle()
             | "Make" >> beam.ParDo(_MakeOne(cache, make))
         )
-        _PROCESSOR.lap()  # where this process is the worker, too
+        _PROCESSOR.lap()  # in case this process is also the worker
         result = pipeline.run()
         state = result.wait_until_finish() or result.state
         if state != PipelineState.DONE:
             raise EngineError(
-                f"{cache.folder}: the Beam job ended as {state}; look at the runner's log and "
-                "start the same command again. What is finished is kept."
+                f"{cache.folder}: the Beam job ended as {state}; check the runner's log and run "
+                "the same command again to resume. Finished pictures are kept."
             )
         counters = result.metrics().query(MetricsFilter().with_namespace(_NAMESPACE))["counters"]
         return {counter.key.metric.name: counter.result for counter in counters}
 
 
 class _MakeOne(beam.DoFn):
-    """Makes one picture after the other, with a list of its own; puts out nothing."""
+    """Makes pictures one after another, with its own list; has no output elements."""
 
     def __init__(self, cache: Cache, make: Make):
         self._cache, self._make = cache, make
         self._part: TextIO | None = None
 
     def setup(self):
-        # Threads of one worker that spin while they wait would take the cores of the others. It is
-        # read when the first of them starts.
+        # Threads of one worker that spin while they wait would slow the other workers. OpenMP reads
+        # this setting when its first thread starts.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     def process(self, line: str):
         example = _from_line(line)
         try:
-            if self._part is None:  # fails where the folder is not to be seen, before work is done
+            if self._part is None:  # fails before any work if the worker does not see the folder
                 self._part = self._cache.open_part()
             made = make_one(self._cache, self._make, example)
             self._write(made.line or self._cache.problem_line(example, made.problem))
         except OSError as error:
             made = Made(None, str(self._cache.unwritable(error)))
             logging.warning(shown(made.problem))
-            with contextlib.suppress(OSError):  # it may be the list that cannot be written
+            with contextlib.suppress(OSError):  # the list itself may be what cannot be written
                 self._write(self._cache.problem_line(example, made.problem))
         self._count(made)
 

@@ -1,9 +1,9 @@
-"""The private areas of a data set's pictures: found once, cached, and kept from training.
+"""The private areas of a data set's pictures: found once, cached, and obfuscated in training.
 
-A cache holds `private/STEM.png`, the label maps of `p3m_jax.faces.region` with the matte's
-transition area taken out, and nothing of the pictures. Where a data set has face masks, they say
-what is private (an empty one: nothing), and the search only finds out what they miss; elsewhere it
-finds the faces. A picture with a doubt is not used before it was reviewed: see `REVIEWED`.
+A cache contains `private/STEM.png`, the label maps of `p3m_jax.faces.region` without the matte's
+transition area, and no pixels of the pictures. If a data set has face masks, they define the
+private areas (an empty mask: none), and the search only finds faces that they miss. Otherwise the
+search finds the faces. A picture with a doubt is not used until it is reviewed: see `REVIEWED`.
 """
 
 import functools
@@ -37,28 +37,28 @@ def private_cache(folder) -> Cache:
         made="found",
         files=lambda stem: (Path("private", f"{stem}.png"),),
         roles=("picture", "matte", "facemask"),
-        settings={"masks": "checked"},  # caches made before face masks were checked do not count
+        settings={"masks": "checked"},  # rejects caches made before face masks were checked
     )
 
 
-# Made in every process that looks for faces: networks do not travel from one to the other.
+# Created in every process that searches for faces, because networks cannot be sent to another.
 _own_finder = functools.cache(FaceFinder)
 
 
 @dataclass(frozen=True)
 class FindAreas:
-    """Finds and writes the private areas of one example; the work of a cache.
+    """Finds and writes the private areas of one example: the `Make` of this cache.
 
     Attributes:
-      finder: finds faces as `FaceFinder`, the default, does.
-      drawn: the portraits were drawn together with their face masks, which are therefore true.
+      finder: finds faces like `FaceFinder`, the default.
+      drawn: the portraits were drawn together with their face masks, so the masks are correct.
     """
 
     finder: Callable | None = None
     drawn: bool = False
 
     def __call__(self, example: Example, paths: tuple[Path, ...]) -> dict:
-        """Writes the label map and returns the doubts; `UserError` if the picture is of no use."""
+        """Writes the label map and returns doubts; `UserError` if the picture cannot be used."""
         picture, matte = read_pair(example)
         mask = None if example.facemask is None else _mask(example, matte.shape)
         finder = (self.finder or _own_finder()) if self.searches(example) else None
@@ -80,22 +80,22 @@ def find_missing_areas(
     workers: int | None = None,
     progress: bool = True,
 ) -> int:
-    """Fills a cache with the private areas of a data set's pictures; returns of how many.
+    """Fills a cache with the private areas of a data set's pictures; returns how many were made.
 
-    The same as `p3m_jax.derived.foregrounds.estimate_missing` but for what it makes. Raises
-    `FaceWeightsError`, too, where faces must be searched for and the weights are not installed.
+    It works like `p3m_jax.derived.foregrounds.estimate_missing`. It also raises
+    `FaceWeightsError` if faces must be searched for and the weights are not installed.
     """
     cache, find = private_cache(folder), FindAreas(finder, dataset.synthetic)
     if finder is None and any(map(find.searches, cache.missing(dataset.examples))):
-        for name in ("yunet", "mesh"):  # said once, and before anything is done
+        for name in ("yunet", "mesh"):  # reports missing weights once, before the work starts
             find_weights(name)
     return fill(cache, dataset.examples, find, engine=engine, workers=workers, progress=progress)
 
 
 def list_doubtful(dataset: DataSet, folder) -> dict[str, list[str]]:
-    """The doubts about pictures that nobody has looked at, by stem, kept in `to_review.txt`, too.
+    """The doubts about pictures that are not reviewed, by stem; also written to `to_review.txt`.
 
-    A stem in `reviewed.txt` counts as looked at and found right.
+    A picture whose stem is in `reviewed.txt` is reviewed, and its areas count as correct.
     """
     cache = private_cache(folder)
     doubtful = _to_review(cache, dataset.examples)
@@ -115,17 +115,16 @@ def with_private_areas(
     workers: int | None = None,
     progress: bool = True,
 ) -> DataSet:
-    """The data set with the private areas of its pictures, found into a cache where need be.
+    """Returns the data set with the private areas of its pictures, which are cached.
 
     Args:
-      leave_out: leaves out pictures that somebody would have to look at; by default they are an
-        error.
-      finder: finds faces as `FaceFinder`, the default, does.
-      engine, workers, progress: as `find_missing_areas` takes them.
+      leave_out: leaves out pictures that need review; by default they are an error.
+      finder: finds faces like `FaceFinder`, the default.
+      engine, workers, progress: as for `find_missing_areas`.
 
     Raises:
-      DataSetError: the cache cannot be used, or there are pictures to look at. They are listed in
-        `to_review.txt`; a stem in `reviewed.txt` counts as looked at and found right.
+      DataSetError: the cache cannot be used, or pictures need review. They are listed in
+        `to_review.txt`; once their stems are in `reviewed.txt`, their areas count as correct.
       FaceWeightsError: faces must be searched for and the weights are not installed.
     """
     find_missing_areas(
@@ -135,9 +134,9 @@ def with_private_areas(
     if doubtful and not leave_out:
         raise DataSetError(
             f"{dataset.root}: {name_some(doubtful)} must be reviewed before training on obfuscated "
-            f"faces: no face was found, or there is a doubt ({cache.folder / TO_REVIEW} says why). "
-            f"Correct the masks in {cache.folder / 'private'} where they are wrong (black: no "
-            f"face) and put the names into {cache.folder / REVIEWED}, or leave these pictures out "
+            f"faces: no face was found, or there is a doubt (see {cache.folder / TO_REVIEW}). "
+            f"Correct wrong masks in {cache.folder / 'private'} (black: no face) and add the names "
+            f"to {cache.folder / REVIEWED}, or leave these pictures out "
             "with --config.data.doubtful=leave_out (p3m estimate: --doubtful=leave_out)."
         )
     examples = tuple(
@@ -149,7 +148,7 @@ def with_private_areas(
 
 
 def _to_review(cache: Cache, examples: Iterable[Example]) -> dict[str, list[str]]:
-    """The doubts about the pictures that nobody has looked at, by stem."""
+    """The doubts about the pictures that are not reviewed, by stem."""
     notes, reviewed = cache.notes(), set()
     if (cache.folder / REVIEWED).is_file():
         lines = (cache.folder / REVIEWED).read_text("utf-8", errors="replace").splitlines()
@@ -166,7 +165,7 @@ def _mask(example: Example, size: tuple[int, int]) -> np.ndarray:
     mask = read_face_mask(example.facemask, several_channels=example.published)
     if mask.shape != size:
         raise DataSetError(
-            f"{example.facemask}: is {mask.shape[1]} x {mask.shape[0]} pixels, its matte "
+            f"{example.facemask}: is {mask.shape[1]} x {mask.shape[0]} pixels, but its matte is "
             f"{size[1]} x {size[0]}; replace the wrong one."
         )
     return mask
@@ -175,18 +174,18 @@ def _mask(example: Example, size: tuple[int, int]) -> np.ndarray:
 def obfuscated(
     example: Example, picture: np.ndarray, obfuscation: Obfuscation | None
 ) -> np.ndarray:
-    """A picture (H, W, 3) of an example as training may see it; both uint8."""
+    """Obfuscates a picture (H, W, 3) of an example as for training; both uint8."""
     if obfuscation is None:
         return picture
     labels = read_label_map(example.private)
     if labels.shape != picture.shape[:2]:
         raise DataSetError(
-            f"{example.private}: does not have the size of {example.picture}; delete it to have it "
-            "made again."
+            f"{example.private}: its size does not match {example.picture}; delete it, and the "
+            "next run makes it again."
         )
     return obfuscate(picture, labels, obfuscation)
 
 
 def read_obfuscated(example: Example, obfuscation: Obfuscation | None) -> np.ndarray:
-    """The picture of an example as training may see it, uint8 (H, W, 3)."""
+    """Reads the picture of an example, obfuscated as for training, uint8 (H, W, 3)."""
     return obfuscated(example, read_picture(example.picture), obfuscation)
