@@ -1,1 +1,1 @@
-"""What defines data sets: their layout on disk, synthetic portraits, and the check before a run."""
+"""The data sets: their layout on disk, synthetic portraits, and the check before a run."""

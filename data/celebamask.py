@@ -1,8 +1,8 @@
 """CelebAMask-HQ's folder: 30,000 faces of 1024 x 1024 pixels, and masks of their parts.
 
-`CelebA-HQ-img/N.jpg` are the pictures, `CelebAMask-HQ-mask-anno/D/NNNNN_PART.png` the masks, 512
-x 512, with N in five digits and D = N // 2000; a part that does not show has no file. The set is
-for non-commercial research; nothing here fetches it.
+The pictures are `CelebA-HQ-img/N.jpg`. The masks are `CelebAMask-HQ-mask-anno/D/NNNNN_PART.png`,
+512 x 512, with N in five digits and D = N // 2000; a part that is not visible has no file. The set
+is for non-commercial research; nothing here downloads it.
 """
 
 import os
@@ -19,7 +19,7 @@ from p3m_jax.storage.file_part import FilePart
 
 PICTURES, MASKS = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno"
 FOLDERS, PER_FOLDER = 15, 2000
-# What lies in P3M-10k's face masks: no hair, hat, ears, ear rings or neck; glasses do.
+# The parts inside P3M-10k's face masks: no hair, hat, ears, ear rings or neck, but glasses.
 FACE_PARTS = (
     *("skin", "l_brow", "r_brow", "l_eye", "r_eye", "nose"),
     *("u_lip", "l_lip", "mouth", "eye_g"),
@@ -32,8 +32,8 @@ _EYES = ("l_eye", "r_eye", "eye_g")
 class CelebAFace:
     """A picture and the masks of its face's parts.
 
-    `skin`, the part that every face has, is named apart, for whoever wants one file that tells the
-    masks from others.
+    `skin`, the part that every face has, is also an attribute of its own, for code that needs one
+    file to identify the masks.
     """
 
     stem: str
@@ -43,9 +43,9 @@ class CelebAFace:
 
 
 def scan_celebamask(root) -> tuple[list[CelebAFace], list[str]]:
-    """The faces below `root`, by number, and the stems of those without a mask of the skin.
+    """Finds the faces in `root`, by number, and the stems of those without a mask of the skin.
 
-    `root` may be a set of records; these hold no pictures without a mask of the skin.
+    `root` may be a set of records, which only have pictures with a mask of the skin.
 
     Raises:
       DataSetError: `root` does not have the set's folders, or they hold no faces.
@@ -99,17 +99,16 @@ def _names(folder: Path) -> set[str]:
 
 
 def face_mask(face: CelebAFace, size: tuple[int, int]) -> np.ndarray:
-    """The face mask at `size` (H, W), uint8 in {0, 255}: the parts, cut at the top of the brows.
+    """Makes the face mask at `size` (H, W), uint8 in {0, 255}: the parts below the brows' top.
 
-    The cut is straight, at the row of the picture where the higher brow begins, as the spec's
-    figure has it. Where no brow shows (under hair, a hat or dark glasses) it is where the eyes or
-    the glasses begin; where these are missing, too, nothing tells what is below the brows, and the
-    mask is empty.
+    The cut is a horizontal line at the top of the higher brow, as in the paper's figure. If no brow
+    is visible (under hair, a hat or dark glasses), it is at the top of the eyes or the glasses. If
+    these are missing, too, the position of the brows is unknown and the mask is empty.
     """
     masks = {part: read_face_mask(path) > 0 for part, path in face.parts.items()}
     shapes = {mask.shape for mask in masks.values()}
     if len(shapes) > 1:
-        raise DataSetError(f"{face.skin}: masks of one face have several sizes; unpack them anew.")
+        raise DataSetError(f"{face.skin}: masks of one face differ in size; unpack them again.")
     together = np.logical_or.reduce(list(masks.values()))
     for parts in (_BROWS, _EYES):
         rows = [np.flatnonzero(masks[part].any(1))[:1] for part in parts if part in masks]

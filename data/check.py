@@ -1,7 +1,7 @@
-"""Checks a data set before a run, and says everything that is wrong with it in one report.
+"""Checks a data set before a run and reports all its problems at once.
 
-Without `full` only the headers and the last bytes of the files are read, which finds wrong sizes,
-wrong formats and files that were cut off; with it every file is decoded.
+Without `full`, only the headers and the last bytes of the files are read, which reveals wrong
+sizes, wrong formats and truncated files. With `full`, every file is decoded.
 """
 
 import os
@@ -34,16 +34,16 @@ PUBLISHED_COUNTS = {
     "RealWorldPortrait-636": 636,
 }
 
-_CASES = 10  # of each kind that the report lists
+_CASES = 10  # number of cases of each kind that the report lists
 _COLOR = ("picture", "foreground", "background")
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
-_AT_READING = 10  # bytes per pixel of a file that is decoded, measured
-_TAIL = 4096  # a JPEG may carry some bytes behind its end
+_AT_READING = 10  # bytes of memory per pixel of a decoded file, measured
+_TAIL = 4096  # a JPEG may have some bytes after its end mark
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found. `errors` and `warnings` hold one entry per kind, with its first cases."""
+    """A check's results: `errors` and `warnings` have one entry per kind, with its first cases."""
 
     text: str
     errors: tuple[str, ...]
@@ -52,7 +52,7 @@ class Report:
 
 @dataclass
 class _Findings:
-    """Cases by kind; a kind is a sentence that says what is wrong and what to do."""
+    """Cases by kind. A kind is a text that says what is wrong and how to fix it."""
 
     errors: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     warnings: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -73,7 +73,7 @@ class _Header:
     mode: str
     bits: int  # per channel
     orientation: int  # EXIF; 1 is upright
-    complete: bool  # the file's end mark is where it belongs
+    complete: bool  # the file has its end mark
 
 
 def check(
@@ -87,10 +87,11 @@ def check(
 ) -> Report:
     """Checks all files of a data set, or of a scan that may be incomplete.
 
-    `training` holds the files to what training reads: 8-bit JPEG and PNG that are stored upright
-    (by default for all but the test sets); elsewhere such files are converted, and only a warning.
-    `published_count` defaults to the number of pictures that the set of this name was published
-    with. A file that cannot be read is a finding and not an exception.
+    With `training`, files must be what training reads: 8-bit JPEG and PNG, stored upright. This is
+    the default for all sets but the test sets. Without it, other files are only a warning, because
+    they are converted when they are read. `published_count` defaults to the number of pictures with
+    which the set of this name was published. A file that cannot be read is a finding, not an
+    exception.
     """
     if training is None:
         training = dataset.name not in TEST_FOLDERS
@@ -142,7 +143,7 @@ def _check_folders(scan: Scan, findings: _Findings) -> None:
 
 def _check_counts(dataset, examples, published, findings: _Findings) -> None:
     if not examples:
-        kind = f"{dataset.root}: holds no picture with its matte; unpack both under equal names."
+        kind = f"{dataset.root}: holds no picture with a matte; unpack both under the same names."
         findings.errors[kind] = []
     if published is not None and len(examples) != published:
         kind = f"{len(examples):,} pictures; {dataset.name} was published with {published:,}."
@@ -166,18 +167,18 @@ def _check_example(example: Example, training: bool, full: bool):
     picture = headers["picture"]
     if picture is None:
         return findings, None
-    # Where EXIF is honoured, the stored sides of a picture on its side are swapped.
+    # If EXIF is applied, width and height of a picture stored on its side are swapped.
     size = picture.size if training or picture.orientation < 5 else picture.size[::-1]
     for role, header in headers.items():
         if role != "picture" and header and header.size != size:
-            kind = f"{role} files have another size than their picture"
+            kind = f"{role} files have a different size than their picture"
             case = f"{getattr(example, role)}: {_by(header.size)}, the picture {_by(size)}"
             findings.add(True, kind, case)
     return findings, picture
 
 
 def _reader(example: Example, role: str):
-    """What reads a file and takes note of warnings."""
+    """The function that reads a file of this role and passes on warnings."""
     if role == "matte":
         return read_matte
     if role == "trimap":
@@ -188,34 +189,34 @@ def _reader(example: Example, role: str):
 
 
 def _check_file(path: Path, role: str, read, training: bool, full: bool, findings: _Findings):
-    """The file's header, or None where it cannot be read."""
+    """Returns the file's header, or None if it cannot be read."""
     try:
         header = _read_header(path)
-        # A missing end mark may be a harmless appendix: decoding tells.
+        # A missing end mark may only mean many bytes after it; decoding the file shows.
         if full or not header.complete:
             read(path, lambda kind: findings.add(False, kind, str(path)))
     except LabelError as error:
-        kind = f"{role} files hold something else than a {role} may; mend them"
+        kind = f"{role} files do not hold a valid {role}; fix them"
         findings.add(True, kind, str(error))
         return None
     except ImageError as error:
         findings.add(True, f"{role} files cannot be read; replace them", str(error))
         return None
     if header.format not in ("JPEG", "PNG"):
-        kind = "files are neither JPEG nor PNG, which is what training reads; convert them"
+        kind = "files are neither JPEG nor PNG, the formats that training reads; convert them"
         findings.add(training, kind, f"{path}: {header.format}")
     elif header.mode not in ("1", "L", "LA", "P", "RGB", "RGBA") and header.bits == 8:
-        kind = "files have a colour mode that training does not read; convert them to RGB"
+        kind = "files have a colour mode that training cannot read; convert them to RGB"
         findings.add(training, kind, f"{path}: {header.mode}")
     if header.bits > 8:
-        kind = "files have more than 8 bits per channel, which training does not read; convert them"
+        kind = "files have more than 8 bits per channel, which training cannot read; convert them"
         findings.add(training, kind, f"{path}: {header.bits} bits")
     if role not in _COLOR and header.orientation != 1:
         kind = f"{role} files are stored rotated or mirrored (EXIF); store them upright"
         findings.add(True, kind, f"{path}: orientation {header.orientation}")
     if role == "picture" and header.orientation != 1:
         kind = (
-            "pictures are stored rotated or mirrored (EXIF), which training does not see; "
+            "pictures are stored rotated or mirrored (EXIF), but training ignores EXIF; "
             "store them upright, for instance with `exiftran -ai` or `mogrify -auto-orient`"
         )
         findings.add(training, kind, f"{path}: orientation {header.orientation}")
@@ -226,7 +227,7 @@ def _check_file(path: Path, role: str, read, training: bool, full: bool, finding
 
 
 def _read_header(path: Path) -> _Header:
-    """Reads what stands before the pixels, and the file's last bytes; raises `ImageError`."""
+    """Reads a file's header and its last bytes; raises `ImageError`."""
     with open_picture(path) as image:
         wide = image.mode.startswith(("I", "F")) or any(";16" in str(t.args) for t in image.tile)
         with path.open("rb") as file:
@@ -269,7 +270,7 @@ def _report(dataset, examples, findings: _Findings, sizes, formats, full: bool) 
     if errors:
         verdict = "NOT usable as it is"
     elif warnings:
-        verdict = "usable; mind the warnings"
+        verdict = "usable; check the warnings"
     else:
         verdict = "complete and usable"
     lines.append(shown(f"Verdict: {dataset.name} is {verdict}."))
@@ -277,7 +278,7 @@ def _report(dataset, examples, findings: _Findings, sizes, formats, full: bool) 
 
 
 def _entry(kind: str, cases: list[str]) -> str:
-    """One kind of finding: a line of its own, then its first cases."""
+    """Formats one kind of finding: its own line, then its first cases."""
     kind = shown(kind)
     if not cases:
         return kind

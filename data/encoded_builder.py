@@ -1,13 +1,13 @@
-"""What the TFDS builders share: examples are this project's own scans', files stay as they are.
+"""The common part of the TFDS builders: examples are this project's scans, files stay unchanged.
 
-Every file of an example is one feature that holds the file's own bytes: nothing is decoded, nothing
-is encoded anew, so what reads the records decodes exactly what it would decode from the folders.
-What every example has is an `Image`, which TFDS decodes for whoever reads it with `tfds.load`;
-what may be missing is a string of encoded bytes, empty where there is none
-(`tf.io.decode_image`). Nothing is downloaded: `manual_dir` is the data set's folder, or holds it.
+Every file of an example is one feature with the file's own bytes. Nothing is decoded or encoded
+again, so a reader of the records decodes exactly what it would decode from the folders. Files that
+every example has are an `Image`, which `tfds.load` decodes. Optional files are a string of encoded
+bytes, which is empty if the file is missing (decode it with `tf.io.decode_image`). Nothing is
+downloaded: `manual_dir` is the data set's folder, or contains it.
 
-TFDS writes the examples in the order of their hashed names, so that whoever reads shards one after
-the other finds them mixed; this project's own order does not depend on it.
+TFDS writes the examples in the order of their hashed names, so a program that reads the shards in
+sequence gets them shuffled. This project's own order does not depend on that.
 """
 
 import abc
@@ -32,7 +32,7 @@ from p3m_jax.data.records import SYNTHETIC
 _ALWAYS = REQUIRED[:2]  # picture and matte
 FACES_CONFIGS = (
     tfds.core.BuilderConfig(name="blurred", description="Faces as P3M-10k publishes them."),
-    tfds.core.BuilderConfig(name="normal", description="original_image, which its owner has."),
+    tfds.core.BuilderConfig(name="normal", description="original_image, which only its owner has."),
 )
 
 
@@ -40,8 +40,8 @@ class EncodedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Writes files by feature.
 
     Attributes:
-      ALWAYS, PERHAPS: features, all of them files: of every example, and of some.
-      HOMEPAGE, LICENSE: what the records are written with.
+      ALWAYS, PERHAPS: features that every example has, and features that are optional; all files.
+      HOMEPAGE, LICENSE: metadata of the records.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -58,7 +58,7 @@ class EncodedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             for name in self.ALWAYS
         }
         features |= {
-            name: tfds.features.Text(doc="A file's bytes; empty where there is none.")
+            name: tfds.features.Text(doc="A file's bytes; empty if there is no file.")
             for name in self.PERHAPS
         }
         return self.dataset_info_from_configs(
@@ -73,9 +73,9 @@ class EncodedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {name: self._generate_examples(name, split) for name, split in splits.items()}
 
     def _generate_examples(self, split: str, examples: list[tuple[str, dict]]):
-        # TFDS's own bars name temporary files; this one stands in their place.
+        # TFDS's own bars, which name temporary files, are hidden; this one replaces them.
         for stem, files in tqdm(examples, desc=f"Reading {split}", unit="picture"):
-            named = os.fsencode(stem)  # names need not be text
+            named = os.fsencode(stem)  # a file name need not be valid text
             perhaps = {
                 name: files[name].read_bytes() if files.get(name) else b"" for name in self.PERHAPS
             }
@@ -84,32 +84,32 @@ class EncodedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     @abc.abstractmethod
     def splits_of(self, folder: Path) -> dict[str, list[tuple[str, dict]]]:
-        """(stem, files by feature) of the examples by split; `DataSetError` for a wrong folder."""
+        """(stem, files by feature) of each example, by split; `DataSetError` for a wrong folder."""
 
     def portraits(self, dataset: DataSet) -> list[tuple[str, dict]]:
         """(stem, files by role) of a data set's examples.
 
-        Raises `DataSetError` where drawn portraits would be written as real ones, or the reverse.
+        Raises `DataSetError` if drawn portraits would be written as real ones, or the reverse.
         """
         if dataset.synthetic != (self.name == SYNTHETIC):
             what = "drawn" if dataset.synthetic else "real"
             raise DataSetError(
                 f"{dataset.root}: holds {what} portraits, which are not {self.name}; "
-                "`p3m records` takes the builder that fits."
+                "`p3m records` chooses the right builder."
             )
         return [(e.stem, {role: getattr(e, role) for role in ROLES}) for e in dataset.examples]
 
 
 def subfolder(folder: Path, name: str) -> Path:
-    """The folder `name` below `folder` where there is one, else `folder` itself."""
+    """The folder `name` inside `folder` if it exists, else `folder` itself."""
     return folder / name if (folder / name).is_dir() else folder
 
 
 class LayoutBuilder(EncodedBuilder, skip_registration=True):
     """Writes a folder in P3M-10k's layout, in either archive form: train and its test sets.
 
-    A configuration holds pictures of one kind, so records of blurred faces bring no others but
-    those of P3M-500-NP, which is published with them.
+    A configuration has pictures of one kind. So records of blurred faces contain no normal faces,
+    except those of P3M-500-NP, which is published with them.
     """
 
     BUILDER_CONFIGS = FACES_CONFIGS
@@ -117,7 +117,7 @@ class LayoutBuilder(EncodedBuilder, skip_registration=True):
     FOLDER_NAME = ""
 
     def splits_of(self, folder: Path) -> dict[str, list[tuple[str, dict]]]:
-        """The examples of train and of the test sets whose pictures are there."""
+        """The examples of train and of the test sets that have pictures."""
         root, faces = subfolder(folder, self.FOLDER_NAME), self.builder_config.name
         sets = {"train": training_set(root, faces=faces)}
         names = validation_sets(root, faces)

@@ -1,4 +1,4 @@
-"""Folders of pictures: what they hold, and where a wrongly named one was meant to be."""
+"""Folders of pictures: lists their contents, and suggests the right folder for a wrong one."""
 
 import contextlib
 import os
@@ -17,12 +17,12 @@ class DataSetError(UserError):
 
 
 class Listing(NamedTuple):
-    """What a folder of pictures holds.
+    """The contents of a folder of pictures.
 
     Attributes:
       files: its pictures by stem.
-      complaints: a sentence for each kind of file that has no place there.
-      left_out: a sentence about what is not read, if there is anything.
+      complaints: a sentence for each kind of file that must not be in the folder.
+      left_out: a sentence about the files that are not read, if there are any.
     """
 
     files: dict[str, Path]
@@ -31,13 +31,14 @@ class Listing(NamedTuple):
 
 
 def list_folder(folder: Path) -> Listing:
-    """The pictures of a folder, without those of its folders.
+    """Lists the pictures of a folder, without subfolders.
 
-    A picture in a format that is not read here is complained about, since skipping it would make
-    the set smaller; not so where it only accompanies one that is read, as a camera's raw file does.
+    A picture in an unsupported format is a complaint, because skipping it would make the set
+    smaller. The exception is a file that only accompanies a supported one, such as a camera's raw
+    file.
     """
     files, twins, others, no_files, left_out = {}, set(), [], set(), LeftOut()
-    # The listing itself mostly tells the kind of an entry; asking for each is slow on a network.
+    # The listing usually includes the type of an entry; asking for each is slow on a network.
     with os.scandir(folder) as listing:
         entries = sorted(listing, key=lambda entry: entry.name)
     for entry in entries:
@@ -45,7 +46,7 @@ def list_folder(folder: Path) -> Listing:
         ending = path.suffix.lower()
         if ending in ENDINGS and not entry.name.startswith("."):
             if not entry.is_file():
-                no_files.add(path.name)  # reading a pipe would wait for ever
+                no_files.add(path.name)  # reading a pipe would wait forever
                 continue
             if path.stem in files:
                 twins.add(path.stem)
@@ -66,31 +67,31 @@ def list_folder(folder: Path) -> Listing:
     complaints = []
     if no_files:
         complaints.append(
-            f"{folder}: {name_some(no_files)} named like a picture but no file (a folder, a pipe "
-            "or a link to nowhere); take it away."
+            f"{folder}: {name_some(no_files)} named like pictures but not files (folders, pipes or "
+            "broken links); move them away."
         )
     if twins:
         complaints.append(
-            f"{folder}: {name_some(twins)} there with two endings; keep one file of each stem."
+            f"{folder}: {name_some(twins)} exist with two endings; keep one file per stem."
         )
     if others:
         complaints.append(
-            f"{folder}: {name_some(map(str, others))} in a format that is not read; convert to "
+            f"{folder}: {name_some(map(str, others))} in an unsupported format; convert to "
             f"{', '.join(ENDINGS)}."
         )
     return Listing(files, complaints, [f"{folder}: {left_out}"] if str(left_out) else [])
 
 
 def user_path(path) -> Path:
-    """`path` with a leading ~ spelled out; raises `DataSetError` where there is no such user."""
+    """`path` with a leading ~ expanded; raises `DataSetError` if the home folder is unknown."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise DataSetError(f"{path}: no home folder is known; write the path out.") from None
+        raise DataSetError(f"{path}: no home folder is known; write the full path.") from None
 
 
 def picture_folder(path) -> Path:
-    """The folder `path`; raises `DataSetError` if there is none."""
+    """The folder `path`; raises `DataSetError` if it does not exist."""
     path = user_path(path)
     if not path.is_dir():
         state = "is a file" if path.exists() else "there is no such folder"
@@ -99,7 +100,7 @@ def picture_folder(path) -> Path:
 
 
 def find_root(root, needed: Path) -> Path:
-    """`root` if it holds the folder `needed`; else an error that looks for it nearby."""
+    """`root` if it contains the folder `needed`; else raises an error that suggests one nearby."""
     root = user_path(root)
     wanted = f"name the folder that holds {needed}"
     if not root.is_dir():
@@ -119,7 +120,7 @@ def _children(folder: Path) -> list[Path]:
 
 
 def upwards(folder: Path) -> list[Path]:
-    """A folder and the three above it: a set's picture folder lies at most that deep."""
+    """A folder and the three above it: pictures are at most that deep inside a set's folder."""
     folder = folder.resolve()
     return [folder, *list(folder.parents)[:3]]
 

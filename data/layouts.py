@@ -1,13 +1,15 @@
-"""What a data set on disk is: which folders hold its pictures, mattes and what belongs to them.
+"""The layout of data sets on disk: the folders of pictures, mattes and their other files.
 
-P3M-10k comes in two forms, told apart by what is there: the older archive has
+P3M-10k has two forms, which are recognised by their folders: the older archive has
 `train/{blurred_image,mask}`, the one of 2024 adds `fg_blurred`, `bg` and `facemask`. Test sets are
-`validation/P3M-500-P`, `validation/P3M-500-NP` and the separate RealWorldPortrait-636. Sets of
-one's own may hold pictures with ordinary faces, too: `original_image` beside `blurred_image` or in
-its place, and `fg` for `fg_blurred`. In every folder the files are matched by stem. A folder is
-first scanned (`Scan`: what is there, what is wrong), and only a complete scan becomes a `DataSet`;
-the check before a run reads the same scans. A folder of records (see `data/records.py`) stands for
-the layout that it was written from: its scans are the same, their files parts of shards.
+`validation/P3M-500-P`, `validation/P3M-500-NP` and the separate RealWorldPortrait-636. A user's own
+sets may have pictures with ordinary faces, too: `original_image` next to `blurred_image` or instead
+of it, and `fg` for `fg_blurred`. Files of different folders are matched by stem.
+
+A folder is first scanned: a `Scan` has its files and problems. Only a complete scan becomes a
+`DataSet`; the check before a run reads the same scans. A folder of records (see `data/records.py`)
+replaces the layout that it was written from: its scans are the same, but their files are parts of
+shards.
 """
 
 import hashlib
@@ -28,7 +30,7 @@ from p3m_jax.data.records import FOLDER, Records, portrait_records
 from p3m_jax.storage.file_part import FilePart
 
 SYNTHETIC_MARK = "SYNTHETIC.json"
-UNFINISHED_MARK = "SYNTHETIC.unfinished.json"  # stands while a synthetic set is being written
+UNFINISHED_MARK = "SYNTHETIC.unfinished.json"  # exists while a synthetic set is being written
 
 TRAINING_FOLDERS = {
     "picture": "blurred_image",
@@ -47,21 +49,21 @@ TEST_FOLDERS = {
     "P3M-500-NP": {"picture": "original_image", "matte": "mask", "trimap": "trimap"},
     "RealWorldPortrait-636": {"picture": "image", "matte": "alpha"},
 }
-# What P3M-10k publishes, and what only the owner of the pictures has.
+# P3M-10k publishes blurred faces; only the owner of the pictures has normal ones.
 FACES = ("blurred", "normal")
 _NORMAL = {"picture": "original_image", "foreground": "fg"}
 CACHE_FOLDERS = {"foreground": "fg", "background": "bg"}
-# Without these a picture is of no use; the others may be absent, picture by picture.
+# A picture without these cannot be used; the others are optional for each picture.
 REQUIRED = ("picture", "matte", "trimap")
 
 
 @dataclass(frozen=True)
 class Example:
-    """One picture and the files that belong to it, all of its size.
+    """One picture and its other files, all of the same size.
 
-    `private` is no file of a data set but of a cache: the label map of the private areas, which
-    have to be obfuscated before anything else sees the picture (see `p3m_jax.faces.areas`).
-    `published`: the face mask is P3M-10k's own, of which only the first of several channels counts.
+    `private` belongs to a cache, not to a data set: it is the label map of the private areas, which
+    must be obfuscated before anything else reads the picture (see `p3m_jax.faces.areas`).
+    `published`: the face mask is P3M-10k's own; if it has several channels, only the first is used.
     """
 
     stem: str
@@ -77,9 +79,9 @@ class Example:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A complete set of examples, sorted by stem; `synthetic` if no camera ever saw them.
+    """A complete set of examples, sorted by stem; `synthetic` if the portraits were drawn.
 
-    `left_out` has sentences about what its folders hold and is not read.
+    `left_out` has sentences about the files in its folders that are not read.
     """
 
     name: str
@@ -94,10 +96,10 @@ ROLES = tuple(part.name for part in fields(Example) if part.name not in _NO_ROLE
 
 
 def folder_names(part: str, faces: str | None = None) -> dict[str, str]:
-    """The folders of "train" or of a test set by role.
+    """The folders of "train" or of a test set, by role.
 
-    `faces` is "blurred" or "normal"; None is what P3M-10k publishes: blurred ones, but in
-    P3M-500-NP, which has no others.
+    `faces` is "blurred" or "normal". None means P3M-10k's published pictures: blurred faces, except
+    in P3M-500-NP, which has only normal ones.
     """
     names = TRAINING_FOLDERS if part == "train" else TEST_FOLDERS[part]
     if faces != "normal":
@@ -108,10 +110,10 @@ def folder_names(part: str, faces: str | None = None) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Scan:
-    """What the folders of one set hold, complete or not.
+    """The files in the folders of one set, complete or not.
 
-    `folders` and `files` go by role (the field names of `Example`); `files[role]` maps stems to
-    files. `unusable` holds sentences about files that cannot be assigned; `published` is as in
+    `folders` and `files` are by role (the field names of `Example`); `files[role]` maps stems to
+    files. `unusable` has sentences about files that cannot be assigned; `published` is as in
     `Example`.
     """
 
@@ -126,7 +128,7 @@ class Scan:
     left_out: tuple[str, ...] = ()
 
     def problems(self) -> list[str]:
-        """One sentence for everything that makes the set unusable; empty if it is complete."""
+        """One sentence for each problem that makes the set unusable; empty if it is complete."""
         pictures, found = self.files["picture"], list(self.unusable)
         if not pictures:
             found.append(
@@ -138,14 +140,14 @@ class Scan:
                 missing = pictures.keys() - self.files[role].keys()
                 if missing:
                     found.append(
-                        f"{self.folders[role]}: {name_some(missing)} of {self.folders['picture']} "
-                        f"without {role}; add what is missing or take these pictures out."
+                        f"{self.folders[role]}: no {role} for {name_some(missing)} of "
+                        f"{self.folders['picture']}; add these files or remove these pictures."
                     )
         extra = self.files["matte"].keys() - pictures.keys()
         if extra:
             found.append(
-                f"{self.folders['picture']}: {name_some(extra)} of {self.folders['matte']} without "
-                "picture; unpack the pictures again or take these mattes out."
+                f"{self.folders['picture']}: no picture for {name_some(extra)} of "
+                f"{self.folders['matte']}; unpack the pictures again or remove these mattes."
             )
         return found
 
@@ -158,7 +160,7 @@ class Scan:
     def _example(self, stem: str) -> Example:
         parts = {role: files.get(stem) for role, files in self.files.items()}
         pair = ("foreground", "background")
-        # Foreground and background are estimated together: half a pair must not meet another half.
+        # Foreground and background are estimated together, so they must come from the same place.
         if not all(parts.get(role) for role in pair):
             cached = {role: self.cache.get(role, {}).get(stem) for role in pair}
             parts |= cached if all(cached.values()) else dict.fromkeys(pair)
@@ -174,12 +176,12 @@ class Scan:
 
 
 def training_set(root, *, faces="blurred", foreground_cache=None, facemasks=None) -> DataSet:
-    """The training set of P3M-10k at `root`, the folder that holds `train/`.
+    """The training set of P3M-10k at `root`, the folder that contains `train/`.
 
-    `faces` says which pictures: "blurred" ones, or "normal" ones from `original_image`.
-    Foreground and background come from the archive where both are there, else from
-    `foreground_cache`/{fg,bg} where both are there, else they are None. `facemasks` names a folder
-    of face masks that stands apart from the archive. Raises `DataSetError`.
+    `faces` selects the pictures: "blurred" ones, or "normal" ones from `original_image`.
+    Foreground and background come from the archive if it has both, else from
+    `foreground_cache`/{fg,bg} if that has both, else they are None. `facemasks` is a folder of face
+    masks outside the archive. Raises `DataSetError`.
     """
     return scan_training(
         root, faces=faces, foreground_cache=foreground_cache, facemasks=facemasks
@@ -189,35 +191,35 @@ def training_set(root, *, faces="blurred", foreground_cache=None, facemasks=None
 def test_set(root, name: str, *, faces=None, facemasks=None) -> DataSet:  # noqa: PT028
     """The test set `name`: "P3M-500-P", "P3M-500-NP" or "RealWorldPortrait-636".
 
-    `faces` "normal" takes the pictures of P3M-500-P from `original_image`, which is not published.
+    `faces` "normal" reads the pictures of P3M-500-P from `original_image`, which is not published.
 
-    `root` is P3M-10k (the folder that holds `validation/`), for RealWorldPortrait-636 that set's
-    own folder (it holds `image/` and `alpha/`, and has no trimaps). Raises `DataSetError`.
+    `root` is P3M-10k (the folder that contains `validation/`). For RealWorldPortrait-636 it is that
+    set's own folder (it contains `image/` and `alpha/`, and has no trimaps). Raises `DataSetError`.
     """
     return scan_test(root, name, faces=faces, facemasks=facemasks).dataset()
 
 
-test_set.__test__ = False  # not a test, whatever pytest concludes from the name
+test_set.__test__ = False  # pytest would take it for a test because of its name
 
 
 def folder_pair(
     pictures, mattes, *, trimaps=None, facemasks=None, name: str | None = None
 ) -> DataSet:
-    """A user's pictures and mattes of the same stems, optionally trimaps and face masks.
+    """A user's pictures and mattes with the same stems, optionally with trimaps and face masks.
 
-    The name defaults to that of the folder of pictures. Raises `DataSetError`.
+    The name defaults to that of the pictures' folder. Raises `DataSetError`.
     """
     return scan_pair(pictures, mattes, trimaps=trimaps, facemasks=facemasks, name=name).dataset()
 
 
 def scan_training(root, *, faces="blurred", foreground_cache=None, facemasks=None) -> Scan:
-    """What `train/` under `root` holds, or the records at `root`; `DataSetError` without either."""
+    """Scans `train/` under `root`, or the records at `root`; `DataSetError` if neither exists."""
     cache = {}
     if foreground_cache is not None:
         for role, folder in CACHE_FOLDERS.items():
-            path = user_path(foreground_cache) / folder  # may come into being later
+            path = user_path(foreground_cache) / folder  # may be created later
             found = list_folder(path).files if path.is_dir() else {}
-            # A machine that went down may leave empty files; estimating makes them anew.
+            # A machine that crashed may leave empty files; they are estimated again.
             cache[role] = {stem: file for stem, file in found.items() if file.stat().st_size}
     records = portrait_records(root, faces)
     if records is not None:
@@ -230,9 +232,9 @@ def scan_training(root, *, faces="blurred", foreground_cache=None, facemasks=Non
 
 
 def scan_test(root, name: str, *, faces=None, facemasks=None) -> Scan:
-    """What the folder of a test set holds, or records do; `DataSetError` without either."""
+    """Scans the folder of a test set, or records of it; `DataSetError` if neither exists."""
     if name not in TEST_FOLDERS:
-        raise DataSetError(f"{name}: is no test set; choose {', '.join(TEST_FOLDERS)}.")
+        raise DataSetError(f"{name}: is not a test set; choose one of {', '.join(TEST_FOLDERS)}.")
     records = portrait_records(root, faces or "blurred")
     if records is not None:
         return _scan_records(records, name, name, facemasks, {})
@@ -244,7 +246,7 @@ def scan_test(root, name: str, *, faces=None, facemasks=None) -> Scan:
 
 
 def scan_pair(pictures, mattes, *, trimaps=None, facemasks=None, name: str | None = None) -> Scan:
-    """What a user's folders hold; raises `DataSetError` where one of them is no folder."""
+    """Scans a user's folders; raises `DataSetError` if one of them does not exist."""
     named = {"picture": pictures, "matte": mattes, "trimap": trimaps, "facemask": facemasks}
     folders = {role: picture_folder(path) for role, path in named.items() if path is not None}
     root = folders["picture"]
@@ -252,7 +254,7 @@ def scan_pair(pictures, mattes, *, trimaps=None, facemasks=None, name: str | Non
 
 
 def test_sets(root) -> tuple[str, ...]:
-    """The names of the test sets that stand under `root`."""
+    """The names of the test sets under `root`."""
     root = user_path(root)
     records = portrait_records(root, "blurred")
     if records is not None:
@@ -268,7 +270,7 @@ test_sets.__test__ = False
 
 
 def validation_sets(root, faces: str) -> tuple[str, ...]:
-    """Of the test sets below `validation/` of a folder those with pictures of these `faces`."""
+    """The test sets in `validation/` of a folder that have pictures with these `faces`."""
     place = user_path(root) / "validation"
     names = [name for name, parts in TEST_FOLDERS.items() if "trimap" in parts]
     pictures = {name: place / name / folder_names(name, faces)["picture"] for name in names}
@@ -276,16 +278,16 @@ def validation_sets(root, faces: str) -> tuple[str, ...]:
 
 
 def is_synthetic(root) -> bool:
-    """True for a folder of portraits that this project drew."""
+    """Whether a folder contains portraits that this project drew."""
     return any((place / SYNTHETIC_MARK).is_file() for place in upwards(user_path(root)))
 
 
 def split_validation(dataset: DataSet, count: int) -> tuple[DataSet, DataSet]:
-    """Splits a training set into (train, validation), the latter for model selection.
+    """Splits a training set into (train, validation); validation is for model selection.
 
-    The pictures whose stems have the smallest SHA-256 are held out: the same ones on every machine,
-    unrelated to their order, and hardly any others when pictures come or go. `count` of them, at
-    most an eighth of the set and at least one.
+    The pictures whose stems have the smallest SHA-256 are held out. So these are the same on every
+    machine and independent of the pictures' order, and they hardly change when pictures are added
+    or removed. `count` pictures are held out, but at most an eighth of the set and at least one.
     """
     if len(dataset.examples) < 2:
         raise DataSetError(
@@ -336,8 +338,8 @@ def _scan(
     if unfinished:
         unusable.insert(
             0,
-            f"{unfinished[0]}: is a synthetic set that was not written to its end; finish it with "
-            "`p3m synthesize`, with the same settings.",
+            f"{unfinished[0]}: is an unfinished synthetic set; finish it with `p3m synthesize` and "
+            "the same settings.",
         )
     synthetic |= bool(unfinished)
     return Scan(
@@ -347,16 +349,16 @@ def _scan(
 
 
 def _find(root, inside: Path, names: dict[str, str]) -> tuple[Path, dict[str, Path]]:
-    """The root and the folders that are there by role; the required ones must be."""
+    """The root, and the existing folders by role; all required ones must exist."""
     place = user_path(root) / inside
     picture, normal = names["picture"], _NORMAL["picture"]
     others = {TRAINING_FOLDERS["picture"]: normal, normal: TRAINING_FOLDERS["picture"]}
     other = others.get(picture)
-    both = inside.name != "P3M-500-NP"  # which is published with ordinary faces alone
+    both = inside.name != "P3M-500-NP"  # which is published only with ordinary faces
     if both and other and (place / other).is_dir() and not (place / picture).is_dir():
         faces = FACES[other == normal]
         raise DataSetError(
-            f"{place}: holds {other} ({faces} faces) and no {picture}; ask for {faces} faces "
+            f"{place}: holds {other} ({faces} faces) and no {picture}; use {faces} faces "
             f"(--config.data.faces={faces} in training)."
         )
     root = find_root(root, inside / picture)
@@ -368,7 +370,7 @@ def _present(base: Path, names: dict[str, str]) -> dict[str, Path]:
     for role in REQUIRED:
         if role in folders and not folders[role].is_dir():
             raise DataSetError(
-                f"{folders[role]}: there is no such folder, though {base} has others of the data "
-                "set; unpack the archive again."
+                f"{folders[role]}: there is no such folder, but {base} has other folders of the "
+                "data set; unpack the archive again."
             )
     return {role: folder for role, folder in folders.items() if folder.is_dir()}

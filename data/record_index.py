@@ -1,10 +1,11 @@
-"""Where the files of a set of records lie in its shards: read from these once, and kept.
+"""An index of the files inside a set's shards: built once from the shards, then stored.
 
-TFDS writes TFRecord shards: a record is its length (uint64, little-endian), a checksum of it, the
-serialized `tf.train.Example`, and a checksum of that. Of the latter only the tags and lengths are
-looked at here, a few bytes for every file; the pictures themselves are skipped. Training reads them
-by their places, in any order, as it reads files. The checksum of every length is compared here, and
-that records fill their shard to its end; the checksum of the data when training reads them.
+TFDS writes TFRecord shards. A record is its length (uint64, little-endian), a checksum of the
+length, the serialized `tf.train.Example`, and a checksum of that. Of the example, only the tags and
+lengths are read here, a few bytes for every file; the pictures themselves are skipped. Training
+reads the pictures by their positions, in any order, like files. Building the index verifies the
+checksum of every length, and that the records fill their shard exactly. The checksum of the data is
+verified when training reads them.
 """
 
 import mmap
@@ -20,22 +21,22 @@ import numpy as np
 from p3m_jax.data.folders import DataSetError
 from p3m_jax.storage.files import whole_file
 
-_HEAD, _TAIL = 12, 4  # bytes around a record: its length and the checksum of it; its own checksum
+_HEAD, _TAIL = 12, 4  # bytes around a record's data: its length with checksum; the data's checksum
 _LENGTH_DELIMITED = 2  # the wire type of strings, bytes and messages
 STEM = "stem"  # the feature that names an example
 
 
 class Index(NamedTuple):
-    """The places of N examples' F features in S shards.
+    """The positions of N examples' F features in S shards.
 
     Attributes:
       shards: the names of the shards; (S,) strings.
-      sizes: theirs in bytes; int64 (S,).
-      features: names of what an example holds, but for its stem; (F,) strings.
-      stems: of the examples, sorted; (N,) bytes.
-      shard: which of the shards holds an example; int64 (N,).
-      record: byte of it at which the example's record begins; int64 (N,).
-      offset, length: of a feature's bytes in the shard; int64 (N, F). Length 0: there is none.
+      sizes: the sizes of the shards in bytes; int64 (S,).
+      features: names of an example's features, without its stem; (F,) strings.
+      stems: the examples' stems, sorted; (N,) bytes.
+      shard: the number of the shard that contains an example; int64 (N,).
+      record: the byte of the shard at which the example's record begins; int64 (N,).
+      offset, length: position of a feature's bytes in the shard; int64 (N, F). Length 0: none.
     """
 
     shards: np.ndarray
@@ -49,9 +50,9 @@ class Index(NamedTuple):
 
 
 def read_index(file: Path, shards: list[Path]) -> Index:
-    """The index of shards, from `file` where that was made of shards of these sizes, else anew.
+    """Returns the index of shards: from `file` if it matches their sizes, else built again.
 
-    One that is made anew is kept in `file` where the folder can be written to.
+    An index that was built is stored in `file` if the folder is writable.
 
     Raises:
       DataSetError: a shard is missing, cut off or damaged.
@@ -65,21 +66,21 @@ def read_index(file: Path, shards: list[Path]) -> Index:
     try:
         with whole_file(file) as written:
             np.savez(written, **index._asdict())
-    except OSError:  # a folder that may only be read: the index is made at every start
+    except OSError:  # a read-only folder: the index is built at every start
         pass
     return index
 
 
 def index_shards(shards: list[Path]) -> Index:
-    """The index of shards, read from them; raises `DataSetError` where one is damaged."""
+    """Builds the index by reading the shards; raises `DataSetError` if one is damaged."""
     found = []
     for number, shard in enumerate(shards):
         try:
             found += [(stem, number, start, parts) for stem, start, parts in _examples(shard)]
-        except (ValueError, IndexError, KeyError, struct.error):  # no length, tag or name
+        except (ValueError, IndexError, KeyError, struct.error):  # a length, tag or name is missing
             raise DataSetError(
                 f"{shard}: is cut off or damaged; copy it again, or delete the folder and write "
-                "the records anew with `p3m records`."
+                "the records again with `p3m records`."
             ) from None
     found.sort(key=lambda example: example[0])
     features = sorted({name for *_, parts in found for name in parts})
@@ -111,7 +112,7 @@ def _size(shard: Path) -> int:
 
 
 def _kept(file: Path) -> Index | None:
-    """What an index file holds; None where it is missing or damaged, for it can be made anew."""
+    """Reads an index file; None if it is missing or damaged, because it can be built again."""
     try:
         with np.load(file, allow_pickle=False) as arrays:
             return Index(**{name: arrays[name] for name in Index._fields})
@@ -120,9 +121,9 @@ def _kept(file: Path) -> Index | None:
 
 
 def _examples(shard: Path) -> Iterator[tuple[bytes, int, dict[str, tuple[int, int]]]]:
-    """Stem, start of the record, and (offset, length) by name, of every example of a shard.
+    """Yields stem, start of the record, and (offset, length) by name, for each example of a shard.
 
-    Raises ValueError, or what unpacking raises, where it is damaged.
+    Raises ValueError, or an error of unpacking, if the shard is damaged.
     """
     size = _size(shard)
     if not size:
@@ -142,10 +143,11 @@ def _examples(shard: Path) -> Iterator[tuple[bytes, int, dict[str, tuple[int, in
 
 
 def _features(data, start: int, end: int) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Name and (offset, length) of the features of one bytes value in a `tf.train.Example`.
+    """Yields name and (offset, length) of each feature of bytes in a `tf.train.Example`.
 
-    Its nesting is: Example.features, Features.feature (a map: entries of key and value),
-    Feature.bytes_list, BytesList.value; each is field 1 of what it is in, but an entry's value 2.
+    The nesting is: Example.features, Features.feature (a map: entries of key and value),
+    Feature.bytes_list, BytesList.value. Each is field 1 of its message, except an entry's value,
+    which is field 2.
     """
     for _, *features in _fields(data, start, end):
         for _, *entry in _fields(data, *features):
@@ -157,7 +159,7 @@ def _features(data, start: int, end: int) -> Iterator[tuple[str, tuple[int, int]
 
 
 def _fields(data, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """(number, start, end) of the fields of a message, all of them strings, bytes or messages."""
+    """Yields (number, start, end) of a message's fields; all are strings, bytes or messages."""
     while start < end:
         tag, start = _varint(data, start)
         length, start = _varint(data, start)
@@ -168,7 +170,7 @@ def _fields(data, start: int, end: int) -> Iterator[tuple[int, int, int]]:
 
 
 def _varint(data, start: int) -> tuple[int, int]:
-    """A number in protobuf's variable length, and where it ends."""
+    """Reads a number in protobuf's variable length; returns it and the position after it."""
     value = shift = 0
     while True:
         byte = data[start]

@@ -1,8 +1,8 @@
-"""Sets of records on disk: found, and read as the same scans that folders give.
+"""Finds sets of records on disk and reads them as the same scans as folders.
 
-`p3m records` writes them with TFDS (`data/*/*_dataset_builder.py`), DIR/NAME/[CONFIG/]VERSION/.
-Reading them takes neither TFDS nor TensorFlow: `dataset_info.json` tells the splits and their
-shards, `record_index` where in these the files lie.
+`p3m records` writes them with TFDS (`data/*/*_dataset_builder.py`) to DIR/NAME/[CONFIG/]VERSION/.
+Reading needs neither TFDS nor TensorFlow: `dataset_info.json` lists the splits and their shards,
+and `record_index` finds the files inside the shards.
 """
 
 import json
@@ -17,12 +17,12 @@ from p3m_jax.data.folders import DataSetError, user_path
 from p3m_jax.data.record_index import read_index
 from p3m_jax.storage.file_part import FilePart
 
-# The builders. Those of portraits have the roles of `layouts.Example` as features.
+# The builders. Features of portrait builders are the roles of `layouts.Example`.
 P3M10K, SYNTHETIC, FOLDER = PORTRAITS = ("p3m10k", "p3m_synthetic", "portrait_folder")
 CELEBAMASK = "celebamask_hq"
 _INFO = "dataset_info.json"
 _VERSION = "[0-9]*.[0-9]*.[0-9]*"
-_AGAIN = "copy the folder again, or delete it and write the records anew with `p3m records`"
+_AGAIN = "copy the folder again, or delete it and write the records again with `p3m records`"
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,10 @@ class Records:
     """A set of records: one version of one configuration.
 
     Attributes:
-      folder: holds the shards.
-      name: of its builder.
-      config: of its builder, "" where that has none: which faces, or the name of a folder.
+      folder: the folder of the shards.
+      name: its builder's name.
+      config: its builder's configuration, "" if that has none: the kind of faces, or the name of a
+        folder.
     """
 
     folder: Path
@@ -41,17 +42,17 @@ class Records:
 
     @property
     def synthetic(self) -> bool:
-        """True for portraits drawn by this project."""
+        """Whether the portraits were drawn by this project."""
         return self.name == SYNTHETIC
 
     @cached_property
     def splits(self) -> dict[str, dict[Path, int]]:
-        """The shards of every split, and how many examples each has; `DataSetError` if unsaid."""
+        """The shards of every split and their numbers of examples; `DataSetError` if not listed."""
         info, splits = _read_info(self.folder), {}
         try:
             form = info.get("fileFormat", "tfrecord")
             for split in info["splits"]:
-                # A number of 64 bits is a string in protobuf's JSON.
+                # Protobuf's JSON writes 64-bit numbers as strings.
                 lengths, name = list(map(int, split["shardLengths"])), split["name"]
                 stem = f"{self.name}-{name}.{form}"
                 splits[name] = {
@@ -59,24 +60,24 @@ class Records:
                     for number, length in enumerate(lengths)
                 }
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise DataSetError(f"{self.folder / _INFO}: names no splits; {_AGAIN}.") from None
+            raise DataSetError(f"{self.folder / _INFO}: lists no splits; {_AGAIN}.") from None
         if form != "tfrecord":
             raise DataSetError(
-                f"{self.folder}: holds {form} files, of which nothing here knows the inside; write "
-                "the records with `p3m records`, as tfrecord."
+                f"{self.folder}: holds {form} files, which cannot be read; write the records as "
+                "tfrecord with `p3m records`."
             )
         return splits
 
     def files(self, split: str) -> dict[str, dict[str, FilePart]]:
-        """The files of a split by feature and stem, as `layouts.Scan` has them.
+        """The files of a split by feature and stem, as in `layouts.Scan`.
 
-        What no example has is left out. Raises `DataSetError` where there is no such split, or a
-        shard is missing or damaged.
+        Features that no example has are left out. Raises `DataSetError` if the split does not
+        exist, or if a shard is missing or damaged.
         """
         if split not in self.splits:
             raise DataSetError(
-                f"{self.folder}: has no {split}, only {', '.join(self.splits)}; name the set that "
-                "holds it."
+                f"{self.folder}: has no {split}, only {', '.join(self.splits)}; choose the records "
+                "that have it."
             )
         shards = list(self.splits[split])
         index = read_index(self.folder / f"{self.name}-{split}.index.npz", shards)
@@ -84,7 +85,7 @@ class Records:
         for shard, count in zip(shards, counts, strict=True):
             if count != self.splits[split][shard]:
                 raise DataSetError(
-                    f"{shard}: holds {count} examples of {self.splits[split][shard]}; {_AGAIN}."
+                    f"{shard}: holds {count} of {self.splits[split][shard]} examples; {_AGAIN}."
                 )
         files = {str(feature): {} for feature in index.features}
         stems = [os.fsdecode(stem) for stem in index.stems.tolist()]
@@ -100,13 +101,13 @@ class Records:
 
 
 def find_records(root, names: tuple[str, ...], config: str | None = None) -> Records | None:
-    """The set of records at `root`, written by one of these builders; None where there is none.
+    """Finds the set of records at `root` that one of these builders wrote; None if there is none.
 
-    `root` is the folder that `p3m records` was told, or one below it. Of sets of the same builder
-    that differ by what `config` says, such as the faces, it takes that one.
+    `root` is the output folder of `p3m records`, or a folder inside it. If several sets of the same
+    builder differ in their configuration, such as the faces, the one with `config` is chosen.
 
     Raises:
-      DataSetError: there are several, or one whose description cannot be read.
+      DataSetError: there are several sets, or the description of one cannot be read.
     """
     root = user_path(root)
     if (root / _INFO).is_file():
@@ -121,15 +122,15 @@ def find_records(root, names: tuple[str, ...], config: str | None = None) -> Rec
         found = [r for r in found if r.config == config or r.name == FOLDER] or found
     if len(found) > 1:
         folders = ", ".join(str(records.folder) for records in found)
-        raise DataSetError(f"{root}: holds several sets of records; name one of {folders}.")
+        raise DataSetError(f"{root}: holds several sets of records; choose one of {folders}.")
     return found[0] if found else None
 
 
 def portrait_records(root, faces: str) -> Records | None:
-    """The records of portraits with these `faces` at `root`; None where it is no set of records.
+    """The records of portraits with these `faces` at `root`; None if there are no records.
 
     Raises:
-      DataSetError: they hold the other faces, or there are several sets.
+      DataSetError: the records have the other kind of faces, or there are several sets.
     """
     root = user_path(root)
     if (root / "train").is_dir() or (root / "validation").is_dir():
@@ -137,7 +138,7 @@ def portrait_records(root, faces: str) -> Records | None:
     records = find_records(root, PORTRAITS, faces)
     if records is not None and records.name != FOLDER and records.config != faces:
         raise DataSetError(
-            f"{records.folder}: holds {records.config} faces and no {faces} ones; ask for "
+            f"{records.folder}: holds {records.config} faces and no {faces} ones; use "
             f"{records.config} faces (--config.data.faces={records.config} in training), or write "
             f"the others with `p3m records --faces {faces}`."
         )
@@ -149,12 +150,12 @@ def _records(folder: Path) -> Records:
     try:
         return Records(folder, str(info["name"]), str(info.get("configName", "")))
     except (KeyError, AttributeError, TypeError):
-        raise DataSetError(f"{folder / _INFO}: names no set; {_AGAIN}.") from None
+        raise DataSetError(f"{folder / _INFO}: has no data set name; {_AGAIN}.") from None
 
 
 def _read_info(folder: Path) -> dict:
     try:
         return json.loads((folder / _INFO).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no JSON"
+        reason = getattr(error, "strerror", None) or "it is not JSON"
         raise DataSetError(f"{folder / _INFO}: cannot be read ({reason}); {_AGAIN}.") from None

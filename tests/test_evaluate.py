@@ -127,7 +127,7 @@ def test_everything_in_the_way_is_named_at_once(root, dataset):
     assert "a.png" not in str(error.value)
 
     write_image(root / "theirs" / "b.jpg", np.zeros((70, 70), np.uint8))
-    with pytest.raises(EvaluationError, match=r"1 \(b\) there with two endings"):
+    with pytest.raises(EvaluationError, match=r"1 \(b\) exist with two endings"):
         evaluate_predictions(root / "theirs", dataset, progress=False)
 
     write_image(dataset.examples[0].picture, np.zeros((9, 9, 3), np.uint8))

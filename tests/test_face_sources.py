@@ -113,7 +113,7 @@ def test_celebamask_hq_errors(tmp_path):
     with pytest.raises(DataSetError, match=f"did you mean {re.escape(str(root))}"):
         celebamask_hq_faces(root / celebamask.MASKS, cache=tmp_path / "cache")
     write_celeba(root, 0, {"skin": PARTS["skin"], "nose": rectangle(0, 0, 9, 9, 100)})
-    with pytest.raises(DataSetError, match=r"00000_skin\.png: masks of one face have several"):
+    with pytest.raises(DataSetError, match=r"00000_skin\.png: masks of one face differ in size"):
         celebamask_hq_faces(root, cache=tmp_path / "cache", progress=False)
 
 

@@ -125,11 +125,11 @@ def test_missing_mattes_are_an_error_with_count_and_stems(tmp_path):
         (root / folder / "a.png").unlink()
         (root / folder / "c.png").unlink()
     folder = root / "train"
-    with pytest.raises(DataSetError, match=r"train/mask: 2 \(a, c\).*without matte"):
+    with pytest.raises(DataSetError, match=r"train/mask: no matte for 2 \(a, c\)"):
         layouts.training_set(root)
-    with pytest.raises(DataSetError, match=r"P3M-500-P/mask: 2 \(a, c\).*without matte"):
+    with pytest.raises(DataSetError, match=r"P3M-500-P/mask: no matte for 2 \(a, c\)"):
         layouts.test_set(root, "P3M-500-P")
-    with pytest.raises(DataSetError, match=r"train/mask: 2 \(a, c\).*without matte"):
+    with pytest.raises(DataSetError, match=r"train/mask: no matte for 2 \(a, c\)"):
         layouts.folder_pair(folder / "blurred_image", folder / "mask")
 
 
@@ -137,9 +137,9 @@ def test_missing_pictures_and_trimaps_are_errors(tmp_path):
     root = older_archive(tmp_path)
     (root / "train/blurred_image/b.jpg").unlink()
     (root / "validation/P3M-500-NP/trimap/b.png").unlink()
-    with pytest.raises(DataSetError, match=r"1 \(b\).*without picture"):
+    with pytest.raises(DataSetError, match=r"no picture for 1 \(b\)"):
         layouts.training_set(root)
-    with pytest.raises(DataSetError, match=r"1 \(b\).*without trimap"):
+    with pytest.raises(DataSetError, match=r"no trimap for 1 \(b\)"):
         layouts.test_set(root, "P3M-500-NP")
 
 
@@ -158,10 +158,10 @@ def test_a_scan_tells_everything_at_once(tmp_path):
 def test_ambiguous_and_unreadable_formats_are_errors(tmp_path):
     root = older_archive(tmp_path)
     fill(root / "train/blurred_image", ".png", ("a",))
-    with pytest.raises(DataSetError, match=r"1 \(a\) there with two endings"):
+    with pytest.raises(DataSetError, match=r"1 \(a\) exist with two endings"):
         layouts.training_set(root)
     (root / "validation/P3M-500-P/blurred_image/d.tif").touch()
-    with pytest.raises(DataSetError, match=r"d\.tif.*not read"):
+    with pytest.raises(DataSetError, match=r"d\.tif.*unsupported format"):
         layouts.test_set(root, "P3M-500-P")
 
 
@@ -181,7 +181,7 @@ def test_what_is_not_read_is_named_and_makes_no_set_smaller(tmp_path):
         "1 folder (more), 1 hidden (._a.jpg), 1 system or hidden folder (@eaDir)",
     )
     (pictures / "d.dng").touch()  # a picture that nothing else stands for
-    with pytest.raises(DataSetError, match=r"1 \(d\.dng\) in a format that is not read"):
+    with pytest.raises(DataSetError, match=r"1 \(d\.dng\) in an unsupported format"):
         layouts.training_set(root)
 
 
@@ -255,7 +255,7 @@ def test_synthetic_sets_are_known_by_their_mark_and_unfinished_ones_refused(tmp_
     folder = root / "validation/P3M-500-P"
     assert layouts.folder_pair(folder / "blurred_image", folder / "mask").synthetic
     (root / layouts.SYNTHETIC_MARK).rename(root / layouts.UNFINISHED_MARK)
-    with pytest.raises(DataSetError, match="not written to its end"):
+    with pytest.raises(DataSetError, match="is an unfinished synthetic set"):
         layouts.training_set(root)
 
 

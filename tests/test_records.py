@@ -229,7 +229,7 @@ def test_damaged_shards_are_named(records):
         with pytest.raises(DataSetError, match=r"00001-of-00002: is cut off or damaged; copy"):
             training_set(records)
     shard.write_bytes(b"")
-    with pytest.raises(DataSetError, match=r"00001-of-00002: holds 0 examples of [23]; copy"):
+    with pytest.raises(DataSetError, match=r"00001-of-00002: holds 0 of [23] examples; copy"):
         training_set(records)
     shard.write_bytes(whole[:-100])
     (records / "p3m10k-train.index.npz").unlink(missing_ok=True)
@@ -279,17 +279,19 @@ def test_a_shard_that_is_damaged_or_cut_off_while_training(records):
 
 
 def test_wrong_folders(records, tmp_path, folder):
-    with pytest.raises(DataSetError, match="holds blurred faces and no normal ones; ask for"):
+    with pytest.raises(DataSetError, match="holds blurred faces and no normal ones; use"):
         training_set(records, faces="normal")
     with pytest.raises(DataSetError, match="RealWorldPortrait-636, only train, P3M-500-P"):
         test_set(records, "RealWorldPortrait-636")
     shutil.copytree(records, records.parent / "2.0.0")
-    with pytest.raises(DataSetError, match=r"holds several sets of records; name one of .*1\.0\.0"):
+    with pytest.raises(
+        DataSetError, match=r"holds several sets of records; choose one of .*1\.0\.0"
+    ):
         training_set(tmp_path / "records")
     assert training_set(records).root == records
     info = json.loads((records / "dataset_info.json").read_text())
-    damaged = {"": "it is no JSON", "{}": "names no set", json.dumps(info | {"splits": 3}):
-               "names no splits", json.dumps(info | {"fileFormat": "array_record"}):
+    damaged = {"": "it is not JSON", "{}": "has no data set name", json.dumps(info | {"splits": 3}):
+               "lists no splits", json.dumps(info | {"fileFormat": "array_record"}):
                "holds array_record files"}  # fmt: skip
     for text, sentence in damaged.items():
         (records / "dataset_info.json").write_text(text)

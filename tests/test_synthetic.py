@@ -174,7 +174,7 @@ def test_resumes_without_touching_what_is_complete(tmp_path):
         path.unlink()
     kept = folder / "train/mask/synthetic_00001.png"
     os.utime(kept, (1, 1))
-    with pytest.raises(DataSetError, match="not written to its end"):
+    with pytest.raises(DataSetError, match="is an unfinished synthetic set"):
         layouts.training_set(folder)
     write_synthetic_set(folder, **settings)
     assert kept.stat().st_mtime == 1
@@ -233,7 +233,7 @@ def test_command(tmp_path, capsys, p3m):
     (first, _) = layouts.training_set(tmp_path / "set").examples
     assert read_picture(first.picture).shape == (96, 64, 3)
     assert p3m(*options, "--seed", 9) == 1
-    assert "name another folder" in capsys.readouterr().err
+    assert "choose another folder" in capsys.readouterr().err
     assert p3m("synthesize", "-o", "~nobody-has-this-name/set") == 1
     assert "no home folder" in capsys.readouterr().err
 

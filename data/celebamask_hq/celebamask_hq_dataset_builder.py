@@ -9,7 +9,7 @@ from p3m_jax.data.encoded_builder import EncodedBuilder, subfolder
 
 
 class Builder(EncodedBuilder):
-    """CelebAMask-HQ's faces with a mask of the skin, one split."""
+    """CelebAMask-HQ's faces that have a mask of the skin, as one split."""
 
     pkg_dir_path = epath.Path(__file__).parent
     HOMEPAGE = "https://github.com/switchablenorms/CelebAMask-HQ"
@@ -17,9 +17,9 @@ class Builder(EncodedBuilder):
     ALWAYS = ("picture",)
     PERHAPS = FACE_PARTS
     MANUAL_DOWNLOAD_INSTRUCTIONS = """\
-    Get CelebAMask-HQ.zip from https://github.com/switchablenorms/CelebAMask-HQ, unpack it, and name
-    the folder that holds CelebA-HQ-img/ and CelebAMask-HQ-mask-anno/ as manual_dir, or put it into
-    manual_dir as CelebAMask-HQ/.
+    Get CelebAMask-HQ.zip from https://github.com/switchablenorms/CelebAMask-HQ and unpack it. Then
+    set manual_dir to the folder that contains CelebA-HQ-img/ and CelebAMask-HQ-mask-anno/, or move
+    it into manual_dir as CelebAMask-HQ/.
     """
 
     def splits_of(self, folder: Path) -> dict[str, list[tuple[str, dict]]]:

@@ -16,8 +16,8 @@ class Builder(LayoutBuilder):
         "P3M-10k_Dataset_Release_Agreement.pdf"
     )
     MANUAL_DOWNLOAD_INSTRUCTIONS = """\
-    Get P3M-10k from its authors (https://github.com/JizhiziLi/P3M, or the archive of 2024 from
-    https://github.com/ViTAE-Transformer/P3M-Net) after reading its agreement, unpack it, and name
-    the folder that holds train/ and validation/ as manual_dir, or put it into manual_dir as
-    P3M-10k/.
+    Read the agreement of P3M-10k, get the data set from its authors
+    (https://github.com/JizhiziLi/P3M, or the archive of 2024 from
+    https://github.com/ViTAE-Transformer/P3M-Net), and unpack it. Then set manual_dir to the folder
+    that contains train/ and validation/, or move it into manual_dir as P3M-10k/.
     """

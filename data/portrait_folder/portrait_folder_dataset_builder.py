@@ -1,4 +1,4 @@
-"""One's own pictures and mattes as a TFDS builder: two folders with files of equal stems."""
+"""A user's own pictures and mattes as a TFDS builder: two folders of files with the same stems."""
 
 import dataclasses
 import re
@@ -13,11 +13,11 @@ from p3m_jax.data.layouts import folder_pair
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class FolderConfig(tfds.core.BuilderConfig):
-    """Which folders; where none are named they are pictures/ and mattes/ in manual_dir.
+    """The folders; by default they are pictures/ and mattes/ in manual_dir.
 
     Attributes:
-      pictures, mattes: folders with files of equal stems.
-      trimaps, facemasks: others that belong to them.
+      pictures, mattes: folders of files with the same stems.
+      trimaps, facemasks: optional folders of trimaps and face masks for them.
     """
 
     pictures: str | None = None
@@ -27,14 +27,14 @@ class FolderConfig(tfds.core.BuilderConfig):
 
 
 class Builder(EncodedBuilder):
-    """One's own pictures and mattes, one split."""
+    """A user's own pictures and mattes, as one split."""
 
     pkg_dir_path = epath.Path(__file__).parent
     HOMEPAGE = ""
-    LICENSE = "That of the pictures."
+    LICENSE = "The licence of the pictures."
     BUILDER_CONFIGS = (FolderConfig(name="own", description="pictures/ and mattes/"),)
     MANUAL_DOWNLOAD_INSTRUCTIONS = """\
-    Put the pictures into manual_dir as pictures/, and mattes of the same stems as mattes/.
+    Put the pictures into manual_dir as pictures/, and mattes with the same stems as mattes/.
     """
 
     def splits_of(self, folder: Path) -> dict[str, list[tuple[str, dict]]]:
@@ -51,5 +51,5 @@ class Builder(EncodedBuilder):
 
 
 def config_name(folder: Path) -> str:
-    """The name of a folder as TFDS takes it for a configuration."""
+    """The name of a folder in a form that TFDS accepts for a configuration."""
     return re.sub(r"\W+", "_", folder.resolve().name, flags=re.ASCII).strip("_") or "own"

@@ -1,4 +1,4 @@
-"""Backgrounds of the synthetic portraits: light, texture and things, but no people."""
+"""Backgrounds of the synthetic portraits: light, texture and objects, but no people."""
 
 import cv2
 import numpy as np
@@ -24,7 +24,7 @@ def _color(rng, saturation=(0.05, 0.6), value=(0.3, 0.95)) -> np.ndarray:
 
 
 def _gradient(rng, size: Size) -> np.ndarray:
-    """A studio wall: two colours along a direction, with a faint mottle."""
+    """A studio wall: two colours blended along one direction, with a faint mottle."""
     y, x = np.mgrid[: size[0], : size[1]] / np.array(size).reshape(2, 1, 1) - 0.5
     angle = rng.uniform(0, 2 * np.pi)
     along = np.clip(0.5 + 0.8 * (x * np.cos(angle) + y * np.sin(angle)), 0, 1)[..., None]
@@ -34,7 +34,7 @@ def _gradient(rng, size: Size) -> np.ndarray:
 
 
 def _bokeh(rng, size: Size) -> np.ndarray:
-    """Lights far out of focus before the dark."""
+    """Lights far out of focus in front of a dark background."""
     short = min(size)
     picture = (_color(rng, (0.3, 0.7), (0.1, 0.35)) * np.ones((*size, 1))).astype(np.float32)
     tint = rng.random()
@@ -50,7 +50,7 @@ def _bokeh(rng, size: Size) -> np.ndarray:
 
 
 def _bricks(rng, size: Size) -> np.ndarray:
-    """A brick wall, or panels when the bricks are tall."""
+    """A brick wall, or panels if the bricks are tall."""
     height = max(4, int(min(size) * rng.uniform(0.04, 0.09)))
     width = max(6, int(height * rng.choice([0.6, 1.0, 2.2, 3.0])))
     gap = max(1, height // 10)
@@ -67,7 +67,7 @@ def _bricks(rng, size: Size) -> np.ndarray:
 
 
 def _stripes(rng, size: Size) -> np.ndarray:
-    """Wallpaper or a curtain: waves of two or three colours across."""
+    """Wallpaper or a curtain: waves between two colours across the picture."""
     y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
     period = min(size) * rng.uniform(0.04, 0.16)
     bend = 0.25 * period * noise(rng, size, min(size) * 0.8, 1)

@@ -1,7 +1,7 @@
-"""Drawing for the synthetic portraits: frames, finely drawn sheets, layers, light and noise.
+"""Drawing for the synthetic portraits: frames, fine sheets, layers, light and noise.
 
-Shapes are drawn several times finer than the picture and averaged down, so that a strand of hair a
-fraction of a pixel wide becomes a fractional alpha. Points are (..., 2) arrays of (x, y).
+Shapes are drawn several times finer than the picture and then averaged. So a strand of hair that is
+a fraction of a pixel wide becomes a fractional alpha. Points are (..., 2) arrays of (x, y).
 """
 
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-_SUBPIXEL = 4  # bits after the point in OpenCV's fixed-point coordinates
+_SUBPIXEL = 4  # fractional bits of OpenCV's fixed-point coordinates
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A coordinate frame: points in head heights to picture pixels."""
+    """A coordinate frame: maps points in head heights to picture pixels."""
 
     origin: tuple[float, float]
     scale: float
     angle: float = 0.0  # radians, clockwise on the picture
 
     def __call__(self, points) -> np.ndarray:
-        """The points (..., 2) in picture pixels."""
+        """Returns the points (..., 2) in picture pixels."""
         points = np.asarray(points, np.float64)
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         turned = points @ np.array([[cos, sin], [-sin, cos]])
@@ -29,7 +29,7 @@ class Frame:
 
 
 class Sheet:
-    """One layer, drawn `fine` times as finely as the picture: a colour and a coverage."""
+    """One layer, drawn `fine` times finer than the picture: a colour and a coverage."""
 
     def __init__(self, size: tuple[int, int], fine: int, color):
         self.size, self.fine = size, fine
@@ -39,27 +39,27 @@ class Sheet:
         self.cover = np.zeros(shape, np.uint8)
 
     def polygon(self, points, color=None) -> None:
-        """Fills a polygon of picture pixels; without a colour only the coverage grows."""
+        """Fills a polygon given in picture pixels; without a colour it only adds coverage."""
         points = [self._fixed(points)]
         if color is not None:
             cv2.fillPoly(self.color, points, _scalar(color), cv2.LINE_AA, _SUBPIXEL)
         cv2.fillPoly(self.cover, points, 255, cv2.LINE_AA, _SUBPIXEL)
 
     def detail(self, points, color) -> None:
-        """Fills a polygon in colour alone, inside what is covered already."""
+        """Fills a polygon with colour only; it shows where the layer is already covered."""
         points = [self._fixed(points)]
         cv2.fillPoly(self.color, points, _scalar(color), cv2.LINE_AA, _SUBPIXEL)
 
     def stroke(self, curves, color, width: float) -> None:
-        """Draws curves (N, K, 2) in colour alone; the width is in picture pixels."""
+        """Draws curves (N, K, 2) with colour only; the width is in picture pixels."""
         self._lines(self.color, curves, _scalar(color), width)
 
     def stroke_cover(self, curves, cover: int, width: float) -> None:
-        """Draws curves (N, K, 2) into the coverage (0..255) alone."""
+        """Draws curves (N, K, 2) into the coverage only (0..255)."""
         self._lines(self.cover, curves, cover, width)
 
     def reduce(self) -> tuple[np.ndarray, np.ndarray]:
-        """At the picture's size: colour (H, W, 3) in 0..255 and coverage (H, W, 1) in 0..1."""
+        """Reduces to the picture's size: colour (H, W, 3) in 0..255, coverage (H, W, 1) in 0..1."""
         height, width = self.size
         color = cv2.resize(self.color, (width, height), interpolation=cv2.INTER_AREA)
         cover = cv2.resize(self.cover, (width, height), interpolation=cv2.INTER_AREA)
@@ -76,7 +76,7 @@ class Sheet:
 
 
 class Figure:
-    """Layers put over one another: premultiplied colour and coverage."""
+    """Layers stacked on each other: premultiplied colour and coverage."""
 
     def __init__(self, size: tuple[int, int]):
         self.color = np.zeros((*size, 3), np.float32)
@@ -88,15 +88,15 @@ class Figure:
         self.cover = cover + self.cover * (1 - cover)
 
     def foreground(self) -> np.ndarray:
-        """The colour (H, W, 3) without the coverage, continued outwards where nothing is drawn."""
+        """The colour (H, W, 3) without the coverage, extended to areas where nothing is drawn."""
         color = self.color / np.maximum(self.cover, 1e-4)
         spread = spread_colors(self.color, self.cover)
-        trust = np.clip(self.cover * 20, 0, 1)  # dividing by a tiny coverage magnifies rounding
+        trust = np.clip(self.cover * 20, 0, 1)  # dividing by a tiny coverage amplifies rounding
         return color * trust + spread * (1 - trust)
 
 
 def spread_colors(color: np.ndarray, cover: np.ndarray) -> np.ndarray:
-    """Continues premultiplied colours into what they do not cover: ever coarser averages."""
+    """Extends premultiplied colours to areas they do not cover, with increasingly coarse means."""
     height, width = cover.shape[:2]
     joined = np.concatenate([color, cover], axis=-1)
     levels = [joined]
@@ -115,7 +115,7 @@ def spread_colors(color: np.ndarray, cover: np.ndarray) -> np.ndarray:
 
 
 def smooth_polygon(points, rounds: int = 3) -> np.ndarray:
-    """A closed polygon with its corners cut (Chaikin), towards a quadratic B-spline."""
+    """Rounds a closed polygon by cutting its corners (Chaikin); tends to a quadratic B-spline."""
     points = np.asarray(points, np.float64)
     for _ in range(rounds):
         following = np.roll(points, -1, axis=0)
@@ -131,11 +131,11 @@ def ellipse(center, radii, start: float = 0.0, end: float = 2 * np.pi, count: in
 
 
 def relief(cover: np.ndarray, light: np.ndarray, radius: float) -> np.ndarray:
-    """How much a rounded body of this coverage faces the light, about -1..1, (H, W, 1)."""
+    """How much a rounded body with this coverage faces the light, about -1..1, (H, W, 1)."""
     height, width = cover.shape[:2]
     step = max(1, int(radius / 4))
     small = (max(2, width // step), max(2, height // step))
-    # The border is continued: a body cut off by the frame does not turn away there.
+    # The border is replicated, so a body cut off by the picture's edge does not look rounded there.
     bump = cv2.resize(cover[..., 0], small, interpolation=cv2.INTER_AREA)
     bump = cv2.GaussianBlur(bump, (0, 0), radius / step, borderType=cv2.BORDER_REPLICATE)
     down, right = np.gradient(bump)
@@ -162,7 +162,7 @@ def hsv(hue: float, saturation: float, value: float) -> np.ndarray:
 
 
 def to_8_bit(values) -> np.ndarray:
-    """Rounded and clipped to uint8."""
+    """Rounds and clips to uint8."""
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 

@@ -1,7 +1,7 @@
-"""Hair of the synthetic portraits: thousands of strands, thinner than a pixel where they end.
+"""Hair of the synthetic portraits: thousands of strands, thinner than a pixel at their ends.
 
-All curves are (N, K, 2) in head heights about the centre of the face: the crown lies at y = -0.5,
-the chin at y = +0.5. Strands are combed over the skull from a parting and fall from the temples.
+All curves are (N, K, 2) in head heights from the centre of the face: the crown is at y = -0.5, the
+chin at y = +0.5. Strands are combed over the skull from a parting and fall from the temples.
 """
 
 from dataclasses import dataclass
@@ -12,22 +12,22 @@ from p3m_jax.data.synthetic.drawing import Frame, Sheet, ellipse
 
 STYLES = ("short", "combed", "bob", "long", "curly", "afro", "bun", "bald")
 _POINTS = 16  # per strand
-_TEMPLE = 1.65  # radians from the top: where the skull's side turns vertical
+_TEMPLE = 1.65  # radians from the top: where the side of the skull becomes vertical
 _SKULL = (0.0, -0.07)  # centre
-_WIDER = 1.07  # the skull than the face
+_WIDER = 1.07  # width of the skull in widths of the face
 
 
 @dataclass(frozen=True)
 class Hair:
-    """What the hair of one person looks like; lengths in head heights, colour in 0..255."""
+    """The properties of one person's hair; lengths in head heights, colour in 0..255."""
 
     style: str
     color: np.ndarray
     skull: tuple[float, float]  # radii of the skull
     parting: float  # radians from the top
-    length: float  # beyond the temples
+    length: float  # below the temples
     wave: float
-    wild: float  # how far stray strands leave the rest
+    wild: float  # how far stray strands stick out
     fringe: bool
     strands: int
 
@@ -55,7 +55,7 @@ def sample_hair(rng: np.random.Generator, half_width: float, strands: int) -> Ha
 
 
 def draw_back_hair(rng, hair: Hair, frame: Frame, sheet: Sheet) -> None:
-    """What shows behind neck and head."""
+    """Draws the hair that is visible behind neck and head."""
     rx, ry = hair.skull
     if hair.style in ("bob", "long"):
         bottom = _SKULL[1] + hair.length
@@ -77,7 +77,7 @@ def draw_back_hair(rng, hair: Hair, frame: Frame, sheet: Sheet) -> None:
 
 
 def draw_front_hair(rng, hair: Hair, frame: Frame, sheet: Sheet) -> None:
-    """What lies on the forehead, on the skull and before the shoulders, seen from the front."""
+    """Draws the hair on forehead and skull and in front of the shoulders, seen from the front."""
     rx, ry = hair.skull
     if hair.style == "bald":
         return
@@ -102,7 +102,7 @@ def draw_front_hair(rng, hair: Hair, frame: Frame, sheet: Sheet) -> None:
 
 
 def draw_hair_from_behind(rng, hair: Hair, frame: Frame, sheet: Sheet) -> None:
-    """The whole back of the head, falling over the back if the hair is long."""
+    """Draws the whole back of the head; long hair falls over the person's back."""
     rx, ry = hair.skull
     if hair.style in ("curly", "afro"):
         wide = 1.45 if hair.style == "afro" else 1.2
@@ -116,7 +116,7 @@ def draw_hair_from_behind(rng, hair: Hair, frame: Frame, sheet: Sheet) -> None:
     sides = [(rx * 0.9, bottom - 0.15), (rx * 0.6, bottom), (-rx * 0.6, bottom)]
     arc = ellipse(_SKULL, (rx * 1.01, ry * 1.02), -_TEMPLE, _TEMPLE)
     outline = np.concatenate([arc, sides, [(-rx * 0.9, bottom - 0.15)]])
-    # Falling from the crown: sideways along the skull first, then down.
+    # Falls from the crown: first sideways along the skull, then down.
     count = 2 * hair.strands
     t = np.linspace(0, 1, _POINTS)[None]
     reach = rng.uniform(-1.08, 1.08, (count, 1)) * (1 + rng.normal(0.02, 0.09, (count, 1)) * t)
@@ -132,7 +132,7 @@ def draw_hair_from_behind(rng, hair: Hair, frame: Frame, sheet: Sheet) -> None:
 
 
 def draw_beard(rng, hair: Hair, frame: Frame, sheet: Sheet) -> None:
-    """A beard along the jaw, with a ragged edge below it."""
+    """Draws a beard along the jaw, with a ragged lower edge."""
     half_width = hair.skull[0] / _WIDER
     angles = np.linspace(np.pi * 0.58, np.pi * 1.42, 40)
     outer = ellipse((0, 0), (half_width * 0.97, 0.53), angles[0], angles[-1], 40)
@@ -151,17 +151,17 @@ def draw_beard(rng, hair: Hair, frame: Frame, sheet: Sheet) -> None:
 def _combed(rng, hair: Hair, count, fall, wide, high) -> np.ndarray:
     """Strands from the parting along the skull to the temples, then down by `fall`.
 
-    `wide` and `high` are the ranges of the strands' distance in x and y, in radii of the skull:
-    all strands meet at the temples where `high` is small, as a hairline has it.
+    `wide` and `high` are the ranges of the strands' distance in x and y, in radii of the skull. If
+    `high` is small, all strands meet at the temples, like a real hairline.
     """
     rx, ry = hair.skull
     side = np.where(rng.random((count, 1)) < 0.5 + 0.2 * hair.parting, -1.0, 1.0)
     start = hair.parting + side * np.abs(rng.normal(0, 0.5, (count, 1)))
-    along = (side * _TEMPLE - start) * side  # radians left to the temple
+    along = (side * _TEMPLE - start) * side  # radians to the temple
     length = np.maximum(along, 0.2) + fall / rx * rng.normal(0.9, 0.12, (count, 1))
     travel = length * np.linspace(0, 1, _POINTS)[None]
     angle = start + side * travel
-    below = np.maximum(np.abs(angle) - _TEMPLE, 0) * rx  # head heights under the temple
+    below = np.maximum(np.abs(angle) - _TEMPLE, 0) * rx  # head heights below the temple
     angle = np.clip(angle, -_TEMPLE, _TEMPLE)
     radius = rng.uniform(0, 1, (count, 1))
     out_x = wide[0] + (wide[1] - wide[0]) * radius
@@ -174,7 +174,7 @@ def _combed(rng, hair: Hair, count, fall, wide, high) -> np.ndarray:
 
 
 def _tufts(rng, hair: Hair, count, high) -> np.ndarray:
-    """Short hair that stands off the skull, leaning away from the parting."""
+    """Short hair that sticks out from the skull and leans away from the parting."""
     rx, ry = hair.skull
     t = np.linspace(0, 1, _POINTS)[None]
     angle = rng.uniform(-_TEMPLE, _TEMPLE, (count, 1))
@@ -188,7 +188,7 @@ def _tufts(rng, hair: Hair, count, high) -> np.ndarray:
 
 
 def _curls(rng, hair: Hair, count, far, angles, high: float = 0.0) -> np.ndarray:
-    """Little springs, fewer towards the outside; `high` keeps them above the hairline."""
+    """Small spirals, fewer towards the outside; `high` keeps them above the hairline."""
     rx, ry = hair.skull
     t = np.linspace(0, 1, _POINTS)[None]
     angle = rng.uniform(*angles, (count, 1))
@@ -228,7 +228,7 @@ def _waves(rng, hair: Hair, count, along) -> np.ndarray:
 
 
 def _draw(rng, hair: Hair, frame: Frame, sheet: Sheet, outline, curves) -> None:
-    """Body and strands; first the faint stray ones, which everything else may cover."""
+    """Draws body and strands; faint stray strands come first, so that the rest may cover them."""
     width = 0.0024 * frame.scale
     stray = curves[rng.random(len(curves)) < 0.25]
     t = np.linspace(0, 1, _POINTS)[None, :, None]

@@ -1,7 +1,7 @@
 """The people of the synthetic portraits: proportions, clothes, poses and faces.
 
-Everything is measured in head heights. The head's frame has its origin at the centre of the face,
-the body's at the chin; y points down.
+All lengths are in head heights. The origin of the head's frame is the centre of the face, that of
+the body's frame is the chin; y points down.
 """
 
 from dataclasses import dataclass
@@ -28,11 +28,11 @@ _IRISES = [[70, 45, 25], [95, 65, 35], [70, 100, 130], [80, 110, 70]]
 
 @dataclass(frozen=True)
 class Person:
-    """Proportions and looks of one person."""
+    """Proportions and appearance of one person."""
 
     half_width: float  # of the face, in head heights
-    jaw: float  # exponent of the face's outline below: 2 is an ellipse, more is square
-    yaw: float  # -1..1, to which side the face turns
+    jaw: float  # exponent of the lower face's outline: 2 is an ellipse, more is squarer
+    yaw: float  # -1..1, the side to which the face turns
     shoulders: float
     pose: str
     skin: np.ndarray
@@ -48,7 +48,7 @@ def face_outline(person: Person, start: float, end: float, count: int = 60) -> n
     """The face's outline between two angles from the top, clockwise, in head heights."""
     angle = np.linspace(start, end, count)
     sin, cos = np.sin(angle), np.cos(angle)
-    power = np.where(cos < 0, 2 / person.jaw, 1.0)  # above the temples an ellipse
+    power = np.where(cos < 0, 2 / person.jaw, 1.0)  # an ellipse above the temples
     x = person.half_width * np.sign(sin) * np.abs(sin) ** power
     y = -0.5 * np.sign(cos) * np.abs(cos) ** power
     return np.stack([x * (1 - 0.22 * np.clip(y, 0, 1) / 0.5), y], -1)
@@ -61,7 +61,7 @@ def face_area(person: Person) -> np.ndarray:
 
 
 def sample_person(rng, scale: float) -> Person:
-    """Draws a person whose head is `scale` pixels high; taller ones get more strands of hair."""
+    """Draws a random person whose head is `scale` pixels high; larger heads get more strands."""
     half_width = rng.uniform(0.345, 0.4)
     hair = hairs.sample_hair(rng, half_width, strands=int(np.clip(6 * scale, 700, 2500)))
     return Person(
@@ -81,7 +81,7 @@ def sample_person(rng, scale: float) -> Person:
 
 
 def draw_person(rng, person, head, body, light, size, behind) -> Figure:
-    """All layers from back to front, each lit from the same side."""
+    """Draws all layers from back to front, each lit from the same side."""
     fine = int(np.clip(round(1400 / min(size)), 2, 4))
     figure = Figure(size)
 
@@ -96,7 +96,7 @@ def draw_person(rng, person, head, body, light, size, behind) -> Figure:
         figure.add(color * lit * grainy, cover)
 
     def shadow(cover, offset, sigma, strength):
-        """Darkens what lies below a layer that is about to be added."""
+        """Darkens the layers below one that will be added next."""
         shift = np.float32([[1, 0, offset[0] * head.scale], [0, 1, offset[1] * head.scale]])
         cast = cv2.warpAffine(cover, shift, size[::-1])
         cast = cv2.GaussianBlur(cast, (0, 0), max(0.5, sigma * head.scale))
@@ -132,12 +132,12 @@ def _neck(person, head, body, sheet) -> None:
 
 
 def _torso(rng, person, body, sheet, behind) -> None:
-    """Shoulders and chest with a pattern, and from the front a neckline, lapels or buttons."""
+    """Draws shoulders and patterned chest; from the front also neckline, lapels or buttons."""
     w, slope = person.shoulders, rng.uniform(0.0, 0.1)
     right = [(0.15, 0.14), (0.3, 0.26), (w, 0.36 + slope), (w + 0.1, 0.9)]
     if person.pose == "down":
         right += [(w + 0.14, 1.6), (w + 0.1, 5)]
-    else:  # posed arms are drawn apart and leave the waist free
+    else:  # posed arms are drawn separately and leave a gap at the waist
         right += [(w * 0.82, 1.1), (w * 0.72, 1.7), (w * 0.85, 2.5), (w * 0.85, 5)]
     left = [(-x, y) for x, y in reversed(right)]
     sheet.polygon(body(smooth_polygon([*right, *left])))
@@ -148,7 +148,7 @@ def _torso(rng, person, body, sheet, behind) -> None:
         fold = np.stack([x + lean * t**2, y + 0.5 * t], -1)[None]
         sheet.stroke(body(fold), person.cloth * rng.uniform(0.8, 0.95), 0.015 * body.scale)
     if person.pose == "down":
-        for side in (-1, 1):  # where the arms lie against the body
+        for side in (-1, 1):  # the creases between arms and body
             crease = [(side * (w - 0.12), 0.95), (side * (w - 0.16), 1.6), (side * (w - 0.14), 5)]
             sheet.stroke(body([crease]), person.cloth * 0.6, 0.02 * body.scale)
     if behind:
@@ -197,7 +197,7 @@ def _pattern(rng, person, body, sheet) -> None:
 
 
 def _arms(rng, person, body, sheet) -> None:
-    """Both hands on the hips, or one of them waving: the background shows between."""
+    """Draws both hands on the hips, or one of them waving; the background is visible between."""
     w, bare = person.shoulders, rng.random() < 0.4
     waving = rng.choice([-1, 1]) if person.pose == "wave" else 0
     for side in (-1, 1):
@@ -222,17 +222,17 @@ def _arms(rng, person, body, sheet) -> None:
 
 
 def _limb(body, sheet, start, end, thick, thin, color) -> None:
-    """A tapering limb with round ends."""
+    """Draws a tapering limb with round ends."""
     ends = [ellipse(start, (thick, thick), count=24), ellipse(end, (thin, thin), count=24)]
     hull = cv2.convexHull(body(np.concatenate(ends)).astype(np.float32))[:, 0]
     sheet.polygon(hull, color)
 
 
 def _head(rng, person, head, sheet, behind) -> None:
-    """Head and ears, and from the front the features, shifted to where the face turns."""
+    """Draws head and ears; from the front also the features, shifted to where the face turns."""
     a, unit = person.half_width, head.scale
     for side in (-1, 1):
-        if person.yaw * side < 0.5:  # the ear on the far side hides
+        if person.yaw * side < 0.5:  # the ear on the far side is hidden
             ear = ellipse((side * (a - 0.005), 0.02), (0.08, 0.13), count=24)
             sheet.polygon(head(ear), person.skin * 0.94)
             sheet.stroke(head([ear[2:12]]), person.skin * 0.75, 0.008 * unit)
@@ -268,7 +268,7 @@ def _head(rng, person, head, sheet, behind) -> None:
 
 
 def _eye(rng, person, head, sheet, side, x) -> None:
-    """Lids around white, iris, pupil and a glint; a brow of short hairs above."""
+    """Draws lids around white, iris, pupil and a glint, and above them a brow of short hairs."""
     unit, wide, tall = head.scale, 0.078, rng.uniform(0.026, 0.038)
     across = np.linspace(-1, 1, 17)
     bow = 1 - across**2
@@ -294,7 +294,7 @@ def _eye(rng, person, head, sheet, side, x) -> None:
 
 
 def _mouth(rng, person, head, sheet, x) -> None:
-    """Two lips, closed or around teeth."""
+    """Draws two lips, closed or around teeth."""
     wide, smile = rng.uniform(0.1, 0.14), rng.uniform(-0.005, 0.04)
     gap = max(0.0, rng.uniform(-0.02, 0.03))
     across = np.linspace(-1, 1, 21)

@@ -1,7 +1,7 @@
-"""One synthetic portrait: a person before a background, with the exact matte and a face mask.
+"""One synthetic portrait: a person in front of a background, with exact matte and face mask.
 
-People are put together from shapes in head heights about the centre of the face; the picture is
-composed from the foreground and the background, so that all files of a portrait agree.
+People are composed of shapes, measured in head heights from the centre of the face. The picture is
+composed of the foreground and the background, so all files of a portrait are consistent.
 """
 
 from dataclasses import dataclass, replace
@@ -18,9 +18,10 @@ from p3m_jax.faces.region import labels_of_mask, without_transition
 
 @dataclass(frozen=True)
 class Portrait:
-    """A person's picture taken apart; uint8, (H, W, 3) or (H, W).
+    """The layers of a person's picture; uint8, (H, W, 3) or (H, W).
 
-    `facemask` is 255 from the jaw up to the top of the brows, all zero where no face shows.
+    `facemask` is 255 from the jaw up to the top of the brows, and 0 everywhere if no face is
+    visible.
     """
 
     foreground: np.ndarray
@@ -29,15 +30,15 @@ class Portrait:
     facemask: np.ndarray
 
     def picture(self) -> np.ndarray:
-        """alpha F + (1 - alpha) B, rounded: (H, W, 3) uint8."""
+        """Composes alpha F + (1 - alpha) B, rounded: (H, W, 3) uint8."""
         alpha = self.matte[..., None].astype(np.float32) / 255
         return to_8_bit(alpha * self.foreground + (1 - alpha) * self.background)
 
 
 def draw_portrait(key: tuple[int, ...], size: tuple[int, int], *, behind: bool = False) -> Portrait:
-    """The portrait that belongs to `key` (say: seed, part, number) at `size` = (height, width).
+    """Draws the portrait for `key` (for example seed, part, number) at `size` = (height, width).
 
-    The same key and size give the same pixels. `behind` shows the person from behind, without face.
+    The same key and size give the same pixels. `behind` shows the person from behind, with no face.
     """
     rng = np.random.default_rng(key)
     height, width = size
@@ -69,10 +70,10 @@ def draw_portrait(key: tuple[int, ...], size: tuple[int, int], *, behind: bool =
 
 
 def obfuscate_portrait(portrait: Portrait) -> Portrait:
-    """The portrait with its face blurred beyond recognition, as P3M-10k publishes pictures.
+    """Blurs the portrait's face beyond recognition, like the pictures that P3M-10k publishes.
 
-    What is blurred, and how, is what `p3m_jax.faces` does to photos: the face mask without the
-    matte's transition area, with a hard edge.
+    The area and the blur are those of `p3m_jax.faces` for photos: the face mask without the matte's
+    transition area, with a hard edge.
     """
     labels = private_labels(portrait)
     foreground = obfuscate(portrait.foreground, labels, Obfuscation())
@@ -80,5 +81,5 @@ def obfuscate_portrait(portrait: Portrait) -> Portrait:
 
 
 def private_labels(portrait: Portrait) -> np.ndarray:
-    """The label map of what is obfuscated, uint8 (H, W)."""
+    """The label map of the area that is obfuscated, uint8 (H, W)."""
     return without_transition(labels_of_mask(portrait.facemask), portrait.matte)

@@ -1,10 +1,11 @@
-"""Synthetic portraits written in P3M-10k's layout, so that everything runs without its data.
+"""Writes synthetic portraits in P3M-10k's layout, so that everything runs without its data.
 
 The folder has the form of the archive of 2024: faces are obfuscated in the training set and in
-P3M-500-P, P3M-500-NP shows faces or people from behind. Since nobody's privacy is at stake, the
-same portraits stand there with ordinary faces, too (`original_image`, `fg`). `faces/{image,mask}`
-are a few more people in the part of the public ones whose faces P3M-CP copies. The pictures show
-that a program works; a number measured on them says nothing about portraits.
+P3M-500-P; P3M-500-NP shows ordinary faces or people from behind. Drawn people have no privacy to
+protect, so the same portraits also exist with ordinary faces (`original_image`, `fg`).
+`faces/{image,mask}` shows a few more people: they act as the public people whose faces P3M-CP
+copies. The pictures show that a program works; a number measured on them says nothing about real
+portraits.
 """
 
 import json
@@ -25,12 +26,12 @@ from p3m_jax.pictures.images import write_image
 from p3m_jax.pictures.trimap import trimap_from_matte
 from p3m_jax.storage.files import write_text
 
-# Counts up whenever the same settings give other pixels than before.
+# Must be increased whenever the same settings give different pixels than before.
 GENERATOR = 3
 
 FACES_FOLDER = Path("faces")
 
-# The parts of the set: a number that goes into the seed, and the folder.
+# The parts of the set: a number that is part of the seed, and the folder.
 _PARTS = {
     "train": (0, Path("train")),
     "P3M-500-P": (1, Path("validation/P3M-500-P")),
@@ -38,9 +39,9 @@ _PARTS = {
     "faces": (3, FACES_FOLDER),
 }
 _PUBLIC_FACES = {"picture": "image", "facemask": "mask"}
-_FACES_SIZE = (256, 256)  # whatever the portraits' size is
+_FACES_SIZE = (256, 256)  # independent of the portraits' size
 _JPEG = ("blurred_image", "original_image", "bg", "image")
-SIDES = (32, 4096)  # pixels; of larger ones a single portrait would fill the memory
+SIDES = (32, 4096)  # pixels; a single portrait with larger sides would fill the memory
 _BEHIND = 4  # every fourth person of P3M-500-NP is seen from behind
 
 
@@ -59,13 +60,13 @@ def write_synthetic_set(
     `faces` is the number of public faces with masks.
 
     `size` is (height, width) in pixels. A picture depends on the seed, its set and its number, not
-    on the counts. Every file is written whole or not at all, and a killed run is resumed by calling
-    again; SYNTHETIC.json with the settings comes last. Of a finished set with the same settings
-    only files that are missing are written.
+    on the counts. Every file is written completely or not at all. Call it again to resume a killed
+    run; SYNTHETIC.json with the settings is written last. For a finished set with the same
+    settings, only missing files are written.
 
     Raises:
       OptionError: sizes or counts that cannot be drawn.
-      DataSetError: `root` holds a set with other settings, or anything else.
+      DataSetError: `root` contains a set with other settings, or any other files.
     """
     root = user_path(root)
     height, width = (int(side) for side in size)
@@ -77,7 +78,7 @@ def write_synthetic_set(
     if train < 1 or test < 0 or faces < 0 or seed < 0:
         raise OptionError(
             f"{root}: cannot write {train} + {test} + {faces} pictures with seed {seed}; choose at "
-            "least one training picture and nothing below zero."
+            "least one training picture and no negative numbers."
         )
     settings = {
         "generator": GENERATOR,
@@ -103,7 +104,7 @@ def write_synthetic_set(
 def example_files(
     part: str, number: int, size: tuple[int, int], seed: int
 ) -> dict[str, np.ndarray]:
-    """The files of one example by folder (see `layouts.folder_names`), uint8 arrays of `size`."""
+    """The files of one example by folder (see `layouts.folder_names`): uint8 arrays of `size`."""
     code, _ = _PARTS[part]
     if part == "faces":
         return _files(draw_portrait((seed, code, number), _FACES_SIZE), _PUBLIC_FACES)
@@ -135,7 +136,7 @@ def _write_example(root: Path, part: str, number: int, size, seed: int) -> None:
         folder: base / folder / f"{stem}.{'jpg' if folder in _JPEG else 'png'}"
         for folder in folders
     }
-    # Files appear whole under their names, so what is there need not be drawn again.
+    # A file with its final name is complete, so existing files need not be drawn again.
     if all(path.is_file() for path in paths.values()):
         return
     for folder, values in example_files(part, number, size, seed).items():
@@ -150,23 +151,23 @@ def _folders(part: str) -> set[str]:
 
 
 def _claim(root: Path, settings: dict) -> None:
-    """Marks `root` as being written with these settings, unless it bears a mark with them."""
+    """Marks `root` as being written with these settings, unless it already has their mark."""
     mark, unfinished = root / SYNTHETIC_MARK, root / UNFINISHED_MARK
     if root.exists() and not root.is_dir():
-        raise DataSetError(f"{root}: is a file; name a new folder for the synthetic set.")
+        raise DataSetError(f"{root}: is a file; choose a new folder for the synthetic set.")
     for path in (mark, unfinished):
         if path.is_file():
             found = _read_settings(path)
             if found != settings:
                 raise DataSetError(
-                    f"{root}: holds a synthetic set with {_differences(found, settings)}; name "
+                    f"{root}: holds a synthetic set with {_differences(found, settings)}; choose "
                     "another folder, or delete this one."
                 )
             return
     if root.is_dir() and any(not path.name.startswith(".") for path in root.iterdir()):
         raise DataSetError(
-            f"{root}: is not empty and not a synthetic set; name a new folder, so that nothing of "
-            "yours is overwritten."
+            f"{root}: is not empty and is not a synthetic set; choose a new folder, so that none "
+            "of your files is overwritten."
         )
     root.mkdir(parents=True, exist_ok=True)
     write_text(unfinished, json.dumps(settings, indent=2) + "\n")
