@@ -230,7 +230,7 @@ def test_what_this_command_keeps_private_is_no_input(p3m, people, capsys):
         ("text.png", b"hello", "is not a picture that can be read; convert it"),
         ("phone.heic", b"\0\0\0\x18ftypheic" + b"x" * 99, "is HEIC"),
         ("cut.png", None, "is damaged or cut off"),
-        ("a.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n", "is PostScript, which is not read"),
+        ("a.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n", "is PostScript, which is not supported"),
         ("sure.CR2", b"II*\0", "is a camera's raw file"),
         ("new\nline.jpg", b"hello", "new\\nline.jpg: is not a picture"),
     ],
@@ -244,7 +244,7 @@ def test_a_bad_picture_is_named_and_the_others_pass(p3m, people, capsys, name, c
     error = capsys.readouterr().err
     (line,) = (line for line in error.splitlines() if line.startswith("Failed: "))
     assert reason in line
-    assert "Left out, not read: 1 .mp4 (film.mp4).\n" in error
+    assert "Not read: 1 .mp4 (film.mp4).\n" in error
     assert "Traceback" not in error
     assert set(tree(out)) == {
         *("blurred_image/sure.png", "facemask/sure.png", "keep_private/records/sure.json")

@@ -135,14 +135,14 @@ def test_what_is_no_mask_is_refused(folders, tmp_path):
 
     assert "is the picture itself; give the folder of masks" in reason(folders[0])
     write_image(masks / "deep/a.png", painted())
-    assert "has different colours" in reason()
+    assert "colour channels differ" in reason()
     write_image(masks / "deep/a.png", np.zeros((6, 8), np.uint8))
     assert "is 8 x 6, its picture 80 x 60" in reason()
     (masks / "deep/a.png").write_bytes(b"")
     assert "is empty" in reason()
     for wrong in (mask_of(inside()) // 255, cv2.GaussianBlur(mask_of(inside()), (0, 0), 3)):
         write_image(masks / "deep/a.png", wrong)
-        assert "a face mask is 255 (white) where a face is" in reason()
+        assert "a face mask is 255 (white) on the face" in reason()
 
 
 def test_a_mask_or_matte_never_serves_two_pictures(tmp_path):

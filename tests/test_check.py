@@ -108,7 +108,7 @@ def test_what_is_left_out_is_named_and_no_finding(root):
     folder = file(root, "blurred_image", 0).parent
     (folder / "film.mp4").touch()
     found = report(root)
-    assert f"  Left out, not read: {folder}: 1 .mp4 (film.mp4).\n" in found.text
+    assert f"  Not read: {folder}: 1 .mp4 (film.mp4).\n" in found.text
     assert (found.errors, found.warnings) == (report(root).errors, report(root).warnings)
     assert not any("film" in entry for entry in (*found.errors, *found.warnings))
 

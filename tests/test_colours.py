@@ -110,7 +110,7 @@ def test_told_colours_are_what_the_network_sees_and_what_files_carry(tmp_path, c
         assert picture.icc_profile is None
         (warning,) = picture.warnings
         assert meant in warning
-        assert warning.endswith("taken for sRGB")
+        assert warning.endswith("treated as sRGB")
         return
     assert picture.warnings == ()
     assert np.abs(picture.pixels.astype(int) - PIXELS).mean() < 1.5  # the numbers stay

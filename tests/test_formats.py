@@ -31,7 +31,7 @@ def refused(path, sentence):
 @pytest.mark.parametrize(
     ("contents", "sentence"),
     [
-        (EPS, "is PostScript, which is not read"),
+        (EPS, "is PostScript, which is not supported"),
         (b"\xc5\xd0\xd3\xc6" + bytes(40), "is PostScript"),
         (b"%PDF-1.7\n" + bytes(40), "is PDF"),
         (b"8BPS\0\1" + bytes(40), "is a Photoshop file"),
@@ -89,9 +89,9 @@ def tiff(*pages_inside: Image.Image, **tags) -> bytes:
 def test_a_raw_file_is_not_taken_for_its_preview(tmp_path, name):
     path, large = tmp_path / name, Image.new("L", (640, 480))
     path.write_bytes(tiff(xFE=1))
-    refused(path, "shows only a reduced image first, as a camera's raw file does")
+    refused(path, "starts with a reduced image, as a camera's raw file does")
     path.write_bytes(tiff(large))
-    refused(path, "shows only a reduced image first")
+    refused(path, "starts with a reduced image")
     path.write_bytes(tiff(xC612=b"\1\4\0\0"))
     refused(path, "camera's raw file")
 

@@ -137,7 +137,7 @@ def test_only_p3m_10k_has_face_masks_of_different_channels(tmp_path):
     file = saved(tmp_path, mask)
     np.testing.assert_array_equal(read_face_mask(file, several_channels=True), rows(0, 255))
     for read in READERS:
-        with pytest.raises(LabelError, match="different colours"):
+        with pytest.raises(LabelError, match="colour channels differ"):
             read(file)
 
 
@@ -155,7 +155,7 @@ def test_what_no_kind_may_hold_is_refused_by_all(tmp_path):
     exif[0x0112] = 6
     turned = saved(tmp_path, rows(0, 255), "turned.png", exif=exif)
     for read in READERS:
-        with pytest.raises(LabelError, match="transparent in parts"):
+        with pytest.raises(LabelError, match="partly transparent"):
             read(saved(tmp_path, transparent))
         with pytest.raises(LabelError, match="orientation 6"):
             read(turned)

@@ -240,14 +240,14 @@ def test_a_matte_that_is_transparent_in_parts_is_named(dataset, tmp_path):
     path = tmp_path / "p_1.png"
     Image.new("RGBA", Image.open(dataset.examples[1].matte).size, (9, 9, 9, 128)).save(path)
     examples = [replace(e, matte=path) if e.stem == "p_1" else e for e in dataset.examples]
-    with pytest.raises(ImageError, match=r"p_1\.png: is transparent in parts"):
+    with pytest.raises(ImageError, match=r"p_1\.png: is partly transparent"):
         next(batches(replace(dataset, examples=tuple(examples)), composition=False, batch_size=5))
 
 
 @pytest.mark.parametrize(
     ("role", "values", "sentence"),
     [
-        ("matte", (0, 1), r"0 and 1; a matte's go from 0 to 255"),
+        ("matte", (0, 1), r"0 and 1; a matte ranges from 0 to 255"),
         ("matte", (0, 90), "0 and 90"),
         ("facemask", (0, 1), "0 and 1; a face mask is 255"),
         ("facemask", (0, 90, 255), "0, 90 and 255"),
@@ -281,7 +281,7 @@ def test_different_channels_count_only_in_the_layout_of_p3m_10k(dataset, tmp_pat
     other = next(batches(replace(dataset, examples=examples), composition=False))
     np.testing.assert_array_equal(one["facemask"], other["facemask"])
     foreign = tuple(replace(e, published=False) for e in examples)
-    with pytest.raises(LabelError, match="different colours"):
+    with pytest.raises(LabelError, match="colour channels differ"):
         next(batches(replace(dataset, examples=foreign), composition=False, batch_size=5))
 
 

@@ -43,7 +43,7 @@ def test_the_tree_is_mirrored_for_every_kind(predict, folders, capsys):
     }
     captured = capsys.readouterr()
     assert "3 pictures: 3 done" in captured.out
-    assert "Left out, not read: 1 .txt (notes.txt), 1 hidden (.hidden.png).\n" in captured.err
+    assert "Not read: 1 .txt (notes.txt), 1 hidden (.hidden.png).\n" in captured.err
     np.testing.assert_array_equal(np.asarray(Image.open(out / "alpha/a.png")), matte_of())
     rgba = np.asarray(Image.open(out / "cutout/a.png"))
     alpha = matte_of()[..., None] / 255
@@ -139,7 +139,7 @@ def test_what_is_transparent_stays_so(predict, folders):
     assert not alpha[:20].any()
     np.testing.assert_array_equal(alpha[20:], matte_of()[20:])
     entry = next(entry for entry in manifest(out) if entry["name"] == "a")
-    assert entry["warnings"] == ["transparent in parts, which are background"]
+    assert entry["warnings"] == ["partly transparent; transparent parts are treated as background"]
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "A.png", "deep.png/x.png"])
@@ -214,7 +214,7 @@ def test_broken_inputs_are_listed_and_the_others_done(predict, folders, capsys):
         "text.jpg": "is not a picture",
         "phone.heic": "is HEIC",
         "cut.jpg": "is damaged or cut off",
-        "loop.jpg": "leads in a circle",
+        "loop.jpg": "leads back to itself",
         "pipe.jpg": "is a pipe",
         "alone.png": "there is no such matte",
         "small.png": "is 30 x 20, its picture 60 x 40",

@@ -109,7 +109,7 @@ def test_a_picture_that_cannot_be_written_leaves_the_others_alone(predict, folde
     Image.new("L", (16_400, 1), 255).save(mattes / "long.png")
     assert predict("--save", "cutout", "--format", "webp") == 1
     captured = capsys.readouterr()
-    assert "long.webp: WEBP holds at most 16383" in captured.err
+    assert "long.webp: WEBP allows at most 16383" in captured.err
     assert "2 done, 0 already done, 1 failed" in captured.out
 
 
@@ -146,15 +146,15 @@ def test_mattes_that_are_none_are_warned_of():
 def test_what_is_not_as_it_might_be_expected_is_warned_of(tmp_path):
     frames = [Image.fromarray(values) for values in (PIXELS, 255 - PIXELS, PIXELS // 2)]
     frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
-    assert read(tmp_path / "a.png").warnings == ("first of 3 frames or pages",)
+    assert read(tmp_path / "a.png").warnings == ("only the first of 3 frames or pages is used",)
     np.testing.assert_array_equal(read(tmp_path / "a.png").pixels, PIXELS)
     Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 257).save(tmp_path / "b.png")
     (warning,) = read(tmp_path / "b.png").warnings
-    assert warning.startswith("16 bits a channel")
+    assert warning.startswith("16 bits per channel")
     np.testing.assert_array_equal(read(tmp_path / "b.png").pixels[..., 1], PIXELS[..., 0])
     Image.fromarray(PIXELS).save(tmp_path / "c.jpg", exif=b"Exif\0\0II*\0" + b"\xff" * 40)
     picture = read(tmp_path / "c.jpg")
-    assert picture.warnings == ("damaged EXIF data, taken as upright",)
+    assert picture.warnings == ("damaged EXIF data; the picture is treated as upright",)
     assert picture.exif is None
 
 

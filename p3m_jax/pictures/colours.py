@@ -1,7 +1,8 @@
-"""Colours that a file tells otherwise than by a colour profile: as a profile made here.
+"""Builds a colour profile for files that describe their colours without embedding one.
 
-PNG has chunks for it: cICP, with the numbers of ITU-T H.273, which AVIF and HEIF files have, too;
-sRGB; and gAMA with cHRM. Cameras that write Adobe RGB say so in EXIF data.
+PNG has three kinds of chunks for this: cICP, which holds code numbers of ITU-T H.273 (AVIF and
+HEIF files hold the same numbers); sRGB; and gAMA with cHRM. Cameras that write Adobe RGB say so in
+the EXIF data.
 """
 
 import functools
@@ -12,10 +13,10 @@ from p3m_jax.pictures.containers import Metadata
 from p3m_jax.pictures.exif import Exif
 from p3m_jax.pictures.profiles import SRGB_CURVE, matrix_profile, standards
 
-UNCALIBRATED = "colours of an unknown space, as EXIF says, are taken for sRGB"
-NOT_KNOWN = "colours of a kind that is not known (primaries {}, transfer {}) are taken for sRGB"
+UNCALIBRATED = "the EXIF data names no standard colour space; colours are treated as sRGB"
+NOT_KNOWN = "unsupported colour space (primaries {}, transfer {}); colours are treated as sRGB"
 
-# By H.273: x and y of white, red, green and blue.
+# By code number of H.273: x and y of white, red, green and blue.
 _D65 = (0.3127, 0.329)
 _PRIMARIES = {
     1: (*_D65, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06),
@@ -28,15 +29,15 @@ _PRIMARIES = {
     12: (*_D65, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06),
 }
 _UNSPECIFIED = 2
-# That of television is shown like sRGB's.
+# By code number of H.273. Television's curves are displayed with the curve of sRGB.
 _CURVES = {
     **dict.fromkeys((1, 6, 13, 14, 15), SRGB_CURVE),
     4: (2.2,),
     5: (2.8,),
     8: (1.0,),
 }
-_NEAR = 0.001  # chromaticities that differ by less are the same
-_NEAR_GAMMA = 0.01  # programs write sRGB as 1 / 2.2, give or take
+_NEAR = 0.001  # chromaticities that differ by less count as equal
+_NEAR_GAMMA = 0.01  # programs write sRGB as a gamma of about 1 / 2.2
 _D50_XYZ = np.array([0.9642, 1.0, 0.82491])
 _BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
@@ -44,7 +45,10 @@ _BRADFORD = np.array(
 
 
 def told_colours(metadata: Metadata, exif: Exif) -> tuple[bytes | None, str | None]:
-    """The profile of the colours that a file tells, None for sRGB; and a warning, or None."""
+    """Returns a profile for the colours that a file describes, and a warning.
+
+    The profile is None for sRGB; the warning is None if the description was understood.
+    """
     if metadata.cicp is not None:
         primaries, transfer = (1 if n == _UNSPECIFIED else n for n in metadata.cicp)
         if primaries not in _PRIMARIES or transfer not in _CURVES:
@@ -63,13 +67,13 @@ def _by_numbers(gamma: float | None, chromaticities) -> tuple[bytes | None, str 
     told = chromaticities or _PRIMARIES[1]
     possible = (gamma is None or 0.1 <= gamma <= 2) and all(0 < n <= 1 for n in told)
     if not possible or _area(told) < _NEAR:
-        return None, "impossible colours (gAMA, cHRM) are taken for sRGB"
+        return None, "impossible colours (gAMA, cHRM) are treated as sRGB"
     near_srgb = gamma is None or abs(gamma - 1 / 2.2) < _NEAR_GAMMA
     return _profile(told, SRGB_CURVE if near_srgb else (1 / gamma,)), None
 
 
 def _area(told: tuple[float, ...]) -> float:
-    """Twice the area of the triangle of red, green and blue."""
+    """Twice the area of the triangle that red, green and blue span."""
     red, green, blue = np.reshape(told[2:], (3, 2))
     (a, b), (c, d) = green - red, blue - red
     return abs(a * d - b * c)
@@ -77,7 +81,10 @@ def _area(told: tuple[float, ...]) -> float:
 
 @functools.lru_cache(maxsize=16)
 def _profile(told: tuple[float, ...], curve: tuple[float, ...]) -> bytes | None:
-    """A profile of these primaries and curve; None for those of sRGB, ours for Display P3."""
+    """A profile with these primaries and this curve.
+
+    Returns None for sRGB, and the standard profile for Display P3.
+    """
     names = {1: None, 12: standards()["Display P3"]}
     for number, profile in names.items():
         near = np.abs(np.subtract(told, _PRIMARIES[number])).max() < _NEAR

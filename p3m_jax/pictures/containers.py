@@ -1,8 +1,9 @@
-"""JPEG and PNG files taken apart: what pixels need, and what is told about them.
+"""Separates the pixel data of JPEG and PNG files from their metadata.
 
-Pillow reads a file's metadata when it opens it, and refuses the picture where some of it is
-damaged or larger than it expects. So it gets only those parts of a JPEG or PNG file that its pixels
-need. What is told about colours and the way up is read here, each by itself.
+Pillow reads a file's metadata when it opens the file, and refuses the picture if any of it is
+damaged or unexpectedly large. So Pillow sees only the parts of a JPEG or PNG file that are needed
+to decode the pixels. This module reads the metadata about colours and orientation itself, one item
+at a time, so that a damaged item does not affect the others.
 """
 
 import io
@@ -16,9 +17,9 @@ from itertools import accumulate
 from typing import BinaryIO
 
 JPEG_START, PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-_MOST = 32 << 20  # bytes that a profile or EXIF may have unpacked
+_MOST = 32 << 20  # largest uncompressed size of a profile or EXIF block, in bytes
 _TOLD = {b"acTL", b"cHRM", b"cICP", b"eXIf", b"gAMA", b"iCCP", b"iTXt", b"sRGB", b"tEXt", b"zTXt"}
-_PLAIN_TEXT = 1 << 20  # bytes of a text that may tell the orientation
+_PLAIN_TEXT = 1 << 20  # largest text that is searched for an orientation, in bytes
 _ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])")
 _AVIF_EXIF = re.compile(rb"(infe[\x02\x03].{7,9})Exif", re.DOTALL)  # an item and its type
 _NCLX = re.compile(rb"colrnclx(....)", re.DOTALL)
@@ -26,18 +27,19 @@ _NCLX = re.compile(rb"colrnclx(....)", re.DOTALL)
 
 @dataclass
 class Metadata:
-    """What a file tells about its pixels.
+    """A file's metadata about its pixels.
 
     Attributes:
-      exif: an EXIF block.
-      xmp_orientation: 1 to 8, told by XMP data; programs that write no EXIF do that.
-      icc_profile: a colour profile, maybe damaged.
-      cicp: numbers of primaries and transfer function, as ITU-T H.273 counts them.
-      srgb: colours are said to be sRGB.
-      gamma: of encoding, such as 0.45455.
+      exif: the EXIF block.
+      xmp_orientation: the orientation in the XMP data, 1 to 8. Some programs write it there instead
+        of in EXIF data.
+      icc_profile: the colour profile, which may be damaged.
+      cicp: the code numbers of the primaries and the transfer function in ITU-T H.273.
+      srgb: whether the file declares its colours to be sRGB.
+      gamma: the exponent that encoded the colours, such as 0.45455.
       chromaticities: x and y of white, red, green and blue.
-      frames: of an animation.
-      check: raises SyntaxError where a checksum of the pixels is wrong.
+      frames: the number of frames; more than 1 for an animation.
+      check: raises SyntaxError if a checksum of the pixel data is wrong.
     """
 
     exif: bytes | None = None
@@ -52,9 +54,10 @@ class Metadata:
 
 
 def take_apart(file: BinaryIO) -> tuple[BinaryIO, Metadata]:
-    """A file with only what the pixels of a JPEG or PNG need, and what else it tells.
+    """Splits a JPEG or PNG into a file with only the pixel data, and its metadata.
 
-    Other formats come back as they are, with nothing told but the colours of AVIF and HEIF files.
+    Files of other formats are returned unchanged. Their metadata is empty, except for the colours
+    of AVIF and HEIF files.
     """
     file.seek(0)
     head = file.read(8)
@@ -71,13 +74,13 @@ def take_apart(file: BinaryIO) -> tuple[BinaryIO, Metadata]:
 
 
 def orientation_of_xmp(xmp) -> int | None:
-    """The orientation, 1 to 8, that XMP data (bytes) tell; None also of anything else."""
+    """The orientation in XMP data (bytes), 1 to 8; None if it has none or `xmp` is not bytes."""
     told = _ORIENTATION.search(xmp) if isinstance(xmp, bytes) else None
     return int(told[1]) if told else None
 
 
 def without_exif(file: BinaryIO) -> BinaryIO:
-    """An AVIF file whose EXIF data has another type, so that nothing reads it."""
+    """A copy of an AVIF file in which the EXIF data has another type, so that no reader uses it."""
     file.seek(0)
     return io.BytesIO(_AVIF_EXIF.sub(rb"\1none", file.read()))
 
@@ -88,12 +91,13 @@ def _take_jpeg_apart(file: BinaryIO) -> tuple[BinaryIO, Metadata]:
     while True:
         file.seek(place)
         head = file.read(4)
-        if head[:2] == b"\xff\xff":  # a marker may be filled up
+        if head[:2] == b"\xff\xff":  # fill bytes may precede a marker
             place += 1
             continue
         marker = head[1] if len(head) == 4 and head[0] == 0xFF else 0
         length = int.from_bytes(head[2:])
-        # From the pixels on, or from what is no segment, the decoder has to see everything.
+        # The decoder needs everything from the start of the pixels, or from anything that is not a
+        # segment, to the end of the file.
         if marker in (0, 0x01, 0xDA) or 0xD0 <= marker <= 0xD9 or length < 2:
             break
         if 0xE0 <= marker <= 0xEF or marker == 0xFE:
@@ -105,7 +109,8 @@ def _take_jpeg_apart(file: BinaryIO) -> tuple[BinaryIO, Metadata]:
             elif marker == 0xE1 and content.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
                 metadata.xmp_orientation = orientation_of_xmp(content)
             elif marker == 0xE2 and content.startswith(b"ICC_PROFILE\0"):
-                profile.append((content[12:13], content[14:]))  # numbered: a segment is short
+                # A long profile is split into numbered segments.
+                profile.append((content[12:13], content[14:]))
         else:
             parts.append((place, place + 2 + length))
         place += 2 + length
@@ -115,7 +120,7 @@ def _take_jpeg_apart(file: BinaryIO) -> tuple[BinaryIO, Metadata]:
 
 
 def _decides_about_colours(marker: int, content: bytes) -> bool:
-    """Whether a decoder takes a JPEG's colour space from a segment."""
+    """Whether a decoder uses this segment to determine a JPEG's colour space."""
     jfif = marker == 0xE0 and content.startswith(b"JFIF\0") and len(content) >= 14
     return jfif or (marker == 0xEE and content.startswith(b"Adobe") and len(content) >= 12)
 
@@ -129,7 +134,8 @@ def _take_png_apart(file: BinaryIO) -> tuple[BinaryIO, Metadata]:
             break
         length, kind = struct.unpack(">I4s", head)
         end = place + 12 + length
-        # A capital first letter marks what a decoder must know; one more chunk changes pixels.
+        # A capital first letter marks chunks that a decoder must know. tRNS is the only other chunk
+        # that changes pixels.
         if not kind[0] & 32 or kind == b"tRNS" or not kind.isalpha():
             parts.append((place, end))
         elif kind in _TOLD and length <= _MOST:
@@ -144,12 +150,15 @@ def _take_png_apart(file: BinaryIO) -> tuple[BinaryIO, Metadata]:
 
 
 def _tell(metadata: Metadata, kind: bytes, content: bytes) -> None:
-    """Takes note of what a chunk of a PNG tells; of what is there twice the first one counts."""
+    """Stores the contents of a PNG's chunk in `metadata`.
+
+    Only the first EXIF block and the first colour profile are used.
+    """
     if kind == b"eXIf" and metadata.exif is None:
         metadata.exif = content
     elif kind == b"iCCP" and metadata.icc_profile is None:
         packed = content[content.find(b"\0") + 2 :]
-        metadata.icc_profile = _unpacked(packed) or packed  # damaged, which is said
+        metadata.icc_profile = _unpacked(packed) or packed  # a damaged profile is warned about
     elif kind == b"cICP" and len(content) == 4:
         metadata.cicp = content[0], content[1]
     elif kind == b"sRGB":
@@ -167,14 +176,17 @@ def _tell(metadata: Metadata, kind: bytes, content: bytes) -> None:
 
 
 def _exif_of_text(kind: bytes, content: bytes) -> bytes:
-    """EXIF data as older programs wrote it into a PNG: a name, a length, and digits in lines."""
+    """EXIF data that older programs wrote into a PNG as text.
+
+    The text holds a name, a length, and lines of hexadecimal digits.
+    """
     text = content.partition(b"\0")[2]
     text = _unpacked(text[1:]) if kind == b"zTXt" else text
     digits = b"".join((text or b"").split()[2:])
     try:
         return bytes.fromhex(digits.decode("ascii"))
     except ValueError:
-        return b""  # and no other text is unpacked for it
+        return b""  # not None, so that no later text is decompressed
 
 
 def _unpacked(packed: bytes) -> bytes | None:
@@ -193,7 +205,7 @@ def _check_png(file: BinaryIO, parts: list[tuple[int, int]]) -> None:
         while left > 0:
             block = file.read(min(left, 1 << 20))
             if not block:
-                return  # cut off, which decoding finds
+                return  # the file is cut off; decoding reports that
             checksum, left = zlib.crc32(block, checksum), left - len(block)
         told = file.read(4)
         if len(told) == 4 and told != checksum.to_bytes(4):
@@ -209,7 +221,10 @@ def _only(file: BinaryIO, parts: list[tuple[int, int]]) -> BinaryIO:
 
 
 class _Parts(io.RawIOBase):
-    """Some parts of a file, from and to so many bytes, one after the other."""
+    """Several parts of a file, read as if they followed each other.
+
+    Each part is a pair of byte offsets: its start and its end.
+    """
 
     def __init__(self, file: BinaryIO, parts: list[tuple[int, int]]):
         self._file, self._parts, self._place = file, parts, 0

@@ -1,8 +1,8 @@
-"""EXIF data: the few tags that matter here, and what of it is kept.
+"""Reads EXIF data tag by tag, and writes the part of it that is kept.
 
 EXIF is laid out like a TIFF file: directories of tags, each with a type, a count and a value. Many
-cameras and programs write values that no reader accepts as a whole. So tags are read one by one; a
-damaged one is left out and decides about nothing else, and values are kept as the bytes they are.
+cameras and programs write blocks that no reader accepts as a whole. So tags are read one by one. A
+damaged tag is left out without affecting the others, and values are kept as raw bytes.
 """
 
 import io
@@ -13,13 +13,14 @@ from typing import BinaryIO, NamedTuple
 WIDTH, HEIGHT, ORIENTATION = 0x0100, 0x0101, 0x0112
 PHOTOMETRIC, DNG_VERSION = 0x0106, 0xC612
 _SUBFILE_TYPE, _OLD_SUBFILE_TYPE, _PAGES_INSIDE = 0x00FE, 0x00FF, 0x014A
-_MOST_PAGES = 16  # inside another that are looked at
+_MOST_PAGES = 16  # how many pages inside another page are examined
 _INNER, _PLACES, _INTEROPERABILITY = 0x8769, 0x8825, 0xA005
 _COLOUR_SPACE, _INTEROPERABILITY_INDEX = 0xA001, 0x0001
 _ADOBE_RGB, _UNCALIBRATED = 2, 0xFFFF
 
-# How a TIFF file lays out its pixels, its thumbnail, and blocks that are no EXIF: none of it is
-# true of another file. The sizes in the inner directory are those of the picture as it was stored.
+# Tags that describe the pixel layout of a TIFF file, its thumbnail, and blocks other than EXIF.
+# They would be wrong in another file, so they are never copied. The same holds for the two sizes in
+# the inner directory, which describe the picture as it was stored.
 _LAYOUT = frozenset(
     {
         *range(0x00FE, 0x010E),
@@ -33,11 +34,11 @@ _LAYOUT = frozenset(
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 129: 1}
 _WHOLE_SIZES = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}
 _LONG_SIZES = {16: 8, 17: 8, 18: 8}  # of BigTIFF
-_MOST = 16 << 20  # bytes of values; no camera writes as many
+_MOST = 16 << 20  # largest total size of the values in bytes; no camera writes that much
 
 
 class Tag(NamedTuple):
-    """A tag's type and value; the value in the byte order of its block."""
+    """A tag's type and its value, as bytes in the byte order of its block."""
 
     type: int
     value: bytes
@@ -48,14 +49,14 @@ Directory = dict[int, Tag]
 
 @dataclass
 class Exif:
-    """What an EXIF block holds.
+    """The contents of an EXIF block.
 
     Attributes:
-      order: of its bytes, as `struct` writes it: "<" or ">".
-      main, inner, places, interoperability: its directories; `places` is where GPS data is.
-      preview: of a TIFF file: its first page is a reduced image or holds a larger one.
-      unreadable: not even its main directory can be read.
-      damaged: some tags cannot be read.
+      order: the byte order in the notation of `struct`: "<" or ">".
+      main, inner, places, interoperability: the directories; `places` holds the GPS data.
+      preview: whether the first page of a TIFF file is a reduced image or contains a larger one.
+      unreadable: whether not even the main directory can be read.
+      damaged: whether some tags cannot be read.
     """
 
     order: str = "<"
@@ -68,11 +69,11 @@ class Exif:
     damaged: bool = False
 
     def number(self, tag: int) -> int | None:
-        """The value of a tag of the main directory that is a whole number."""
+        """The value of a tag of the main directory; None if it is not a single whole number."""
         return _number(self.main.get(tag), self.order)
 
     def numbers(self, tag: int) -> list[int]:
-        """The values of a tag of the main directory that are whole numbers."""
+        """All values of a tag of the main directory; empty if they are not whole numbers."""
         kind, value = self.main.get(tag, Tag(4, b""))
         size = _WHOLE_SIZES.get(kind, len(value) + 1)
         starts = range(0, len(value) - size + 1, size)
@@ -80,24 +81,28 @@ class Exif:
 
     @property
     def orientation(self) -> int | None:
-        """1 to 8; None where it is not told."""
+        """The orientation, 1 to 8; None if the block does not hold one."""
         number = self.number(ORIENTATION)
         return number if number in range(1, 9) else None
 
     @property
     def adobe_rgb(self) -> bool:
-        """Whether colours are said to be Adobe RGB: by the file rules of cameras, or by a 2."""
+        """Whether the block declares Adobe RGB.
+
+        Cameras do so by the interoperability index R03 of their file rules (DCF), other programs by
+        the value 2 of the colour space tag.
+        """
         index = self.interoperability.get(_INTEROPERABILITY_INDEX, Tag(2, b"")).value
         space = _number(self.inner.get(_COLOUR_SPACE), self.order)
         return space == _ADOBE_RGB or (index[:3] == b"R03" and space in (None, _UNCALIBRATED))
 
     @property
     def uncalibrated(self) -> bool:
-        """Whether colours are said to be none of the standard ones."""
+        """Whether the block declares a colour space that is not a standard one."""
         return _number(self.inner.get(_COLOUR_SPACE), self.order) == _UNCALIBRATED
 
     def kept(self) -> bytes | None:
-        """A new block with all tags but orientation, sizes and thumbnail; None if none is left."""
+        """A new block without orientation, sizes and thumbnail; None if no tags remain."""
         interoperability = _written(self.interoperability, {}, self.order)
         inner = _written(self.inner, {_INTEROPERABILITY: interoperability}, self.order)
         places = _written(self.places, {}, self.order)
@@ -109,7 +114,7 @@ class Exif:
 
 
 def read_exif(block: bytes | None) -> Exif:
-    """The contents of an EXIF block, with its "Exif" mark or without; of None, nothing."""
+    """Reads an EXIF block, with or without its "Exif" mark; None is read as an empty block."""
     if block is None:
         return Exif()
     while block.startswith(b"Exif\0\0"):
@@ -118,7 +123,7 @@ def read_exif(block: bytes | None) -> Exif:
 
 
 def read_tiff(file: BinaryIO) -> Exif:
-    """As `read_exif`, of the first page of a TIFF file, BigTIFF included."""
+    """Reads the tags of the first page of a TIFF or BigTIFF file, like `read_exif`."""
     file.seek(0)
     head = file.read(16)
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
@@ -156,7 +161,7 @@ class _Reader:
         self.damaged = False
 
     def below(self, directory: Directory, tag: int) -> Directory:
-        """The directory that a tag points to; the tag itself is taken out."""
+        """The directory that a tag points to; removes the tag from `directory`."""
         if tag not in directory:
             return {}
         start = _number(directory.pop(tag), self._order)
@@ -165,7 +170,7 @@ class _Reader:
         return found or {}
 
     def directory(self, start: int) -> Directory | None:
-        """The tags at a place in the file that can be read; None where no directory can be."""
+        """The readable tags of the directory at offset `start`; None if there is no directory."""
         count_size, entry_size, inline = (8, 20, 8) if self._long else (2, 12, 4)
         count = self._at(start, count_size)
         if count is None or start < 8:
@@ -186,7 +191,7 @@ class _Reader:
                 continue
             if 0 < length <= inline:
                 tags[tag] = Tag(kind, entry[-inline:][:length])
-            elif tag in _LAYOUT and tag != _PAGES_INSIDE:  # may be long
+            elif tag in _LAYOUT and tag != _PAGES_INSIDE:  # not needed, and may be long
                 continue
             elif length:
                 value = self._value(_whole(entry[-inline:], self._order), length)
@@ -215,14 +220,15 @@ class _Reader:
 
 
 def _written(directory: Directory, below: dict, order: str):
-    """What gives the bytes of a directory and all below it, by its place; None without tags.
+    """A function that returns the bytes of a directory and of all directories below it.
 
-    `below` has, by the tag that points to it, what gives the bytes of each directory below.
+    Its argument is the offset at which the directory will be. `below` maps each tag that points to
+    a directory to such a function. Returns None if there are no tags to write.
     """
     tags = {
         tag: value
         for tag, value in directory.items()
-        if tag not in _LAYOUT and value.type in _SIZES  # not those of BigTIFF
+        if tag not in _LAYOUT and value.type in _SIZES  # the types of BigTIFF are left out
     }
     pointers = {tag: write for tag, write in below.items() if write is not None}
     if not tags and not pointers:

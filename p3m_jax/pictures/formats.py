@@ -1,7 +1,7 @@
-"""Which picture formats are read: by the contents of a file, and by its name in a folder.
+"""Decides which picture formats are read, by a file's contents and by its name in a folder.
 
-Only formats of an allow-list are opened. Pillow knows many more, and some of them run other
-programs (PostScript) or show a file's small preview as if it were the picture (camera raw files).
+Only formats on an allow-list are opened. Pillow supports many more, but for some it runs other
+programs (PostScript) or returns the small preview instead of the picture (camera raw files).
 """
 
 import functools
@@ -10,9 +10,9 @@ from pathlib import Path
 
 from PIL import Image
 
-# Pillow's names; its JPEG includes MPO, of which the first picture is read.
+# Pillow's names. Its JPEG includes MPO; only the first picture of an MPO file is read.
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "JPEG2000", "PPM", "AVIF")
-_BY_ENDING = {".tga": "TGA"}  # whose files start with nothing that tells them from others
+_BY_ENDING = {".tga": "TGA"}  # TGA files cannot be recognised by their first bytes
 _HEIF = "HEIF"
 
 JPEG_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif")
@@ -26,18 +26,18 @@ _RAW_ENDINGS = (
     *(".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf"),
     *(".srw", ".x3f"),
 )
-_OTHER_ENDINGS = (".jxl", ".psd")  # surely pictures, too
+_OTHER_ENDINGS = (".jxl", ".psd")  # certainly pictures, but not supported
 
 RAW = (
-    "is a camera's raw file, which is not read; export it as JPEG, PNG or TIFF with the camera "
-    "maker's or another raw program."
+    "is a camera's raw file, which is not supported; export it as JPEG, PNG or TIFF with the "
+    "camera maker's or another raw program."
 )
 HEIC = (
-    "is HEIC; to read it, install the extra that does (python -m pip install -e "
+    "is HEIC; to read it, install the optional package for it (python -m pip install -e "
     '".[heif]"), or convert it to JPEG.'
 )
 _UNKNOWN = "is not a picture that can be read; convert it to JPEG or PNG."
-_NOT_READ = "is {}, which is not read; save it as JPEG or PNG."
+_NOT_READ = "is {}, which is not supported; save it as JPEG or PNG."
 
 _RAW_STARTS = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM", b"FOVb")
 _OTHER_STARTS = {
@@ -54,7 +54,7 @@ _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
 
 @functools.cache
 def reads_heif() -> bool:
-    """Whether the package that reads HEIC and HEIF is installed; Pillow uses it from then on."""
+    """Whether the package for HEIC and HEIF is installed; if so, registers it with Pillow."""
     if importlib.util.find_spec("pillow_heif") is None:
         return False
     import pillow_heif
@@ -64,7 +64,7 @@ def reads_heif() -> bool:
 
 
 def formats_for(head: bytes, name: str) -> tuple[str, ...]:
-    """The formats, as Pillow names them, to try on a file that starts with `head` (64 bytes)."""
+    """The formats to try for a file with the first 64 bytes `head`, by their names in Pillow."""
     ending = Path(name).suffix.lower()
     if ending in _BY_ENDING:
         return _known((*_FORMATS, _BY_ENDING[ending]))
@@ -83,7 +83,7 @@ def _known(formats: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _brands(head: bytes) -> set[bytes]:
-    """The brands of a file of ISO's base media format: HEIC, AVIF, videos, CR3."""
+    """The brands of a file in the ISO base media format, which HEIC, AVIF, CR3 and videos use."""
     if head[4:8] != b"ftyp":
         return set()
     end = min(int.from_bytes(head[:4]), len(head))
@@ -91,7 +91,10 @@ def _brands(head: bytes) -> set[bytes]:
 
 
 def refusal(head: bytes) -> str | None:
-    """Why a file that starts with `head` is never opened, as the rest of a sentence; or None."""
+    """Why a file with the first bytes `head` is never opened, or None if it may be.
+
+    The reason is the rest of a sentence that starts with the file's name.
+    """
     if head.startswith(_RAW_STARTS) or head[8:10] == b"CR" or b"crx " in _brands(head):
         return RAW
     kinds = (kind for start, kind in _OTHER_STARTS.items() if head.startswith(start))
@@ -100,21 +103,24 @@ def refusal(head: bytes) -> str | None:
 
 
 def unidentified(head: bytes) -> str:
-    """What to say of a file that none of the formats fits, as the rest of a sentence."""
+    """The error for a file that fits none of the formats.
+
+    It is the rest of a sentence that starts with the file's name.
+    """
     if not head:
         return "is empty; it is not a picture that can be read."
     if _brands(head) & _HEIF_BRANDS:
-        return "is HEIC that cannot be read; convert it to JPEG." if reads_heif() else HEIC
+        return "is HEIC but cannot be read; convert it to JPEG." if reads_heif() else HEIC
     return _UNKNOWN
 
 
 def endings() -> tuple[str, ...]:
-    """The endings of the files that are read in folders of pictures."""
+    """The file name endings that are read in folders of pictures."""
     return _ENDINGS + _HEIF_ENDINGS if reads_heif() else _ENDINGS
 
 
 def unread_picture(name: str) -> str | None:
-    """Why a file that is named like a picture is not read in a folder; None for all others."""
+    """Why a file in a folder is not read although its name is a picture's; None for other files."""
     ending = Path(name).suffix.lower()
     if ending in _RAW_ENDINGS:
         return RAW

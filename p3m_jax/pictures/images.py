@@ -1,9 +1,9 @@
-"""Reading and writing pictures, the same way everywhere.
+"""Reads and writes pictures in the same way everywhere.
 
-Mattes and masks are read by `p3m_jax.pictures.labels`.
+`p3m_jax.pictures.labels` reads mattes and masks.
 
-Whatever a file holds, a picture arrives as 8-bit RGB the right way up; what cannot be read raises
-`ImageError` with one sentence that names the file.
+A picture is always returned as upright 8-bit RGB, whatever its file holds. A file that cannot be
+read raises `ImageError` with one sentence that names the file.
 """
 
 import contextlib
@@ -32,13 +32,13 @@ from p3m_jax.pictures.formats import RAW, formats_for, refusal, unidentified
 from p3m_jax.storage.file_part import FilePart
 from p3m_jax.storage.files import whole_file
 
-# A picture of 20,000 x 10,000 pixels is a decompression bomb rather than a portrait. Pillow warns
-# from its own limit on and refuses twice that: ours takes the place of both.
+# A picture of 20,000 x 10,000 pixels is probably a decompression bomb, not a portrait. Pillow warns
+# above its own limit and refuses above twice that limit; this limit replaces both.
 MAX_PIXELS = 200_000_000
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
-DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error)  # what Pillow raises for it
-_TOLD = "p3m_jax"  # where an image's `info` has what its file tells
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error)  # what Pillow raises for damage
+_TOLD = "p3m_jax"  # the key in an image's `info` for the file's metadata
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -50,7 +50,7 @@ _TURNS = {
 }
 _SENSOR_COLOURS = (32803, 34892)  # photometric interpretations of raw files
 _REDUCED = (
-    "shows only a reduced image first, as a camera's raw file does; export the whole picture as "
+    "starts with a reduced image, as a camera's raw file does; export the full-size picture as "
     "JPEG or PNG."
 )
 
@@ -61,10 +61,13 @@ class ImageError(UserError):
 
 @contextlib.contextmanager
 def open_picture(path) -> Iterator[Image.Image]:
-    """The Pillow image of a file, its pixels not decoded yet; `ImageError` if it is no picture.
+    """Opens a file as a Pillow image whose pixels are not decoded yet.
 
-    Its metadata was taken off before Pillow saw it: `told`, `exif_of`, `orientation` and
-    `loaded` know it. `path` may be a `FilePart`, here and in what reads pictures below.
+    The metadata is removed before Pillow sees the file; `told`, `exif_of`, `orientation` and
+    `loaded` return or use it. `path` may be a `FilePart`, here and in the functions below.
+
+    Raises:
+      ImageError: the file is not a picture that can be read, or is too large.
     """
     part = isinstance(path, FilePart)
     path = path if part else Path(path)
@@ -75,7 +78,7 @@ def open_picture(path) -> Iterator[Image.Image]:
             raise
         except ImageError:
             raise
-        except Exception as error:  # there is no end to what decoders raise
+        except Exception as error:  # decoders raise exceptions of any kind
             raise ImageError(f"{path}: {_why_unreadable(path, error)}") from None
         if image.width * image.height > MAX_PIXELS:
             raise ImageError(f"{path}: has more than {MAX_PIXELS:,} pixels; shrink it first.")
@@ -84,7 +87,8 @@ def open_picture(path) -> Iterator[Image.Image]:
 
 def _open(path, on_disk: Path, files: contextlib.ExitStack) -> Image.Image:
     if on_disk.exists() and not on_disk.is_file() and not on_disk.is_dir():
-        raise ImageError(f"{path}: is a pipe or a device, not a picture.")  # would wait
+        # Opening a pipe would block.
+        raise ImageError(f"{path}: is a pipe or a device, not a picture.")
     file = files.enter_context(path.open("rb"))
     head = file.read(64)
     refused = refusal(head)
@@ -97,7 +101,7 @@ def _open(path, on_disk: Path, files: contextlib.ExitStack) -> Image.Image:
     except Exception:
         if formats != ("AVIF",):
             raise
-        # Pillow reads the EXIF data of these when it opens them, and may stumble over it.
+        # Pillow reads the EXIF data of AVIF files when it opens them, and may fail on it.
         image = Image.open(without_exif(file), formats=formats)
     if image.format == "TIFF":
         exif = read_tiff(file)
@@ -109,7 +113,7 @@ def _open(path, on_disk: Path, files: contextlib.ExitStack) -> Image.Image:
     metadata.xmp_orientation = metadata.xmp_orientation or orientation_of_xmp(xmp)
     metadata.icc_profile = image.info.get("icc_profile", metadata.icc_profile)
     image.info |= {"icc_profile": metadata.icc_profile, _TOLD: (metadata, exif)}
-    image.info["exif"] = b""  # else Pillow looks for it, and turns TIFF files by itself
+    image.info["exif"] = b""  # otherwise Pillow reads it from the file, and rotates TIFF files
     return image
 
 
@@ -123,16 +127,16 @@ def _require_whole(path, exif: Exif) -> None:
 def _why_unreadable(path, error: Exception) -> str:
     file = path.path if isinstance(path, FilePart) else path
     if isinstance(error, FileNotFoundError):
-        return "is a link to nowhere." if file.is_symlink() else "there is no such file."
+        return "is a broken link." if file.is_symlink() else "there is no such file."
     if isinstance(error, IsADirectoryError):
         return "is a folder, not a picture."
     if isinstance(error, PermissionError):
-        return "may not be read; check its permissions."
+        return "cannot be read; check its permissions."
     if isinstance(error, Image.DecompressionBombError):
-        return f"claims more than {MAX_PIXELS:,} pixels; shrink it first."
+        return f"declares more than {MAX_PIXELS:,} pixels; shrink it first."
     number = getattr(error, "errno", None)
     if number == errno.ELOOP:
-        return "is a link that leads in a circle."
+        return "is a link that leads back to itself."
     if number == errno.ENAMETOOLONG:
         return "has a name that is too long for this system."
     with path.open("rb") as opened:
@@ -140,32 +144,33 @@ def _why_unreadable(path, error: Exception) -> str:
 
 
 def damaged(path, error: Exception) -> ImageError:
-    """What to say of a picture whose pixels cannot be decoded."""
+    """The error for a picture whose pixels cannot be decoded."""
     return ImageError(f"{path}: is damaged or cut off ({error}); replace it with an intact copy.")
 
 
 def told(image: Image.Image) -> Metadata:
-    """What the file of an image of `open_picture` tells about its pixels."""
+    """The metadata that the file of an image from `open_picture` holds about its pixels."""
     return image.info[_TOLD][0]
 
 
 def exif_of(image: Image.Image) -> Exif:
-    """The EXIF data of an image of `open_picture`."""
+    """The EXIF data of an image from `open_picture`."""
     return image.info[_TOLD][1]
 
 
 def stored_size(image: Image.Image) -> tuple[int, int]:
-    """(height, width) of an image of `open_picture` as its pixels are stored."""
-    if image.format == "TIFF":  # for which Pillow swaps them, or not
+    """(height, width) of an image from `open_picture`, as its pixels are stored."""
+    if image.format == "TIFF":  # Pillow swaps them for some TIFF files
         height, width = exif_of(image).number(HEIGHT), exif_of(image).number(WIDTH)
         return height or image.height, width or image.width
     return image.height, image.width
 
 
 def orientation(image: Image.Image) -> int:
-    """The orientation of an image of `open_picture`, 1 to 8; 1 also where nothing tells it.
+    """The orientation of an image from `open_picture`, 1 to 8; 1 if the file does not specify it.
 
-    EXIF's tag decides, and where there is none XMP's. HEIF files are turned when they are decoded.
+    The EXIF tag is used first, then XMP data. HEIF files are rotated when they are decoded, so
+    theirs is 1.
     """
     if image.format == "HEIF":
         return 1
@@ -173,27 +178,31 @@ def orientation(image: Image.Image) -> int:
 
 
 def loaded(image: Image.Image) -> Image.Image:
-    """An image of `open_picture` with its pixels decoded, not turned yet."""
+    """Decodes the pixels of an image from `open_picture`, without rotating it."""
     told(image).check()
     image.load()
     return image
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """An image of `open_picture`, decoded and the right way up."""
+    """Decodes an image from `open_picture` and rotates it upright."""
     turn = _TURNS.get(orientation(image))
     return loaded(image) if turn is None else loaded(image).transpose(turn)
 
 
 def picture_size(path) -> tuple[int, int]:
-    """(height, width) of a picture the right way up, from its header alone."""
+    """(height, width) of the upright picture; reads only its header."""
     with open_picture(path) as image:
         height, width = stored_size(image)
-        return (width, height) if orientation(image) >= 5 else (height, width)  # those swap axes
+        # Orientations from 5 on swap the axes.
+        return (width, height) if orientation(image) >= 5 else (height, width)
 
 
 def largest_pixels(files: Iterable[Path | None]) -> int:
-    """The pixels of the largest of some files, from their headers; what cannot be read has none."""
+    """The number of pixels of the largest picture; reads only headers.
+
+    Files that cannot be read count as 0 pixels.
+    """
     pixels = [0]
     for file in files:
         with contextlib.suppress(ImageError):
@@ -203,7 +212,7 @@ def largest_pixels(files: Iterable[Path | None]) -> int:
 
 
 def read_picture(path) -> np.ndarray:
-    """An 8-bit RGB picture (H, W, 3), EXIF orientation applied.
+    """Reads a picture as 8-bit RGB (H, W, 3), rotated as its metadata specifies.
 
     Grey, palette, CMYK and 16-bit files are converted; an alpha channel is dropped.
     """
@@ -212,7 +221,7 @@ def read_picture(path) -> np.ndarray:
             decoded = upright(image)
         except MemoryError:
             raise
-        except Exception as error:  # there is no end to what decoders raise
+        except Exception as error:  # decoders raise exceptions of any kind
             raise damaged(path, error) from None
         return to_rgb(decoded)
 
@@ -220,14 +229,14 @@ def read_picture(path) -> np.ndarray:
 def to_rgb(image: Image.Image) -> np.ndarray:
     """The pixels of a decoded image as 8-bit RGB (H, W, 3), without its alpha channel.
 
-    CMYK and grey go by the colour profile that the file brings for them, to sRGB; RGB keeps its
-    numbers, and with them its profile's meaning.
+    CMYK and grey pictures are converted to sRGB with the file's colour profile, if it has a
+    suitable one. RGB values are not changed, so the file's profile still applies to them.
     """
     if image.mode.startswith("I") or image.mode == "F":
         grey = _to_8_bit(np.asarray(image))
         return np.repeat(grey[..., None], 3, axis=-1)
     if image.mode == "LA":
-        image = image.convert("L")  # which the profile is for
+        image = image.convert("L")  # the profile describes grey without alpha
     if image.mode in ("CMYK", "L") and profile_space(image.info.get("icc_profile")) == (
         "CMYK" if image.mode == "CMYK" else "GRAY"
     ):
@@ -236,7 +245,7 @@ def to_rgb(image: Image.Image) -> np.ndarray:
             image = ImageCms.profileToProfile(
                 image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB"
             )
-        except ImageCms.PyCMSError:  # a profile that only sounds like one
+        except ImageCms.PyCMSError:  # the profile is unusable despite its colour space
             image = image.convert("RGB")
     return np.asarray(image.convert("RGB"))
 
@@ -257,7 +266,7 @@ def _to_8_bit(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind == "f":
         scale = 255.0 if values.max(initial=0.0) <= 1.0 else 1.0
         return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
-    # Pillow hands out 16-bit grey as uint16 or int32.
+    # Pillow returns 16-bit grey as uint16 or int32.
     return np.clip(np.rint(values.astype(np.float64) / 257.0), 0, 255).astype(np.uint8)
 
 
@@ -269,15 +278,15 @@ def write_image(
     icc_profile: bytes | None = None,
     exif: bytes | None = None,
 ) -> None:
-    """Writes an array (H, W), (H, W, 3) or (H, W, 4) whole or not at all.
+    """Writes an array (H, W), (H, W, 3) or (H, W, 4) to a picture file atomically.
 
-    uint8, or uint16 (H, W) to a PNG. The format follows the ending of `path`; `quality` counts for
-    JPEG and WebP, but with an alpha channel WebP is lossless and keeps colours that do not show.
-    The file appears under its name only when it is complete, so that a killed run leaves no half
-    picture behind.
+    The array is uint8; a PNG may also be written from uint16 (H, W). The ending of `path` decides
+    the format. `quality` applies to JPEG and WebP, except that WebP with an alpha channel is
+    lossless and keeps the colours of transparent pixels. The file appears under its name only when
+    it is complete, so a killed run leaves no partial picture.
 
     Raises:
-      ImageError: the ending is another, or the format does not hold pictures of this size or
+      ImageError: the ending is not supported, or the format cannot hold a picture of this size or
         this metadata.
     """
     path = Path(path)
@@ -286,12 +295,13 @@ def write_image(
     if kind == "JPEG":
         options |= {"quality": quality, "subsampling": 0}
     elif kind == "WEBP":
-        lossless = {"lossless": True, "exact": True, "quality": 50, "method": 2}  # that: of effort
+        # For lossless files "quality" and "method" are the effort spent on compression.
+        lossless = {"lossless": True, "exact": True, "quality": 50, "method": 2}
         options |= lossless if values.shape[2:] == (4,) else {"quality": quality}
-    longest = {"JPEG": 65500, "WEBP": 16383}.get(kind)  # libjpeg's; the format's is 65535
+    longest = {"JPEG": 65500, "WEBP": 16383}.get(kind)  # libjpeg's limit; JPEG allows 65535
     if longest is not None and max(values.shape[:2]) > longest:
-        raise ImageError(f"{path}: {kind} holds at most {longest} pixels a side; write PNG.")
-    # Encoded in memory: Pillow's own errors do not say that a disk is full.
+        raise ImageError(f"{path}: {kind} allows at most {longest} pixels per side; write PNG.")
+    # Encoded in memory, because Pillow's own errors do not say that a disk is full.
     encoded = io.BytesIO()
     options = {name: value for name, value in options.items() if value is not None}
     try:
@@ -307,4 +317,4 @@ def _format(path: Path) -> str:
     try:
         return formats[path.suffix.lower()]
     except KeyError:
-        raise ImageError(f"{path}: write pictures as .png, .jpg or .webp.") from None
+        raise ImageError(f"{path}: pictures must be written as .png, .jpg or .webp.") from None

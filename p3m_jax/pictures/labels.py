@@ -1,10 +1,10 @@
-"""Label files: mattes, predicted mattes, trimaps, face masks and label maps.
+"""Reads and checks label files: mattes, predicted mattes, trimaps, face masks and label maps.
 
-This is the only room that reads them. Each kind is checked when it is read, and its meaning is
-never guessed from its values: a matte of 0 and 1 would train as an empty one, a face mask of 0 and
-1 would leave the face clear.
+Only this module reads them. Each kind is checked when it is read, and its meaning is never guessed
+from its values: a matte of 0 and 1 would train as an empty one, and a face mask of 0 and 1 would
+leave the face visible.
 
-| kind                 | may hold                                          | else                 |
+| kind                 | allowed values                                    | otherwise            |
 |----------------------|---------------------------------------------------|----------------------|
 | matte                | 8 or 16 bit, from 0 to full scale                 | refused: all below   |
 |                      |                                                   | half of full scale;  |
@@ -12,13 +12,16 @@ never guessed from its values: a matte of 0 and 1 would train as an empty one, a
 |                      |                                                   | never full scale     |
 | prediction           | 8 or 16 bit, any range                            | warned: none above 1 |
 | trimap               | 0, 128 (or 127), 255; not JPEG                    | refused              |
-| face mask, part mask | 0 and 255, give or take 8                         | refused              |
+| face mask, part mask | 0 and 255, within 8 of them                       | refused              |
 | label map            | 0 and 101 to 255, see `p3m_jax.faces.region`      | refused              |
 
-All of them have one channel, or several equal ones; P3M-10k's own face masks have different ones,
-of which only the first is used (`several_channels`). Two decisions that no source settles: a matte
-that is 0 everywhere is a picture without a person, whatever its scale, and only warned about; and a
-label file with an EXIF orientation is refused, because what trains on it would not turn it.
+Every label file has one channel or several equal ones. The exception is P3M-10k's own face masks,
+whose channels differ; only their first channel is used (`several_channels`). Two rules are this
+project's own decisions, because no source settles them:
+
+- A matte that is 0 everywhere means a picture without a person, whatever its scale. It only causes
+  a warning.
+- A label file with an EXIF orientation is refused, because training would not rotate it.
 """
 
 from collections.abc import Callable
@@ -29,37 +32,40 @@ from PIL import Image
 from p3m_jax.pictures.images import ImageError, damaged, loaded, open_picture, orientation
 from p3m_jax.pictures.trimap import BACKGROUND, FOREGROUND, TRANSITION
 
-NEVER_OPAQUE = "a matte is never opaque: its largest value is below full scale"
-NEVER_CLEAR = "a matte is never clear: it has no value 0"
-NOBODY = "a matte is 0 everywhere: nobody is in the picture"
+NEVER_OPAQUE = "a matte has no opaque pixel: its largest value is below full scale"
+NEVER_CLEAR = "a matte has no transparent pixel: it has no value 0"
+NOBODY = "a matte is 0 everywhere: it shows no person"
 TINY = "a prediction has no value above 1; if it was saved as 0 and 1, multiply it by 255"
 
-MASK_TOLERANCE = 8  # a face mask's distance from 0 and from 255, of 255
-SMALLEST_LABEL = 101  # label maps are face masks for programs that count what is above 100 as face
+MASK_TOLERANCE = 8  # how far a face mask's values may be from 0 and from 255
+SMALLEST_LABEL = 101  # programs that treat values above 100 as face can read label maps as masks
 _NAMED_VALUES = 5
 
 Warn = Callable[[str], None]
 
 
 class LabelError(ImageError):
-    """A label file that holds what its kind may not; the sentence says what, and the remedy."""
+    """A label file holds values that its kind does not allow; the message names the remedy."""
 
 
 def ignore(warning: str) -> None:
-    """A `Warn` for readers whose pictures were checked before, or are checked elsewhere."""
+    """Discards a warning: a `Warn` for callers whose label files are checked elsewhere."""
 
 
 def read_matte(path, warn: Warn = ignore) -> np.ndarray:
-    """A training or test matte, uint8 (H, W); 16-bit files are scaled to 8 bits.
+    """Reads a training or test matte as uint8 (H, W); 16-bit files are scaled to 8 bits.
 
-    `path` may be a `FilePart`, here and below. Raises `LabelError`, or `ImageError` for a file that
-    cannot be read.
+    `path` may be a `FilePart`, here and in the functions below.
+
+    Raises:
+      LabelError: its values are not those of a matte.
+      ImageError: the file cannot be read.
     """
     values, full = _one_channel(path, "matte")
     lowest, highest = int(values.min()), int(values.max())
     if 0 < highest < full / 2:
         raise LabelError(
-            f"{path}: its values are {_named(values)}; a matte's go from 0 to {full}. "
+            f"{path}: its values are {_named(values)}; a matte ranges from 0 to {full}. "
             f"{_remedy(highest, full)}"
         )
     if highest == 0:
@@ -72,18 +78,18 @@ def read_matte(path, warn: Warn = ignore) -> np.ndarray:
 
 
 def read_prediction(path, warn: Warn = ignore) -> np.ndarray:
-    """A predicted matte, uint8 (H, W), of any range; 16-bit files are scaled to 8 bits."""
+    """Reads a predicted matte of any range as uint8 (H, W); 16-bit files are scaled to 8 bits."""
     return _to_8_bit(*_prediction(path, warn))
 
 
 def read_alpha(path, warn: Warn = ignore) -> np.ndarray:
-    """A predicted matte as float32 (H, W) in [0, 1], with all of 16 bits."""
+    """Reads a predicted matte as float32 (H, W) in [0, 1]; 16-bit files keep all their bits."""
     values, full = _prediction(path, warn)
     return np.multiply(values, np.float32(1 / full), dtype=np.float32)
 
 
 def read_trimap(path) -> np.ndarray:
-    """A trimap, uint8 (H, W) of 0, 128 and 255; 127 is read as 128."""
+    """Reads a trimap as uint8 (H, W) of 0, 128 and 255; 127 is read as 128."""
     values, full = _one_channel(path, "trimap", lossless=True)
     small = _to_8_bit(values, full)
     small[small == TRANSITION - 1] = TRANSITION
@@ -91,35 +97,39 @@ def read_trimap(path) -> np.ndarray:
     if not known.all():
         raise LabelError(
             f"{path}: its values are {_named(values)}; a trimap holds only 0, 128 and 255. Save it "
-            "again with these, without smoothing, or leave trimaps out to have them made from the "
-            "mattes."
+            "again with these values, without smoothing, or leave trimaps out: they are then made "
+            "from the mattes."
         )
     return small
 
 
 def read_face_mask(path, *, several_channels: bool = False) -> np.ndarray:
-    """A face mask or part mask, uint8 (H, W) of 0 and 255.
+    """Reads a face mask or part mask as uint8 (H, W) of 0 and 255.
 
-    `several_channels`: it is one of P3M-10k's own, of which only the first channel is used.
+    `several_channels` is for P3M-10k's own face masks, whose channels differ: only the first one is
+    used.
     """
     values, full = _one_channel(path, "face mask", several_channels=several_channels)
     small = _to_8_bit(values, full)
     if np.any((small > MASK_TOLERANCE) & (small < 255 - MASK_TOLERANCE)) or _only_ones(values):
         raise LabelError(
-            f"{path}: its values are {_named(values)}; a face mask is 255 (white) where a face is "
-            "and 0 (black) elsewhere. Save it as a grey picture with these two values, without "
+            f"{path}: its values are {_named(values)}; a face mask is 255 (white) on the face and "
+            "0 (black) elsewhere. Save it as a grey picture with these two values, without "
             "smooth edges."
         )
     return np.where(small > 127, np.uint8(255), np.uint8(0))
 
 
 def read_label_map(path) -> np.ndarray:
-    """A label map that this project wrote, and that a user may have corrected, uint8 (H, W)."""
+    """Reads a label map as uint8 (H, W).
+
+    This project wrote the file, and the user may have corrected it.
+    """
     values, full = _one_channel(path, "label map")
     small = _to_8_bit(values, full)
     if np.any((small > 0) & (small < SMALLEST_LABEL)):
         raise LabelError(
-            f"{path}: its values are {_named(values)}; a label map is 0 outside of faces and "
+            f"{path}: its values are {_named(values)}; a label map is 0 outside faces and "
             f"{SMALLEST_LABEL} to 255 inside. Paint corrections in black and white, without smooth "
             "edges, or delete the file to have it made again."
         )
@@ -136,7 +146,7 @@ def _prediction(path, warn: Warn) -> tuple[np.ndarray, int]:
 def _one_channel(
     path, kind: str, *, several_channels: bool = False, lossless: bool = False
 ) -> tuple[np.ndarray, int]:
-    """The values (H, W), uint8 or uint16, and the largest that their type holds."""
+    """The values (H, W), uint8 or uint16, and the largest value of their type."""
     with open_picture(path) as image:
         turned = orientation(image)
         if turned != 1:
@@ -152,13 +162,13 @@ def _one_channel(
             values = _values(loaded(image), path, kind)
         except (MemoryError, ImageError):
             raise
-        except Exception as error:  # there is no end to what decoders raise
+        except Exception as error:  # decoders raise exceptions of any kind
             raise damaged(path, error) from None
     if values.ndim == 3:
         first = values[..., 0]
         if not several_channels and np.any(values != first[..., None]):
             raise LabelError(
-                f"{path}: has different colours, so it is not clear which of them is the {kind}; "
+                f"{path}: its colour channels differ, so it is not clear which one is the {kind}; "
                 f"save the {kind} as a grey picture."
             )
         values = first
@@ -170,7 +180,7 @@ def _values(image: Image.Image, path, kind: str) -> np.ndarray:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema()[0] < 255:
             raise LabelError(
-                f"{path}: is transparent in parts, so it is not clear what the {kind} is; save it "
+                f"{path}: is partly transparent, so it is not clear what the {kind} is; save it "
                 "as a grey picture without an alpha channel."
             )
         image = image.convert("RGB")
@@ -189,20 +199,20 @@ def _values(image: Image.Image, path, kind: str) -> np.ndarray:
 
 
 def _to_8_bit(values: np.ndarray, full: int) -> np.ndarray:
-    """A copy of uint8 values, or uint16 ones scaled and rounded."""
+    """A copy of uint8 values, or uint16 values scaled and rounded to 8 bits."""
     if full == 255:
         return np.array(values)
     return np.rint(values.astype(np.float32) / 257).astype(np.uint8)
 
 
 def _only_ones(values: np.ndarray) -> bool:
-    """Whether the values are small numbers that someone meant as labels, such as 0 and 1."""
+    """Whether all values are small numbers that were probably meant as labels, such as 0 and 1."""
     highest = int(values.max())
     return 0 < highest <= np.iinfo(values.dtype).max * MASK_TOLERANCE // 255
 
 
 def _named(values: np.ndarray) -> str:
-    """The values of a file as a sentence names them: "0 and 1", "0 to 90 (37 values)"."""
+    """The values of a file in words: "0 and 1", or "0 to 90 (37 values)" if there are many."""
     found = np.unique(values)
     if len(found) > _NAMED_VALUES:
         return f"{found[0]} to {found[-1]} ({len(found)} values)"
@@ -214,5 +224,5 @@ def _remedy(highest: int, full: int) -> str:
     if highest == 1:
         return f"If 1 is opaque, multiply it by {full}."
     if highest <= 255 < full:
-        return "If it is an 8-bit matte in a file of 16 bits, save it with 8 bits."
+        return "If it is an 8-bit matte in a 16-bit file, save it with 8 bits."
     return "Stretch it so that opaque pixels have the largest value."

@@ -1,4 +1,4 @@
-"""What a folder of pictures holds and is not read: counted and named, never left out silently."""
+"""Counts and names the files of a folder that are not read, so that none is skipped silently."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -6,10 +6,10 @@ from pathlib import PurePath
 
 from p3m_jax.text import warn
 
-LINE = "Left out, not read: {}."  # of a summary
-_NAMED = 3  # of each kind
+LINE = "Not read: {}."  # a line of the summary
+_NAMED = 3  # how many files of each kind are named
 _HIDDEN, _SYSTEM = "hidden", "system or hidden folder"
-# Made by file servers, photo programs and archives: previews, metadata, what was deleted.
+# Made by file servers, photo programs and archives; they hold previews, metadata and deleted files.
 _SYSTEM_FOLDERS = frozenset(
     {
         *("@eaDir", "@Recycle", "#recycle", "#snapshot", "__MACOSX", "$RECYCLE.BIN"),
@@ -19,26 +19,29 @@ _SYSTEM_FOLDERS = frozenset(
 
 
 def is_system_folder(name: str) -> bool:
-    """Whether a system or a program made a folder of this name, or it is hidden."""
+    """Whether a folder of this name is hidden or was made by a system or a program."""
     return name.startswith(".") or name in _SYSTEM_FOLDERS
 
 
 class LeftOut:
-    """Collects what is left out; `str` names it, and is empty where there is nothing."""
+    """Collects the files and folders that are not read.
+
+    `str` counts and names them; it is empty if everything was read.
+    """
 
     def __init__(self):
         self._kinds: dict[str, list[PurePath]] = defaultdict(list)
 
     def file(self, path: PurePath) -> None:
-        """A file that is not named like a picture that is read."""
+        """Adds a file whose name does not have the ending of a supported picture format."""
         self._kinds[path.suffix.lower() or "without an ending"].append(path)
 
     def hidden(self, path: PurePath) -> None:
-        """A hidden file that is named like a picture."""
+        """Adds a hidden file that is named like a picture."""
         self._kinds[_HIDDEN].append(path)
 
     def folder(self, path: PurePath, kind: str = _SYSTEM) -> None:
-        """A folder that is not looked into."""
+        """Adds a folder that is not searched."""
         self._kinds[kind].append(path)
 
     def __str__(self) -> str:
@@ -52,6 +55,6 @@ def _counted(kind: str, paths: list[PurePath]) -> str:
 
 
 def warn_of(left_out: Iterable[str]) -> None:
-    """Prints what was left out, a line for each folder or collection."""
+    """Prints the files that were not read, one line for each folder or collection."""
     for sentence in left_out:
         warn(LINE.format(sentence))

@@ -1,4 +1,4 @@
-"""Reading pictures with what has to be kept of their metadata."""
+"""Reads pictures together with the part of their metadata that has to be kept."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -19,21 +19,21 @@ from p3m_jax.pictures.images import (
 )
 from p3m_jax.pictures.profiles import converted, in_profile, standard_of, standards
 
-CONVERTED = "colour profile other than sRGB, Display P3 and Adobe RGB: converted to sRGB"
-NOT_CONVERTED = "colour profile that cannot be used, left out: colours may look different"
+CONVERTED = "colour profile other than sRGB, Display P3 or Adobe RGB; converted to sRGB"
+NOT_CONVERTED = "unusable colour profile dropped; colours may look different"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture the right way up.
+    """An upright picture and its metadata.
 
     Attributes:
-      pixels: RGB uint8 (H, W, 3); over white where the file is transparent.
-      opacity: uint8 (H, W), the file's own alpha channel, or None where it is opaque.
-      icc_profile: the profile that gives the pixels their meaning, or None for sRGB.
+      pixels: RGB uint8 (H, W, 3); transparent parts of the file are composited over white.
+      opacity: the file's own alpha channel, uint8 (H, W), or None if the file is opaque.
+      icc_profile: the colour profile of `pixels`, or None for sRGB.
       exif: the file's EXIF data without orientation and thumbnail, or None.
-      exif_damaged: some tags of it cannot be read and are missing.
-      warnings: sentences about what is not as it might be expected.
+      exif_damaged: whether some EXIF tags could not be read and are missing.
+      warnings: phrases about anything unexpected in the file.
     """
 
     pixels: np.ndarray
@@ -44,7 +44,7 @@ class Picture:
     warnings: tuple[str, ...] = ()
 
     def in_srgb(self) -> np.ndarray:
-        """The pixels as a network sees them: in sRGB."""
+        """The pixels converted to sRGB, as a network sees them."""
         profile = self.icc_profile
         if profile is None or standard_of(profile) == "sRGB":
             return self.pixels
@@ -52,18 +52,25 @@ class Picture:
 
 
 def read(path) -> Picture:
-    """Reads a picture; of an animation the first frame. `ImageError` says why it cannot be read."""
+    """Reads a picture, or the first frame of an animation.
+
+    Raises:
+      ImageError: it cannot be read; the message says why.
+    """
     with open_picture(path) as image:
         try:
             return _read(image)
         except MemoryError:
             raise
-        except Exception as error:  # there is no end to what decoders raise
+        except Exception as error:  # decoders raise exceptions of any kind
             raise damaged(path, error) from None
 
 
 def in_standard_colours(picture: Picture) -> Picture:
-    """The picture with a profile made here or none; converted to sRGB and warned of if need be."""
+    """The picture with a standard profile of this project, or in sRGB without a profile.
+
+    A picture with any other profile is converted to sRGB, with a warning.
+    """
     if picture.icc_profile is None:
         return picture
     name = standard_of(picture.icc_profile)
@@ -82,20 +89,20 @@ def in_standard_colours(picture: Picture) -> Picture:
 def _read(image: Image.Image) -> Picture:
     warnings = []
     if image.mode.startswith("I;16") or any(";16" in str(tile.args) for tile in image.tile):
-        warnings.append("16 bits a channel, of which colour outputs keep 8")
+        warnings.append("16 bits per channel; colour outputs keep only 8")
     exif = exif_of(image)
     turned = upright(image)
     frames = max(getattr(image, "n_frames", 1), told(image).frames)
     if frames > 1:
-        warnings.append(f"first of {frames} frames or pages")
+        warnings.append(f"only the first of {frames} frames or pages is used")
     if exif.unreadable:
-        warnings.append("damaged EXIF data, taken as upright")
+        warnings.append("damaged EXIF data; the picture is treated as upright")
     profile = _profile(image, warnings)
     pixels, opacity = np.ascontiguousarray(to_rgb(turned)), None
     if turned.has_transparency_data:
         opaque = turned.convert("RGBA").getchannel("A")
         if opaque.getextrema()[0] < 255:
-            warnings.append("transparent in parts, which are background")
+            warnings.append("partly transparent; transparent parts are treated as background")
             opacity = np.asarray(opaque)
             white = Image.new("RGB", turned.size, "white")
             pixels = np.asarray(Image.composite(Image.fromarray(pixels), white, opaque))
@@ -103,22 +110,24 @@ def _read(image: Image.Image) -> Picture:
 
 
 def _profile(image: Image.Image, warnings: list[str]) -> bytes | None:
-    """The profile to keep: of the RGB numbers; CMYK and grey have been converted by theirs.
+    """The profile of the RGB pixels; None for CMYK and grey, which are already converted to sRGB.
 
-    A PNG's cICP chunk takes precedence over its profile; everything else counts only without one.
+    A PNG's cICP chunk takes precedence over its profile. Any other description of the colours is
+    used only if the file has no profile.
     """
     profile = told(image).icc_profile
     space = profile_space(profile) if profile else None
     expected = {"CMYK": "CMYK", "L": "GRAY", "LA": "GRAY", "LAB": "Lab"}.get(image.mode, "RGB")
     first = image.format == "PNG" and told(image).cicp is not None
     otherwise, unknown = told_colours(told(image), exif_of(image))
-    if space == expected and (unknown is not None or not first):  # PQ falls back to the profile
+    # A cICP chunk that is not supported, such as PQ, falls back to the profile.
+    if space == expected and (unknown is not None or not first):
         return profile if space == "RGB" else None
     if profile and space is None:
-        warnings.append("damaged colour profile, left out")
+        warnings.append("damaged colour profile dropped")
     elif profile and space != expected:
-        warnings.append(f"colour profile for {space} in a picture that is {image.mode}, left out")
-    if image.mode in ("CMYK", "LAB"):  # of which RGB was made
+        warnings.append(f"colour profile for {space} in a {image.mode} picture dropped")
+    if image.mode in ("CMYK", "LAB"):  # already converted to RGB
         return None
     warnings += [unknown] if unknown else []
     return otherwise

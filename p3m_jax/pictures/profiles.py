@@ -1,9 +1,12 @@
-"""Colour profiles that are made here, so that nothing else can hide in them.
+"""Makes colour profiles, so that no private data of an input's profile is passed on.
 
-A profile may hold tags of its own: names, serial numbers, whole pictures. A copy that is passed on
-never gets the profile of its input. Where that means Display P3 or Adobe RGB, the copy keeps its
-numbers and gets a profile made here; where it means sRGB, the copy gets none, which every reader
-takes for sRGB; colours of any other profile are converted to sRGB.
+A profile may hold tags of its own, such as names, serial numbers or whole pictures. So a copy that
+is passed on never contains the profile of its input:
+
+- If the input is in Display P3 or Adobe RGB, the copy keeps its pixel values and gets a profile
+  made here.
+- If it is in sRGB, the copy gets no profile; every reader treats such a file as sRGB.
+- With any other profile, the pixels are converted to sRGB.
 """
 
 import functools
@@ -15,9 +18,9 @@ from PIL import Image, ImageCms
 
 from p3m_jax.pictures.images import DAMAGE
 
-_MAX_DIFFERENCE = 1  # of 255: profiles for the same colours round their numbers differently
+_MAX_DIFFERENCE = 1  # of 255; profiles of the same colour space round their numbers differently
 _D50 = (0.9642, 1.0, 0.82491)
-# From the white of both standards, D65, to that of profiles (Bradford).
+# Adapts D65, the white of both standards, to D50, the white of ICC profiles (Bradford's method).
 _ADAPTATION = (
     *(1.04788, 0.02292, -0.05022),
     *(0.02959, 0.99048, -0.01707),
@@ -27,15 +30,15 @@ SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 
 
 def in_profile(pixels: np.ndarray, source: bytes | None, target: bytes | None) -> np.ndarray:
-    """As `converted`, but unchanged where a profile cannot be used."""
+    """Like `converted`, but returns the pixels unchanged if a profile cannot be used."""
     made = converted(pixels, source, target)
     return pixels if made is None else made
 
 
 def converted(pixels: np.ndarray, source: bytes | None, target: bytes | None) -> np.ndarray | None:
-    """RGB uint8 (H, W, 3) converted from one colour profile to another; None means sRGB.
+    """Converts RGB uint8 (H, W, 3) from one colour profile to another; None means sRGB.
 
-    Returns None where a profile cannot be used.
+    Returns None if a profile cannot be used.
     """
     if source == target:
         return pixels
@@ -55,7 +58,7 @@ def converted(pixels: np.ndarray, source: bytes | None, target: bytes | None) ->
 def standard_of(profile: bytes) -> str | None:
     """The name in `standards` of the colour space that an RGB profile describes, or None.
 
-    Profiles are compared by what they do to colours, so their form and further contents do not
+    Profiles are compared by their effect on colours, so their form and any further contents do not
     matter.
     """
     steps = np.linspace(0, 255, 18).astype(np.uint8)
@@ -71,7 +74,7 @@ def standard_of(profile: bytes) -> str | None:
 
 @functools.cache
 def standards() -> dict[str, bytes | None]:
-    """The profiles made here, by the names of their colour spaces; None stands for sRGB."""
+    """The profiles made here, by the names of their colour spaces; None means sRGB."""
     display_p3 = (
         *(0.51512, 0.24120, -0.00105),
         *(0.29198, 0.69225, 0.04189),
@@ -90,12 +93,12 @@ def standards() -> dict[str, bytes | None]:
 
 
 def matrix_profile(name: str, primaries: tuple[float, ...], curve: tuple[float, ...]) -> bytes:
-    """An RGB profile (ICC version 4.2) of nothing but what is needed.
+    """Makes an RGB profile (ICC version 4.2) that holds only the required tags.
 
     Args:
       name: its description.
       primaries: X, Y, Z of red, of green and of blue, adapted to D50.
-      curve: one exponent, or the five numbers of sRGB's kind of curve (ICC's type 3).
+      curve: one exponent, or the five parameters of a curve like sRGB's (ICC's type 3).
     """
     kind = {1: 0, 5: 3}[len(curve)]
     tags = {
@@ -132,5 +135,5 @@ def _text(text: str) -> bytes:
 
 
 def _numbers(values) -> bytes:
-    """Numbers as signed 32-bit ones with 16 bits behind the point."""
+    """Encodes numbers as signed 32-bit fixed point with 16 fractional bits."""
     return b"".join(struct.pack(">i", round(value * 65536)) for value in values)

@@ -1,36 +1,38 @@
-"""Trimaps from mattes: where a picture is surely foreground, surely background, or neither."""
+"""Makes trimaps from mattes: definite foreground, definite background, and transition."""
 
 import cv2
 import numpy as np
 
 BACKGROUND, TRANSITION, FOREGROUND = 0, 128, 255
 
-# Evaluation widens the transition band by this much where a test set ships no trimaps.
+# The kernel, in pixels, of the trimaps that evaluation makes if a test set has none.
 TRIMAP_KERNEL = 25
 
 
 def transition_kernel(size: tuple[int, int]) -> int:
-    """The kernel that stands to a picture of `size` (H, W) as 25 pixels to one of 1080; 3 at least.
+    """The kernel in pixels for a picture of `size` (H, W): 25 for a short side of 1080; at least 3.
 
-    Where the band has to follow the picture, such as around what is private.
+    It is proportional to the short side. Use it where the width of the transition band must follow
+    the size of the picture, for instance around private areas.
     """
     return max(3, round(TRIMAP_KERNEL * min(size) / 1080))
 
 
 def trimap_from_matte(matte: np.ndarray, kernel: int = TRIMAP_KERNEL) -> np.ndarray:
-    """The three-valued map (H, W) uint8 of an 8-bit matte (H, W): 0, 128 or 255.
+    """Makes the trimap (H, W), uint8 of 0, 128 and 255, of an 8-bit matte (H, W).
 
-    With an elliptic structuring element of side `kernel` pixels (training draws 15 to 30, as
-    published), what is left of `matte == 255` after erosion is foreground, what dilation of
-    `matte != 0` does not reach is background, and the band between them is transition. Beyond the
-    border of the picture nothing erodes and nothing dilates.
+    The structuring element is an ellipse of `kernel` by `kernel` pixels; training draws 15 to 30,
+    as published. Foreground is the part of `matte == 255` that remains after erosion. Background is
+    everything outside the dilation of `matte != 0`. The band between them is transition. The area
+    beyond the picture's border neither erodes nor dilates.
 
-    Raises ValueError for a matte that is not 8-bit and two-dimensional, or a kernel below 1.
+    Raises:
+      ValueError: the matte is not 8-bit and two-dimensional, or the kernel is below 1.
     """
     if matte.dtype != np.uint8 or matte.ndim != 2:
-        raise ValueError(f"a matte is uint8 (H, W), not {matte.dtype} {matte.shape}.")
+        raise ValueError(f"a matte must be uint8 (H, W), not {matte.dtype} {matte.shape}.")
     if kernel < 1:
-        raise ValueError(f"a trimap's kernel is at least 1 pixel wide, not {kernel}.")
+        raise ValueError(f"a trimap's kernel must be at least 1 pixel wide, not {kernel}.")
     if matte.size == 0:
         return np.zeros_like(matte)
     element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (kernel, kernel))
