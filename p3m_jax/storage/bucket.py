@@ -1,4 +1,4 @@
-"""Folders in a bucket of Google Cloud Storage, which checkpoints may lie in as in any other."""
+"""Folders in a bucket of Google Cloud Storage, where checkpoints may be kept as in any folder."""
 
 import importlib.util
 import re
@@ -13,29 +13,30 @@ _PACKAGES = ("gcsfs", "google.cloud.storage")
 
 
 class BucketError(UserError):
-    """A bucket that cannot be reached from here; the message names it and the remedy."""
+    """A bucket cannot be reached; the message names it and the remedy."""
 
 
 def is_address(path) -> bool:
-    """Whether `path` is an address such as gs://bucket/run, not a name of the file system."""
+    """Whether `path` is an address such as gs://bucket/run, not a path in the file system."""
     return bool(_SCHEME.match(str(path)))
 
 
 def folder_or_bucket(path) -> Path | epath.Path:
-    """`path` as a `Path`, an address gs://BUCKET/FOLDER as what does the same there.
+    """Converts `path` to a `Path`, or an address gs://BUCKET/FOLDER to an `epath.Path`.
 
     Raises:
-      BucketError: an address of another kind, or what reads buckets is not installed.
+      BucketError: the address is of another kind, or the packages for buckets are not installed.
     """
     if not is_address(path):
         return Path(path)
     if not re.match(r"gs://[^/]+", str(path)):
         raise BucketError(
-            f"{path}: of addresses gs://BUCKET/FOLDER alone are known; mount other buckets."
+            f"{path}: only addresses of the form gs://BUCKET/FOLDER are supported; mount other "
+            "buckets as folders."
         )
     if not all(map(_is_installed, _PACKAGES)):
         raise BucketError(
-            f'{path}: takes packages that are not installed; pip install -e ".[bucket]".'
+            f'{path}: requires packages that are not installed; pip install -e ".[bucket]".'
         )
     return epath.Path(path)
 
@@ -43,5 +44,5 @@ def folder_or_bucket(path) -> Path | epath.Path:
 def _is_installed(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # of the package that would hold it
+    except ModuleNotFoundError:  # the parent package is not installed
         return False

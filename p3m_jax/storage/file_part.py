@@ -1,7 +1,7 @@
-"""A file that lies within another: a picture inside a shard of records.
+"""A part of a file that is read like a file, such as a picture inside a shard of records.
 
-Everything here that reads files (`p3m_jax.pictures.images`, the pipeline, caches) accepts a
-`FilePart` in place of a path and names it in errors.
+All code that reads files (`p3m_jax.pictures.images`, the pipeline, caches) accepts a `FilePart` in
+place of a path and names it in errors.
 """
 
 import io
@@ -11,13 +11,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class FilePart:
-    """`length` bytes of the file `path`, from byte `offset` on.
+    """`length` bytes of the file `path`, starting at byte `offset`.
 
     Attributes:
-      path: the file that holds it, for instance a shard.
+      path: the file that contains the part, for instance a shard.
       offset, length: in bytes.
-      record: byte of `path` at which the record begins that holds it.
-      name: what errors call it, like "p_1/picture".
+      record: offset in `path`, in bytes, of the record that contains the part.
+      name: the part's name in error messages, such as "p_1/picture".
     """
 
     path: Path
@@ -31,11 +31,11 @@ class FilePart:
 
     @property
     def parent(self) -> Path:
-        """The folder of the file that holds it."""
+        """The folder of the file that contains the part."""
         return self.path.parent
 
     def open(self, mode: str = "rb") -> io.BytesIO:
-        """Its bytes, as a file to read; fewer of them where the file that holds it was cut off."""
+        """Opens the part for reading; it is shorter than `length` if the file was cut off."""
         if mode != "rb":
             raise ValueError(f"{self}: can only be read, not opened with {mode!r}.")
         with self.path.open("rb") as file:
@@ -44,7 +44,11 @@ class FilePart:
 
 
 def size_in_bytes(file: Path | FilePart) -> int:
-    """The size of a file; raises `OSError` where it is not there."""
-    # The file that holds a part is asked for, too: a part of nothing has no size.
+    """The size of a file or part in bytes.
+
+    Raises:
+      OSError: the file, or the file that contains the part, does not exist.
+    """
+    # For a part, too, stat must be called: it raises the error if the file does not exist.
     size = file.path.stat().st_size if isinstance(file, FilePart) else file.stat().st_size
     return file.length if isinstance(file, FilePart) else size

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Writes files atomically, and locks files and folders against other processes."""
 
 import contextlib
 import os
@@ -20,18 +20,21 @@ def _umask() -> int:
     return mask
 
 
-# Asked for once: it is the process's, and threads that ask at a time could leave it at 0.
+# Read once, at import. Reading it means setting it for the whole process, so two threads that read
+# it at the same time could leave it at 0.
 _UMASK = _umask()
 
 
 @contextlib.contextmanager
 def whole_file(path) -> Iterator[BinaryIO]:
-    """A file to write to, which gets its name only when all is written and nothing was raised.
+    """Opens a file for writing that gets its name only when it is completely written.
 
-    The folder is made if need be. A killed program leaves at most a hidden temporary file.
+    If an exception is raised, the file is removed. A missing folder is created. A killed program
+    leaves at most a hidden temporary file.
 
     Raises:
-      OSError: with the name of `path`, whichever file the system's error was about.
+      OSError: the file cannot be written. The error names `path`, even if the system's error names
+        the temporary file.
     """
     path = Path(path)
     try:
@@ -44,9 +47,9 @@ def whole_file(path) -> Iterator[BinaryIO]:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())  # else losing power may leave the name with nothing behind it
+            os.fsync(file.fileno())  # otherwise a power failure may leave an empty file
         with contextlib.suppress(OSError):  # some network drives have no permissions
-            temporary.chmod(0o666 & ~_UMASK)  # mkstemp gives files to their owner alone
+            temporary.chmod(0o666 & ~_UMASK)  # mkstemp lets only the owner read the file
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
@@ -56,9 +59,9 @@ def whole_file(path) -> Iterator[BinaryIO]:
 
 
 def write_text(path, text: str) -> None:
-    """Writes a text file in UTF-8, whole or not at all; names that are not text are escaped."""
+    """Writes a text file in UTF-8 atomically; bytes of file names that are not text are escaped."""
     contents = text.encode("utf-8", errors="backslashreplace")
-    if is_address(path):  # a bucket has no part of a file
+    if is_address(path):  # a write to a bucket is atomic already
         path.write_bytes(contents)
         return
     with whole_file(path) as file:
@@ -67,21 +70,22 @@ def write_text(path, text: str) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path, refusal: Exception, *, shared: bool = False) -> Iterator[None]:
-    """Keeps other processes from what they ask for with the same file or folder, which is there.
+    """Holds a lock on a file or folder, which must exist, against other processes.
 
-    Several that all say `shared` do not keep each other from it.
+    Several processes may hold the lock at once if all of them set `shared`. Where the system or the
+    file system has no locks, nothing is locked.
 
     Raises:
-      refusal: another process has it.
+      refusal: another process holds the lock.
     """
     try:
         import fcntl
-    except ImportError:  # not a Unix system: nothing guards the folder there
+    except ImportError:  # not a Unix system, so nothing is locked
         yield
         return
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
-        with contextlib.suppress(OSError):  # a file system without locks does not guard it either
+        with contextlib.suppress(OSError):  # the file system may have no locks
             try:
                 kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
                 fcntl.flock(handle, kind | fcntl.LOCK_NB)
@@ -93,7 +97,7 @@ def locked(path: Path, refusal: Exception, *, shared: bool = False) -> Iterator[
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes the temporary files that killed programs left in a folder where none runs now."""
+    """Removes temporary files of killed programs from a folder that no program is writing to."""
     with contextlib.suppress(FileNotFoundError):
         for path in folder.iterdir():
             if _TEMPORARY.fullmatch(path.name):
