@@ -1,11 +1,11 @@
-"""What every error that a user can mend has in common."""
+"""The base classes of all errors that a user can fix."""
 
 
 class UserError(ValueError):
-    """Something outside the program is wrong; the message is a sentence with place and remedy.
+    """A problem outside the program; the message is one sentence with the file and the remedy.
 
-    Further arguments are lines below the sentence, such as a list of files. Commands print it and
-    exit with 1. Anything else that is raised is a bug and keeps its traceback.
+    Further arguments are printed as lines below the sentence, such as a list of files. Commands
+    print the error and exit with 1. Any other exception is a bug and keeps its traceback.
     """
 
     def __str__(self) -> str:
@@ -13,4 +13,4 @@ class UserError(ValueError):
 
 
 class OptionError(UserError):
-    """The value of an option means nothing; commands exit with 2."""
+    """The value of an option is invalid; commands exit with 2."""

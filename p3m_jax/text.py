@@ -1,8 +1,8 @@
-"""Showing text that comes out of files: names, provenance, EXIF, colour profiles.
+"""Prints text safely, including text from files: names, provenance, EXIF, colour profiles.
 
-Such text can hold escape sequences that change the terminal, line breaks that forge lines of the
-output, marks that reverse the direction of what follows, and bytes that are no text at all. What is
-printed goes through this module, which shows such characters as escapes (\\n, \\x1b, \\u202e).
+Text from files can hold escape sequences that change the terminal, line breaks that forge lines of
+output, marks that reverse the writing direction, and bytes that are not text. All output is printed
+by this module, which shows such characters as escapes (\\n, \\x1b, \\u202e).
 """
 
 import sys
@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 
 
 def shown(text: object) -> str:
-    """`text` on one line: every character that is not printable is shown as its escape."""
-    valid = str(text).encode("utf-8", "backslashreplace").decode("utf-8")  # lone surrogates
+    """Returns `text` on one line, with every character that is not printable as its escape."""
+    # Lone surrogates, which cannot be encoded, become escapes, too.
+    valid = str(text).encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in valid
@@ -19,17 +20,17 @@ def shown(text: object) -> str:
 
 
 def printable(text: str) -> str:
-    """As `shown`, for a text of several lines: only its line feeds stay."""
+    """Like `shown`, for a text of several lines: keeps the line feeds and escapes the rest."""
     return "\n".join(map(shown, text.split("\n")))
 
 
 def counted(number: int, thing: str) -> str:
-    """A number of things: "1 picture", "1,204 pictures"."""
+    """A number with its noun: "1 picture", "1,204 pictures"."""
     return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
 def phrases(values: Mapping, within: str = "") -> Iterator[str]:
-    """What values by name tell, a phrase each: "run: a", and of nested ones "source file: b"."""
+    """Yields one phrase per value: "run: a", or "source file: b" for a nested value."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from phrases(value, f"{within}{name} ")
@@ -38,11 +39,11 @@ def phrases(values: Mapping, within: str = "") -> Iterator[str]:
 
 
 def say(text: str) -> None:
-    """Prints a text of one or several lines; foreign text in it must be `shown` before."""
+    """Prints a text of one or several lines; pass text from files through `shown` first."""
     print(printable(text))
 
 
 def warn(*lines: object) -> None:
-    """Prints each argument on one line of the error output."""
+    """Prints each argument as one line to standard error."""
     for line in lines:
         print(shown(line), file=sys.stderr)
