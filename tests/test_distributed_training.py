@@ -244,7 +244,7 @@ def test_a_lost_process_ends_the_job_which_goes_on_exactly(folder):
     assert time.time() - killed < distributed.HEARTBEAT_SECONDS + 60
     assert running[0].returncode != 0
     # By an error of the collective, or by the heartbeats that fail to come.
-    assert re.search("nother process of this job is gone.*Start all of them again", output)
+    assert re.search("nother process of this job is gone.*Start all processes again", output)
     running[1].communicate()
     finish(start(folder, workdir, STEPS, processes=2, devices=2))
     assert losses(workdir) == losses(folder / "two")

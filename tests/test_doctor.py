@@ -120,7 +120,7 @@ def test_doctor_names_what_is_wrong(tmp_path):
     run = doctor("--checkpoint", tmp_path / "weights", "--compilation-cache", blocked)
     assert run.returncode == 1
     assert run.stdout.count("PROBLEM") == 2
-    assert "are not kept" in run.stdout
+    assert "are not cached" in run.stdout
     assert "not finite" in run.stdout
     missing = doctor("--checkpoint", tmp_path / "nothing")
     assert missing.returncode == 1

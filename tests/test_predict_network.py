@@ -238,7 +238,7 @@ def test_a_cache_that_cannot_be_written_is_a_warning(cache, tmp_path):
     assert keep_compiled(cache) is None
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        assert "Compiled programs are not kept" in keep_compiled(str(folder))
+        assert "Compiled programs are not cached" in keep_compiled(str(folder))
         assert not jax.config.jax_enable_compilation_cache
     assert keep_compiled("off") is None
 

@@ -1,6 +1,6 @@
-"""Accelerators that this machine shows, found by looking at files alone.
+"""Finds accelerators of this machine that JAX does not use, by looking only at files.
 
-JAX falls back to the CPU without a word where its plugin for the accelerator is missing.
+JAX falls back to the CPU without a warning if its plugin for the accelerator is missing.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-# What makes JAX use these platforms alone, the second in an older spelling.
+# Variables that restrict JAX to certain platforms; the second is an older name.
 _PLATFORMS = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME")
 
 
@@ -19,14 +19,15 @@ class Kind:
     """A kind of accelerator.
 
     Attributes:
-      name: for people.
-      platforms: what JAX calls devices of this kind.
-      traces: files that its driver makes, as patterns under the root folder.
-      vendor: of PCI, in sysfs' spelling; where it is given, a device of it has to be there, too.
-      plugins: packages of which JAX needs one, as beginnings of their names.
-      remedy: how to get them.
-      hidden_by: variables that choose among such devices.
-      certain: False where the traces may mean a device that JAX does not support.
+      name: shown to the user.
+      platforms: JAX's names for devices of this kind.
+      traces: files that the driver creates, as patterns below the root folder.
+      vendor: PCI vendor, as sysfs spells it. If it is set, a PCI device of this vendor must exist
+        as well.
+      plugins: beginnings of package names; JAX needs one such package.
+      remedy: how to install the package.
+      hidden_by: environment variables that select among such devices.
+      certain: False if the traces may belong to a device that JAX does not support.
     """
 
     name: str
@@ -43,7 +44,7 @@ KINDS = (
     Kind(
         "NVIDIA GPU",
         ("gpu", "cuda"),
-        # The last: under WSL, whose own device any maker's GPU has.
+        # The last pattern is for WSL, where GPUs of all makers share one device file.
         ("dev/nvidia[0-9]*", "proc/driver/nvidia/gpus/*", "usr/lib/wsl/lib/libcuda.so*"),
         ("jax-cuda",),
         'pip install -e ".[cuda]"',
@@ -64,19 +65,19 @@ KINDS = (
         ("jax-rocm",),
         "install JAX for ROCm as its documentation says",
         hidden_by=("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"),
-        certain=False,  # many a laptop's graphics
+        certain=False,  # integrated graphics of many laptops create this file, too
     ),
 )
 
 
 @dataclass(frozen=True)
 class Finding:
-    """An accelerator that is there and not used.
+    """An accelerator that exists but is not used.
 
     Attributes:
-      kind: its name.
-      reason: a sentence with the remedy.
-      certain: False where it may be one that JAX does not support.
+      kind: the name of its kind.
+      reason: why it is not used, as a sentence with the remedy.
+      certain: False if it may be a device that JAX does not support.
     """
 
     kind: str
@@ -85,20 +86,20 @@ class Finding:
 
 
 def no_device() -> str | None:
-    """Why JAX has no device to run on, as a sentence with the remedy; None where it has one."""
+    """Why JAX has no device to run on, as a sentence with the remedy; None if it has one."""
     import jax
 
     try:
         jax.devices()
-    except Exception as error:  # also an AssertionError without a word
+    except Exception as error:  # JAX may also raise an AssertionError without a message
         variable = next((name for name in _PLATFORMS if os.environ.get(name)), None)
         if variable is not None:
             return (
                 f"{variable}={os.environ[variable]}: JAX has no such device here; unset the "
-                "variable, or say cpu."
+                "variable, or set it to cpu."
             )
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        return f"JAX has no device to run on ({reason}); JAX_PLATFORMS=cpu takes the CPU."
+        return f"JAX has no device to run on ({reason}); set JAX_PLATFORMS=cpu to use the CPU."
     return None
 
 
@@ -109,13 +110,13 @@ def unused_accelerators(
     packages: Iterable[str] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> list[Finding]:
-    """What the machine shows of accelerators beyond those that JAX uses.
+    """Finds accelerators of this machine that JAX does not use.
 
     Args:
       used: the platforms of JAX's devices.
-      root: the file system to look at.
-      packages: names of what is installed; None looks it up.
-      environment: None takes this process's.
+      root: the root of the file system to search.
+      packages: names of the installed packages; None looks them up.
+      environment: environment variables; None uses those of this process.
     """
     used = set(used)
     environment = os.environ if environment is None else environment
@@ -135,13 +136,13 @@ def unused_accelerators(
         if not any(name.lower().startswith(kind.plugins) for name in packages):
             reason = f"JAX's package for it is not installed: {kind.remedy}."
         elif chosen and not set(chosen.split(",")) & set(kind.platforms):
-            reason = f"{variable}={chosen} keeps JAX from it: unset the variable."
+            reason = f"{variable}={chosen} keeps JAX from using it: unset the variable."
         elif hiding:
             reason = f"{hiding[0]} hides it: unset the variable."
         else:
             reason = (
-                "JAX's package for it is installed and does not find it: its driver may be too "
-                "old, or another process or container may hold it."
+                "JAX's package for it is installed but does not find it: its driver may be too "
+                "old, or another process or container may be using it."
             )
         findings.append(Finding(kind.name, reason, kind.certain))
     return findings
@@ -153,7 +154,7 @@ def _is_there(kind: Kind, root: Path) -> bool:
     if kind.vendor is None:
         return True
     for file in root.glob("sys/bus/pci/devices/*/vendor"):
-        with contextlib.suppress(OSError):  # a device that is just being taken away
+        with contextlib.suppress(OSError):  # the device may be removed at this moment
             if file.read_text("ascii", errors="replace").strip() == kind.vendor:
                 return True
     return False

@@ -1,6 +1,6 @@
-"""How programs are compiled, kept on disk for a second start, and what compiling leaves.
+"""Compiles programs, caches them on disk for the next start, and frees memory after compiling.
 
-Commands turn keeping on; libraries leave the user's settings alone.
+Commands turn the cache on; code that uses this package as a library keeps its own settings.
 """
 
 import contextlib
@@ -13,31 +13,31 @@ import zlib
 from pathlib import Path
 
 OFF = "off"
-_CHECKED = ".checked"  # its time: programs kept before it were found whole
-_BEING_WRITTEN = 60  # seconds
+_CHECKED = ".checked"  # its modification time: all programs cached earlier have been checked
+_BEING_WRITTEN = 60  # seconds; a younger file may still be being written, so it is not checked
 _ZSTANDARD = b"\x28\xb5\x2f\xfd"
 OPTION = "--compilation-cache"
 
 
 def default_cache() -> Path:
-    """Where compiled programs are kept unless the user says otherwise."""
+    """The folder for compiled programs if the user does not choose one."""
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(caches) / "p3m-jax" / "compiled"
 
 
 def keep_compiled(choice: str | None = None, *, option: str = OPTION) -> str | None:
-    """Makes JAX keep what it compiles from now on, every program however small.
+    """Makes JAX cache every program that it compiles from now on, however small.
 
-    A program that was cut off when it was written is removed: JAX would compile it at every start,
-    and never write it again.
+    Truncated files in the cache are removed: JAX cannot read such a program, so it would recompile
+    it at every start and never write it again.
 
     Args:
-      choice: a folder, or "off". None: the folder that JAX_COMPILATION_CACHE_DIR names, else
-        `default_cache`.
-      option: by which the user names another folder.
+      choice: a folder, or "off". None means the folder that JAX_COMPILATION_CACHE_DIR names, or
+        else `default_cache`.
+      option: the name of the option that chooses the folder, for the warning.
 
     Returns:
-      None, or a sentence that warns that nothing is kept.
+      None, or a sentence that warns that nothing is cached.
     """
     import jax
 
@@ -56,7 +56,7 @@ def keep_compiled(choice: str | None = None, *, option: str = OPTION) -> str | N
         reason = getattr(error, "strerror", None) or error
         jax.config.update("jax_enable_compilation_cache", False)
         return (
-            f"Compiled programs are not kept ({reason}), so every start compiles anew; name a "
+            f"Compiled programs are not cached ({reason}), so every start recompiles them; name a "
             f"folder with {option}."
         )
     jax.config.update("jax_enable_compilation_cache", True)
@@ -78,7 +78,7 @@ def _remove_cut_off(folder: Path) -> None:
 
 
 def _is_whole(packed: bytes) -> bool:
-    """Whether a program, packed as JAX does it, can be unpacked."""
+    """Whether a program that JAX compressed can be decompressed."""
     if not packed.startswith(_ZSTANDARD):
         unpacking = zlib.decompressobj()
         with contextlib.suppress(zlib.error):
@@ -86,7 +86,7 @@ def _is_whole(packed: bytes) -> bool:
         return unpacking.eof
     try:
         import zstandard
-    except ImportError:  # and JAX cannot read it, either
+    except ImportError:  # JAX cannot read it, either
         return True
     try:
         zstandard.decompress(packed)
@@ -96,30 +96,31 @@ def _is_whole(packed: bytes) -> bool:
 
 
 def for_inference(backend: str) -> dict[str, int]:
-    """How programs that run a network forward are compiled, for `Lowered.compile`.
+    """Compiler options for programs that run a network forward, for `Lowered.compile`.
 
-    On a CPU products run in libraries: LLVM's first level makes what is around them as fast as its
-    third does, and takes a quarter less time for ResNet-34, a tenth for the others. A training
-    step takes as long to compile at either, so it keeps the default.
+    On a CPU, libraries compute the matrix products. The code around them is as fast at LLVM's
+    optimization level 1 as at level 3, and compiles in a quarter less time for ResNet-34 and a
+    tenth less for the other networks. A training step takes as long to compile at either level, so
+    it keeps the default.
     """
     return {"xla_backend_optimization_level": 1} if backend == "cpu" else {}
 
 
 def settle() -> None:
-    """Takes what is loaded by now out of Python's garbage collection, which tracing sets off often.
+    """Excludes all objects that exist now from Python's garbage collection.
 
-    To be called once a command has imported what it needs; lowering a program then takes two
-    thirds of the time.
+    Tracing triggers the collection often. Call this once a command has imported what it needs;
+    lowering a program then takes two thirds of the time.
     """
     gc.collect()
     gc.freeze()
 
 
 def return_memory() -> None:
-    """Gives the system back what compiling, or anything else, has left unused.
+    """Returns memory that is no longer used to the system, for example after compiling.
 
-    The C library keeps it else, half a gigabyte after a training step, and what comes next takes
-    its own on top. Nothing happens where that is not glibc.
+    Otherwise the C library keeps it (half a gigabyte after a training step is compiled), and later
+    allocations come on top of it. Does nothing if the C library is not glibc.
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -1,8 +1,8 @@
-"""One program on many hosts: connecting its processes, and doing things once among them.
+"""Runs one program as several processes on many hosts.
 
-Every process runs the same command. JAX's own detection finds Slurm, Open MPI, TPU pods and
-Kubernetes; elsewhere the processes are told each other's place. What only one may do (drawing
-portraits, writing a log) the first does, while the others wait.
+Every process runs the same command. JAX detects Slurm, Open MPI, TPU pods and Kubernetes by itself;
+elsewhere the user specifies how the processes find each other. Work that only one process may do,
+such as drawing portraits or writing a log, is done by the first process while the others wait.
 """
 
 import contextlib
@@ -19,28 +19,28 @@ from typing import Any, TypeVar
 from p3m_jax.errors import OptionError, UserError
 
 HELP = (
-    "auto (Slurm, Open MPI, TPU pods, Kubernetes say who is who), off, or HOST:PORT,N,I: the first "
-    "process's address, the number of processes, and which of them this is, from 0"
+    "auto (detected from Slurm, Open MPI, TPU pods or Kubernetes), off, or HOST:PORT,N,I: the "
+    "first process's address, the number of processes, and the index of this process, from 0"
 )
-# A process that gives no sign of life for so long is lost, and with it the run.
+# A process without a heartbeat for this long is considered lost, and the whole run ends.
 HEARTBEAT_SECONDS = 60
 START_SECONDS = 300
 _AGAIN = (
-    "Start all of them again with the same command: a training goes on from its latest checkpoint."
+    "Start all processes again with the same command: training resumes from its latest checkpoint."
 )
 
 T = TypeVar("T")
 
 
 class DistributedError(UserError):
-    """The processes of a job that cannot work together; the message says what to do."""
+    """The processes of a job cannot work together; the message says what to do."""
 
 
 def settings(choice: str) -> dict[str, Any] | None:
-    """What `jax.distributed.initialize` is told for a value of `--distributed`; None for off.
+    """The arguments of `jax.distributed.initialize` for a value of `--distributed`; None for off.
 
     Raises:
-      OptionError: it is none of the three forms.
+      OptionError: the value has none of the three allowed forms.
     """
     if choice == "off":
         return None
@@ -48,25 +48,26 @@ def settings(choice: str) -> dict[str, Any] | None:
         return {}
     named = re.fullmatch(r"(.+:\d+),(\d+),(\d+)", choice)
     if named is None:
-        raise OptionError(f"--distributed={choice}: it is {HELP}.")
+        raise OptionError(f"--distributed={choice}: must be {HELP}.")
     address, count, index = named[1], int(named[2]), int(named[3])
     if index >= count:
         raise OptionError(
-            f"--distributed={choice}: there is no process {index} among {count}; they count from 0."
+            f"--distributed={choice}: there is no process {index} among {count}; the first is 0."
         )
     return {"coordinator_address": address, "num_processes": count, "process_id": index}
 
 
 @contextlib.contextmanager
 def connected(choice: str) -> Iterator[None]:
-    """Connects this process with the others of its job, before JAX is used, as `settings` says.
+    """Connects this process with the others of its job; call it before JAX is used.
 
-    All but the first are silent: their standard output goes nowhere, and their bars are off. A
-    process that fails leaves at once: by the usual way out it would wait for the others.
+    `choice` is a value of `--distributed`, see `settings`. All processes but the first are silent:
+    their standard output is discarded and their progress bars are off. A process that fails exits
+    at once, because a normal exit would wait for the others.
 
     Raises:
-      OptionError: `choice` is no such value.
-      DistributedError: they are not found, or do not find each other.
+      OptionError: `choice` is not a valid value.
+      DistributedError: the job is not detected, or its processes do not find each other.
     """
     wanted = settings(choice)
     if wanted is None:
@@ -85,7 +86,7 @@ def connected(choice: str) -> Iterator[None]:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DistributedError(
             f"--distributed={choice}: the processes of this job do not find each other "
-            f"({reason}); it is {HELP}."
+            f"({reason}); the option must be {HELP}."
         ) from None
     with contextlib.ExitStack() as stack:
         if not is_first():
@@ -95,7 +96,7 @@ def connected(choice: str) -> Iterator[None]:
         try:
             with _last_word(
                 "This process was ended at once: another process of this job is gone, or the "
-                f"system killed it. {_AGAIN}"
+                f"system killed this one. {_AGAIN}"
             ):
                 yield
         except BaseException as error:
@@ -111,19 +112,20 @@ def connected(choice: str) -> Iterator[None]:
 
 
 def lost_peer(error: Exception) -> str | None:
-    """A sentence where JAX's `error` comes from another process being gone; None for others."""
+    """A message if JAX raised `error` because another process is gone; None for other errors."""
     signs = ("Gloo", "NCCL", "heartbeat", "coordination", "Connection reset", "DEADLINE_EXCEEDED")
     if count() == 1 or not any(sign in str(error) for sign in signs):
         return None
-    return f"Another process of this job is gone, and none can go on without it. {_AGAIN}"
+    return f"Another process of this job is gone, and none can continue without it. {_AGAIN}"
 
 
 @contextlib.contextmanager
 def _last_word(sentence: str) -> Iterator[None]:
-    """Has `sentence` said if this process ends within the body without Python having a say.
+    """Prints `sentence` if this process is ended within the body before Python can react.
 
-    So JAX ends one that waits for a lost peer, on the thread that counts the heartbeats. A shell
-    waits for this process's word, and speaks where its input ends without one.
+    JAX ends a process that waits for a lost one in this way, from the thread that counts the
+    heartbeats. A shell waits for a word from this process, and prints the sentence if its input
+    ends without one.
     """
     script = """trap "" HUP INT TERM; read -r word || printf '\\n%s\\n' "$1" >&2"""
     command = ["sh", "-c", script, "sh", sentence]
@@ -135,27 +137,27 @@ def _last_word(sentence: str) -> Iterator[None]:
 
 
 def count() -> int:
-    """How many processes are connected; looks for no device, and needs no JAX where none are."""
+    """How many processes are connected; 1 if JAX is not imported. Does not initialize devices."""
     jax = sys.modules.get("jax")
     return jax.process_count() if jax and jax.distributed.is_initialized() else 1
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes and speaks."""
+    """Whether this process is the first one, which writes files and prints."""
     return count() == 1 or sys.modules["jax"].process_index() == 0
 
 
 @contextlib.contextmanager
 def first_in_turn(what: str) -> Iterator[None]:
-    """The body on the first process, and when that is done, on all others.
+    """Runs the body on the first process, and then on all others.
 
-    What the first has made the others find. Where one fails, all end.
+    So the other processes find the files that the first has made. If one process fails, all end.
 
     Args:
-      what: it is, for messages ("the data set").
+      what: what the body makes, for messages ("the data set").
 
     Raises:
-      DistributedError: another process failed, whose own message says why.
+      DistributedError: another process failed; its own message says why.
     """
     if count() == 1:
         yield
@@ -179,9 +181,10 @@ def _agree(well: bool, what: str) -> None:
 
 
 def gather(values: Sequence[T]) -> list[T]:
-    """The JSON values of all processes, one after the other: of the first, of the second, ...
+    """Returns the JSON values of all processes in one list, those of the first process first.
 
-    It waits for all of them, for a day if need be: a collective by itself gives up after seconds.
+    It waits up to a day for all processes; without this wait, a collective operation gives up after
+    seconds.
     """
     if count() == 1:
         return list(values)
@@ -200,14 +203,14 @@ def gather(values: Sequence[T]) -> list[T]:
 
 
 def share(values: Sequence[T]) -> Sequence[T]:
-    """What of `values` falls to this process: every n-th of them."""
+    """The part of `values` that this process works on: every n-th value, for n processes."""
     if count() == 1:
         return values
     return values[sys.modules["jax"].process_index() :: count()]
 
 
 def in_order(gathered: Sequence[T]) -> list[T]:
-    """What was gathered of the results of all processes' `share`s, in the order of the whole."""
+    """Puts the gathered results of all processes' `share`s back into the original order."""
     order = [at for process in range(count()) for at in range(process, len(gathered), count())]
     return [
         value for _, value in sorted(zip(order, gathered, strict=True), key=lambda pair: pair[0])

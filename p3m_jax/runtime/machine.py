@@ -1,7 +1,8 @@
-"""What this process may use of the machine: cores, memory, and memory that threads share.
+"""Finds the cores and memory that this process may use, and shares memory among its threads.
 
-A container or a batch system gives a process less than the machine has: by the cores that it may
-run on, and by control groups, whose limits hold for all groups below them.
+A container or a batch system may allow a process less than the machine has. It limits the cores
+that the process may run on, and the memory by control groups. A group's limit also applies to all
+groups below it.
 """
 
 import contextlib
@@ -10,20 +11,20 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-_UNKNOWN = 8_000_000_000  # bytes, on a machine that does not tell
+_UNKNOWN = 8_000_000_000  # bytes to assume if the system does not report its memory
 _GROUPS = Path("/sys/fs/cgroup")
 _OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 def available_cores() -> int:
-    """The cores that this process may run on, at least 1."""
+    """The number of cores that this process may run on, at least 1."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def machine_memory() -> int | None:
-    """Bytes that the machine has; None where it does not tell, as under Windows."""
+    """The machine's memory in bytes; None if the system does not report it, such as Windows."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -31,25 +32,25 @@ def machine_memory() -> int | None:
 
 
 def available_memory() -> int:
-    """Bytes that the machine has, or as much of it as the control groups leave."""
+    """Memory in bytes that this process may use: the machine's, or a control group's limit."""
     return min(machine_memory() or _UNKNOWN, *group_limits())
 
 
 def default_memory() -> int:
-    """Bytes that a run may use unless the user says otherwise: three quarters of what there is."""
+    """Memory in bytes that a run uses by default: three quarters of the available memory."""
     return available_memory() * 3 // 4
 
 
 def group_limits(own: Path = _OWN_GROUPS, root: Path = _GROUPS) -> list[int]:
-    """Bytes of memory that the control groups of this process allow, of both versions.
+    """The memory limits of this process's control groups in bytes, for versions 1 and 2.
 
-    `own` lists the groups, `root` is where they are mounted. Inside a container both may tell other
-    paths, so that the groups at the root count, too. Unlimited groups of version 1 tell more than
-    any machine has.
+    `own` is the file that lists the groups, `root` the folder where they are mounted. Inside a
+    container the two may use different paths, so the groups at the root are checked, too. An
+    unlimited group of version 1 reports more memory than any machine has.
     """
     try:
         lines = own.read_text().splitlines()
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         lines = []
     places = [(root, "", "memory.max"), (root / "memory", "", "memory.limit_in_bytes")]
     for _, controllers, path in (line.split(":", 2) for line in lines if line.count(":") >= 2):
@@ -68,7 +69,10 @@ def group_limits(own: Path = _OWN_GROUPS, root: Path = _GROUPS) -> list[int]:
 
 
 class Budget:
-    """Memory that the pictures in work share; a picture that needs more is done by itself."""
+    """Memory shared by the pictures that are being processed.
+
+    A picture that needs more than the whole budget is processed while no other is.
+    """
 
     def __init__(self, size: int, pictures: int):
         self._size, self._pictures = size, pictures
@@ -76,7 +80,7 @@ class Budget:
         self._changed = threading.Condition()
 
     def try_take(self, amount: int) -> bool:
-        """Takes the amount if it is free, or if no other is held; returns whether it did."""
+        """Reserves the amount if it is free or nothing is reserved; returns whether it did."""
         with self._changed:
             full = sum(self._held) + amount > self._size or len(self._held) >= self._pictures
             if self._held and full:
@@ -85,14 +89,14 @@ class Budget:
             return True
 
     def give_back(self, amount: int) -> None:
-        """From any thread."""
+        """Releases a reserved amount; may be called from any thread."""
         with self._changed:
             self._held.remove(amount)
             self._changed.notify_all()
 
     @contextlib.contextmanager
     def held(self, amount: int) -> Iterator[None]:
-        """Waits until the amount is free, and holds it in the body."""
+        """Waits until the amount is free, and reserves it during the body."""
         while not self.try_take(amount):
             self.wait(0.2)
         try:
@@ -101,6 +105,6 @@ class Budget:
             self.give_back(amount)
 
     def wait(self, seconds: float) -> None:
-        """Waits until an amount is given back, at most so long."""
+        """Waits until an amount is released, for at most `seconds`."""
         with self._changed:
             self._changed.wait(seconds)
