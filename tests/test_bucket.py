@@ -116,7 +116,7 @@ def test_addresses_that_cannot_be_used(bucket, p3m, capfd, monkeypatch):
     for address in ("s3://bucket/run", "gs:/bucket", "gs://"):
         with pytest.raises(BucketError, match="gs://BUCKET/FOLDER"):
             folder_or_bucket(address)
-    with pytest.raises(CheckpointError, match="a folder of the file system"):
+    with pytest.raises(CheckpointError, match="a folder on disk"):
         save_for_inference(f"{bucket}/weights", Variables({}, {}), {})
     assert p3m("doctor", "--checkpoint", f"{bucket}/nothing") == 1
     assert "gs://runs/nothing: there is no such checkpoint" in capfd.readouterr().err

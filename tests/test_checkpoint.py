@@ -53,7 +53,7 @@ def test_nothing_is_overwritten_unasked(saved, tmp_path):
     variables, description = golden_variables("resnet34"), {"network": "resnet34"}
     (tmp_path / "mine").mkdir()
     for folder in (saved, tmp_path / "mine"):
-        with pytest.raises(CheckpointError, match="exists already"):
+        with pytest.raises(CheckpointError, match="already exists"):
             save_for_inference(folder, variables, description)
     with pytest.raises(CheckpointError, match="inside another checkpoint"):
         save_for_inference(saved / "sub", variables, description)
@@ -78,7 +78,7 @@ def test_without_checksums_it_loads_and_says_so(copy, capsys):
     del metadata["custom_metadata"]["checksums"]
     file.write_text(json.dumps(metadata))
     loaded = load_for_inference(copy)
-    assert capsys.readouterr().err.count("written without checksums") == 1
+    assert capsys.readouterr().err.count("has no checksums") == 1
     name = "encoder.stem.kernel"
     expected = golden_variables("resnet34").parameters[name]
     np.testing.assert_array_equal(loaded.variables.parameters[name], expected)
@@ -102,7 +102,7 @@ def test_only_regular_files_are_read(copy, tmp_path, p3m, capsys):
 
 def test_what_is_no_number_is_not_written(tmp_path):
     variables = Variables({"a": np.ones(2), "b": np.float32([1, np.inf])}, {})
-    with pytest.raises(CheckpointError, match="b hold no numbers"):
+    with pytest.raises(CheckpointError, match="infinite or NaN values in b"):
         save_for_inference(tmp_path / "weights", variables, {})
     assert not (tmp_path / "weights").exists()
 
@@ -110,9 +110,9 @@ def test_what_is_no_number_is_not_written(tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"format": "another", "checksums": None}, "not one of this program"),
+        ({"format": "another", "checksums": None}, "was not written by this program"),
         ({"network": None, "checksums": None}, "incomplete"),
-        ({"network": "vitae", "checksums": None}, "'vitae', which this version lacks"),
+        ({"network": "vitae", "checksums": None}, "'vitae', which this version does not have"),
         ({"synthetic": True}, "description is damaged"),
         ({"checksums": []}, "checksums are damaged"),
     ],

@@ -79,7 +79,7 @@ def test_other_arrays_are_named(tmp_path, recorded):
         (
             (renamed, "written without parameters/kernel" if recorded else "kernel is missing"),
             (short, r"kernel is float32\[29, 40\] instead of float32\[30, 40\]"),
-            (broken, "kernel holds what is no number"),
+            (broken, "kernel holds infinite or NaN values"),
         )
     ):
         folder, arrays = tmp_path / str(number), {**ARRAYS, "parameters": parameters}

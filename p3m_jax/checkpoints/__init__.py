@@ -1,1 +1,1 @@
-"""Checkpoints: their arrays, their folder, and the weights for inference."""
+"""Reads and writes checkpoints: their arrays, their folders, and weights for inference."""

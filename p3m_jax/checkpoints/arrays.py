@@ -1,7 +1,8 @@
-"""The arrays of checkpoints: a checksum of each is written with it and checked when it is read.
+"""Reads and writes the arrays of checkpoints, each with a checksum.
 
-Checksums are CRC-32 (`zlib.crc32`), which finds every damage of up to 32 bits in a row and misses
-one in four billion of any other. They say nothing about who wrote a file.
+The checksum of an array is written with it and checked when it is read. It is a CRC-32
+(`zlib.crc32`), which detects all damage of up to 32 consecutive bits and misses one in four billion
+cases of other damage. Checksums do not prove who wrote a file.
 """
 
 import contextlib
@@ -29,20 +30,20 @@ from p3m_jax.text import warn
 
 CHECKSUMS = "checksums"
 
-# Signs of an error that another try or other rights mend: the checkpoint may be whole.
+# Parts of error messages that do not mean damage: trying again or other permissions may help.
 _ELSEWHERE = ("PERMISSION_DENIED", "Permission denied", "UNAUTHENTICATED", "UNAVAILABLE")
 _ELSEWHERE += ("RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "Too many open files")
 
 
 class CheckpointError(UserError):
-    """A checkpoint that cannot be used; the message names the path and the remedy."""
+    """A checkpoint cannot be used; the message names the path and the remedy."""
 
 
 class DamagedCheckpoint(CheckpointError):
-    """A checkpoint whose files are not as they were written.
+    """The files of a checkpoint have changed since they were written.
 
     Attributes:
-      what: the damage, a phrase without the path.
+      what: the damage, as a phrase without the path.
     """
 
     def __init__(self, path, what: str):
@@ -51,11 +52,14 @@ class DamagedCheckpoint(CheckpointError):
 
 
 class NotFinite(UserError):
-    """Arrays that hold what is no number; the message lists their names."""
+    """Arrays hold infinite or NaN values; the message lists the names of the arrays."""
 
 
 def checksum_of(value: Any) -> str:
-    """The checksum of an array, or of a JSON value whatever the order of its keys; 8 digits."""
+    """The checksum of an array or a JSON value, as 8 hexadecimal digits.
+
+    The order of the keys in a JSON value does not matter.
+    """
     if isinstance(value, np.ndarray):
         content = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
     else:
@@ -64,18 +68,18 @@ def checksum_of(value: Any) -> str:
 
 
 def sealed(description: dict[str, Any], checksums: dict[str, str]) -> dict[str, Any]:
-    """A description with the checksums of the arrays by their names, and one of all that."""
-    description = json.loads(json.dumps(description))  # as it will be read: no tuples
+    """Adds the checksums of the arrays, by name, to a description, and a checksum of the whole."""
+    description = json.loads(json.dumps(description))  # in the form in which it will be read
     content = {**description, CHECKSUMS: {"kind": "crc32", "arrays": checksums}}
     content[CHECKSUMS]["description"] = checksum_of(content)
     return content
 
 
 def unsealed(content: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str] | None]:
-    """The description and the arrays' checksums; None where it was written without.
+    """Returns the description and the arrays' checksums, or None if none were written.
 
     Raises:
-      ValueError: it is not as it was written; a phrase.
+      ValueError: the content has changed since it was written; the message is a phrase.
     """
     description = {name: value for name, value in content.items() if name != CHECKSUMS}
     if CHECKSUMS not in content:
@@ -89,28 +93,32 @@ def unsealed(content: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str] | 
 
 
 def damaged_arrays(arrays: dict[str, np.ndarray], checksums: dict[str, str] | None) -> list[str]:
-    """A phrase for every array that is not finite, or has not its checksum if there are any."""
+    """Returns a phrase for every array with a wrong checksum, or with infinite or NaN values.
+
+    If `checksums` is None, only the values are checked.
+    """
     problems = []
     for name, array in arrays.items():
         if checksums is not None and checksums.get(name) != checksum_of(array):
             problems.append(f"{name} has a wrong checksum")
         elif not is_finite(array):
-            problems.append(f"{name} holds what is no number")
+            problems.append(f"{name} holds infinite or NaN values")
     return problems
 
 
 def is_finite(array: np.ndarray) -> bool:
-    """Whether all of an array are numbers; those of whole numbers are."""
+    """Whether an array holds no infinite or NaN values; integer arrays never do."""
     return array.dtype.kind in "biu" or bool(np.isfinite(array).all())
 
 
 def with_checksums(description: dict[str, Any], tree: Any) -> dict[str, Any]:
-    """A checkpoint's description and the checksums of the tree of arrays that goes with it.
+    """Adds the checksums of a tree of arrays to the checkpoint's description.
 
-    Of several processes all call it at once: arrays that are cut among them are gathered.
+    If there are several processes, all must call this function at the same time, because arrays
+    that are split among them are gathered.
 
     Raises:
-      NotFinite: some arrays hold what is no number.
+      NotFinite: some arrays hold infinite or NaN values.
     """
     checksums, broken = {}, []
     for name, array in named_on_host(tree):
@@ -124,11 +132,12 @@ def with_checksums(description: dict[str, Any], tree: Any) -> dict[str, Any]:
 
 
 def named_on_host(tree: Any) -> Iterator[tuple[str, np.ndarray]]:
-    """The names and whole arrays of a tree, one at a time."""
+    """Yields the names and complete arrays of a tree, one at a time."""
     for name, array in _named(tree).items():
         if isinstance(array, jax.Array):
             if array.is_fully_replicated:
-                # One device's, as an array of its own: the other could not be donated any more.
+                # Takes one device's data as a separate array. Converting `array` itself would make
+                # it impossible to donate its memory later.
                 array = array.addressable_data(0)
             elif not array.is_fully_addressable:
                 array = multihost_utils.process_allgather(array, tiled=True)
@@ -142,37 +151,38 @@ def _named(tree: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _OnHost:
-    """What Orbax loads as a NumPy array: it has a shape and a type and no sharding."""
+    """Makes Orbax load a NumPy array, because it has a shape and a type but no sharding."""
 
     shape: tuple[int, ...] | None
     dtype: np.dtype | None
 
 
 def read_arrays(path: Path, wanted: Any, checksums: dict[str, str] | None) -> Any:
-    """The arrays of a checkpoint, as a tree of NumPy arrays like `wanted`; others stay on disk.
+    """Reads the wanted arrays of a checkpoint as a tree of NumPy arrays; others are not read.
 
-    Each is checked: it is there, of its shape and kind, has its checksum, and is finite.
+    Each array is checked: it must exist, have the right shape and dtype and the right checksum, and
+    hold no infinite or NaN values.
 
     Args:
-      path: the folder.
+      path: the folder of the checkpoint.
       wanted: a tree of shapes and dtypes (`jax.ShapeDtypeStruct`).
-      checksums: those in its metadata; None, which is said, where it was written without.
+      checksums: the checksums in its metadata; None, with a warning, if none were written.
 
     Raises:
-      DamagedCheckpoint: an array is not as it was written.
-      CheckpointError: the checkpoint is of other arrays, or cannot be read now.
+      DamagedCheckpoint: an array has changed since it was written.
+      CheckpointError: the checkpoint holds other arrays, or cannot be read at the moment.
     """
     names = _named(wanted)
     strange = [] if checksums is None else sorted(names.keys() - checksums.keys())
     if strange:
         more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
         raise CheckpointError(
-            f"{path}: was written without {strange[0]}{more}, so it is of another version or for "
-            "another use; name another checkpoint."
+            f"{path}: does not contain {strange[0]}{more}, so it belongs to another version or "
+            "has another purpose; name another checkpoint."
         )
     context = ocp.Context()
     context.pytree.loading.partial_load = True
-    if distributed.count() > 1:  # each reads by itself and waits for no other
+    if distributed.count() > 1:  # each process reads by itself, without waiting for the others
         context.multiprocessing.active_processes = {jax.process_index()}
         context.multiprocessing.primary_host = jax.process_index()
     with context, quiet_orbax():
@@ -180,7 +190,7 @@ def read_arrays(path: Path, wanted: Any, checksums: dict[str, str] | None) -> An
             tree = ocp.load(path, jax.tree.map(lambda x: _OnHost(x.shape, x.dtype), wanted))
         except MemoryError as error:
             raise CheckpointError(f"{path}: there is not enough memory for its arrays.") from error
-        except (AssertionError, RuntimeError):  # of JAX, which may have no device
+        except (AssertionError, RuntimeError):  # JAX raises these if it has no device
             raise
         except Exception as error:  # TensorStore's errors have no class of their own
             reason = reason_of(error)
@@ -200,12 +210,18 @@ def read_arrays(path: Path, wanted: Any, checksums: dict[str, str] | None) -> An
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise DamagedCheckpoint(path, f"is damaged ({problems[0]}{more})")
     if checksums is None and distributed.is_first():
-        warn(f"{path}: was written without checksums, so damage to its numbers may go unnoticed.")
+        warn(f"{path}: has no checksums, so damage to its numbers may not be noticed.")
     return tree
 
 
 def require_room(folder: Path, arrays: Any) -> None:
-    """Raises `OSError` where a tree of arrays cannot be written; Orbax then hangs at exit."""
+    """Checks that there is enough disk space in `folder` for a tree of arrays.
+
+    Without this check, Orbax would hang at exit after a failed write.
+
+    Raises:
+      OSError: the folder cannot be written to, or has too little space.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         pass
@@ -216,7 +232,7 @@ def require_room(folder: Path, arrays: Any) -> None:
 
 
 def reason_of(error: Exception) -> str:
-    """Why Orbax or TensorStore failed, as a phrase: the system's, or their first line."""
+    """Why Orbax or TensorStore failed: the system's error, or the first line of theirs."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     code = re.search(r"os_error_code='(\d+)'", str(error))
@@ -228,10 +244,10 @@ def reason_of(error: Exception) -> str:
 
 @contextlib.contextmanager
 def quiet_orbax() -> Iterator[None]:
-    """Keeps Orbax from printing pages: its threads log each error that it raises as well.
+    """Keeps Orbax from printing pages of errors: it logs every error that it raises as well.
 
-    After an error other reads end one by one, later than the loop that waited for them, and each
-    would print a traceback; so these stay hidden beyond the body.
+    After an error, the other reads end one by one, after the event loop that waited for them has
+    closed. Each would print a traceback, so these tracebacks stay hidden even after the body.
     """
 
     def not_orbax(record: logging.LogRecord) -> bool:

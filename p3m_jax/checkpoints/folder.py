@@ -1,7 +1,7 @@
-"""Folders of checkpoints: which one a path means, and what its description says.
+"""Finds the checkpoint that a path means, and reads its description.
 
-A checkpoint is a folder written by Orbax. Its description (JSON) is in the metadata, with checksums
-of itself and of every array, see `p3m_jax.checkpoints.arrays`.
+A checkpoint is a folder written by Orbax. Its metadata holds the description (JSON), with checksums
+of the description itself and of every array, see `p3m_jax.checkpoints.arrays`.
 """
 
 import os
@@ -25,27 +25,30 @@ from p3m_jax.storage.bucket import folder_or_bucket, is_address
 INFERENCE_FORMAT = "p3m-jax inference"
 TRAINING_FORMAT = "p3m-jax training"
 
-# Where a run keeps what; `p3m_jax.training` writes them.
+# Subfolders of a run's folder; `p3m_jax.training` writes them.
 RUN_INFERENCE = "inference"
 RUN_CHECKPOINTS = "checkpoints"
 
-_MOST_FILES = 10_000  # a checkpoint has some tens
+_MOST_FILES = 10_000  # a checkpoint has a few dozen
 _LARGEST_DESCRIPTION = 1 << 26  # bytes; real ones are below 1 MB
 
 
 def find_checkpoint(path) -> Path:
-    """The checkpoint folder that `path` means: itself, or the one to take of a run's folder.
+    """Finds the checkpoint that `path` means: the folder itself, or a run's best checkpoint.
+
+    The best checkpoint of a run is the one with the lowest validation error, or the latest if none
+    was validated. A run's exported weights are used if they are from that step.
 
     Raises:
-      UserError: there is none.
+      UserError: there is no checkpoint.
     """
     path = folder_or_bucket(path) if is_address(path) else user_path(path).absolute()
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such checkpoint.")
     if path.is_file():
         raise CheckpointError(
-            f"{path}: is a file; checkpoints of this program are folders, such as a run's: of a "
-            ".pth or .safetensors file `p3m import` makes one."
+            f"{path}: is a file, but checkpoints of this program are folders, such as a run's; "
+            "`p3m import` makes one from a .pth or .safetensors file."
         )
     if not path.is_dir():
         raise CheckpointError(f"{path}: is a pipe or a device; name the folder of a checkpoint.")
@@ -54,7 +57,7 @@ def find_checkpoint(path) -> Path:
     steps = complete_steps(path / RUN_CHECKPOINTS) or complete_steps(path)
     best = min(steps, key=_rank) if steps else None
     exported = path / RUN_INFERENCE
-    # A run that went on after its export may have found better weights since.
+    # If the run was continued after its export, it may have found better weights since.
     if is_checkpoint(exported) and (best is None or _step(exported) == _step(best)):
         return exported
     if best is not None:
@@ -65,43 +68,46 @@ def find_checkpoint(path) -> Path:
 
 
 def complete_steps(folder: Path) -> list[Path]:
-    """The complete checkpoints of a run, given its folder of checkpoints, in no order."""
+    """The complete checkpoints in a run's folder of checkpoints, in no particular order."""
     return [p for p in folder.glob("*") if p.name.isdigit() and is_checkpoint(p)]
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether `path` is the folder of a checkpoint that was written to its end."""
-    # What Orbax writes last; its own test takes any folder for a checkpoint. In a bucket, where
-    # nothing can be renamed, another file tells that all is there.
+    """Whether `path` is the folder of a completely written checkpoint."""
+    # The file that Orbax writes last; its own test accepts any folder as a checkpoint. In a bucket,
+    # where nothing can be renamed, another file marks a complete checkpoint.
     last = "commit_success.txt" if is_address(path) else "_CHECKPOINT_METADATA"
     return (path / last).is_file()
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """The description of a checkpoint folder, see `read_metadata`."""
+    """Reads the description of a checkpoint folder, see `read_metadata`."""
     return read_metadata(path)[0]
 
 
 def read_metadata(path: Path) -> tuple[dict[str, Any], dict[str, str] | None]:
-    """The description of a checkpoint folder, and the checksums of its arrays by their names.
+    """Reads the description of a checkpoint folder, and the checksums of its arrays by name.
 
-    The checksums are None where it was written without, as the program once did.
+    The checksums are None for a checkpoint of an early version, which wrote none.
 
     Raises:
-      CheckpointError: it holds a network that is not known.
-      DamagedCheckpoint: it is not one of ours, cannot be read, or has another checksum.
+      CheckpointError: it holds an unknown network.
+      DamagedCheckpoint: it was not written by this program, cannot be read, or its checksum is
+        wrong.
     """
     _require_regular_files(path)
     try:
         with quiet_orbax():
             metadata = ocp.metadata(path).custom_metadata or {}
-    except (AssertionError, RuntimeError):  # of JAX, which may have no device
+    except (AssertionError, RuntimeError):  # JAX raises these if it has no device
         raise
-    except Exception as error:  # what a parser makes of damage is of any class
+    except Exception as error:  # parsers raise exceptions of any class for damaged files
         reason = reason_of(error)
         raise DamagedCheckpoint(path, f"its description cannot be read ({reason})") from error
     if metadata.get("format") not in (INFERENCE_FORMAT, TRAINING_FORMAT):
-        raise DamagedCheckpoint(path, "is not one of this program, or its description is damaged")
+        raise DamagedCheckpoint(
+            path, "was not written by this program, or its description is damaged"
+        )
     try:
         description, checksums = unsealed(metadata)
     except ValueError as error:
@@ -110,13 +116,14 @@ def read_metadata(path: Path) -> tuple[dict[str, Any], dict[str, str] | None]:
         raise DamagedCheckpoint(path, "its description is incomplete")
     if description["network"] not in NETWORKS:
         raise CheckpointError(
-            f"{path}: holds the network {description['network']!r}, which this version lacks."
+            f"{path}: holds the network {description['network']!r}, which this version does not "
+            "have."
         )
     return description, checksums
 
 
 def _require_regular_files(path: Path) -> None:
-    """Refuses what would block or never end when read; a bucket holds nothing of the kind."""
+    """Refuses files that would block or never end when read; a bucket cannot hold such files."""
     if is_address(path):
         return
     count = 0
@@ -128,7 +135,7 @@ def _require_regular_files(path: Path) -> None:
             except OSError as error:
                 raise DamagedCheckpoint(file, f"cannot be read ({error.strerror})") from error
             if not stat.S_ISREG(status.st_mode):
-                raise DamagedCheckpoint(file, "is no regular file")
+                raise DamagedCheckpoint(file, "is not a regular file")
             if "METADATA" in name and status.st_size > _LARGEST_DESCRIPTION:
                 raise DamagedCheckpoint(file, "is too large for a description")
         if count > _MOST_FILES:
@@ -140,6 +147,6 @@ def _step(path: Path) -> int | None:
 
 
 def _rank(step: Path):
-    """Sorts the best by validation first, then the latest."""
+    """A sort key: the lowest validation error first; without validation, the latest step first."""
     error = (read_description(step).get("validation") or {}).get("SAD", float("inf"))
     return error, -int(step.name)

@@ -1,8 +1,9 @@
-"""Inference checkpoints: weights, statistics, which network, and where they come from.
+"""Reads and writes inference checkpoints: a network's weights, statistics and origin.
 
-A folder written by Orbax, holding {"parameters": ..., "statistics": ...} under dotted names, with
-the description in its metadata. Evaluation and prediction load one of these, or what a training run
-has left, by path alone; neither needs the optimiser or TensorFlow.
+An inference checkpoint is a folder written by Orbax. It holds {"parameters": ..., "statistics":
+...}, whose arrays have dotted names, and the description in its metadata. Evaluation and prediction
+need only the path of such a folder or of a training run. They need neither the optimiser nor
+TensorFlow.
 """
 
 import glob
@@ -37,13 +38,13 @@ from p3m_jax.version import __version__
 
 @dataclass(frozen=True)
 class InferenceCheckpoint:
-    """A network ready to run.
+    """A network that is ready to run.
 
     Attributes:
-      network: which one.
-      variables: its numbers; the encoder's alone where `part` is "encoder".
+      network: the network's functions.
+      variables: its weights and statistics; only the encoder's if `part` is "encoder".
       description: {"network", "part", "synthetic", "provenance": {...}}, JSON values.
-      path: the folder it was read from.
+      path: the folder that it was read from.
     """
 
     network: Network
@@ -53,22 +54,22 @@ class InferenceCheckpoint:
 
     @property
     def model_name(self) -> str:
-        """The network's name, as `p3m_jax.models.network` knows it."""
+        """The network's name in `p3m_jax.models.network`."""
         return self.network.name
 
     @property
     def part(self) -> str:
-        """What of the network it holds: "network", or "encoder" for an imported backbone."""
+        """The part of the network that it holds: "network" (all), or "encoder" for a backbone."""
         return self.description.get("part", "network")
 
     @property
     def synthetic(self) -> bool:
-        """True where the weights come from synthetic portraits: a demonstration, not a model."""
+        """Whether the weights were trained on synthetic portraits, so are only a demonstration."""
         return bool(self.description["synthetic"])
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Where the weights come from: run, step, data set, version of the program."""
+        """The origin of the weights: run, step, data set, version of the program."""
         return self.description["provenance"]
 
 
@@ -80,10 +81,10 @@ def describe(
     part: str = "network",
     weights: str = "parameters",
 ) -> dict[str, Any]:
-    """The description that goes into a checkpoint's metadata, JSON values only.
+    """Makes the description for a checkpoint's metadata, which holds only JSON values.
 
-    `part` is "network", or "encoder" where the decoders are not in it. `weights` is which of a
-    training checkpoint's are the network's: "parameters", or their "average".
+    `part` is "network", or "encoder" for a checkpoint without decoders. `weights` says which arrays
+    of a training checkpoint are the network's weights: "parameters", or their "average".
     """
     return {
         "network": network_name,
@@ -97,58 +98,62 @@ def describe(
 def save_for_inference(
     path, variables: Variables, description: dict[str, Any], *, overwrite: bool = False
 ) -> None:
-    """Writes an inference checkpoint, whole or not at all.
+    """Writes an inference checkpoint atomically.
 
     Raises:
-      CheckpointError: there is something at `path` already, and `overwrite` is off; or it is no
-        place of the file system; or an array holds what is no number.
+      CheckpointError: `path` already exists and `overwrite` is off, or is not in the file system,
+        or lies inside another checkpoint, or cannot be written; or an array holds infinite or NaN
+        values.
     """
     if is_address(path):
-        raise CheckpointError(f"{path}: weights are exported to a folder of the file system.")
+        raise CheckpointError(f"{path}: weights can only be exported to a folder on disk.")
     path = Path(path).absolute()
     if path.exists() and not overwrite:
-        raise CheckpointError(f"{path} exists already; name another folder or remove it first.")
+        raise CheckpointError(f"{path} already exists; name another folder or remove it first.")
     if any(is_checkpoint(parent) for parent in path.parents):
-        raise CheckpointError(f"{path}: lies inside another checkpoint; name another folder.")
+        raise CheckpointError(f"{path}: is inside another checkpoint; name another folder.")
     try:
         require_room(path.parent, variables)
-        # NumPy arrays are written by the first of several processes, while the others wait.
+        # If there are several processes, the first writes NumPy arrays while the others wait.
         arrays = jax.tree.map(np.asarray, variables)
         arrays = {"parameters": dict(arrays.parameters), "statistics": dict(arrays.statistics)}
         description = with_checksums({**description, "format": INFERENCE_FORMAT}, arrays)
         with quiet_orbax():
             ocp.save(path, arrays, overwrite=overwrite, custom_metadata=description)
     except NotFinite as error:
-        raise CheckpointError(f"{path}: is not written, for {error} hold no numbers.") from error
+        raise CheckpointError(
+            f"{path}: was not written, because of infinite or NaN values in {error}."
+        ) from error
     except Exception as error:  # TensorStore's errors have no class of their own
         for partial in path.parent.glob(f"{glob.escape(path.name)}.orbax-checkpoint-tmp*"):
             shutil.rmtree(partial, ignore_errors=True)
         raise CheckpointError(
-            f"{path}: cannot be written ({reason_of(error)}); make room or name another folder."
+            f"{path}: cannot be written ({reason_of(error)}); free disk space or name another "
+            "folder."
         ) from error
 
 
 def load_for_inference(path) -> InferenceCheckpoint:
     """Loads weights from an inference checkpoint, a training checkpoint, or a run's folder.
 
-    Of a run's folder the best step by validation is taken (its exported weights where they are
-    those), or the latest where none was scored.
+    From a run's folder it loads the step with the best validation result, or the latest step if
+    none was validated. The run's exported weights are used if they are from that step.
 
     Raises:
-      CheckpointError: there is none, or it is not ours, or holds no decoders; one sentence with the
-        path.
+      CheckpointError: there is no checkpoint, it was not written by this program, or it holds no
+        decoders; the message is one sentence with the path.
     """
     checkpoint = load_weights(path)
     if checkpoint.part == "encoder":
         raise CheckpointError(
-            f"{checkpoint.path}: holds the encoder of {checkpoint.model_name} alone, which "
-            "predicts nothing; start a training from it with --config.init_from=..."
+            f"{checkpoint.path}: holds only the encoder of {checkpoint.model_name}, which cannot "
+            "predict mattes; start a training from it with --config.init_from=..."
         )
     return checkpoint
 
 
 def load_weights(path) -> InferenceCheckpoint:
-    """Loads as `load_for_inference` does, also the encoder of an imported backbone."""
+    """Loads weights like `load_for_inference`, but also accepts the encoder of a backbone."""
     path = find_checkpoint(path)
     description, checksums = read_metadata(path)
     net = network(description["network"])
@@ -163,8 +168,9 @@ def load_weights(path) -> InferenceCheckpoint:
         for kind, shapes in net.shapes._asdict().items()
     }
     arrays = read_arrays(path, wanted, checksums)
-    # Onto this process's first device, whatever machine wrote it.
+    # Moves the arrays to this process's first device, whatever machine wrote them.
     arrays = jax.device_put(arrays, jax.local_devices()[0])
     variables = Variables(arrays[weights], arrays["statistics"])
-    description = {**description, "weights": "parameters"}  # of what is exported from here
+    # An export of this checkpoint will hold the weights as "parameters".
+    description = {**description, "weights": "parameters"}
     return InferenceCheckpoint(net, variables, description, path)
