@@ -87,7 +87,10 @@ def test_more_exif_than_a_jpeg_holds_is_left_out(predict, folders):
     Image.fromarray(PIXELS).save(pictures / "a.png", exif=exif)
     options = ("--save", "foreground", "--format", "jpg", "--keep-metadata")
     assert predict(*options) == 0
-    assert warnings(out) == {"a": ["more EXIF data than a JPEG holds, left out"], "b": []}
+    assert warnings(out) == {
+        "a": ["EXIF data left out, because it is too large for a JPEG"],
+        "b": [],
+    }
     assert read_picture(out / "foreground/a.jpg").shape == PIXELS.shape
 
 
@@ -132,10 +135,10 @@ def test_numba_with_its_plainest_threads_makes_cut_outs(folders):
 def test_mattes_that_are_none_are_warned_of():
     ramp = np.tile(np.linspace(0, 1, 300, dtype=np.float32), (10, 1))
     assert judge(np.zeros((10, 10), np.float32)) == (0.0, ["no person found"])
-    nearly_all = ["no background found: nearly all is person"]
+    nearly_all = ["no background found: nearly all of the picture is person"]
     assert judge(np.ones((10, 10), np.float32)) == (0.0, nearly_all)
     transition, sentences = judge(ramp)
-    assert sentences == [f"{transition:.0%} of the picture in transition"]
+    assert sentences == [f"{transition:.0%} of the picture is in transition"]
     square = np.zeros((10, 10), np.float32)
     square[2:5, 2:5] = 1
     square[5, 2:5] = 0.5
@@ -207,7 +210,7 @@ def test_a_start_that_fails_leaves_no_folder(p3m, folders, tmp_path):
 
 def test_options_that_mean_nothing_end_with_2(p3m, folders, capsys):
     pictures, mattes, out = folders
-    for value, sentence in (("#00000000", "is a transparent colour"), ("nowhere", "no background")):
+    for value, sentence in (("#00000000", "is a transparent colour"), ("nowhere", "not a background")):
         options = ("--alphas", mattes, "--save", "composite", "--background", value)
         assert p3m("predict", pictures, "-o", out, *options) == 2
         assert sentence in capsys.readouterr().err

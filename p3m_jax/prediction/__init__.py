@@ -1,1 +1,1 @@
-"""Matting pictures: from a checkpoint and files to mattes, cut-outs and composites."""
+"""Makes mattes, cut-outs and composites of pictures, with a checkpoint or given mattes."""

@@ -1,6 +1,6 @@
-"""Cut-outs and composites of a picture whose foreground, background and matte are known.
+"""Makes cut-outs and composites of a picture from its foreground, background and matte.
 
-Everything here is uint8 arrays: pictures (H, W, 3), mattes (H, W).
+All arrays are uint8: pictures (H, W, 3), mattes (H, W).
 """
 
 import cv2
@@ -9,18 +9,18 @@ from PIL import Image, ImageColor
 
 from p3m_jax.errors import OptionError
 
-_STRIP = 1 << 20  # pixels that stand in memory as floats at a time
-_BLUR = 0.025  # standard deviation, as a share of the longer side
-_BLURRED_SIDE = 1024  # a blur needs no more pixels
+_STRIP = 1 << 20  # how many pixels are processed as floats at a time
+_BLUR = 0.025  # standard deviation, as a fraction of the longer side
+_BLURRED_SIDE = 1024  # longer side in pixels at which the blur is computed; it needs no more
 
 
 def cut_out(foreground: np.ndarray, matte: np.ndarray) -> np.ndarray:
-    """RGBA (H, W, 4) with straight alpha: the colours are the foreground's, not multiplied."""
+    """Makes RGBA (H, W, 4) with straight alpha: the colours are not multiplied by alpha."""
     return np.dstack([foreground, matte])
 
 
 def composite(foreground: np.ndarray, matte: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """The foreground over a background of the same size, or over one colour (3,)."""
+    """Puts the foreground over a background of the same size, or over one colour (3,)."""
     result = np.empty_like(foreground)
     rows = max(1, _STRIP // matte.shape[1])
     for top in range(0, len(matte), rows):
@@ -32,10 +32,10 @@ def composite(foreground: np.ndarray, matte: np.ndarray, background: np.ndarray)
 
 
 def blurred(background: np.ndarray, matte: np.ndarray) -> np.ndarray:
-    """The estimated background out of focus.
+    """Blurs the estimated background, as if it were out of focus.
 
-    Pixels count by how much of the background they show, so that a person does not glow through;
-    where none is near, the estimate behind the person fills in.
+    Pixels are weighted by how much of the background they show, so that the person's colours do not
+    bleed into it. Far inside the person, where no pixel shows the background, the estimate is used.
     """
     height, width = matte.shape
     scale = min(1.0, _BLURRED_SIDE / max(height, width))
@@ -51,7 +51,7 @@ def blurred(background: np.ndarray, matte: np.ndarray) -> np.ndarray:
 
 
 def cover(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """`picture` scaled and cropped about its middle so that it covers `size` (height, width)."""
+    """Scales `picture` and crops it around its centre so that it fills `size` (height, width)."""
     height, width = size
     rows, columns = picture.shape[:2]
     scale = max(height / rows, width / columns)
@@ -67,10 +67,10 @@ def cover(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def parse_colour(text: str) -> np.ndarray | None:
-    """The colour uint8 (3,) that `text` means ("#30c040", "48,192,64", "teal"); None if none.
+    """Reads a colour, uint8 (3,), from "#30c040", "48,192,64" or "teal"; None if it is no colour.
 
     Raises:
-      OptionError: it is transparent, which nothing can be laid over.
+      OptionError: the colour is transparent, so it cannot be a background.
     """
     numbers = text.split(",")
     if len(numbers) == 3 and all(n.strip().isdecimal() and int(n) < 256 for n in numbers):
@@ -81,12 +81,12 @@ def parse_colour(text: str) -> np.ndarray | None:
         return None
     if len(colour) == 4 and colour[3] < 255:
         raise OptionError(
-            f"{text}: is a transparent colour; name one without transparency, such as "
+            f"{text}: is a transparent colour; name an opaque one, such as "
             f"{text[:7] if text.startswith('#') and len(text) == 9 else 'black'}, or save a cutout."
         )
     return np.array(colour[:3], np.uint8)
 
 
 def deep(alpha: np.ndarray) -> np.ndarray:
-    """An alpha in [0, 1] as uint16 of the full range."""
+    """Converts alpha in [0, 1] to uint16 of the full range."""
     return np.rint(np.multiply(alpha, np.float32(65535))).astype(np.uint16)

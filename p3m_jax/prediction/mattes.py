@@ -1,4 +1,4 @@
-"""Where the mattes of a run come from: a folder of them, or a network."""
+"""Provides the mattes of a run, from a folder of given mattes or from a network."""
 
 from pathlib import Path
 
@@ -11,13 +11,17 @@ from p3m_jax.jobs.memory import network_memory
 from p3m_jax.pictures.labels import read_alpha
 from p3m_jax.runtime.machine import Budget
 
-# Pictures at the network at a time: what one stream of operations leaves of the cores, or of an
-# accelerator while its host resizes, the other one takes.
+# How many pictures the network processes at a time. Two keep the cores busy: one uses the cores
+# that the other leaves idle, or the accelerator while the host resizes the other picture.
 AT_ONCE = 2
 
 
 def read_given(path: Path, size: tuple[int, int]) -> Matte:
-    """A given matte; `ImageError` if it has not its picture's size (height, width)."""
+    """Reads a given matte.
+
+    Raises:
+      ImageError: it cannot be read, or differs from its picture's `size` (height, width).
+    """
     warnings: list[str] = []
     alpha = read_alpha(path, warnings.append)
     require_size(path, alpha.shape, size)
@@ -25,10 +29,11 @@ def read_given(path: Path, size: tuple[int, int]) -> Matte:
 
 
 def by_network(matting: Matting, *, strategy: str, exact_sizes: bool, memory: int):
-    """A `make_matte` for `MattingWork`, from any thread.
+    """Returns a function that makes mattes with a network, for `MattingWork.make_matte`.
 
-    Of a run's `memory`, in bytes, the network takes its share, which the pictures that are at it
-    together share; an accelerator has its own.
+    The function may be called from any thread. `memory` is the memory of the whole run in bytes. On
+    a CPU the network uses its part of that, divided among the pictures that it processes at a time.
+    An accelerator uses its own memory.
     """
     device = jax.local_devices()[0]
     shared = device.platform == "cpu"

@@ -1,4 +1,4 @@
-"""What is made and written of one picture and its alpha."""
+"""Makes and writes the outputs of one picture from its alpha."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,13 +18,17 @@ from p3m_jax.pictures.profiles import in_profile
 from p3m_jax.prediction.compose import blurred, composite, cover, cut_out, deep, parse_colour
 
 BLUR = "blur"
-_PERSON = 0.001  # less of a picture than this is no person
-_UNSURE = 0.5  # more of it than this in transition is no matte
-_JPEG_EXIF = 65_533  # bytes that a JPEG holds of it
+_PERSON = 0.001  # if a smaller fraction of the picture is person, none was found
+_UNSURE = 0.5  # if a larger fraction of the picture is in transition, the matte is doubtful
+_JPEG_EXIF = 65_533  # most bytes of EXIF data that a JPEG can hold
 
 
 def ending(kind: str, format: str) -> str:
-    """The ending of the files of a kind: alpha is exact, and JPEG has no alpha channel."""
+    """The ending of the files of a kind.
+
+    It is "png" for alpha, which must be lossless, and for cut-outs instead of "jpg", because JPEG
+    has no alpha channel.
+    """
     if kind == "alpha" or (kind == "cutout" and format == "jpg"):
         return "png"
     return format
@@ -32,11 +36,13 @@ def ending(kind: str, format: str) -> str:
 
 @dataclass(frozen=True)
 class Background:
-    """What composites are put over: a colour (3,), a picture, or the picture's own, blurred.
+    """The background of composites: a colour, a picture, or each picture's own blurred background.
 
     Attributes:
-      name: tells it from others: "blur", the colour as it was written, a picture's SHA-256.
-      file: of the picture.
+      name: identifies it: "blur", the colour as the user wrote it, or the picture's SHA-256.
+      colour: uint8 (3,), or None.
+      picture: the background picture, or None.
+      file: the file of that picture, or None.
     """
 
     name: str
@@ -55,9 +61,11 @@ class Background:
 
 
 def find_background(text: str) -> Background:
-    """The background that `text` means: "blur", a colour, or a picture's path.
+    """Finds the background that `text` means: "blur", a colour, or a picture's path.
 
-    Raises `OptionError` for none of them, and `ImageError` for a picture that cannot be read.
+    Raises:
+      OptionError: `text` is none of them.
+      ImageError: the picture cannot be read.
     """
     if text == BLUR:
         return Background(text)
@@ -67,19 +75,20 @@ def find_background(text: str) -> Background:
     file = user_path(text)
     if not file.exists():
         raise OptionError(
-            f"{text}: is no background; name {BLUR}, a colour ('#30c040', 48,192,64, teal) or a "
+            f"{text}: is not a background; name {BLUR}, a colour ('#30c040', 48,192,64, teal) or a "
             "picture."
         )
     return Background(digest(file), picture=read(file), file=file)
 
 
 def check_background(plan: Plan, output: Path, background: Background) -> None:
-    """Raises `PlanError` where an output would replace the picture of a background."""
+    """Raises `PlanError` if an output would replace the background picture."""
     if background.file is not None:
         paths = ((output / path).resolve() for job in plan.jobs for path in job.outputs.values())
         if background.file.resolve() in paths:
             raise PlanError(
-                f"{background.file}: is the background and would be an output; name another folder."
+                f"{background.file}: is the background and would be replaced by an output; name "
+                "another folder."
             )
 
 
@@ -88,10 +97,10 @@ class Writing:
     """How outputs are written.
 
     Attributes:
-      background: for composites.
+      background: the background of composites.
       quality: of JPEG and lossy WebP, 1 to 100.
-      deep_alpha: alpha with 16 bits.
-      keep_metadata: EXIF data goes into the colour outputs, places included.
+      deep_alpha: write alpha with 16 bits.
+      keep_metadata: copy EXIF data, including GPS positions, into the colour outputs.
     """
 
     background: Background | None = None
@@ -100,11 +109,14 @@ class Writing:
     keep_metadata: bool = False
 
     def settings(self, kind: str, format: str) -> dict[str, Any]:
-        """What an output depends on beside its matte; its path tells the format."""
+        """The settings that an output depends on, except for its matte and its format.
+
+        The format is already known from the output's path.
+        """
         if kind == "alpha":
             return {"alpha_bits": 16 if self.deep_alpha else 8}
         settings = {"keep_metadata": self.keep_metadata}
-        if ending(kind, format) != "png" and kind != "cutout":  # cut-outs are without loss
+        if ending(kind, format) != "png" and kind != "cutout":  # cut-outs are lossless
             settings["quality"] = self.quality
         if kind == "composite":
             settings["background"] = self.background.name
@@ -121,8 +133,8 @@ def write_outputs(
 ) -> list[str]:
     """Writes the outputs of a picture, by kind, from its alpha float32 (H, W) in [0, 1].
 
-    Colours are estimated for alpha in 8 bits, so that the files together mix to the picture.
-    Returns warnings about what a format does not hold.
+    The colours are estimated for the 8-bit alpha, so that the written files mix to the picture.
+    Returns warnings about metadata that could not be written.
     """
     matte = to_8_bit(alpha)
     if "alpha" in outputs:
@@ -140,14 +152,14 @@ def write_outputs(
     }
     warnings = []
     if writing.keep_metadata and picture.exif_damaged:
-        warnings.append("EXIF data that is damaged in parts, which are left out")
+        warnings.append("damaged parts of the EXIF data left out")
     for kind, path in outputs.items():
         if kind not in make:
             continue
         exif = picture.exif if writing.keep_metadata else None
         if exif and path.suffix == ".jpg" and len(exif) > _JPEG_EXIF:
             exif = None
-            warnings.append("more EXIF data than a JPEG holds, left out")
+            warnings.append("EXIF data left out, because it is too large for a JPEG")
         write_image(
             path,
             make[kind](),
@@ -159,7 +171,7 @@ def write_outputs(
 
 
 def judge(alpha: np.ndarray) -> tuple[float, list[str]]:
-    """The share of a matte's pixels in transition, and warnings about what it looks like."""
+    """Returns the fraction of a matte's pixels in transition, and warnings about the matte."""
     matte = to_8_bit(alpha)
     transition = float(np.mean((matte > 0) & (matte < 255)))
     warnings = []
@@ -167,7 +179,7 @@ def judge(alpha: np.ndarray) -> tuple[float, list[str]]:
     if person < _PERSON:
         warnings.append("no person found")
     elif person > 1 - _PERSON:
-        warnings.append("no background found: nearly all is person")
+        warnings.append("no background found: nearly all of the picture is person")
     if transition > _UNSURE:
-        warnings.append(f"{transition:.0%} of the picture in transition")
+        warnings.append(f"{transition:.0%} of the picture is in transition")
     return transition, warnings

@@ -1,4 +1,4 @@
-"""Matting as the work of a run over a collection: from a picture to its outputs."""
+"""Matting as the work of a run over a collection: makes a picture's outputs."""
 
 import time
 from collections.abc import Callable
@@ -19,14 +19,14 @@ from p3m_jax.prediction.outputs import Writing, judge, needs_colours, write_outp
 
 @dataclass
 class MattingWork:
-    """A `Work` of `p3m_jax.jobs.work`.
+    """The work of matting a picture; a `Work` of `p3m_jax.jobs.work`.
 
     Attributes:
       writing: how outputs are written.
-      make_matte: gives the matte of an RGB uint8 (H, W, 3); None where mattes are given.
-      mattes: the folder of given mattes, in the tree and with the names of the pictures.
-      notes: what else the manifest is to tell about each picture.
-      at_once: pictures that `make_matte` may be at.
+      make_matte: returns the matte of an RGB picture, uint8 (H, W, 3); None if mattes are given.
+      mattes: the folder of given mattes, with the subfolders and names of the pictures.
+      notes: further entries for each picture in the manifest.
+      at_once: how many pictures `make_matte` may process at a time.
     """
 
     writing: Writing
@@ -38,21 +38,21 @@ class MattingWork:
     needed_once: tuple[str, ...] = ()
 
     def given(self, job: Job) -> dict[str, Path]:
-        """The given matte."""
+        """The file of the given matte; empty if a network makes the mattes."""
         return {} if self.mattes is None else {"matte": find_given(self.mattes, job)}
 
     def memory(self, job: Job, pixels: int) -> int:
-        """Bytes that a picture takes on its way."""
+        """Memory in bytes that a picture needs while it is processed."""
         return picture_memory(pixels, colours=needs_colours(job.outputs))
 
     def load(self, job: Job, given: dict[str, Path]) -> tuple[Picture, Matte | None]:
-        """The picture, and its matte where it is given."""
+        """Reads the picture, and its matte if it is given."""
         picture = read(job.source)
         size = picture.pixels.shape[:2]
         return picture, read_given(given["matte"], size) if "matte" in given else None
 
     def compute(self, loaded: tuple[Picture, Matte | None]) -> tuple[Picture, Matte, float]:
-        """The picture with its matte, and the seconds that it took."""
+        """Returns the picture, its matte, and the seconds that the network took."""
         picture, matte = loaded
         if matte is not None:
             return picture, matte, 0.0
@@ -63,7 +63,7 @@ class MattingWork:
     def write(
         self, job: Job, computed: tuple[Picture, Matte, float], files: dict[str, Path]
     ) -> tuple[list[str], dict[str, Any]]:
-        """Writes the outputs; returns warnings, and what the manifest is to tell."""
+        """Writes the outputs; returns warnings, and the picture's entries for the manifest."""
         picture, matte, seconds = computed
         alpha = within_opacity(matte.alpha, picture.opacity)
         transition, found = judge(alpha)
