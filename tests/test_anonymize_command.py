@@ -187,16 +187,19 @@ def test_nothing_is_overwritten_unasked(p3m, people, capsys):
     (out / "blurred_image").mkdir(parents=True)
     (out / "blurred_image/sure.png").write_bytes(b"of the user's")
     assert p3m(*arguments) == 1
-    assert "there already, and not written from this picture" in capsys.readouterr().err
+    assert "already present, but not written from this picture" in capsys.readouterr().err
     assert (out / "blurred_image/sure.png").read_bytes() == b"of the user's"
     assert p3m(*arguments, "--overwrite") == 0
     (out / "facemask/sure.png").write_bytes(b"touched")
     before = tree(out)
     for more, reason in (
         (("--strength", "0.3"), 'obfuscation was "blur 0.24", now "blur 0.3"'),
-        (("--mode", "mosaic"), "say --overwrite to do them again"),
+        (("--mode", "mosaic"), "use --overwrite to do them again"),
         (("--masks", pictures / "none"), "there is no such folder; name the folder of masks"),
-        (("--mattes", mattes), "what is given for it has; say --overwrite"),
+        (
+            ("--mattes", mattes),
+            "or a file provided for it, has changed since it was anonymized; use --overwrite",
+        ),
     ):
         assert p3m(*arguments, *more) == 1
         assert reason in capsys.readouterr().err
@@ -284,7 +287,7 @@ def test_wrong_options_end_in_a_sentence(
 def test_clashes_are_found_before_anything_is_written(p3m, folders, capsys):
     pictures, out = folders
     assert p3m("anonymize", pictures, "-o", pictures) == 1
-    assert "would come among the pictures of" in capsys.readouterr().err
+    assert "would be mixed with the pictures of" in capsys.readouterr().err
     write_image(pictures / "deep/a.jpg", painted())
     assert p3m("anonymize", pictures, "-o", out) == 1
     assert "would both become blurred_image/deep/a.png" in capsys.readouterr().err

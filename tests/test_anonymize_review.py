@@ -137,7 +137,7 @@ def test_what_is_no_mask_is_refused(folders, tmp_path):
     write_image(masks / "deep/a.png", painted())
     assert "colour channels differ" in reason()
     write_image(masks / "deep/a.png", np.zeros((6, 8), np.uint8))
-    assert "is 8 x 6, its picture 80 x 60" in reason()
+    assert "is 8 x 6, but its picture is 80 x 60" in reason()
     (masks / "deep/a.png").write_bytes(b"")
     assert "is empty" in reason()
     for wrong in (mask_of(inside()) // 255, cv2.GaussianBlur(mask_of(inside()), (0, 0), 3)):
@@ -156,8 +156,8 @@ def test_a_mask_or_matte_never_serves_two_pictures(tmp_path):
         failed = {file.name: reason for file, reason in outcome.failed}
         # The mask of c.png is not that of c.png.png, although it has its name without the ending.
         assert set(failed) - {"c.png.png"} == {"a.jpg", "a.png"}
-        assert f"{given / 'a.png'}: could be for {pictures / 'a.jpg'} or for" in failed["a.jpg"]
-        assert "rename it after its picture, such as a.jpg.png" in failed["a.jpg"]
+        assert f"{given / 'a.png'}: may belong to {pictures / 'a.jpg'} or to" in failed["a.jpg"]
+        assert "rename it after its picture, for example a.jpg.png" in failed["a.jpg"]
         assert "c.png.png" in failed
     (given / "a.png").rename(given / "a.jpg.png")
     outcome, _ = anonymize(pictures, tmp_path / "again", full_names=True, masks=given)
@@ -182,12 +182,12 @@ def test_what_a_mask_passed_on_stays_done_without_it(folders, tmp_path):
     before = tree(out)
     for overwrite in (False, True):
         outcome, _ = anonymize(*folders, overwrite=overwrite)
-        assert "was anonymized with a mask that is not given now" in outcome.failed[0][1]
+        assert "was anonymized with a mask that is missing now" in outcome.failed[0][1]
         assert tree(out) == before
     assert anonymize(*folders, doubtful, masks=masks)[0].done == 1
     write_image(masks / "deep/a.png", mask_of(inside()))
     outcome, _ = anonymize(*folders, doubtful, masks=masks)
-    assert "has changed since it was anonymized, or what is given" in outcome.failed[0][1]
+    assert "a file provided for it, has changed since it was anonymized" in outcome.failed[0][1]
     assert anonymize(*folders, doubtful, masks=masks, overwrite=True)[0].done == 1
     write_image(pictures / "deep/a.png", painted(seed=4))
     outcome, _ = anonymize(*folders, doubtful)

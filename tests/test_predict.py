@@ -151,7 +151,7 @@ def test_collisions_are_found_before_anything_is_written(predict, folders, capsy
     assert predict() == 1
     error = capsys.readouterr().err
     assert "would" in error
-    assert "rename one of them, say --full-names" in error
+    assert "rename one of them, use --full-names to keep the endings" in error
     assert str(pictures / ("deep.jpg" if name.startswith("deep") else "a.png")) in error
     assert not out.exists()
 
@@ -160,7 +160,7 @@ def test_full_names_keep_pictures_apart(predict, folders, capsys):
     pictures, mattes, out = folders
     write_image(pictures / "a.jpg", picture_of())
     assert predict("--full-names") == 1
-    assert f"{mattes / 'a.png'}: could be for {pictures / 'a.jpg'} or" in capsys.readouterr().err
+    assert f"{mattes / 'a.png'}: may belong to {pictures / 'a.jpg'} or" in capsys.readouterr().err
     for name in ("a.jpg.png", "a.png.png"):
         write_image(mattes / name, matte_of())
     assert predict("--full-names") == 0
@@ -172,7 +172,7 @@ def test_an_input_named_twice_is_done_once(predict, folders, capsys):
     assert predict(pictures=[pictures, pictures / "a.png", pictures / ".." / "pictures"]) == 0
     captured = capsys.readouterr()
     assert "3 done" in captured.out
-    assert "named twice, done once" in captured.err
+    assert "named twice, processed once" in captured.err
 
 
 def test_outputs_and_inputs_stay_apart(p3m, folders, capsys):
@@ -182,7 +182,7 @@ def test_outputs_and_inputs_stay_apart(p3m, folders, capsys):
     assert p3m("predict", pictures, "-o", pictures / "mattes", *given) == 0  # are no inputs now
     assert "3 already done" in capsys.readouterr().out
     assert p3m("predict", pictures, "-o", pictures, *given) == 1
-    assert "among the pictures" in capsys.readouterr().err
+    assert "mixed with the pictures" in capsys.readouterr().err
     alphas = pictures / "mattes" / "alpha"
     for overwrite in ((), ("--overwrite",)):
         assert p3m("predict", alphas, "-o", pictures / "mattes", *given, *overwrite) == 1
@@ -217,8 +217,8 @@ def test_broken_inputs_are_listed_and_the_others_done(predict, folders, capsys):
         "loop.jpg": "leads back to itself",
         "pipe.jpg": "is a pipe",
         "alone.png": "there is no such matte",
-        "small.png": "is 30 x 20, its picture 60 x 40",
-        "round": "was visited, left out",
+        "small.png": "is 30 x 20, but its picture is 60 x 40",
+        "round": "was already searched, skipped",
     }.items():
         assert any(name in line and reason in line for line in captured.err.splitlines()), name
     assert {e["name"]: e["status"] for e in manifest(out)}["cut"] == "failed"
@@ -281,7 +281,10 @@ def test_a_picture_too_large_for_the_memory_is_refused_with_what_it_takes(predic
     Image.new("1", (side, 10_000)).save(pictures / "large.png")
     write_image(mattes / "large.png", matte_of())
     assert predict("--max-memory", bound / 1e9) == 1
-    assert "large.png: takes about 3.4 GB; allow more with --max-memory" in capsys.readouterr().err
+    assert (
+        "large.png: needs about 3.4 GB of memory; allow more with --max-memory"
+        in capsys.readouterr().err
+    )
 
 
 def test_memory_is_shared_and_the_largest_goes_alone():

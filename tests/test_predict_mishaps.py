@@ -210,7 +210,10 @@ def test_a_start_that_fails_leaves_no_folder(p3m, folders, tmp_path):
 
 def test_options_that_mean_nothing_end_with_2(p3m, folders, capsys):
     pictures, mattes, out = folders
-    for value, sentence in (("#00000000", "is a transparent colour"), ("nowhere", "not a background")):
+    for value, sentence in (
+        ("#00000000", "is a transparent colour"),
+        ("nowhere", "not a background"),
+    ):
         options = ("--alphas", mattes, "--save", "composite", "--background", value)
         assert p3m("predict", pictures, "-o", out, *options) == 2
         assert sentence in capsys.readouterr().err

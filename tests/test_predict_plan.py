@@ -34,7 +34,7 @@ def test_a_link_does_not_take_the_place_of_its_folder(pictures):
     (pictures / "first").symlink_to("own")
     names, notes = plan_of(pictures)
     assert names == {"a", "own/b", "own/deep/c"}
-    assert notes == (f"{pictures / 'first'}: leads to a folder that was visited, left out",)
+    assert notes == (f"{pictures / 'first'}: leads to a folder that was already searched, skipped",)
 
 
 def test_links_to_other_folders_are_followed_once(pictures, tmp_path):
@@ -53,7 +53,7 @@ def test_outputs_of_an_earlier_run_are_no_pictures(pictures):
     (pictures / "manifest.jsonl").touch()
     names, notes = plan_of(pictures)
     assert names == {"a", "own/b", "own/deep/c", "own/cutout/b"}
-    assert notes == (f"{pictures / 'alpha'}: outputs of this command, left out",)
+    assert notes == (f"{pictures / 'alpha'}: outputs of this command, skipped",)
 
 
 def test_own_pictures_in_the_output_folder_are_told_of(pictures):
@@ -62,11 +62,13 @@ def test_own_pictures_in_the_output_folder_are_told_of(pictures):
     put(pictures / "out/mine/e.png")
     names, notes = plan_of(pictures, "in/out")
     assert names == {"a", "own/b", "own/deep/c"}
-    assert notes == (f"{pictures / 'out'}: the output folder is left out, with pictures of yours",)
+    assert notes == (
+        f"{pictures / 'out'}: the output folder is not searched, though it holds other pictures",
+    )
 
 
 def test_outputs_among_the_pictures_are_refused(pictures):
-    with pytest.raises(PlanError, match="among the pictures"):
+    with pytest.raises(PlanError, match="mixed with the pictures"):
         plan_of(pictures, "in")
     plan = make_plan([pictures / "own"], pictures, {"alpha": "png"})
     assert {job.outputs["alpha"] for job in plan.jobs} == {
@@ -167,8 +169,8 @@ def test_a_closed_folder_does_not_end_the_run(readable_by_all):
         plan = make_plan([folder], readable_by_all / "elsewhere", {"alpha": "png"})
         assert [str(job.name) for job in plan.jobs] == ["a", "open/c"]
         (sentence,) = plan.closed
-        assert sentence.startswith(f"{folder / 'closed'}: cannot be looked into (Permission denied")
-        with pytest.raises(PlanError, match="cannot be looked into"):
+        assert sentence.startswith(f"{folder / 'closed'}: cannot be searched (Permission denied")
+        with pytest.raises(PlanError, match="cannot be searched"):
             make_plan([folder / "closed"], readable_by_all / "elsewhere", {"alpha": "png"})
     finally:
         (folder / "closed").chmod(0o755)

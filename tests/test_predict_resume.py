@@ -72,7 +72,10 @@ def test_a_changed_input_is_done_again_only_if_asked(predict, folders, capsys, c
         write_image(mattes / "a.png", 255 - matte_of())
     assert predict() == 1
     captured = capsys.readouterr()
-    assert "a.png: has changed since it was matted, or what is given for it has" in captured.err
+    assert (
+        "a.png: the picture, or a file provided for it, has changed since it was matted"
+        in captured.err
+    )
     assert "0 done, 1 already done, 1 failed" in captured.out
     assert tree(out) == before
     assert predict("--overwrite") == 0
@@ -84,7 +87,7 @@ def test_files_of_the_user_are_never_replaced_unasked(predict, folders, capsys):
     (out / "alpha" / "deep").mkdir(parents=True)
     (out / "alpha" / "deep" / "b.png").write_text("mine")
     assert predict() == 1
-    assert "b.png: there already, and not written from this picture" in capsys.readouterr().err
+    assert "b.png: already present, but not written from this picture" in capsys.readouterr().err
     assert set(tree(out)) == {"alpha/deep/b.png"}
     assert predict("--overwrite") == 0
     assert read_alpha(out / "alpha/deep/b.png").shape == (40, 60)
@@ -189,7 +192,7 @@ def test_given_mattes_are_never_replaced(p3m, folders, capsys, output):
     out = mattes / output if output else mattes.parent
     arguments = ("predict", pictures, "-o", out, "--alphas", mattes, "--overwrite")
     assert p3m(*arguments, "--save", "alpha", "cutout") == 1
-    assert "would come among these mattes" in capsys.readouterr().err
+    assert "would be mixed with these mattes" in capsys.readouterr().err
     assert tree(mattes) == before
     assert p3m(*arguments, "--save", "cutout") == 0
 
@@ -199,7 +202,7 @@ def test_a_background_is_never_replaced(predict, folders, capsys):
     write_image(background, picture_of())
     before = background.read_bytes()
     assert predict("--save", "composite", "--background", background, "--overwrite") == 1
-    assert "is the background and would be an output" in capsys.readouterr().err
+    assert "is the background and would be replaced by an output" in capsys.readouterr().err
     assert background.read_bytes() == before
 
 
@@ -220,7 +223,7 @@ def test_an_old_or_foreign_manifest_protects_what_is_there(predict, folders, cap
     line = {"name": "a", "status": "done", "settings": {}, "outputs": {"alpha": "alpha/a.png"}}
     (out / "manifest.jsonl").write_text(f"[]\n3\n{json.dumps(line)}\n")
     assert predict() == 1
-    assert "say --overwrite" in capsys.readouterr().err
+    assert "use --overwrite" in capsys.readouterr().err
     assert (out / "alpha/a.png").read_bytes() == before
 
 

@@ -1,1 +1,1 @@
-"""Going through a collection of pictures: what is written where, and what is done."""
+"""Processes a collection of pictures: plans the outputs, records them, and runs the work."""

@@ -1,4 +1,4 @@
-"""Files that are given for the pictures of a collection: mattes, face masks."""
+"""Finds files that the user provides for the pictures of a collection: mattes, face masks."""
 
 from pathlib import Path, PurePath
 
@@ -9,12 +9,13 @@ _ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 
 
 def find_if_given(folder: Path, job: Job) -> Path | None:
-    """The file for a picture in a folder with the tree and names of the pictures, or None.
+    """Finds a picture's file in a folder with the same subfolders and names; None if it has none.
 
-    With full names it is called a.jpg.png, or a.png where that can mean no other picture.
+    With full names, the file for a.jpg is called a.jpg.png. It may also be called a.png if no other
+    picture could be meant.
 
     Raises:
-      ImageError: there is only an a.png, and a.jpg is not the only picture that it could be for.
+      ImageError: only a.png exists, and it could also belong to another picture than a.jpg.
     """
     path = _find(folder, job.name)
     plain = job.name.with_name(job.source.stem)
@@ -23,14 +24,14 @@ def find_if_given(folder: Path, job: Job) -> Path | None:
     path = _find(folder, plain)
     if path is not None and job.twin is not None:
         raise ImageError(
-            f"{path}: could be for {job.source} or for {job.twin}; rename it after its picture, "
-            f"such as {job.name}{path.suffix}."
+            f"{path}: may belong to {job.source} or to {job.twin}; rename it after its picture, "
+            f"for example {job.name}{path.suffix}."
         )
     return path
 
 
 def find_given(folder: Path, job: Job, what: str = "matte") -> Path:
-    """As `find_if_given`, but raises `ImageError` if it finds none."""
+    """Finds a picture's file like `find_if_given`, but raises `ImageError` if it has none."""
     path = find_if_given(folder, job)
     if path is None:
         raise ImageError(
@@ -40,7 +41,7 @@ def find_given(folder: Path, job: Job, what: str = "matte") -> Path:
 
 
 def is_given(folder: Path, job: Job) -> bool:
-    """Whether a folder has a file for a picture, or one that could be for it."""
+    """Whether a folder holds a file for a picture, or one that may belong to it."""
     try:
         return find_if_given(folder, job) is not None
     except ImageError:
@@ -53,10 +54,10 @@ def _find(folder: Path, name: PurePath) -> Path | None:
 
 
 def require_size(path: Path, shape: tuple[int, int], size: tuple[int, int]) -> None:
-    """Raises `ImageError` unless a file has the size of its picture; both (height, width)."""
+    """Raises `ImageError` if a file and its picture differ in size; both are (height, width)."""
     if shape != size:
         raise ImageError(
-            "{}: is {} x {}, its picture {} x {}; replace the wrong one.".format(
+            "{}: is {} x {}, but its picture is {} x {}; replace the wrong one.".format(
                 path, *shape[::-1], *size[::-1]
             )
         )

@@ -1,17 +1,18 @@
-"""The manifest: what was done to which picture, so that the next run can skip it.
+"""Records in a manifest what was done to each picture, so that the next run can skip it.
 
-`manifest.jsonl` gets a line when a picture's outputs are about to be written ("started"), and
-another when they are written ("done"), when the picture needs review first ("waiting", with
-`reasons`), or when it could not be done ("failed", with `reason`). The last line of a picture
-counts; a line that a killed run left unfinished does not. At the end of a run one line for each
-picture is kept.
+A run appends a line to `manifest.jsonl` when it is about to write a picture's outputs ("started").
+It appends another line with the result: the outputs are written ("done"), the picture needs review
+first ("waiting", with `reasons`), or it could not be processed ("failed", with `reason`). Only the
+last line of a picture is used, and a partial line of a killed run is ignored. At the end of a run,
+one line per picture is kept.
 
-The status is that of the last attempt. `outputs` says, for each file that was ever written, what it
-was made from and with which settings. `writing` names those that were not written to the end.
-Pictures that wait were "failed" in older manifests; a run looks at either again.
+The status is that of the last attempt. For each file that was ever written, `outputs` records the
+inputs and settings that made it. `writing` lists files that were not completely written. Older
+manifests list pictures that need review as "failed"; a run tries both kinds again.
 
-A share of a collection, one of several processes that write to the same folder, has a file of its
-own, `manifest-I-of-N.jsonl`. All files are read; a run over the whole collection makes them one.
+When several processes write to the same folder, each processes a share of the collection and has
+its own file, `manifest-I-of-N.jsonl`. All files are read; a run over the whole collection merges
+them into one.
 """
 
 import contextlib
@@ -29,12 +30,12 @@ from p3m_jax.storage.files import locked, remove_leftovers, write_text
 
 STARTED, DONE, WAITING, FAILED = "started", "done", "waiting", "failed"
 _OF_THE_ATTEMPT = {"input", "name", "status", "reason", "reasons"}
-_NAMED = 5  # files that an error names
+_NAMED = 5  # how many files an error names
 Entry = dict[str, Any]
 
 
 class Manifest:
-    """The manifest in an output folder, or a share's; use within `open_manifest`.
+    """The manifest of an output folder, or of a share; create it with `open_manifest`.
 
     Attributes:
       folder: the output folder.
@@ -46,7 +47,7 @@ class Manifest:
         self._own = folder / (
             f"manifest-{share.index}-of-{share.count}.jsonl" if share else MANIFEST
         )
-        # The later written of two files knows better.
+        # If two files have an entry for the same picture, the later file's is used.
         files = filter(lambda file: is_manifest(file.name), folder.iterdir())
         files = sorted(files, key=lambda file: (file.stat().st_mtime, file.name))
         self._parts = [] if share else [file for file in files if file != self._own]
@@ -55,24 +56,24 @@ class Manifest:
         self._file = None
 
     def entry(self, job: Job) -> Entry:
-        """What is known of a job's outputs."""
+        """The manifest's entry for a job; one without outputs if it has none."""
         return self._entries.get(str(job.name), {"outputs": {}, "writing": []})
 
     def written(self, job: Job, kind: str) -> Entry | None:
-        """How the output of a kind that is there was made; None if it is missing or unfinished."""
+        """How an existing output of this kind was made; None if it is missing or incomplete."""
         path, entry = job.outputs[kind], self.entry(job)
         file = self.folder / path
-        # Losing power may leave an empty file.
+        # A power failure may leave an empty file.
         if str(path) in entry["writing"] or not file.is_file() or not file.stat().st_size:
             return None
         return entry["outputs"].get(str(path))
 
     def check(self, jobs: Iterable[Job], settings: dict[str, dict[str, Any]]) -> None:
-        """Raises `PlanError` if there are outputs of `jobs` that these settings did not make.
+        """Raises `PlanError` if outputs of `jobs` exist that were not made with these settings.
 
         Args:
-          jobs: what is to be done.
-          settings: by kind.
+          jobs: the jobs to do.
+          settings: the settings, by kind of output.
         """
         foreign, others, difference = [], {}, set()
         for job in jobs:
@@ -87,18 +88,21 @@ class Manifest:
                     difference |= _difference(known["settings"], settings[kind])
         if foreign:
             raise PlanError(
-                f"{_some(foreign)}: there already, and not written from this picture by this "
-                "command; name another folder, or say --overwrite to replace them."
+                f"{_some(foreign)}: already present, but not written from this picture by this "
+                "command; name another folder, or use --overwrite to replace."
             )
         if others:
             raise PlanError(
                 f"{self.folder}: {len(others)} of the pictures were done with other settings "
-                f"({'; '.join(sorted(difference))}); name another folder, or say --overwrite to do "
+                f"({'; '.join(sorted(difference))}); name another folder, or use --overwrite to do "
                 "them again."
             )
 
     def start(self, job: Job, made: dict[str, Entry]) -> None:
-        """Outputs are about to be written; `made` tells by kind how, with their "settings"."""
+        """Records that outputs are about to be written.
+
+        `made` holds, by kind, the inputs and "settings" that the outputs are made from.
+        """
         before = self.entry(job)
         files = {str(job.outputs[kind]): how for kind, how in made.items()}
         self._record(
@@ -109,21 +113,24 @@ class Manifest:
         )
 
     def finish(self, job: Job, kinds: Iterable[str] = (), **values) -> None:
-        """The outputs of these kinds are written; `values` are for the reader."""
+        """Records that the outputs of these kinds are written.
+
+        `values` are further information for the user.
+        """
         files = {str(job.outputs[kind]) for kind in kinds}
         writing = [file for file in self.entry(job)["writing"] if file not in files]
         self._record(job, DONE, writing=writing, **values)
 
     def wait(self, job: Job, reasons: Iterable[str]) -> None:
-        """A picture needs review; its outputs in the manifest stay as they are."""
+        """Records that a picture needs review; its outputs in the manifest do not change."""
         self._record(job, WAITING, reasons=list(reasons))
 
     def fail(self, job: Job, reason: str) -> None:
-        """A picture could not be done; its outputs in the manifest stay as they are."""
+        """Records that a picture could not be processed; its recorded outputs do not change."""
         self._record(job, FAILED, reason=reason)
 
     def _record(self, job: Job, status: str, **values) -> None:
-        """Appends a line; from any thread."""
+        """Appends a line; may be called from any thread."""
         entry = {
             **{"input": str(job.source), "name": str(job.name), "status": status},
             **{k: v for k, v in self.entry(job).items() if k not in _OF_THE_ATTEMPT},
@@ -138,7 +145,10 @@ class Manifest:
             self._file.write(json.dumps(entry).encode() + b"\n")
 
     def close(self, order: Iterable[Job] = ()) -> None:
-        """Leaves one line for each picture: those of the run in its order, after all others."""
+        """Rewrites the manifest with one line per picture.
+
+        The pictures of this run come last, in the order of the run.
+        """
         if self._file is None and not self._parts:
             return
         if self._file is not None:
@@ -157,10 +167,12 @@ class Manifest:
 def open_manifest(
     folder: Path, jobs: Iterable[Job], share: Share | None = None
 ) -> Iterator[Manifest]:
-    """The manifest of an output folder, which is made, and which no other process may use now.
+    """Opens the manifest of an output folder, and locks the folder against other processes.
 
-    Those that do other shares of the same collection may. Temporary files that a killed run left
-    where `jobs` will write are removed, unless another share may be writing them.
+    The folder is created if it does not exist. Processes that work on other shares of the same
+    collection may use it at the same time. Temporary files of a killed run are removed from the
+    folders where `jobs` will write, except when working on a share, because another share may be
+    writing them.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -168,8 +180,8 @@ def open_manifest(
             pass
     except OSError as error:
         raise PlanError(
-            f"{folder}: outputs cannot be written there ({error.strerror}); make room, or name "
-            "another folder."
+            f"{folder}: outputs cannot be written there ({error.strerror}); free disk space, or "
+            "name another folder."
         ) from None
     refusal = PlanError(
         f"{folder}: another process is writing there; wait for it, or name another folder."
@@ -206,7 +218,7 @@ def _append_to(file: Path):
     handle = file.open("a+b", buffering=0)
     handle.seek(max(handle.tell() - 1, 0))
     if handle.read(1) not in (b"", b"\n"):
-        handle.write(b"\n")  # after a line that a killed run left unfinished
+        handle.write(b"\n")  # ends a partial line that a killed run left
     return handle
 
 

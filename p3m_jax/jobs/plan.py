@@ -1,4 +1,4 @@
-"""From the inputs that a user names to the files that will be written, before anything is."""
+"""Plans a run: finds the pictures in the user's inputs and names the files to be written."""
 
 import os
 import re
@@ -13,19 +13,19 @@ from p3m_jax.pictures.formats import endings as endings_read
 from p3m_jax.pictures.formats import unread_picture
 from p3m_jax.pictures.left_out import LeftOut, is_system_folder
 
-# What commands write, each kind to a folder of its name in the output folder.
+# The kinds of outputs. Commands write each kind to a folder of that name in the output folder.
 MATTING_KINDS = ("alpha", "cutout", "foreground", "background", "composite")
-# As P3M-10k calls them, and what their owner keeps.
+# The names of P3M-10k, and the files that the owner must not pass on.
 ANONYMIZED_KINDS = ("blurred_image", "mask", "facemask", "keep_private")
 FORMATS = ("png", "webp", "jpg")
 MANIFEST = "manifest.jsonl"
 
 _KINDS = MATTING_KINDS + ANONYMIZED_KINDS
-_NAMED = 10  # files that an error names
+_NAMED = 10  # how many files an error names
 
 
 class PlanError(UserError):
-    """Inputs and outputs that cannot go together; the message names both and the remedy."""
+    """Inputs and outputs do not go together; the message names both and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Job:
     """One picture and the outputs to make from it.
 
     Attributes:
-      source: its file.
-      name: of its outputs, below a kind's folder and without an ending.
+      source: the picture's file.
+      name: the name of its outputs, relative to a kind's folder and without an ending.
       outputs: by kind, the file to write, relative to the output folder.
       twin: another picture that has the same name without the ending, or None.
       refused: why the file is listed as a failure without being opened, or None.
@@ -49,13 +49,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done, and what was found on the way.
+    """The jobs of a run, and remarks about its inputs.
 
     Attributes:
-      jobs: in the order in which they are done.
-      notes: sentences.
-      closed: sentences about folders that cannot be looked into.
-      left_out: what the folders hold and is not read; empty if there is nothing.
+      jobs: the jobs, in the order in which they are done.
+      notes: remarks for the user.
+      closed: sentences about folders that cannot be searched.
+      left_out: the files in the folders that are not read; empty if there are none.
     """
 
     jobs: tuple[Job, ...]
@@ -66,7 +66,10 @@ class Plan:
 
 @dataclass
 class _Search:
-    """What was found in the inputs so far; `pictures` of the input that is being searched."""
+    """The results of searching the inputs so far.
+
+    `pictures` are only those of the input that is being searched.
+    """
 
     pictures: list[tuple[Path, PurePath]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -77,17 +80,23 @@ class _Search:
 def make_plan(
     inputs: Iterable, output, endings: Mapping[str, str], *, full_names: bool = False
 ) -> Plan:
-    """Finds the pictures and names their outputs; `endings` gives those of the files by kind.
+    """Finds the pictures and names their outputs.
 
-    A folder's tree is mirrored; what lies in the output folder, is hidden, or was written by this
-    command, is left out. A file that is named twice is done once, and one that is named itself is
-    tried whatever its ending is. `full_names` keeps the ending of the picture in the name (a.jpg
-    becomes a.jpg.png). Pictures of formats that are not read get jobs that fail. These have no
-    outputs, so they cannot collide with other pictures.
+    The subfolders of an input folder are mirrored in the output. Hidden files, files in the output
+    folder, and files that this command has written are left out. A file that is named twice is
+    processed once. A file that the user names directly is tried, whatever its ending is. Pictures
+    in unsupported formats get jobs that fail; such jobs have no outputs, so they cannot collide
+    with other pictures.
+
+    Args:
+      inputs: files and folders.
+      output: the output folder.
+      endings: by kind of output, the ending of its files.
+      full_names: keeps the ending of the picture in the name (a.jpg becomes a.jpg.png).
 
     Raises:
-      PlanError: an input is missing or holds no picture, the output folder is in the way, or two
-        pictures would be written to the same place.
+      PlanError: an input is missing or holds no pictures, an output would be written among the
+        inputs, or two pictures would be written to the same place.
     """
     output, search = Path(output), _Search()
     if output.exists() and not output.is_dir():
@@ -102,7 +111,7 @@ def make_plan(
         for source, name in search.pictures:
             place = source.parent.resolve() / source.name
             if place in found:
-                search.notes.append(f"{source}: named twice, done once")
+                search.notes.append(f"{source}: named twice, processed once")
             refused = unread_picture(source.name) if folder else None
             found.setdefault(place, (source, name, refused))
     jobs, refused_jobs = [], {}
@@ -120,7 +129,8 @@ def make_plan(
         for path in job.outputs.values():
             if output / path in found or (output / path).resolve() in found:
                 raise PlanError(
-                    f"{output / path}: is an input and would be an output; name another folder."
+                    f"{output / path}: is an input and would be replaced by an output; name "
+                    "another folder."
                 )
     by_source = {job.source: job for job in jobs} | refused_jobs
     return Plan(
@@ -144,19 +154,27 @@ def is_manifest(name: str) -> bool:
 
 
 def check_given(plan: Plan, output, folder: Path, *, kind: str, what: str) -> None:
-    """Raises `PlanError` where outputs would come among what is given, files of a `kind`."""
+    """Raises `PlanError` if outputs would be written among the user's files in `folder`.
+
+    Args:
+      plan: the plan with the outputs.
+      output: the output folder.
+      folder: the folder of the user's files.
+      kind: the kind of output that these files are an input for.
+      what: the files, for the message ("mattes").
+    """
     output, place = Path(output), folder.resolve()
     for written in sorted({written for job in plan.jobs for written in job.outputs}):
         own = (output / written).resolve()
         if place.is_relative_to(own) or (written == kind and own.is_relative_to(place)):
             raise PlanError(
-                f"{folder}: the outputs in {output / written} would come among these {what}; name "
-                "another output folder."
+                f"{folder}: the outputs in {output / written} would be mixed with these {what}; "
+                "name another output folder."
             )
 
 
 def _find(named: Path, output: Path, kinds, search: _Search) -> None:
-    """Finds the pictures that an input means, with their names relative to it, ending included."""
+    """Finds the pictures of an input, with their names relative to it, including the ending."""
     if not named.is_dir():
         if not os.path.lexists(named):
             raise PlanError(f"{named}: there is no such file or folder.")
@@ -164,15 +182,15 @@ def _find(named: Path, output: Path, kinds, search: _Search) -> None:
         return
     own, place = output.resolve(), named.resolve()
     writes = [own] if own == place else []
-    if not own.is_relative_to(place):  # else what is in the output folder is left out below
+    if not own.is_relative_to(place):  # otherwise the output folder is left out below
         writes += [own / kind for kind in kinds]
     for folder in writes:
         if folder == place or folder.is_relative_to(place) or place.is_relative_to(folder):
             raise PlanError(
-                f"{output}: the outputs would come among the pictures of {named}; name a folder "
-                "beside or below it."
+                f"{output}: the outputs would be mixed with the pictures of {named}; name a folder "
+                "next to it or inside it."
             )
-    # Folders themselves come first: a link to one must not take its place.
+    # Real folders are searched before links, so that each is found under its own path.
     seen, links = {own}, deque([named])
     while links:
         start = links.popleft()
@@ -187,12 +205,12 @@ def _find(named: Path, output: Path, kinds, search: _Search) -> None:
                     below.append(path)
             if any(map(is_manifest, files)):
                 made = [path for path in below if path.name in _KINDS]
-                search.notes += [f"{path}: outputs of this command, left out" for path in made]
+                search.notes += [f"{path}: outputs of this command, skipped" for path in made]
                 below = [path for path in below if path not in made]
             links += [path for path in below if path.is_symlink()]
             if any(path.resolve() == own for path in below) and _has_others(own):
                 search.notes.append(
-                    f"{output}: the output folder is left out, with pictures of yours"
+                    f"{output}: the output folder is not searched, though it holds other pictures"
                 )
             folders[:] = [
                 path.name
@@ -204,7 +222,7 @@ def _find(named: Path, output: Path, kinds, search: _Search) -> None:
 
 
 def _sort(path: Path, name: PurePath, search: _Search) -> None:
-    """Notes a file in a folder as a picture, or as one that is left out."""
+    """Adds a file in a folder to the pictures, or to the files that are left out."""
     if path.name.startswith("."):
         if _is_picture(path.name.lstrip(".")):
             search.left_out.hidden(name)
@@ -215,22 +233,22 @@ def _sort(path: Path, name: PurePath, search: _Search) -> None:
 
 
 def _enter(folder: Path, seen: set[Path], search: _Search) -> bool:
-    """Whether a folder was not visited yet; now it is."""
+    """Whether a folder has not been visited yet; marks it as visited."""
     real = folder.resolve()
     if real in seen:
-        search.notes.append(f"{folder}: leads to a folder that was visited, left out")
+        search.notes.append(f"{folder}: leads to a folder that was already searched, skipped")
         return False
     seen.add(real)
     return True
 
 
 def _is_picture(name: str) -> bool:
-    """Whether a file in a folder is tried, or surely meant to be."""
+    """Whether a file's name is that of a picture, in a supported or an unsupported format."""
     return Path(name).suffix.lower() in endings_read() or unread_picture(name) is not None
 
 
 def _has_others(output: Path) -> bool:
-    """Whether an output folder holds pictures beside the outputs."""
+    """Whether an output folder holds pictures other than outputs."""
     return any(
         _is_picture(file.name) and not file.name.startswith(".")
         for file in output.rglob("*")
@@ -240,12 +258,16 @@ def _has_others(output: Path) -> bool:
 
 def _close(error: OSError, search: _Search) -> None:
     search.closed.append(
-        f"{error.filename}: cannot be looked into ({error.strerror}); allow it, or name the others."
+        f"{error.filename}: cannot be searched ({error.strerror}); change its permissions, or name "
+        "the other folders instead."
     )
 
 
 def _check_collisions(jobs: list[Job]) -> None:
-    """No two outputs in one place, even where capitals and the writing of accents do not count."""
+    """Raises `PlanError` if two outputs would have the same path.
+
+    Paths that differ only in capital letters or in the encoding of accents count as the same.
+    """
     places: dict[str, Job] = {}
     clashes = []
     for job in jobs:
@@ -254,7 +276,7 @@ def _check_collisions(jobs: list[Job]) -> None:
             if first is not job:
                 clashes.append(f"{first.source} and {job.source} would both become {path}")
                 break
-    for job in jobs:  # a file a.png beside a folder a.png
+    for job in jobs:  # finds a file a.png and a folder a.png in the same place
         for path in job.outputs.values():
             for parent in path.parents:
                 if _folded(parent) in places:
@@ -263,13 +285,17 @@ def _check_collisions(jobs: list[Job]) -> None:
     if clashes:
         more = f" (and {len(clashes) - _NAMED} more)" if len(clashes) > _NAMED else ""
         raise PlanError(
-            f"{'; '.join(clashes[:_NAMED])}{more}: rename one of them, say --full-names, which "
-            "keeps the endings, or give each input folder an output folder of its own."
+            f"{'; '.join(clashes[:_NAMED])}{more}: rename one of them, use --full-names to keep "
+            "the endings, or use a separate output folder for each input folder."
         )
 
 
 def _with_twins(jobs: list[Job]) -> list[Job]:
-    """Each with another one whose name, in full or without its ending, is its name without."""
+    """Sets `twin` of each job.
+
+    It is another picture whose full name, or whose name without the ending, equals this picture's
+    name without the ending.
+    """
     plain = [_folded(job.name.with_name(job.source.stem)) for job in jobs]
     owners: dict[str, set[Path]] = defaultdict(set)
     for job, name in zip(jobs, plain, strict=True):

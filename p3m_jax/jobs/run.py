@@ -1,8 +1,8 @@
-"""Working through many pictures: some are read and written while others are computed.
+"""Processes many pictures: reads and writes some of them while others are computed.
 
-Pictures start in the order of the plan and are counted in it. A picture that cannot be done, or
-needs review first, is noted and the run continues; a disk that cannot be written to ends it. A
-`Budget` bounds how many pictures are being worked on.
+Pictures are started and counted in the order of the plan. If a picture cannot be processed or needs
+review first, the run records that and continues. If the disk cannot be written to, the run ends. A
+`Budget` limits how many pictures are processed at a time.
 """
 
 import contextlib
@@ -27,15 +27,18 @@ from p3m_jax.pictures.images import ImageError, open_picture
 from p3m_jax.pictures.photos import digest
 from p3m_jax.runtime.machine import Budget
 
-# What one picture may raise without ending the run; OpenCV has an error of its own for memory.
+# Errors of one picture that do not end the run; OpenCV has its own error for lack of memory.
 _MISHAPS = (UserError, OSError, MemoryError, cv2.error)
-# Nothing more can be written at all, so the next pictures need not be tried.
+# Errors after which nothing more can be written, so the next pictures are not tried.
 _FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A picture on its way; `made`: kinds to be written, and how."""
+    """A picture that has been read.
+
+    `made` holds the kinds of outputs to write, each with its inputs and settings.
+    """
 
     value: Any
     made: dict[str, Entry]
@@ -43,15 +46,16 @@ class _Loaded:
 
 
 class Run:
-    """One run over the jobs of a plan; `start` does it.
+    """One run over the jobs of a plan; call `start` to do it.
 
     Args:
-      manifest: of the output folder.
-      settings: by kind, what its outputs depend on.
-      work: what is done to each picture.
-      memory: bytes for everything.
-      workers: threads that read, and as many that write.
-      overwrite: replace outputs of other settings or an earlier state of the picture.
+      manifest: the manifest of the output folder.
+      settings: by kind, the settings that its outputs depend on.
+      work: the work to do for each picture.
+      memory: memory in bytes for the whole run.
+      workers: the number of threads that read; as many others write.
+      overwrite: replace outputs that were made with other settings or from an earlier version of
+        the picture.
     """
 
     def __init__(
@@ -70,7 +74,7 @@ class Run:
         self.outcome = Outcome()
 
     def start(self, jobs: Sequence[Job], *, progress: bool = True) -> Outcome:
-        """Does the jobs; returns also when it was interrupted or the disk is full."""
+        """Does the jobs; also returns normally if it is interrupted or the disk is full."""
         from tqdm import tqdm
 
         loaders, writers = (ThreadPoolExecutor(self._workers) for _ in range(2))
@@ -89,8 +93,8 @@ class Run:
                     bar.set_description("Stopping after the pictures that are being computed")
                 loaders.shutdown(wait=False, cancel_futures=True)
                 computers.shutdown(cancel_futures=True)
-                writers.shutdown()  # what is computed is written
-        while self._under_way:  # what was finished while the run was ending
+                writers.shutdown()  # waits until everything that was computed is written
+        while self._under_way:  # counts pictures that were finished while the run was ending
             try:
                 self._collect()
             except _DiskError as error:
@@ -103,41 +107,42 @@ class Run:
             needed = self._memory_of(job)
             while not budget.try_take(needed):
                 self._collect(wait=False)
-                budget.wait(0.2)  # for a picture to be written
-            # Each stage waits for the one before, and takes pictures in the order given here.
+                budget.wait(0.2)  # until a picture is written
+            # Each stage waits for the previous one, and gets the pictures in this order.
             loading = loaders.submit(self._load, job, needed)
             computing = computers.submit(self._compute, job, loading)
             writing = writers.submit(self._finish, job, computing)
             writing.add_done_callback(lambda _, needed=needed: budget.give_back(needed))
             self._under_way.append(writing)
-            del loading, computing, writing  # which hold the picture
+            del loading, computing, writing  # they keep the picture in memory
             self._collect(wait=False)
         while self._under_way:
             self._collect()
 
     def _collect(self, *, wait: bool = True) -> None:
-        """Counts the first picture, waiting for it if told to, and those that are finished."""
+        """Counts the pictures that are finished; with `wait`, waits for the first one."""
         while self._under_way and (wait or self._under_way[0].done()):
             wait = False
-            futures.wait([self._under_way[0]])  # which an interrupt must not lose
+            # Waits before removing the picture, so that an interrupt does not lose it.
+            futures.wait([self._under_way[0]])
             try:
                 picture = self._under_way.popleft().result()
-            except futures.CancelledError:  # it was never begun, or not computed
+            except futures.CancelledError:  # it was not started, or not computed
                 continue
             self.outcome.add(picture)
             self._bar.update()
 
     def _load(self, job: Job, needed: int) -> _Loaded | None:
-        """Reads a picture, in a thread; None if it is done already."""
+        """Reads a picture, in a thread; returns None if it is already done."""
         started = time.perf_counter()
         if needed > self._memory - BASE:
             raise ImageError(
-                f"{job.source}: takes about {(needed + BASE) / 1e9:.1f} GB; allow more with "
-                "--max-memory, or shrink it."
+                f"{job.source}: needs about {(needed + BASE) / 1e9:.1f} GB of memory; allow more "
+                "with --max-memory, or shrink the picture."
             )
         if job.refused:
             raise ImageError(job.refused)
-        with open_picture(job.source):  # a pipe would never come to its end
+        with open_picture(job.source):  # refuses a pipe, which the digest would read forever
             pass
         given = self._work.given(job)
         digests = {"sha256": digest(job.source)}
@@ -149,7 +154,7 @@ class Run:
         return _Loaded(self._work.load(job, given), made, time.perf_counter() - started)
 
     def _to_make(self, job: Job, digests: dict[str, str]) -> dict[str, Entry]:
-        """The kinds of outputs that are missing or differ, and how to make them."""
+        """The kinds of outputs that are missing or differ, each with its inputs and settings."""
         wanted = {kind: {**digests, "settings": self._settings[kind]} for kind in job.outputs}
         written = {kind: self._manifest.written(job, kind) or {} for kind in job.outputs}
         left_out = {
@@ -159,22 +164,25 @@ class Run:
         }
         if all(_without(written[kind], left_out.values()) == wanted[kind] for kind in job.outputs):
             return {}
-        if left_out:  # a picture must not lose the mask that hid a face
+        if left_out:  # without the mask, a face that it hid could become visible
             raise ImageError(
                 f"{job.source}: was {self._work.done} with a {' and a '.join(left_out)} that is "
-                "not given now; give it again, or delete the outputs of this picture."
+                "missing now; provide it again, or delete the outputs of this picture."
             )
         made = {kind: how for kind, how in wanted.items() if written[kind] != how}
         others = (_without(written[kind], ["settings"]) for kind in made if written[kind])
         if not self._overwrite and any(other != digests for other in others):
             raise ImageError(
-                f"{job.source}: has changed since it was {self._work.done}, or what is given "
-                "for it has; say --overwrite to do it again."
+                f"{job.source}: the picture, or a file provided for it, has changed since it was "
+                f"{self._work.done}; use --overwrite to do it again."
             )
         return made
 
     def _compute(self, job: Job, loading: Future) -> tuple[_Loaded, Any, float] | Outcome:
-        """A loaded picture with what was computed; its outcome where there is nothing to write."""
+        """Computes a picture's results; returns its outcome if there is nothing to write.
+
+        Otherwise returns the loaded picture, the results, and the seconds that it took.
+        """
         try:
             loaded = loading.result()
             if loaded is None:
@@ -184,7 +192,7 @@ class Run:
         except _MISHAPS as error:
             return self._fail(job, error)
         finally:
-            del loading  # whose error holds this frame, and with it the picture
+            del loading  # its error keeps this frame, and so the picture, in memory
         return loaded, computed, time.perf_counter() - started
 
     def _finish(self, job: Job, computing: Future) -> Outcome:
@@ -212,12 +220,15 @@ class Run:
         try:
             with open_picture(job.source) as image:
                 pixels = image.width * image.height
-        except _MISHAPS:  # said when it is loaded
+        except _MISHAPS:  # reported when the picture is loaded
             pixels = 0
         return self._work.memory(job, pixels)
 
     def _skip(self, job: Job) -> Outcome:
-        """Of a picture that is done, also if a later attempt failed."""
+        """The outcome of a picture that is already done.
+
+        If a later attempt failed or the picture waited for review, the manifest is corrected.
+        """
         if self._manifest.entry(job).get("status") in (FAILED, WAITING):
             with _disk_errors(self._manifest.folder):
                 self._manifest.finish(job)
@@ -233,7 +244,7 @@ class Run:
         if isinstance(error, OSError) and error.filename:
             reason = f"{error.filename}: {error.strerror}"
         elif isinstance(error, MemoryError) or getattr(error, "code", 0) == cv2.Error.StsNoMem:
-            reason = f"{job.source}: takes more memory than there is."
+            reason = f"{job.source}: needs more memory than is available."
         elif str(job.source) not in reason:
             reason = f"{job.source}: {reason}"
         with _disk_errors(self._manifest.folder):
@@ -247,7 +258,7 @@ def _without(entry: Entry, names: Iterable[str]) -> Entry:
 
 @contextlib.contextmanager
 def _disk_errors(folder: Path):
-    """An error in writing the manifest ends the run."""
+    """Turns an error in writing the manifest into one that ends the run."""
     try:
         yield
     except OSError as error:
@@ -255,4 +266,4 @@ def _disk_errors(folder: Path):
 
 
 class _DiskError(Exception):
-    """Nothing can be written any more."""
+    """Nothing more can be written to the disk."""

@@ -1,4 +1,4 @@
-"""A share of a collection: what one of several processes, on one host or many, does of it."""
+"""A share of a collection: the part that one of several processes works on."""
 
 import re
 from collections.abc import Sequence
@@ -8,19 +8,21 @@ T = TypeVar("T")
 
 
 class Share(NamedTuple):
-    """The `index`-th of `count` shares, counted from 0."""
+    """Share `index` of `count` shares, counted from 0; each may be processed on another host."""
 
     index: int
     count: int
 
     def of(self, values: Sequence[T]) -> Sequence[T]:
-        """Every `count`-th of the values: all shares together have each of them once."""
+        """Every `count`-th of the values; each value belongs to exactly one share."""
         return values[self.index :: self.count]
 
     @classmethod
     def parse(cls, text: str) -> "Share":
-        """From "I/N"; ValueError for anything else."""
+        """Reads a share from "I/N"; raises ValueError for anything else."""
         numbers = re.fullmatch(r"(\d+)/(\d+)", text)
         if numbers is None or int(numbers[1]) >= int(numbers[2]):
-            raise ValueError(f"{text!r} is no share; name it as I/N, 0/4 to 3/4 for those of four")
+            raise ValueError(
+                f"{text!r} is not a share; use I/N, such as 0/4 to 3/4 for four shares"
+            )
         return cls(int(numbers[1]), int(numbers[2]))

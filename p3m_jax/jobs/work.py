@@ -1,4 +1,4 @@
-"""What a run over a collection is told to do with each picture, and the result."""
+"""The interface of the work that a run does for each picture, and its outcome."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,10 +10,10 @@ from p3m_jax.jobs.plan import Job
 
 
 class NeedsReview(UserError):
-    """A picture that the user has to review before it can be done.
+    """A picture that the user has to review before it can be processed.
 
     Attributes:
-      reasons: why.
+      reasons: why it needs review.
     """
 
     def __init__(self, reasons: Sequence[str]):
@@ -26,14 +26,14 @@ class Outcome:
     """The result of a run, or of one of its pictures.
 
     Attributes:
-      done: pictures done now.
-      skipped: pictures that were done already.
-      tried: pictures whose files could be read: done, waiting, or failed later.
-      waiting: (file, reasons) of those that need review.
-      failed: (file, reason) of those that could not be done.
-      warnings: (file, sentence).
+      done: number of pictures done in this run.
+      skipped: number of pictures that were already done.
+      tried: number of pictures whose files could be read: done, waiting, or failed later.
+      waiting: (file, reasons) of each picture that needs review.
+      failed: (file, reason) of each picture that could not be processed.
+      warnings: (file, warning) for each warning.
       stopped: why the run ended before all pictures were tried, or None.
-      interrupted: it ended by Ctrl-C or a signal.
+      interrupted: whether the run was ended by Ctrl-C or a signal.
     """
 
     done: int = 0
@@ -46,7 +46,7 @@ class Outcome:
     interrupted: bool = False
 
     def add(self, picture: "Outcome") -> None:
-        """Counts the result of a picture."""
+        """Adds the outcome of a picture."""
         self.done += picture.done
         self.skipped += picture.skipped
         self.tried += picture.tried
@@ -56,12 +56,15 @@ class Outcome:
 
 
 class Work(Protocol):
-    """What is done to each picture. `UserError` and `OSError` fail the picture, not the run.
+    """The work that is done for each picture.
+
+    If a method raises `UserError` or `OSError`, the picture fails and the run continues.
 
     Attributes:
       done: what was done to a picture, as a participle ("matted").
-      at_once: how many pictures `compute` may work on at a time.
-      needed_once: names of given files that outputs, once made with them, stay valid without.
+      at_once: how many pictures `compute` may process at a time.
+      needed_once: names of the user's files that an output needs only when it is made. If such a
+        file is missing later and nothing else has changed, the output stays valid.
     """
 
     done: str
@@ -69,18 +72,18 @@ class Work(Protocol):
     needed_once: tuple[str, ...]
 
     def given(self, job: Job) -> dict[str, Path]:
-        """Further files that the outputs depend on, by name."""
+        """The user's further files that the outputs depend on, by name."""
 
     def memory(self, job: Job, pixels: int) -> int:
-        """Bytes that a picture takes on its way."""
+        """Memory in bytes that a picture needs while it is processed."""
 
     def load(self, job: Job, given: dict[str, Path]) -> Any:
-        """Reads what is needed, in a thread; `NeedsReview` where the user has to decide."""
+        """Reads the picture's files, in a thread; raises `NeedsReview` if the user must decide."""
 
     def compute(self, loaded: Any) -> Any:
-        """What takes the longest, in as many threads as pictures may be at it."""
+        """Does the longest part of the work, for up to `at_once` pictures in as many threads."""
 
     def write(
         self, job: Job, computed: Any, files: dict[str, Path]
     ) -> tuple[list[str], dict[str, Any]]:
-        """Writes the outputs by kind, in a thread; gives warnings, and notes for the manifest."""
+        """Writes the outputs by kind, in a thread; returns warnings and notes for the manifest."""
