@@ -90,7 +90,7 @@ def test_only_regular_files_are_read(copy, tmp_path, p3m, capsys):
     for path, sentence in (
         (tmp_path / "pipe", "is a pipe or a device"),
         ("/dev/zero", "is a pipe or a device"),
-        (copy, "state/more: is no regular file"),
+        (copy, "state/more: is not a regular file"),
     ):
         with pytest.raises(CheckpointError, match=sentence):
             load_for_inference(path)

@@ -155,13 +155,13 @@ def test_all_that_does_not_fit_is_reported_together(tmp_path):
     arrays["tfi_1.bn1.bias"] = np.full(arrays["tfi_1.bn1.bias"].shape, 1e300)
     del arrays["tfi_0.bn1.bias"]
     write_zip(tmp_path / "bad.pth", arrays)
-    with pytest.raises(StateDictError, match=r"resnet34 .*10 things do not fit") as caught:
+    with pytest.raises(StateDictError, match=r"resnet34 .*10 mismatches") as caught:
         read_variables(tmp_path / "bad.pth")
     for problem in (
         r"encoder2\.0\.conv1\.weight: differs from resnet\.layer2\.0\.conv1\.weight",
         r"tfi_3\.bn1\.bias: shape \(7,\)",
-        r"resnet\.extra: names no array",
-        r"encoder1\.5\.extra: names no array",
+        r"resnet\.extra: is not an array",
+        r"encoder1\.5\.extra: is not an array",
         r"resnet\.bn1\.bias: shape \(65,\)",
         r"resnet\.layer5\.0\.conv1\.weight: would be encoder\.stages\.4",
         r"matting_decoder\.alpha\.bias: 1 of 1 numbers are not finite",
@@ -176,7 +176,7 @@ def test_problems_of_a_backbone_are_named_as_in_its_file(tmp_path):
     arrays = backbone("vitae_s")
     arrays["layers.1.RC.extra"] = arrays.pop("layers.1.RC.linear.weight")
     write_zip(tmp_path / "bad.pth", arrays)
-    with pytest.raises(StateDictError, match=r"\n  layers\.1\.RC\.extra: names no array"):
+    with pytest.raises(StateDictError, match=r"\n  layers\.1\.RC\.extra: is not an array"):
         read_variables(tmp_path / "bad.pth")
 
 
@@ -272,10 +272,10 @@ def test_safetensors_bring_back_every_bit(tmp_path, p3m, capsys):
     [
         (lambda content: content[:100], "cut off or damaged"),
         (lambda content: content[:-1], "cut off or damaged"),
-        (lambda content: b"", "is no safetensors file"),
+        (lambda content: b"", "is not a safetensors file"),
         (lambda content: b"\xff" * 8 + content[8:], "cut off or damaged"),
         (lambda content: content[:8] + b"[" + content[9:], "cut off or damaged"),
-        (lambda content: b"<html>" + content, "is no safetensors file"),
+        (lambda content: b"<html>" + content, "is not a safetensors file"),
         (lambda content: content.replace(b'"F32"', b'"F99"'), "cut off or damaged"),
         (lambda content: re.sub(rb'"(p3m_jax)":"{', rb'"\1":"[', content), "cut off or damaged"),
         (lambda content: content.replace(b"crc32", b"crc64"), "description is damaged"),

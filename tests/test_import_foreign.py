@@ -20,7 +20,7 @@ def test_an_address_is_told_to_be_downloaded(p3m, capsys, tmp_path, monkeypatch)
         "gs://b/a.pth",
     ):
         assert p3m("import", address, "-o", "a") == 1
-        assert "download it, then name the file" in capsys.readouterr().err
+        assert "download the file yourself" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -54,7 +54,7 @@ def test_an_ordinary_resnet_is_taken_only_when_asked_for(tmp_path, p3m, capsys):
     ordinary, theirs = tmp_path / "resnet34-b627a593.pth", tmp_path / "R34MP_imagenet.pth.tar"
     assert p3m("import", ordinary, "-o", tmp_path / "a") == 1
     said = capsys.readouterr().err
-    assert re.search(r"torchvision's.*strides where that pools.*--approximate", said)
+    assert re.search(r"torchvision's.*strides instead of its pooling layers.*--approximate", said)
     assert not (tmp_path / "a").exists()
     assert p3m("import", ordinary, "-o", tmp_path / "a", "--approximate") == 0
     assert re.search(r"approximate +weights of a ResNet-34 with strides", capsys.readouterr().out)
@@ -68,5 +68,5 @@ def test_an_ordinary_resnet_is_taken_only_when_asked_for(tmp_path, p3m, capsys):
     assert_same(again.variables, checkpoint.variables)
     ordinary.rename(theirs)
     assert read_variables(theirs).approximate == ""
-    with pytest.raises(WeightsFileError, match="fits as it is"):
+    with pytest.raises(WeightsFileError, match="fits exactly"):
         read_variables(theirs, approximate=True)

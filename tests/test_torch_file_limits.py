@@ -43,22 +43,22 @@ EXPENSIVE = {
     "an array compared with a text": (
         write_zip,
         {"w": ONE, "x": rebuilt(b"(" + rebuilt(storage_of()).code + b"NNNNtQ")},
-        "no storage",
+        "not a storage",
     ),
     "a small storage as large tensors": (
         write_zip,
         {str(i): Tensor(ONE, 0, (2**30,), (0,)) for i in range(9)},
-        "absurd size",
+        "but only",
     ),
-    "a storage named 100 times": (write_zip, {str(i): NAMED for i in range(100)}, "over and over"),
-    "the same, legacy": (write_legacy, {str(i): NAMED for i in range(100)}, "over and over"),
+    "a storage named 100 times": (write_zip, {str(i): NAMED for i in range(100)}, "far more often"),
+    "the same, legacy": (write_legacy, {str(i): NAMED for i in range(100)}, "far more often"),
     "keys of one hash": (write_zip, long_keys(ALL), "too large a number"),
-    "a memo of one hash": (write_zip, Raw(b"N" + b"p%d\n" % ALL), "absurd number"),
-    "many keys": (write_zip, long_keys(1, 600_000), "absurd length|absurdly large"),
-    "many lists": (write_zip, Raw(b"]" * 2_000_000), "absurd length"),
-    "a large description": (write_zip, {"a": "a" * 5_000_000}, "absurdly large"),
+    "a memo of one hash": (write_zip, Raw(b"N" + b"p%d\n" % ALL), "far too large"),
+    "many keys": (write_zip, long_keys(1, 600_000), "far too long|far too large"),
+    "many lists": (write_zip, Raw(b"]" * 2_000_000), "far too long"),
+    "a large description": (write_zip, {"a": "a" * 5_000_000}, "far too large"),
     "overlapping entries": (listed(2000), {"w": NAMED}, "overlap"),
-    "many entries": (listed(100_000), {"w": ONE}, "absurdly many entries"),
+    "many entries": (listed(100_000), {"w": ONE}, "far too many entries"),
 }
 
 

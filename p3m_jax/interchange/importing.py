@@ -1,4 +1,4 @@
-"""Weights of the authors' names become a checkpoint of ours."""
+"""Converts a file of weights with the authors' names into a checkpoint of this program."""
 
 from collections import Counter
 from pathlib import Path
@@ -19,23 +19,24 @@ from p3m_jax.interchange.state_dict import (
 from p3m_jax.interchange.weights_file import WeightsFile, WeightsFileError, read_weights
 from p3m_jax.models.network import ENCODERS, Variables, network
 
-_LEAST_SHARE = 0.1  # of a network's names; a file with fewer holds something else
-# Of a safetensors file's own account, what our program writes; the rest is anybody's.
+_LEAST_SHARE = 0.1  # of a network's names; a file with fewer of them holds something else
+# The entries of a safetensors file's provenance that this program writes, with their types. Any
+# other entry is ignored, because anyone may have written it.
 _PAST = {"program": str, "run": str, "data": str, "pictures": int, "seed": int, "step": int}
 _PAST |= {"init_from": str, "started_from": dict, "imported_from": dict}
 _MOST_ARRAYS = 3_000  # the networks have fewer than 1,000
-_POOLING = "r34mp"  # in the name of the authors' file of ResNet-34 with poolings
-_STRIDES = "weights of a ResNet-34 with strides in one that pools"
+_POOLING = "r34mp"  # in the file name of the authors' ResNet-34 with pooling layers
+_STRIDES = "weights of a ResNet-34 with strides, used in a ResNet-34 with pooling layers"
 
 
 class Contents(NamedTuple):
-    """Which network a file's keys are those of.
+    """The network that a file's keys belong to.
 
     Attributes:
-      network: its name.
-      part: "network", or "encoder" for a backbone alone.
-      prefix: what is missing before each key.
-      share: of the part's names, how many the file has, 0 to 1.
+      network: the network's name.
+      part: "network", or "encoder" for only a backbone.
+      prefix: the prefix that each key lacks, compared with its name in the whole network.
+      share: the fraction of the part's names that the file has, 0 to 1.
     """
 
     network: str
@@ -45,17 +46,17 @@ class Contents(NamedTuple):
 
 
 class Imported(NamedTuple):
-    """What an import has made of a file.
+    """The result of importing a file.
 
     Attributes:
-      contents: what it holds.
-      variables: ours.
-      matched: the number of arrays that were taken from the file.
-      dropped: {kind of key: how many}, everything in the file that is not kept.
-      drawn: our names of random features that the file lacks, drawn from seed 0.
-      converted: the kinds of numbers that became float32.
-      file: the file itself.
-      approximate: what does not fit and was taken all the same, a phrase; else empty.
+      contents: the network that the file holds.
+      variables: the weights and statistics under our names.
+      matched: the number of arrays used from the file.
+      dropped: {kind of key: how many} of everything in the file that is not kept.
+      drawn: our names of the random features that the file lacks; they are drawn from seed 0.
+      converted: the types of numbers that were converted to float32.
+      file: the weights file that was read.
+      approximate: a phrase that says what does not fit exactly but was accepted, or empty.
     """
 
     contents: Contents
@@ -69,7 +70,7 @@ class Imported(NamedTuple):
 
 
 def identify(keys) -> list[Contents]:
-    """What a file with these keys may hold, the most likely first."""
+    """Lists the networks that a file with these keys may hold, the most likely one first."""
     found = []
     for name in ENCODERS:
         for prefix in ("", ENCODER_PREFIXES[name]):
@@ -85,21 +86,21 @@ def identify(keys) -> list[Contents]:
 def read_variables(path, model: str | None = None, *, approximate: bool = False) -> Imported:
     """Reads a file of weights and finds our variables in it.
 
-    An ordinary ResNet-34, such as torchvision's, halves its maps by strides; the one of P3M-Net has
-    poolings in their place. Their arrays have the same names and shapes, so the file of a backbone
-    does not show which of the two it is. The decision: its name does. A backbone of ResNet-34 fits
-    if its file has "r34mp" in its name, as the authors' file has, or if this program wrote it; any
-    other is refused unless `approximate` is on, and then marked in the provenance. A file of the
-    whole P3M-Net always fits.
+    An ordinary ResNet-34, such as torchvision's, halves its maps by strides; that of P3M-Net has
+    pooling layers instead. Their arrays have the same names and shapes, so the contents of a
+    backbone's file do not show which of the two it is. So this project decides by the file name. A
+    backbone of ResNet-34 fits if its file name contains "r34mp", as that of the authors' file does,
+    or if this program wrote it. Any other one is refused unless `approximate` is on, and then
+    marked in the provenance. A file of the whole P3M-Net always fits.
 
     Args:
       path: a PyTorch checkpoint or a safetensors file, of a whole network or only of a backbone.
-      model: the network that it should hold; found by the names in it if None.
-      approximate: whether to take an ordinary ResNet-34's weights.
+      model: the network that it should hold; None means to identify it by the names in the file.
+      approximate: whether to accept the weights of an ordinary ResNet-34.
 
     Raises:
-      UserError: the file cannot be read, holds something else, or does not fit; then everything
-        that is missing, left over, of another shape or not finite is listed.
+      UserError: the file cannot be read, holds something else, or does not fit. If it does not fit,
+        the error lists everything that is missing, left over, of another shape or not finite.
     """
     if model is not None and model not in ENCODERS:
         raise StateDictError(f"There is no network {model!r}; choose from {', '.join(ENCODERS)}.")
@@ -110,22 +111,22 @@ def read_variables(path, model: str | None = None, *, approximate: bool = False)
         if not fits and not approximate:
             raise WeightsFileError(
                 f"{path}: may be an ordinary ResNet-34, such as torchvision's, which has the names "
-                "of P3M-Net's backbone but strides where that pools: take the authors' file "
-                "r34mp_pretrained_imagenet.pth.tar (under a name with r34mp in it), or take this "
-                "one as a start that does not quite fit, with --approximate."
+                "of P3M-Net's backbone but strides instead of its pooling layers; use the authors' "
+                "file r34mp_pretrained_imagenet.pth.tar (with r34mp in its name), or add "
+                "--approximate to start from this file although it does not fit exactly."
             )
         if fits and approximate:
-            raise WeightsFileError(f"{path}: fits as it is; leave out --approximate.")
+            raise WeightsFileError(f"{path}: fits exactly; leave out --approximate.")
         imported = _match(Path(path), file, contents)
         return imported if fits else imported._replace(approximate=_STRIDES)
     except MemoryError as error:
         raise WeightsFileError(
-            f"{path}: there is not enough memory for what it holds; import it on another machine."
+            f"{path}: there is not enough memory for its contents; import it on another machine."
         ) from error
 
 
 def _pools_as_ours(path: Path, file: WeightsFile, contents: Contents) -> bool:
-    """Whether a backbone is known to be of ours, not of another network with the same names."""
+    """Whether a backbone is known to have pooling layers like ours, if it is a ResNet-34."""
     if contents.part == "network" or contents.network != "resnet34":
         return True
     ours = file.description.get("network") == contents.network
@@ -136,18 +137,18 @@ def _pools_as_ours(path: Path, file: WeightsFile, contents: Contents) -> bool:
 
 
 def _require(path, file: WeightsFile, model: str | None) -> Contents:
-    """What the file most likely holds, if that is one of our networks, and `model` if given."""
+    """The most likely contents of the file; raises an error if it is no network or not `model`."""
     best = identify(file.arrays)[0] if len(file.arrays) <= _MOST_ARRAYS else None
     if best is None or best.share < _LEAST_SHARE:
         some = ", ".join(sorted(file.arrays)[:3])
         raise WeightsFileError(
-            f"{path}: holds none of the networks {', '.join(ENCODERS)}, but arrays such as {some}; "
-            "name another file."
+            f"{path}: holds none of the networks {', '.join(ENCODERS)}, only arrays such as "
+            f"{some}; name another file."
         )
     if model is not None and model != best.network:
         raise StateDictError(
-            f"{path}: does not hold {model}; {best.share:.0%} of the names of {best.network} are "
-            f"in it: import it with --model {best.network}, or without --model."
+            f"{path}: does not hold {model}, but has {best.share:.0%} of the names of "
+            f"{best.network}; import it with --model {best.network}, or without --model."
         )
     return best
 
@@ -155,13 +156,13 @@ def _require(path, file: WeightsFile, model: str | None) -> Contents:
 def import_weights(
     path, output, model: str | None = None, *, approximate: bool = False
 ) -> Imported:
-    """Reads a file of weights as `read_variables` does and writes a checkpoint folder `output`.
+    """Reads a file of weights like `read_variables` and writes it as a checkpoint to `output`.
 
-    The checkpoint's description says where it comes from. Of a backbone the checkpoint holds
-    only the encoder, for `config.init_from`.
+    The checkpoint's description records the file that it comes from. For a backbone, the checkpoint
+    holds only the encoder, for use as `config.init_from`.
 
     Raises:
-      UserError: see `read_variables`; or `output` exists already or cannot be written.
+      UserError: see `read_variables`; or `output` already exists or cannot be written.
     """
     imported = read_variables(path, model, approximate=approximate)
     contents, file = imported.contents, imported.file
@@ -176,7 +177,7 @@ def import_weights(
         "converted": imported.converted,
         **({"approximate": imported.approximate} if imported.approximate else {}),
     }
-    # Of a file that we wrote, where its weights came from stays known.
+    # If this program wrote the file, the earlier provenance of its weights is kept.
     before = file.description.get("provenance")
     before = before if isinstance(before, dict) else {}
     before = {name: value for name, value in before.items() if type(value) is _PAST.get(name)}
@@ -199,19 +200,19 @@ def _match(path: Path, file: WeightsFile, contents: Contents) -> Imported:
     converted = set()
     for name, array in match.found.items():
         if not np.issubdtype(array.dtype, np.inexact) and array.dtype != "bfloat16":
-            problems.append(f"{name}: is of {array.dtype} numbers")
+            problems.append(f"{name}: holds {array.dtype} numbers")
             continue
         if array.dtype != np.float32:
             converted.add(str(array.dtype))
-        with np.errstate(over="ignore"):  # what overflows is reported next
+        with np.errstate(over="ignore"):  # overflows are reported below
             match.found[name] = np.asarray(array, np.float32, order="C")
         wrong = np.count_nonzero(~np.isfinite(match.found[name]))
         if wrong:
             problems.append(f"{name}: {wrong:,} of {array.size:,} numbers are not finite")
     if problems:
         raise StateDictError(
-            f"{path}: is most like {_part(contents)} ({contents.share:.0%} of its names are in "
-            f"it), but {len(problems)} things do not fit:",
+            f"{path}: most resembles {_part(contents)} (it has {contents.share:.0%} of its names), "
+            f"but there are {len(problems)} mismatches:",
             *list_problems(problems),
         )
     dropped = Counter(_kind(contents.network, full_keys[key]) for key in match.dropped)
@@ -223,7 +224,10 @@ def _match(path: Path, file: WeightsFile, contents: Contents) -> Imported:
 
 
 def _full_keys(contents: Contents, keys) -> dict[str, str]:
-    """{key: the authors' key in a whole network}; for an alias without its original, the latter."""
+    """{key: the authors' key in a whole network}.
+
+    An alias whose original is not in the file is replaced by the original's key.
+    """
     full_keys = {key: contents.prefix + key for key in keys}
     there = set(full_keys.values())
     for key, full in full_keys.items():
@@ -234,9 +238,10 @@ def _full_keys(contents: Contents, keys) -> dict[str, str]:
 
 
 def _differing_aliases(name: str, arrays, full_keys: dict[str, str], match: Match) -> list[str]:
-    """A phrase for every alias that differs from what it should be once more.
+    """A phrase for every alias that differs from its original.
 
-    Compared is what `match` has found to have its right shape: any other may be larger than memory.
+    Only arrays that `match` found to have the right shape are compared; others may be larger than
+    the memory.
     """
     problems = []
     for key in match.dropped:
@@ -261,7 +266,7 @@ def _our_name(name: str, key: str) -> str | None:
 
 
 def _kind(name: str, key: str) -> str:
-    """What a dropped key is one of, for the report."""
+    """The kind of a dropped key, for the report."""
     if original_key(name, key):
         return "aliases of the encoder"
     last = key.rpartition(".")[2]

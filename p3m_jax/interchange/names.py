@@ -1,8 +1,8 @@
-"""The names in the authors' PyTorch checkpoints, and ours, either way.
+"""Translates between the array names in the authors' PyTorch checkpoints and ours.
 
-One table of pairs of names per network. `{level}` stands for a number in both names of a pair, and
-`{level+1}` for that number counted from one; a pair with None on our side is an array that we do
-not keep. Every name must match exactly one pair, whichever way it is read.
+There is one table of pairs of names for each network. `{level}` means the same number in both names
+of a pair, and `{level+1}` that number counted from one. A pair with None on our side is an array
+that we do not keep. In both directions, every name must match exactly one pair.
 """
 
 import functools
@@ -22,7 +22,7 @@ _DBFI = {"transform1": "project_semantic", "transform2": "project_deep", "conv2"
 
 
 def _decoders(prefix: str) -> list[tuple[str, str]]:
-    """The layers of the decoders, which have the same names in all networks, behind `prefix`."""
+    """The layers of the decoders; their names after `prefix` are the same in all networks."""
     layers = [("decoder_final_g", "semantic_decoder.head.logits")]
     layers += [("decoder_final_l", "matting_decoder.alpha")]
     layers += [("decoder0_g.6", "semantic_decoder.head.third")]
@@ -44,7 +44,7 @@ def _decoders(prefix: str) -> list[tuple[str, str]]:
 
 _WEIGHT_BIAS = ("weight", "bias")
 
-# Layers with arrays of their own: of convolutions, linear layers and norms.
+# Layers that own arrays: convolutions, linear layers and norms.
 LAYERS = {
     "resnet34": [
         ("resnet.conv1", "encoder.stem"),
@@ -106,10 +106,11 @@ LAYERS = {
     ],
 }
 
-# In files of the backbone alone, keys lack what stands before them in the whole network's.
+# The prefixes that keys have in a whole network and lack in a file of only the backbone.
 ENCODER_PREFIXES = {"resnet34": "resnet.", "swin": "encoder.", "vitae_s": "encoder."}
 
-# Keys that name an array of the same file once more: how they begin, and how its own name does.
+# Aliases: keys for an array that the same file also holds under another key. Each pair is the
+# beginning of the alias and the beginning of the original key.
 ALIASES = {
     "resnet34": [
         ("encoder0.0.", "resnet.conv1."),
@@ -119,11 +120,11 @@ ALIASES = {
     ],
 }
 
-# Arrays that belong to no such layer, by their whole names; * is anything.
+# Arrays that belong to none of these layers, by their full names; * matches anything.
 ARRAYS = {
     "resnet34": [
         *((f"resnet.fc.{array}", None) for array in _WEIGHT_BIAS),  # the ImageNet head, never used
-        *((f"{alias}*", None) for alias, _ in ALIASES["resnet34"]),  # the encoder once more
+        *((f"{alias}*", None) for alias, _ in ALIASES["resnet34"]),  # second copy of the encoder
     ],
     "swin": [
         (
@@ -133,11 +134,11 @@ ARRAYS = {
         # Computed from the window's size.
         ("encoder.layers.{stage}.blocks.{i}.attn.relative_position_index", None),
         ("encoder.layers.{stage}.blocks.{i}.attn_mask", None),
-        # The ImageNet head, in files of the backbone alone.
+        # The ImageNet head, which only files of the backbone have.
         *((f"encoder.head.{array}", None) for array in _WEIGHT_BIAS),
     ],
     "vitae_s": [
-        # In no file of the authors': their program draws them anew at every start.
+        # No file of the authors has these: their program draws them at random at every start.
         ("encoder.layers.0.NC.{cell}.attn.w", "encoder.stages.0.{cell}.attention.features"),
         *((f"encoder.layers.0.NC.{{cell}}.attn.norm1.{a}", None) for a in _WEIGHT_BIAS),  # unused
         *((f"encoder.head.{array}", None) for array in _WEIGHT_BIAS),  # the ImageNet head, unused
@@ -147,16 +148,16 @@ ARRAYS = {
 _LAYER_ARRAYS = {"weight": "kernel", "bias": "bias"}
 _NORM_ARRAYS = {"weight": "scale", "bias": "bias", "running_mean": "mean"}
 _NORM_ARRAYS |= {"running_var": "variance", "num_batches_tracked": None}
-_NORM = re.compile(r".*[._]norm(\d|\{i\})?|.*\.norms\.[^.]+")  # how we call norms
+_NORM = re.compile(r".*[._]norm(\d|\{i\})?|.*\.norms\.[^.]+")  # our names of norms
 _FIELD = re.compile(r"\{(\w+)(\+1)?\}")
 
 
 class StateDictError(UserError):
-    """A state dict that is not this network's; the message lists all that does not fit."""
+    """A state dict does not belong to this network; the message lists everything that is wrong."""
 
 
 class _Template:
-    """One side of a pair: reads the numbers out of a name, or writes a name with them."""
+    """One side of a pair: reads the numbers in a name, or writes a name with given numbers."""
 
     def __init__(self, text: str):
         self.text = text
@@ -166,7 +167,7 @@ class _Template:
         self.pattern = re.compile(re.sub(r"<(\w+)>", r"(?P<\1>0|[1-9][0-9]?)", pattern))
 
     def read(self, name: str) -> dict[str, int] | None:
-        """The numbers in `name`, from zero; None if the name is another."""
+        """The numbers in `name`, counted from zero; None if the name does not match."""
         match = self.pattern.fullmatch(name)
         if not match:
             return None
@@ -185,7 +186,7 @@ class _Pair(NamedTuple):
 
 @functools.cache
 def _pairs(network: str) -> tuple[_Pair, ...]:
-    """The table of a network, array by array."""
+    """The pairs of names of all arrays of a network."""
     names = list(ARRAYS[network])
     for theirs, ours in LAYERS[network]:
         arrays = _NORM_ARRAYS if _NORM.fullmatch(ours) else _LAYER_ARRAYS
@@ -197,15 +198,15 @@ def _pairs(network: str) -> tuple[_Pair, ...]:
 
 
 def our_name(network: str, key: str) -> str | None:
-    """Our name of the array called `key` there; None for those that we do not keep.
+    """Our name of the array that the authors call `key`; None if we do not keep it.
 
     Raises:
-      StateDictError: no rule knows the key, or more than one does.
+      StateDictError: not exactly one rule matches the key.
     """
     found = [(pair, pair.theirs.read(key)) for pair in _pairs(network)]
     found = [(pair, numbers) for pair, numbers in found if numbers is not None]
     if len(found) != 1:
-        raise StateDictError(f"{key}: {len(found)} rules know it, it takes one")
+        raise StateDictError(f"{key}: {len(found)} rules match it instead of one")
     pair, numbers = found[0]
     return pair.ours and pair.ours.write(numbers)
 
@@ -214,18 +215,18 @@ def their_name(network: str, name: str) -> str:
     """The key, in the authors' checkpoints, of the array that we call `name`.
 
     Raises:
-      StateDictError: no rule knows the name, or more than one does.
+      StateDictError: not exactly one rule matches the name.
     """
     found = [(pair, pair.ours.read(name)) for pair in _pairs(network) if pair.ours]
     found = [(pair, numbers) for pair, numbers in found if numbers is not None]
     if len(found) != 1:
-        raise StateDictError(f"{name}: {len(found)} rules know it, it takes one")
+        raise StateDictError(f"{name}: {len(found)} rules match it instead of one")
     pair, numbers = found[0]
     return pair.theirs.write(numbers)
 
 
 def original_key(network: str, key: str) -> str | None:
-    """The key of the array that `key` names once more; None where it is no alias."""
+    """The original key of the array that the alias `key` names; None if `key` is no alias."""
     for alias, original in ALIASES.get(network, ()):
         if key.startswith(alias):
             return original + key.removeprefix(alias)

@@ -1,8 +1,9 @@
-"""Reads a pickle's data without running any of it.
+"""Reads a pickle's data without running any of its code.
 
-A pickle is a program for a small stack machine. This one knows the instructions that build plain
-containers, numbers and strings, and leaves every name of a class or function to its caller, who
-gives back what stands for it or refuses. Nothing is imported and nothing of the file's is called.
+A pickle is a program for a small stack machine. The machine here supports only the instructions
+that build plain containers, numbers and strings. For every name of a class or function, it asks the
+caller of `read_pickle` for a replacement, which may also refuse the name. Nothing is imported, and
+no code from the file is called.
 """
 
 import pickletools
@@ -14,11 +15,14 @@ from p3m_jax.errors import UserError
 
 
 class PickleError(UserError):
-    """A pickle that is damaged or holds what is refused; a phrase, without the file's name."""
+    """A pickle is damaged or holds something that is refused.
+
+    The message is a phrase without the file's name.
+    """
 
 
 class Inert:
-    """Stands for an object of no interest, which takes whatever state it is given and drops it."""
+    """Replaces an object that is not needed; it accepts and discards any state."""
 
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -28,10 +32,10 @@ _VALUES |= {"BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBY
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _PUTS, _GETS = {"PUT", "BINPUT", "LONG_BINPUT"}, {"GET", "BINGET", "LONG_BINGET"}
 _DAMAGE = (ValueError, LookupError, TypeError, OverflowError, RecursionError, struct.error)
-_MOST_STEPS = 1_000_000  # some seconds' worth; a checkpoint of 700 arrays takes 40,000
-_LARGEST_KEY = 1 << 60  # whole numbers beyond can all have one hash
+_MOST_STEPS = 1_000_000  # takes a few seconds; a checkpoint of 700 arrays needs 40,000 steps
+_LARGEST_KEY = 1 << 60  # larger integers could be chosen so that all have the same hash
 _MOST_REMEMBERED = 1 << 32
-_KEYS = (str, int, float, bytes, type(None))  # hashing a nested key could go too deep
+_KEYS = (str, int, float, bytes, type(None))  # hashing a nested key could recurse too deeply
 
 
 def read_pickle(
@@ -39,13 +43,14 @@ def read_pickle(
     find_global: Callable[[str], Any],
     load_persistent: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """The value of the pickle at the file's position, which ends up behind it.
+    """Reads the pickle at the file's position, and leaves the position at its end.
 
     Args:
       file: a seekable file in memory.
-      find_global: for "module name", what stands for it: a function of ours, which is called with
-        the arguments in the file, or `Inert`. It raises `PickleError` to refuse.
-      load_persistent: for the identity of an object kept elsewhere in the file, that object.
+      find_global: returns the replacement for "module name": a function of this program, which is
+        called with the arguments in the file, or `Inert`. It raises `PickleError` to refuse.
+      load_persistent: returns the object with a given identity that is stored elsewhere in the
+        file.
 
     Raises:
       PickleError: the pickle is damaged, or holds something that is refused.
@@ -54,14 +59,16 @@ def read_pickle(
     try:
         for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
             if number > _MOST_STEPS:
-                raise PickleError("describes its arrays at absurd length")
+                raise PickleError("its tensor list is far too long for a checkpoint")
             machine.step(opcode.name, argument)
         return machine.result()
     except PickleError:
         raise
     except _DAMAGE as error:
         reason = str(error)[:200]
-        raise PickleError(f"its list of arrays is damaged ({reason}): copy it again") from error
+        raise PickleError(
+            f"the tensor list is damaged ({reason}); download the file again"
+        ) from error
 
 
 class _Machine:
@@ -79,7 +86,7 @@ class _Machine:
             stack.append(_CONSTANTS[name])
         elif name in _PUTS:
             if argument >= _MOST_REMEMBERED:
-                raise ValueError("an absurd number of a memo")
+                raise ValueError("a memo number that is far too large")
             self.memo[argument] = stack[-1]
         elif name == "MEMOIZE":
             self.memo[len(self.memo)] = stack[-1]
@@ -115,7 +122,8 @@ class _Machine:
         elif name == "STACK_GLOBAL":
             module, attribute = self.pop(2)
             if not isinstance(module, str) or not isinstance(attribute, str):
-                raise TypeError("a name that is no text")  # anything else could be endless as text
+                # Any other object could become an endless text below.
+                raise TypeError("a name that is not text")
             stack.append(self.find_global(f"{module} {attribute}"))
         elif name in ("REDUCE", "NEWOBJ"):
             stack.append(self.call(*self.pop(2)))
@@ -124,7 +132,7 @@ class _Machine:
         elif name == "BINPERSID" and self.load_persistent:
             stack.append(self.load_persistent(self.pop(1)[0]))
         elif name not in ("PROTO", "FRAME", "STOP"):
-            raise PickleError(f"holds an object of a kind that is refused ({name})")
+            raise PickleError(f"holds a kind of object that is refused ({name})")
 
     def pop(self, count: int) -> list[Any]:
         if len(self.stack) < count:
@@ -144,7 +152,7 @@ class _Machine:
 
     def extend(self, items: list[Any]) -> None:
         if not isinstance(self.stack[-1], list):
-            raise TypeError("items for what is no list")
+            raise TypeError("items for something that is not a list")
         self.stack[-1].extend(items)
 
     def set_items(self, items: list[Any]) -> None:
@@ -152,7 +160,7 @@ class _Machine:
         if isinstance(target, Inert):
             return
         if not isinstance(target, dict) or len(items) % 2:
-            raise TypeError("keys for what is no dictionary")
+            raise TypeError("keys for something that is not a dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, _KEYS):
                 raise TypeError("a key that is neither text nor number")
@@ -168,9 +176,9 @@ class _Machine:
         return Inert() if function is Inert else function(*arguments)
 
     def build(self) -> None:
-        self.pop(1)  # what PyTorch adds to a dictionary is versions of layers
+        self.pop(1)  # PyTorch adds only versions of layers to a dictionary
         if not isinstance(self.stack[-1], dict | Inert):
-            raise TypeError("a state for what has none")
+            raise TypeError("a state for an object that has none")
 
     def result(self) -> Any:
         if len(self.stack) != 1 or self.marks:

@@ -1,6 +1,7 @@
-"""Weights as safetensors files, under the authors' names and in their layout.
+"""Reads and writes safetensors files with weights in the authors' names and layout.
 
-The file's metadata holds, as JSON under one key, where they come from and a checksum of each array.
+The file's metadata holds, as JSON under one key, the origin of the weights and a checksum of each
+array.
 """
 
 import json
@@ -19,24 +20,24 @@ from p3m_jax.text import warn
 
 ENDING = ".safetensors"
 _DESCRIPTION = "p3m_jax"
-_LARGEST_HEADER = 1 << 23  # bytes; that of a network of 700 arrays is below 200 KB
-# What the library and the parser raise; an AttributeError where NumPy lacks a kind of number.
+_LARGEST_HEADER = 1 << 23  # bytes; a network of 700 arrays has less than 200 KB
+# What the library and the parser raise; AttributeError means that NumPy lacks a type of number.
 _DAMAGE = (safetensors.SafetensorError, ValueError, TypeError, AttributeError, RecursionError)
 
 
 class SafetensorsError(UserError):
-    """A safetensors file that cannot be read or written; one sentence with its path."""
+    """A safetensors file cannot be read or written; the message is one sentence with its path."""
 
 
 def write_safetensors(path, arrays: Mapping[str, np.ndarray], description: dict[str, Any]) -> None:
-    """Writes {key: array} with its description (JSON values), whole or not at all.
+    """Writes {key: array} with its description (JSON values) atomically.
 
     Raises:
-      SafetensorsError: there is something at `path` already.
+      SafetensorsError: `path` already exists.
     """
     path = Path(path)
     if path.exists():
-        raise SafetensorsError(f"{path} exists already; name another file or remove it first.")
+        raise SafetensorsError(f"{path} already exists; name another file or remove it first.")
     contiguous = {key: np.asarray(array, order="C") for key, array in arrays.items()}
     content = sealed(description, {key: checksum_of(array) for key, array in contiguous.items()})
     metadata = {"format": "pt", _DESCRIPTION: json.dumps(content)}
@@ -45,23 +46,26 @@ def write_safetensors(path, arrays: Mapping[str, np.ndarray], description: dict[
 
 
 def read_safetensors(path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays of a file by their keys, and the description; empty where we did not write it.
+    """Reads the arrays of a file by their keys, and its description.
+
+    The description is empty if this program did not write the file.
 
     Raises:
-      SafetensorsError: the file is damaged or no safetensors file.
+      SafetensorsError: the file is damaged or not a safetensors file.
     """
     path = Path(path)
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-        # A text has another length there, which is left to the library to tell.
+        # In a file of another kind, this number is usually larger than the file; the library
+        # reports that.
         if _LARGEST_HEADER < length < path.stat().st_size:
-            raise SafetensorsError(f"{path}: its list of arrays is absurdly long.")
+            raise SafetensorsError(f"{path}: the tensor list is far too long.")
         with safetensors.safe_open(path, framework="numpy") as file:
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             content = json.loads((file.metadata() or {}).get(_DESCRIPTION, "{}"))
         if not isinstance(content, dict):
-            raise SafetensorsError(f"{path}: its description is damaged; copy it again.")
+            raise SafetensorsError(f"{path}: its description is damaged; copy the file again.")
         description, checksums = unsealed(content)
     except SafetensorsError:
         raise
@@ -71,17 +75,18 @@ def read_safetensors(path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     except _DAMAGE as error:
         reason = str(error)[:200]
         raise SafetensorsError(
-            f"{path}: is no safetensors file, or is cut off or damaged ({reason}): copy it again."
+            f"{path}: is not a safetensors file, or is cut off or damaged ({reason}); copy the "
+            "file again."
         ) from error
     if checksums is None:
         if description:
-            warn(f"{path}: was written without checksums, so damage may go unnoticed.")
+            warn(f"{path}: has no checksums, so damage may not be noticed.")
         return arrays, description
     problems = damaged_arrays(arrays, checksums)
     problems += [f"{key} is missing" for key in checksums.keys() - arrays.keys()]
     if problems:
         raise SafetensorsError(
-            f"{path}: is damaged or was changed since it was written ({problems[0]}): copy it "
-            "again."
+            f"{path}: is damaged or was changed since it was written ({problems[0]}); copy the "
+            "file again."
         )
     return arrays, description

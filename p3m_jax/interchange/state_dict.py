@@ -1,4 +1,4 @@
-"""State dicts of the authors' program, and our variables: layouts, and what does not fit."""
+"""Converts state dicts of the authors' program to our variables and back; lists mismatches."""
 
 import re
 from collections.abc import Mapping
@@ -13,9 +13,11 @@ RANDOM_FEATURES = ".attention.features"
 
 
 def our_layout(array: np.ndarray, name: str) -> np.ndarray:
-    """Kernels (out, in, kh, kw) become (kh, kw, in, out) and (out, in) become (in, out).
+    """Converts an array of the authors' program to our layout.
 
-    `in` of a grouped convolution is that of one group. Random features (1, m, d) become (m, d).
+    Kernels (out, in, kh, kw) become (kh, kw, in, out), and (out, in) become (in, out). For a
+    grouped convolution, `in` is the number of inputs of one group. Random features (1, m, d) become
+    (m, d).
     """
     if name.endswith(RANDOM_FEATURES):
         return array[0] if array.ndim == 3 and len(array) == 1 else array
@@ -25,7 +27,7 @@ def our_layout(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def their_layout(array: np.ndarray, name: str) -> np.ndarray:
-    """The inverse of `our_layout`."""
+    """Converts an array from our layout to that of the authors' program; undoes `our_layout`."""
     if name.endswith(RANDOM_FEATURES):
         return array[None]
     if not name.endswith(".kernel"):
@@ -34,7 +36,10 @@ def their_layout(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def state_dict_from_variables(network: Network, variables: Variables) -> dict[str, np.ndarray]:
-    """{their key: array in their layout} of our variables, the inverse of what follows."""
+    """Converts our variables to {their key: array in their layout}.
+
+    This is the inverse of `variables_from_state_dict`.
+    """
     arrays = {**variables.parameters, **variables.statistics}
     return {
         their_name(network.name, name): their_layout(np.asarray(array), name)
@@ -43,12 +48,12 @@ def state_dict_from_variables(network: Network, variables: Variables) -> dict[st
 
 
 class Match(NamedTuple):
-    """How a state dict meets a network.
+    """The result of matching a state dict with a network.
 
     Attributes:
-      found: {our name: array in our layout}, everything that fits.
-      dropped: the keys of what we do not keep.
-      drawn: our names of random features that the state dict lacks, which are not in `found`.
+      found: {our name: array in our layout} of everything that fits.
+      dropped: the keys of arrays that we do not keep.
+      drawn: our names of random features that the state dict lacks; they are not in `found`.
       problems: a phrase for every key or name that does not fit.
     """
 
@@ -77,10 +82,10 @@ def match_state_dict(
     """Assigns each array of the authors' program to one of ours.
 
     Args:
-      network: which one it should be.
+      network: the network that the arrays should belong to.
       arrays: {key: array in their layout}.
-      part: what they are those of, "network" or "encoder".
-      full_keys: {key: the authors' key of it in a whole network}; the keys themselves if None.
+      part: the part that they belong to, "network" or "encoder".
+      full_keys: {key: the authors' key for it in a whole network}; None if the keys are these.
     """
     wanted, misshapen = wanted_shapes(network, part), set()
     match = Match({}, [], [], [])
@@ -88,7 +93,7 @@ def match_state_dict(
         try:
             name = our_name(network.name, full_keys[key] if full_keys else key)
         except StateDictError:
-            match.problems.append(f"{key}: names no array of {network.name}")
+            match.problems.append(f"{key}: is not an array of {network.name}")
             continue
         if name is None:
             match.dropped.append(key)
@@ -112,7 +117,7 @@ def match_state_dict(
 
 
 def complete(network: Network, match: Match) -> Variables:
-    """The variables of a match without problems; what is to be drawn is drawn from seed 0."""
+    """The variables of a match without problems; missing random features are drawn from seed 0."""
     fresh = network.initialize(0).statistics if match.drawn else {}
     arrays = match.found | {name: fresh[name] for name in match.drawn}
     return Variables(
@@ -121,25 +126,30 @@ def complete(network: Network, match: Match) -> Variables:
 
 
 def variables_from_state_dict(network: Network, arrays: Mapping[str, np.ndarray]) -> Variables:
-    """Our variables from {key: array} of the authors' program.
+    """Converts {key: array} of the authors' program to our variables.
 
-    Random features (ViTAE-S) that are missing are those of `network.initialize(0)`: the authors'
-    files hold none.
+    The authors' files do not hold the random features of ViTAE-S, so missing ones are taken from
+    `network.initialize(0)`.
 
     Raises:
-      StateDictError: listing the keys that are unknown, missing, or of another shape.
+      StateDictError: the arrays do not fit; the message lists the keys that are unknown, missing,
+        or of another shape.
     """
     match = match_state_dict(network, arrays)
     if match.problems:
         raise StateDictError(
-            f"This is not a state dict of {network.name}; {len(match.problems)} things do not fit:",
+            f"This is not a state dict of {network.name}; there are {len(match.problems)} "
+            "mismatches:",
             *list_problems(match.problems),
         )
     return complete(network, match)
 
 
 def list_problems(problems: list[str]) -> list[str]:
-    """A line for each problem; of those that differ only in numbers the first and how many."""
+    """Returns a line for each problem.
+
+    Of problems that differ only in numbers, only the first is listed, with the number of others.
+    """
     kinds: dict[str, list[str]] = {}
     for problem in problems:
         kinds.setdefault(re.sub(r"\d+", "0", problem), []).append(problem)

@@ -1,8 +1,9 @@
 """Reads the arrays of a PyTorch checkpoint (.pth, .pt, .pth.tar) without PyTorch.
 
-Both containers are known: the current one, a zip archive of a pickle and a file per storage, and
-the legacy one, pickles followed by the storages. The file is mapped into memory and the arrays are
-views of it, so that only what is used is read. Nothing in the file is run: see `pickle_reader`.
+Both containers are supported. The current one is a zip archive of a pickle and one file per
+storage; the legacy one is a series of pickles followed by the storages. The file is mapped into
+memory and the arrays are views of it, so only the parts that are used are read. No code in the file
+is run, see `pickle_reader`.
 """
 
 import functools
@@ -21,34 +22,34 @@ from p3m_jax.interchange.zip_archive import content_of, read_entries, refuse_ove
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_START = b"\x8a\x0a" + _LEGACY_MAGIC.to_bytes(10, "little")
 _LEGACY_PROTOCOL = 1001
-_PICKLE_LIMIT = 1 << 22  # bytes; those of real checkpoints, optimiser included, are below 1 MB
+_PICKLE_LIMIT = 1 << 22  # bytes; pickles of real checkpoints with optimiser are below 1 MB
 _MOST_NAMES = (
-    8  # of each stored number, on average; ResNet-34's files name those of its encoder twice
+    8  # average uses of each stored number; files of ResNet-34 use those of the encoder twice
 )
-_MOST_DIMENSIONS = 32  # NumPy had no more before version 2
+_MOST_DIMENSIONS = 32  # the limit of NumPy before version 2
 
 _DTYPES = {"Float": np.float32, "Double": np.float64, "Half": np.float16}
 _DTYPES |= {"BFloat16": ml_dtypes.bfloat16, "Long": np.int64, "Int": np.int32}
 _DTYPES |= {"Short": np.int16, "Char": np.int8, "Byte": np.uint8, "Bool": np.bool_}
 _DTYPES = {f"torch {name}Storage": np.dtype(dtype) for name, dtype in _DTYPES.items()}
 
-# What training programs keep beside the weights: settings, and scores as NumPy's numbers. They are
-# not built, whatever they are called with.
+# Objects that training programs save next to the weights: settings, and scores as NumPy numbers.
+# They are never built, whatever their arguments are.
 _INERT = {"argparse Namespace", "yacs.config CfgNode", "torch device", "pathlib PosixPath"}
 _INERT |= {"numpy.core.multiarray scalar", "numpy._core.multiarray scalar", "numpy dtype"}
 _INERT |= {"_codecs encode", "__builtin__ set", "builtins set"}  # bytes are pickled as a call
 
 
 class TorchFileError(UserError):
-    """A file that cannot be read as a PyTorch checkpoint; one sentence with its path."""
+    """A file cannot be read as a PyTorch checkpoint; the message is one sentence with its path."""
 
 
 class TorchFile(NamedTuple):
-    """What a file holds.
+    """The contents of a file.
 
     Attributes:
-      content: its value, of dictionaries, lists, tuples, numbers, texts and read-only arrays, which
-        are views of the file; settings of no interest are `Inert`.
+      content: the value that it holds. It consists of dictionaries, lists, tuples, numbers, texts
+        and read-only arrays, which are views of the file. Settings that are not needed are `Inert`.
       container: "zip" or "legacy".
     """
 
@@ -67,21 +68,22 @@ def read_torch_file(path) -> TorchFile:
     """Reads a checkpoint in either container.
 
     Raises:
-      TorchFileError: it is damaged, or holds anything but tensors, plain containers, numbers, texts
-        and settings.
+      TorchFileError: it is damaged, or holds something other than tensors, plain containers,
+        numbers, texts and settings.
     """
     path = Path(path)
     data = _mapped(path)
     try:
         if data[:4] == b"PK\x03\x04":
             return TorchFile(_read_zip(data), "zip")
-        if _LEGACY_START in data[:32]:  # behind the protocol and, from 4 on, a frame
+        # Before it are the protocol and, since protocol 4, a frame.
+        if _LEGACY_START in data[:32]:
             return TorchFile(_read_legacy(data), "legacy")
     except PickleError as error:
         raise TorchFileError(f"{path}: {error}.") from error
     web_page = data[:512].lstrip().lower().startswith((b"<!doctype", b"<html"))
-    hint = "it is a web page: download the file itself" if web_page else "name another"
-    raise TorchFileError(f"{path}: is no checkpoint of PyTorch in either of its forms; {hint}.")
+    hint = "it is a web page; download the file itself" if web_page else "name another file"
+    raise TorchFileError(f"{path}: is not a PyTorch checkpoint, neither zip nor legacy; {hint}.")
 
 
 def _mapped(path: Path):
@@ -91,14 +93,14 @@ def _mapped(path: Path):
     except OSError as error:
         raise TorchFileError(f"{path}: cannot be read ({error.strerror}).") from error
     except ValueError as error:  # an empty file cannot be mapped
-        raise TorchFileError(f"{path}: is empty; copy it again.") from error
+        raise TorchFileError(f"{path}: is empty; download the file again.") from error
 
 
 def _read_zip(data) -> Any:
     entries = read_entries(data)
     described = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(described) != 1:
-        raise PickleError("is a zip archive, but no checkpoint; if it contains one, unpack it")
+        raise PickleError("is a zip archive, but not a checkpoint; if it contains one, unpack it")
     refuse_overlaps(data, entries)
     top = described[0].removesuffix("data.pkl")
     order = entries.get(f"{top}byteorder")
@@ -109,7 +111,7 @@ def _read_zip(data) -> Any:
     def place(key: str) -> tuple[int, int]:
         entry = entries.get(f"{top}data/{key}")
         if entry is None:
-            raise PickleError(f"lacks the numbers of storage {key!r:.80}")
+            raise PickleError(f"does not contain storage {key!r:.80}; download the file again")
         content_of(data, entry)
         return start_of(data, entry), entry.file_size
 
@@ -117,11 +119,13 @@ def _read_zip(data) -> Any:
         dtype, key, count = _identity(identity)
         offset, size = place(key)
         if count * dtype.itemsize != size:
-            raise PickleError(f"storage {key!r:.80} has {size} bytes, not those of {count} numbers")
+            raise PickleError(
+                f"storage {key!r:.80} has {size} bytes, which does not fit its {count} numbers"
+            )
         return _Storage(data, offset, dtype, count)
 
     if entries[described[0]].file_size > _PICKLE_LIMIT:
-        raise PickleError("its description of the arrays is absurdly large")
+        raise PickleError("its tensor list is far too large for a checkpoint")
     content = io.BytesIO(content_of(data, entries[described[0]]))
     return read_pickle(content, _Globals(len(data)).find, load)
 
@@ -131,32 +135,32 @@ def _read_legacy(data) -> Any:
     counts: dict[str, tuple[np.dtype, int]] = {}
     magic, protocol, system = (read_pickle(file, _Globals(0).find) for _ in range(3))
     if magic != _LEGACY_MAGIC or protocol != _LEGACY_PROTOCOL or not isinstance(system, dict):
-        raise PickleError("is of a version of PyTorch's legacy form that is not known")
+        raise PickleError("is in an unknown version of PyTorch's legacy form")
     if system.get("little_endian") is not True:
         raise PickleError("was written on a big-endian machine, which is not supported")
-    # The numbers stand behind the pickles that name them: the pickle is read once to know how many
-    # there are of each storage, and once more when their places are known.
+    # The storages follow the pickles that refer to them. So the pickle is read twice: first for the
+    # size of each storage, and again when the positions of the storages are known.
     begin = file.tell()
 
     def count_only(identity) -> _Storage:
         dtype, key, count = _identity(identity)
         if counts.setdefault(key, (dtype, count)) != (dtype, count):
-            raise PickleError(f"names storage {key!r:.80} with two sizes")
+            raise PickleError(f"refers to storage {key!r:.80} with two different sizes")
         return _Storage(None, 0, dtype, count)
 
     read_pickle(file, _Globals(0).find, count_only)
     keys = read_pickle(file, _Globals(0).find)
     texts = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
     if not texts or sorted(keys) != sorted(counts):
-        raise PickleError("does not hold the storages that it names")
+        raise PickleError("does not hold the storages that it refers to")
     places, position = {}, file.tell()
     for key in keys:
         dtype, count = counts[key]
         size = count * dtype.itemsize
         if position + 8 + size > len(data):
-            raise PickleError("is cut off: copy it again")
+            raise PickleError("is cut off; download the file again")
         if int.from_bytes(data[position : position + 8], "little") != count:
-            raise PickleError(f"storage {key!r:.80} has another size than its tensors say")
+            raise PickleError(f"the size of storage {key!r:.80} does not match its tensors")
         places[key] = position + 8
         position += 8 + size
     file.seek(begin)
@@ -171,18 +175,22 @@ def _read_legacy(data) -> Any:
 def _identity(identity) -> tuple[np.dtype, str, int]:
     """(dtype, key, count) of ("storage", its type, its key, the device, its count of numbers).
 
-    The legacy form adds what it is a view of, which only files from before PyTorch 0.4 use.
+    In the legacy form, a sixth entry describes the storage that it is a view of. Only files from
+    before PyTorch 0.4 use it.
     """
     if not isinstance(identity, tuple) or len(identity) not in (5, 6):
-        raise TypeError("what is kept elsewhere is no storage")
+        raise TypeError("an object stored elsewhere is not a storage")
     kind, storage_type, key, _, count = identity[:5]
-    # An array could stand there, which would be compared number by number.
+    # The type is checked first, because an array would be compared number by number.
     if not isinstance(kind, str) or kind != "storage":
-        raise TypeError("what is kept elsewhere is no storage")
+        raise TypeError("an object stored elsewhere is not a storage")
     if not isinstance(storage_type, _StorageType) or not isinstance(key, str):
         raise TypeError("a storage without type or key")
     if len(identity) == 6 and identity[5] is not None:
-        raise PickleError("holds views of storages, as PyTorch wrote before version 0.4")
+        raise PickleError(
+            "holds views of storages, as PyTorch wrote them before version 0.4; they are not "
+            "supported"
+        )
     return storage_type.dtype, key, _whole(count)
 
 
@@ -191,10 +199,10 @@ class _StorageType(NamedTuple):
 
 
 class _Globals:
-    """What names in a file's pickle stand for.
+    """Provides the replacements for the names in a file's pickle.
 
-    Its tensors together may name each number in it only a few times: then copies of them take no
-    more memory than the size of the file explains.
+    All tensors together may use each number in the file only a few times. This limits the memory
+    for copies of the tensors to a few times the size of the file.
     """
 
     def __init__(self, file_size: int):
@@ -202,7 +210,7 @@ class _Globals:
         self.functions = {"torch._utils _rebuild_tensor_v2": self.tensor, **_FUNCTIONS}
 
     def find(self, name: str) -> Any:
-        """A storage's type, a function of ours, or `Inert`."""
+        """The replacement for a name: a storage's type, a function of this module, or `Inert`."""
         if name in _DTYPES:
             return _StorageType(_DTYPES[name])
         if name in _INERT:
@@ -210,12 +218,12 @@ class _Globals:
         if name in self.functions:
             return self.functions[name]
         raise PickleError(
-            f"names {name.replace(' ', '.', 1)!r:.80}, which is no array and no plain value; it is "
-            "refused, and nothing of it was run"
+            f"contains {name.replace(' ', '.', 1)!r:.80}, which is neither a tensor nor a plain "
+            "value; it is refused, and none of its code was run"
         )
 
     def tensor(self, storage, offset, shape, strides, requires_grad=False, hooks=None, extra=None):
-        """A view of a storage; an empty array where the storage's place is not known yet."""
+        """A view of a storage; an empty array if the storage's position is not known yet."""
         if not isinstance(storage, _Storage):
             raise TypeError("a tensor without storage")
         shape, strides, offset = _size(shape), _size(strides), _whole(offset)
@@ -224,17 +232,17 @@ class _Globals:
         elements = functools.reduce(lambda product, size: min(product * size, 1 << 62), shape, 1)
         if elements > storage.count:
             raise PickleError(
-                f"holds a tensor of absurd size {shape}, with {storage.count} numbers stored of it"
+                f"holds a tensor of shape {shape}, but only {storage.count} numbers for it"
             )
         if storage.buffer is None or not elements:
             return np.empty(shape if not elements else 0, storage.dtype)
         last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
         if last >= storage.count:
-            raise PickleError("holds a tensor that reaches beyond its storage")
+            raise PickleError("holds a tensor that extends beyond its storage")
         item = storage.dtype.itemsize
         self.left -= elements * item
         if self.left < 0:
-            raise PickleError("names the same numbers over and over, as no checkpoint does")
+            raise PickleError("uses the same numbers far more often than a checkpoint does")
         return np.ndarray(
             shape,
             storage.dtype,
@@ -246,19 +254,19 @@ class _Globals:
 
 def _parameter(tensor, requires_grad=False, hooks=None):
     if not isinstance(tensor, np.ndarray):
-        raise TypeError("a parameter that is no tensor")
+        raise TypeError("a parameter that is not a tensor")
     return tensor
 
 
 def _size(sizes=()) -> tuple[int, ...]:
     if not isinstance(sizes, tuple | list) or len(sizes) > _MOST_DIMENSIONS:
-        raise TypeError("sizes that are no short list")
+        raise TypeError("sizes that are not a short list")
     return tuple(map(_whole, sizes))
 
 
 def _whole(number) -> int:
     if not isinstance(number, int) or not 0 <= number < 1 << 60:
-        raise TypeError("a size that is no whole number")
+        raise TypeError("a size that is not a whole number")
     return number
 
 

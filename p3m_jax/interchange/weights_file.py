@@ -1,4 +1,4 @@
-"""A file of weights, whichever kind it is, as arrays by the authors' names."""
+"""Reads a file of weights of any supported kind, as arrays under the authors' names."""
 
 import hashlib
 from collections.abc import Collection
@@ -12,28 +12,28 @@ from p3m_jax.interchange.safetensors_file import ENDING, read_safetensors
 from p3m_jax.interchange.torch_file import read_torch_file
 from p3m_jax.storage.bucket import is_address
 
-# Where training programs keep the weights. The moving average comes first: it is what its
-# authors' programs take of a file that holds both.
+# The keys under which training programs save the weights. The moving average comes first, because
+# the authors of such files use it if a file holds both.
 NESTED = ("state_dict_ema", "state_dict", "model")
-# What programs put before each key, in any order: DataParallel, torch.compile, and modules that
-# hold the network as `model` or `net`.
+# Prefixes that programs add to each key, in any order: DataParallel, torch.compile, and modules
+# that hold the network as `model` or `net`.
 WRAPPERS = ("module.", "_orig_mod.", "model.", "net.")
 _LONGEST_KEY = 200
 
 
 class WeightsFileError(UserError):
-    """A file without weights; one sentence with its path."""
+    """A file holds no usable weights; the message is one sentence with its path."""
 
 
 class WeightsFile(NamedTuple):
-    """The weights of a file and what it is.
+    """The weights of a file, and information about the file.
 
     Attributes:
       arrays: {key: array} in the authors' layout.
-      others: how many values beside them are no arrays.
-      form: what kind of file it is, and where in it the weights were.
-      sha256, size: of the whole file, hexadecimal and in bytes.
-      description: what we wrote into a safetensors file, else empty.
+      others: the number of other values next to them, which are not arrays.
+      form: the kind of file, and where in it the weights were found.
+      sha256, size: of the whole file; hexadecimal, and in bytes.
+      description: the description that this program wrote into a safetensors file, or empty.
     """
 
     arrays: dict[str, np.ndarray]
@@ -45,16 +45,18 @@ class WeightsFile(NamedTuple):
 
 
 def read_weights(path) -> WeightsFile:
-    """Reads a .safetensors file, or a PyTorch checkpoint of any other ending.
+    """Reads a .safetensors file, or a PyTorch checkpoint with any other ending.
 
     Raises:
       UserError: the file cannot be read, is damaged, or holds no arrays.
     """
     if is_address(str(path).lower()):
-        raise WeightsFileError(f"{path}: nothing is downloaded; download it, then name the file.")
+        raise WeightsFileError(
+            f"{path}: this program downloads nothing; download the file yourself, then name it."
+        )
     path = Path(path)
-    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-        state = "is a folder" if path.is_dir() else "is no regular file"
+    if path.exists() and not path.is_file():  # opening a pipe would block
+        state = "is a folder" if path.is_dir() else "is not a regular file"
         raise WeightsFileError(f"{path}: {state}; name a file (.pth, .pt, {ENDING}).")
     if path.suffix.lower() == ENDING:
         content, description = read_safetensors(path)
@@ -64,9 +66,11 @@ def read_weights(path) -> WeightsFile:
         description, form = {}, f"PyTorch {container}"
     arrays, others, place = _find_arrays(content)
     if not arrays:
-        raise WeightsFileError(f"{path}: holds no arrays by name; name a file of weights.")
+        raise WeightsFileError(f"{path}: holds no named arrays; name a file of weights.")
     if any(len(key) > _LONGEST_KEY or not key.isprintable() for key in arrays):
-        raise WeightsFileError(f"{path}: names its arrays as no program would; name another file.")
+        raise WeightsFileError(
+            f"{path}: has array names that are too long or not printable; name another file."
+        )
     behind = _shared_wrappers(arrays)
     if behind:
         arrays = {key.removeprefix(behind): array for key, array in arrays.items()}
@@ -78,7 +82,7 @@ def read_weights(path) -> WeightsFile:
 
 
 def _shared_wrappers(keys: Collection[str]) -> str:
-    """The wrappers, one within another, that stand before all of the keys."""
+    """The prefix of wrappers, possibly nested, that all keys have in common."""
     behind = ""
     while True:
         found = next((w for w in WRAPPERS if all(k.startswith(behind + w) for k in keys)), None)
@@ -88,7 +92,7 @@ def _shared_wrappers(keys: Collection[str]) -> str:
 
 
 def _find_arrays(content: Any) -> tuple[dict[str, np.ndarray], int, str]:
-    """(arrays, the number of other values beside them, where they were)."""
+    """(arrays, the number of other values next to them, where they were found)."""
     places = []
     while isinstance(content, dict) and len(places) < 3:
         place = next((name for name in NESTED if isinstance(content.get(name), dict)), None)
