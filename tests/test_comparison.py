@@ -86,4 +86,4 @@ def test_few_pictures_are_not_judged():
         assert comparison.p is None
         assert comparison.p_holm is None
         assert comparison.differences["SAD"].low is None
-        assert "29 pictures, fewer than 30, no significance" in comparison.verdict
+        assert "29 pictures are too few to test significance; at least 30" in comparison.verdict

@@ -56,8 +56,8 @@ def test_the_command_writes_what_it_says(root, capsys):
     assert f"| SAD | {mean:.2f} |" in summary
     assert "| P3M-Net (ResNet-34) | 8.73 | 2.60 | 13.88 |" in summary
     assert "NOT COMPARABLE: 3 pictures here" in summary
-    assert "no significance is claimed" in summary
-    assert "Trimaps: of the data set" in summary
+    assert "no significance can be claimed" in summary
+    assert "Trimaps: from the data set" in summary
     assert "SYNTHETIC" not in summary
     with Image.open(out / "worst_predictions.jpg") as sheet:
         assert sheet.height > 3 * 192

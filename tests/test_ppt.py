@@ -196,7 +196,7 @@ def test_nothing_is_scored_where_a_face_may_be_missed(
     data = _pair(portraits, "--facemasks", portraits / "facemasks")
     assert p3m("ppt", *made.networks, *data, "-o", portraits / "out") == 1
     message, doubt = capsys.readouterr().err.strip().splitlines()[-2:]
-    assert "1 of 3 pictures cannot be obfuscated for sure" in message
+    assert "1 of 3 pictures cannot be obfuscated reliably" in message
     assert "--facemasks" in message
     assert doubt == f"  {stems[1]}: {NO_FACE}"
     assert not list((portraits / "out").iterdir())
@@ -299,7 +299,7 @@ def test_what_does_not_go_together_is_announced():
     assert notes(blurred, normal) == []
     swapped = notes(normal, blurred)
     assert len(swapped) == 2
-    assert "for blurred faces was trained on others by its own account (normal)" in swapped[0]
+    assert "for blurred faces was trained on other faces (normal)" in swapped[0]
     assert "for normal faces" in swapped[1]
     (note,) = notes(blurred, network_of("vitae_s", 1))  # one that says nothing about faces
     assert "different networks, swin (blurred faces) and vitae_s (normal faces)" in note
@@ -372,7 +372,7 @@ def test_only_sure_faces_are_enough(portraits, faces, reason):
     with pytest.raises(EvaluationError) as error:
         _obfuscating(portraits, lambda picture: faces)
     sentence, *doubts = str(error.value).splitlines()
-    assert "3 of 3 pictures cannot be obfuscated for sure" in sentence
+    assert "3 of 3 pictures cannot be obfuscated reliably" in sentence
     assert doubts == [f"  {stem}: {reason}" for stem in stems]
 
 

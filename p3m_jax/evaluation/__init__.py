@@ -1,1 +1,1 @@
-"""From a network to scores: test-time strategies, protocols, error measures, reports."""
+"""Evaluates networks and mattes: error measures, scoring protocols, comparisons, reports."""

@@ -1,4 +1,4 @@
-"""How the four PPT protocols differ: questions, and the tests that answer them."""
+"""Compares the four PPT protocols: the questions, and the statistical tests that answer them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,20 +10,20 @@ from p3m_jax.evaluation.evaluator import Row
 from p3m_jax.evaluation.metrics import METRICS, PRIVACY_METRICS
 from p3m_jax.evaluation.summary import RESAMPLES, SMALLEST_SAMPLE, Estimate, summarise
 
-SIGNIFICANCE = 0.05  # of all comparisons together
-# Measures of equal mattes are equal up to this share: OpenCV sums in an order that depends on where
-# arrays lie in memory.
+SIGNIFICANCE = 0.05  # for all comparisons together
+# Relative difference up to which measures count as equal. Equal mattes may differ that much,
+# because the order in which OpenCV sums depends on the memory addresses of the arrays.
 ROUNDING = 1e-7
 
 
 class Question(NamedTuple):
-    """What the difference of two protocols, `one` - `other`, answers."""
+    """A question that the difference of two protocols, `one` - `other`, answers."""
 
     one: str
     other: str
     asks: str
-    more: str  # what it means where `one` has the larger errors
-    less: str
+    more: str  # the answer if `one` has the larger errors
+    less: str  # the answer if `one` has the smaller errors
 
 
 QUESTIONS = (
@@ -57,11 +57,11 @@ class Comparison(NamedTuple):
     """The answer to a `Question`.
 
     Attributes:
-      question: asked.
-      differences: the mean paired difference per picture of every measure, with intervals as
-        `summarise` gives them (the same pictures are drawn for both protocols).
-      p: of SAD, by `sign_flip_p`; None below 30 pictures.
-      p_holm: the same, corrected for all questions by `holm`.
+      question: the question.
+      differences: for every measure, the mean of the paired differences per picture, with the
+        intervals of `summarise` (the same pictures are drawn for both protocols).
+      p: the p-value of SAD, by `sign_flip_p`; None for fewer than 30 pictures.
+      p_holm: that p-value corrected for the number of questions, by `holm`.
     """
 
     question: Question
@@ -71,22 +71,22 @@ class Comparison(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """ "real", "not shown", or why neither is said; with the answer in words."""
+        """The verdict with the answer in words: "real", "not shown", or "not judged" and why."""
         sad = self.differences["SAD"]
         if self.p_holm is None:
             return (
-                f"not judged: of {sad.pictures} pictures, fewer than {SMALLEST_SAMPLE}, no "
-                "significance is claimed."
+                f"not judged: {sad.pictures} pictures are too few to test significance; at least "
+                f"{SMALLEST_SAMPLE} are needed."
             )
         if self.p_holm >= SIGNIFICANCE:
-            return "not shown: a difference as large as this can come about by chance."
+            return "not shown: a difference as large as this can occur by chance."
         return f"real: {self.question.more if sad.mean > 0 else self.question.less}."
 
 
 def compare(rows: Mapping[str, Sequence[Row]], *, seed: int = 0) -> list[Comparison]:
-    """The answers to `QUESTIONS` from rows by protocol, whose pictures are in the same order.
+    """Answers `QUESTIONS` from the rows of each protocol, whose pictures are in the same order.
 
-    A pure function of rows and seed.
+    The result depends only on the rows and the seed.
     """
     answers = []
     enough = len(next(iter(rows.values()))) >= SMALLEST_SAMPLE
@@ -110,20 +110,21 @@ def compare(rows: Mapping[str, Sequence[Row]], *, seed: int = 0) -> list[Compari
 
 
 def _difference(one: float, other: float) -> float:
-    # What rounding leaves between equal mattes would be tested like any difference.
+    # Rounding differences between equal mattes must not be tested like real differences.
     return 0.0 if math.isclose(one, other, rel_tol=ROUNDING) else one - other
 
 
 def sign_flip_p(differences: Sequence[float], *, seed: int = 0) -> float:
-    """The two-sided p of a paired permutation test of the mean difference.
+    """The two-sided p-value of a paired permutation test of the mean difference.
 
-    If there is none, each pair might as well be the other way round: the p is the share of flips of
-    signs whose mean is as far from 0 as the observed one. All of them where that takes no more than
-    10,000 (up to 13 pairs that differ), else as many are drawn, and the observed one is counted
-    among them (Phipson, Smyth, "Permutation p-values should never be zero", 2010).
+    If there is no real difference, swapping the two values of any pair is equally likely, which
+    flips the sign of its difference. So p is the fraction of sign flips whose mean is at least as
+    far from 0 as the observed mean. All flips are tried if there are at most 10,000, that is, for
+    up to 13 pairs that differ. Otherwise 10,000 flips are drawn, and the observed signs are counted
+    as one more (Phipson, Smyth, "Permutation p-values should never be zero", 2010).
     """
     values = np.asarray(differences, np.float64)
-    values = values[values != 0]  # whose sign makes no difference
+    values = values[values != 0]  # flipping the sign of 0 changes nothing
     count = len(values)
     observed = abs(values.sum()) - ROUNDING * np.abs(values).sum()
     if 2**count <= RESAMPLES:
@@ -136,7 +137,7 @@ def sign_flip_p(differences: Sequence[float], *, seed: int = 0) -> float:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """The p-values of several tests, corrected for there being several (Holm, 1979)."""
+    """Corrects the p-values of several tests for the number of tests (Holm, 1979)."""
     corrected, largest = [0.0] * len(ps), 0.0
     for rank, index in enumerate(np.argsort(ps, kind="stable")):
         largest = max(largest, min(1.0, (len(ps) - rank) * ps[index]))

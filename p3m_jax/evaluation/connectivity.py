@@ -1,9 +1,10 @@
-"""The connectivity error CONN: how much of a matte hangs together with the portrait.
+"""The connectivity error CONN: how much of a matte is connected with the portrait.
 
-The definition asks for the largest 4-connected component above each of ten thresholds. Those areas
-are nested, so the picture is labelled once and not ten times: it is cut into horizontal runs of
-equal level (a portrait of 1.7 megapixels has some 30,000), and going down from the highest
-threshold every run and every contact between runs joins the components exactly once.
+The definition needs the largest 4-connected component above each of ten thresholds. The areas above
+the thresholds are nested, so the picture is labelled once instead of ten times. It is divided into
+horizontal runs of equal level; a portrait of 1.7 megapixels has about 30,000. The thresholds are
+then processed from the highest to the lowest, and every run and every contact between two runs is
+added to the components exactly once.
 """
 
 import numpy as np
@@ -11,17 +12,17 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 LEVELS = 10  # thresholds 0.1, 0.2 .. 1.0
-# Being less connected than one's alpha by less than this much is no error.
+# A pixel's connectivity may be lower than its alpha by less than this without being an error.
 TOLERANCE = np.float32(0.15)
 
 
 def connectivity_error(prediction: np.ndarray, matte: np.ndarray) -> float:
     """CONN of two maps float32 (H, W) in [0, 1]: sum |phi_p - phi_a| / 1000.
 
-    At each threshold t the largest 4-connected component of (prediction >= t and matte >= t) is
-    kept, of several largest ones that whose first pixel comes first. A pixel's l is the last
-    threshold before it leaves (0 if it never belonged, 1 if it never leaves); phi(v) is
-    1 - (v - l) where v - l >= 0.15, else 1.
+    At each threshold t, the largest 4-connected component of (prediction >= t and matte >= t) is
+    kept. If several are equally large, it is the one whose first pixel comes first in reading
+    order. A pixel's l is the last threshold before the pixel leaves the kept component: 0 if it
+    never belonged to it, 1 if it never leaves. phi(v) is 1 - (v - l) where v - l >= 0.15, else 1.
     """
     differs = prediction != matte
     if not differs.any():
@@ -36,28 +37,27 @@ def connectivity_error(prediction: np.ndarray, matte: np.ndarray) -> float:
 
 
 def threshold_levels(values: np.ndarray) -> np.ndarray:
-    """How many of the thresholds each value in [0, 1] reaches: uint8, 0 .. 10.
+    """Counts how many of the thresholds each value in [0, 1] reaches: uint8, 0 .. 10.
 
-    Reaching one exactly counts, as 153 / 255 reaches 0.6. In float32 the product of a threshold's
-    nearest value and ten is exactly its number.
+    A value equal to a threshold reaches it: 153 / 255 reaches 0.6. This is exact, because in
+    float32 ten times the nearest value to a threshold is exactly the threshold's number.
     """
     return (values * np.float32(LEVELS)).astype(np.uint8)
 
 
 def last_connected_level(levels: np.ndarray) -> np.ndarray:
-    """For every pixel of `levels` uint8 (H, W), 0 .. 10: ten times its l, uint8 (H, W).
+    """Computes ten times l, uint8 (H, W), for every pixel of `levels`, uint8 (H, W), 0 .. 10.
 
-    Where a threshold is reached by no pixel at all there is no largest component to leave, and
-    pixels stay as they are.
+    A threshold that no pixel reaches has no largest component, so no pixel leaves at it.
     """
     start, length = _runs(levels)
     level = levels.ravel()[start]
     upper, lower = _contacts(start, length, levels.shape)
-    contact = np.minimum(level[upper], level[lower])  # the threshold up to which they touch
+    contact = np.minimum(level[upper], level[lower])  # highest threshold at which they touch
     order = np.argsort(contact, kind="stable")
     bounds = np.searchsorted(contact[order], np.arange(LEVELS + 2))
 
-    component = np.arange(len(start))  # of every run, among the runs of the thresholds done so far
+    component = np.arange(len(start))  # each run's component at the thresholds processed so far
     last = np.full(len(start), LEVELS, np.uint8)
     for threshold in range(LEVELS, 0, -1):
         touching = order[bounds[threshold] : bounds[threshold + 1]]
@@ -67,13 +67,13 @@ def last_connected_level(levels: np.ndarray) -> np.ndarray:
             continue
         sizes = np.bincount(component[inside], weights=length[inside])[component[inside]]
         largest = component[inside[np.argmax(sizes)]]  # the first in reading order
-        # A lower threshold overrules: a pixel leaves at the first one, going up.
+        # Lower thresholds overwrite higher ones: a pixel leaves at the lowest one possible.
         last[(component != largest) | (level < threshold)] = threshold - 1
     return np.repeat(last, length).reshape(levels.shape)
 
 
 def _runs(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First pixel (in reading order) and length of every horizontal run of equal level."""
+    """The first pixel (in reading order) and the length of every horizontal run of equal level."""
     begins = np.ones(levels.shape, bool)
     np.not_equal(levels[:, 1:], levels[:, :-1], out=begins[:, 1:])
     start = np.flatnonzero(begins)
@@ -81,10 +81,10 @@ def _runs(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _contacts(start, length, shape) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of runs that are neighbours, beside or above one another (4-connected).
+    """Pairs of runs that touch horizontally or vertically (4-connected).
 
-    Overlapping runs of two adjacent rows first meet in the column where one of them begins, so
-    looking up and down from every run's first pixel finds all of them.
+    Two overlapping runs in adjacent rows always touch in the column where one of them begins. So
+    checking above and below every run's first pixel finds all pairs.
     """
     height, width = shape
     run = np.arange(len(start))
@@ -100,10 +100,10 @@ def _contacts(start, length, shape) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _join(component: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The components after joining those of the runs `first` with those of the runs `second`.
+    """Joins the components of the runs `first` with those of the runs `second`.
 
-    A component goes by the number of one of its runs. Only the components that touch are handed to
-    the graph search, whose cost is that of its nodes.
+    A component is identified by the number of one of its runs. Only components that touch are
+    passed to the graph search, because its cost depends on the number of nodes.
     """
     first, second = component[first], component[second]
     touched = np.zeros(len(component), bool)
@@ -116,7 +116,7 @@ def _join(component: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.nd
     graph = coo_array(edges, shape=(nodes.size, nodes.size))
     _, joined = connected_components(graph, directed=False)
     member = np.empty_like(nodes)
-    member[joined] = nodes  # one of each, whichever
+    member[joined] = nodes  # any one component of each joined group
     successor = np.arange(len(component))
     successor[nodes] = member[joined]
     return successor[component]

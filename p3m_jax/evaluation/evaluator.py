@@ -1,6 +1,6 @@
-"""Evaluating a set: a matte predicted (or read) for every picture, and its errors.
+"""Evaluates a data set: predicts or reads a matte for every picture, and measures its errors.
 
-While the network runs on one picture, threads score the ones before it.
+While the network runs on one picture, threads score the previous ones.
 """
 
 import base64
@@ -25,19 +25,19 @@ from p3m_jax.runtime import distributed
 from p3m_jax.runtime.machine import Budget, default_memory
 
 Row = dict[str, str | int | float]  # stem, height, width, and the measures by name
-# Called in the set's order with the example, what was scored of it, and its row.
+# Called in the set's order with the example, the matte that was scored, and the row.
 Observe = Callable[[object, np.ndarray, Row], None]
-# Bytes per pixel, measured: of a matte and a trimap that are read, and of all that scoring takes.
+# Measured bytes per pixel: for reading a matte and a trimap, and for scoring.
 _AT_READING, _AT_SCORING = 8, 36
-Read = Callable[[Example], np.ndarray]  # gives the picture of an example, uint8 (H, W, 3)
+Read = Callable[[Example], np.ndarray]  # returns an example's picture, uint8 (H, W, 3)
 
 
 class EvaluationError(UserError):
-    """An evaluation that cannot be done; the message names every file that is in the way."""
+    """An evaluation cannot be done; the message names every file that prevents it."""
 
 
 def read_as_is(example: Example) -> np.ndarray:
-    """The picture of an example as its file shows it; a `Read`."""
+    """Reads an example's picture from its file without changes; a `Read`."""
     return read_picture(example.picture)
 
 
@@ -55,13 +55,26 @@ def evaluate_examples(
     read: Read = read_as_is,
     title: str | None = None,
 ) -> list[Row]:
-    """The errors of a network on every example of a `DataSet`, one row each, in its order.
+    """Measures a network's errors on every example of a `DataSet`; one row each, in its order.
 
-    `predict` as in `p3m_jax.inference.strategies`. Trimaps and face masks are the set's where it
-    has them; else the trimap is made from the matte, and the privacy measures are left out.
-    `model_name` ("swin") makes the protocol's rule for small pictures apply. `read` gives what the
-    network sees, `title` names it beside the bar (default: the strategy). Raises
-    `EvaluationError` before anything is computed if files do not fit, unless they were `checked`.
+    The set's trimaps and face masks are used if it has them. Otherwise the trimap is made from the
+    matte, and the privacy measures are left out.
+
+    Args:
+      predict: the network, as in `p3m_jax.inference.strategies`.
+      dataset: the data set.
+      strategy: the test-time strategy, by name.
+      protocol: the protocol of resizing and scoring.
+      model_name: the network's name; "swin" applies the protocol's rule for small pictures.
+      workers: the number of threads that score.
+      progress: whether to show a progress bar.
+      observe: called with the result of each picture.
+      checked: the files were already checked by `check_files`.
+      read: returns the picture that the network sees.
+      title: names this evaluation at the progress bar; the strategy if None.
+
+    Raises:
+      EvaluationError: files do not fit; raised before anything is computed, unless `checked`.
     """
     protocol = find_protocol(protocol)
     if not checked:
@@ -96,11 +109,14 @@ def evaluate_predictions(
     observe: Observe | None = None,
     checked: bool = False,
 ) -> list[Row]:
-    """The errors of mattes that any program has written into `folder`, as `evaluate_examples`.
+    """Measures the errors of mattes that any program has written into `folder`.
 
-    Files belong to the examples of the same stem; others are ignored. Raises `EvaluationError`
-    before anything is computed, naming every prediction that is missing, there twice, or of the
-    wrong size, unless they were `checked`.
+    A file belongs to the example with the same stem; other files are ignored. The rows and the
+    other arguments are those of `evaluate_examples`.
+
+    Raises:
+      EvaluationError: predictions are missing, exist twice, or have the wrong size; the message
+        names all of them. It is raised before anything is computed, unless `checked`.
     """
     files = find_predictions(folder, dataset)
     if not checked:
@@ -116,7 +132,11 @@ def evaluate_predictions(
 
 
 def find_predictions(folder, dataset) -> dict[str, Path]:
-    """The prediction file of every stem in the set; `EvaluationError` lists what is in the way."""
+    """Finds the prediction file of every stem in the set.
+
+    Raises:
+      EvaluationError: predictions are missing or exist twice; the message lists them.
+    """
     folder = user_path(folder)
     if not folder.is_dir():
         raise EvaluationError(f"{folder}: there is no such folder; name the folder of predictions.")
@@ -136,10 +156,13 @@ def find_predictions(folder, dataset) -> dict[str, Path]:
 def check_files(
     dataset, predictions: dict[str, Path] | None = None, *, workers: int = 2
 ) -> list[str]:
-    """Reads all label files of a set and compares all files with their mattes' sizes.
+    """Reads all label files of a set, and checks that all files have the size of their mattes.
 
-    Nothing is scored against a trimap or matte that means something else. Returns warnings, one
-    sentence a kind. Raises `EvaluationError` that lists every file that cannot be used.
+    So nothing is scored against a file that is not really a trimap or a matte. Returns warnings,
+    one sentence for each kind of problem.
+
+    Raises:
+      EvaluationError: the set is empty, or files cannot be used; the message lists them.
     """
     if not dataset.examples:
         raise EvaluationError(f"{dataset.name}: the set is empty; add pictures.")
@@ -154,7 +177,7 @@ def check_files(
     problems = [problem for found, _ in looks for problem in found]
     if problems:
         _refuse(
-            f"{dataset.name}: {len(problems)} files cannot be compared with mattes; replace them:",
+            f"{dataset.name}: {len(problems)} files cannot be used for scoring; replace them:",
             problems,
         )
     kinds = Counter(warning for _, warnings in looks for warning in warnings)
@@ -162,7 +185,7 @@ def check_files(
 
 
 def _check(example, predictions) -> tuple[list[str], list[str]]:
-    """The problems of one example and the warnings about it."""
+    """The problems of one example, and the warnings about it."""
     problems, warnings = [], []
     try:
         expected = read_matte(example.matte, warnings.append).shape
@@ -176,12 +199,15 @@ def _check(example, predictions) -> tuple[list[str], list[str]]:
             continue
         if size != expected:
             sizes = *size[::-1], *expected[::-1]
-            problems.append("{}: {} x {}, its matte {} x {}".format(path, *sizes))
+            problems.append("{}: is {} x {}, but its matte is {} x {}".format(path, *sizes))
     return problems, warnings
 
 
 def _files(example, predictions, warn) -> Iterator[tuple[Path, Callable]]:
-    """What must have the matte's size, and what reads the file's; pictures only if matted."""
+    """The files that must have the matte's size, each with a function that returns its size.
+
+    The picture is included only if it will be matted.
+    """
     if predictions is None:
         yield example.picture, picture_size
     else:
@@ -207,7 +233,7 @@ def _score_all(source, dataset, title, workers, progress, observe) -> list[Row]:
 
     rows, pending = [], deque()
     examples = distributed.share(dataset.examples)
-    budget = Budget(default_memory() // 2, max(1, workers) + 1)  # the network needs some, too
+    budget = Budget(default_memory() // 2, max(1, workers) + 1)  # the rest is for the network
 
     def finish():
         example, prediction, future, amount = pending.popleft()
@@ -224,7 +250,7 @@ def _score_all(source, dataset, title, workers, progress, observe) -> list[Row]:
         ThreadPoolExecutor(max(1, workers)) as pool,
     ):
         for example in examples:
-            # Not more in memory than the threads have to do, and than there is.
+            # Limits the pictures in memory to the work of the threads and the available memory.
             amount = _AT_SCORING * largest_pixels([example.matte])
             while not budget.try_take(amount):
                 finish()
@@ -236,7 +262,7 @@ def _score_all(source, dataset, title, workers, progress, observe) -> list[Row]:
 
 
 def score(example, prediction: np.ndarray) -> Row:
-    """The row of one prediction, (H, W) in [0, 1] or uint8, against the example's files."""
+    """Scores one prediction, (H, W) in [0, 1] or uint8, against the example's files."""
     matte = read_matte(example.matte)
     trimap = trimap_from_matte(matte) if example.trimap is None else read_trimap(example.trimap)
     try:
@@ -248,18 +274,18 @@ def score(example, prediction: np.ndarray) -> Row:
 
 
 def trimap_source(dataset) -> str:
-    """Where the trimaps of an evaluation come from, for reports."""
+    """The origin of an evaluation's trimaps, for reports."""
     given = sum(example.trimap is not None for example in dataset.examples)
     if given == len(dataset.examples):
-        return "of the data set"
+        return "from the data set"
     made = "made from the mattes, kernel 25"
-    return made if given == 0 else f"of the data set for {given} pictures, else {made}"
+    return made if given == 0 else f"from the data set for {given} pictures, otherwise {made}"
 
 
 class Worst:
-    """Keeps the examples with the largest SAD and their predictions, to be looked at.
+    """Keeps the examples with the largest SAD and their predictions, for the user to look at.
 
-    Of several processes each sees its share; `together` makes them one.
+    If there are several processes, each sees only its share; `together` merges them.
     """
 
     def __init__(self, count: int):
@@ -267,13 +293,13 @@ class Worst:
         self.entries: list[tuple[float, object, np.ndarray]] = []  # the worst first
 
     def __call__(self, example, prediction: np.ndarray, row: Row) -> None:
-        """Takes note of one picture; an `Observe`."""
+        """Considers one picture; this makes the object an `Observe`."""
         kept = prediction if prediction.dtype == np.uint8 else prediction.astype(np.float32)
         self.entries.append((row["SAD"], example, kept))
         self._keep_the_worst()
 
     def together(self) -> "Worst":
-        """The worst of all processes, in each of them."""
+        """Merges the worst examples of all processes; every process gets all of them."""
         if distributed.count() > 1:
             packed = [
                 (sad, _packed(example, prediction)) for sad, example, prediction in self.entries

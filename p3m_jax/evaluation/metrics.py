@@ -1,7 +1,7 @@
-"""The ten error measures of portrait matting, and three more inside the face.
+"""The ten error measures of portrait matting, and three more measures inside the face.
 
-Definitions as in the papers' evaluation; lower is better throughout. Maps are compared in float32,
-as they are published, and summed in float64.
+The definitions are those of the papers' evaluation; lower is always better. As in the published
+evaluation, maps are compared in float32; errors are summed in float64.
 """
 
 import cv2
@@ -14,8 +14,8 @@ METRICS = ("SAD", "MSE", "MAD", "SAD-T", "MSE-T", "MAD-T", "SAD-FG", "SAD-BG", "
 PRIVACY_METRICS = ("SAD-PRIVACY", "MSE-PRIVACY", "MAD-PRIVACY")
 
 GRADIENT_SIGMA = 1.4
-_RADIUS = int(4 * GRADIENT_SIGMA + 0.5)  # where the Gaussian is cut off, in pixels
-_FACE_ABOVE = 100  # a face mask's value from which on a pixel belongs to the face
+_RADIUS = int(4 * GRADIENT_SIGMA + 0.5)  # the Gaussian is cut off at this radius, in pixels
+_FACE_ABOVE = 100  # pixels with a higher value in the face mask belong to the face
 
 
 def all_metrics(
@@ -24,13 +24,19 @@ def all_metrics(
     trimap: np.ndarray,
     facemask: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """All measures of one picture, by the names in `METRICS` (and `PRIVACY_METRICS`).
+    """Computes all measures of one picture, by the names in `METRICS` (and `PRIVACY_METRICS`).
 
-    `prediction` and `matte` are (H, W), floats in [0, 1] or uint8 in 0..255; `trimap` is uint8
-    (H, W) with 0, 128, 255. SAD and CONN are in thousands of pixels; the privacy measures are SAD,
-    MSE and MAD over the pixels of `facemask` (uint8 (H, W), above 100 means face). MSE-T and MAD-T
-    are NaN where the trimap has no transition, and so are all privacy measures where no face shows.
-    Raises ValueError for sizes that do not fit, values outside their range and other trimaps.
+    SAD and CONN are in thousands of pixels. The privacy measures are SAD, MSE and MAD over the
+    pixels of the face; they are computed only if `facemask` is given. MSE-T and MAD-T are NaN if
+    the trimap has no transition, and all privacy measures are NaN if the face mask shows no face.
+
+    Args:
+      prediction, matte: (H, W), floats in [0, 1] or uint8 in 0..255.
+      trimap: uint8 (H, W) of 0, 128 and 255.
+      facemask: uint8 (H, W); above 100 means face.
+
+    Raises:
+      ValueError: sizes differ, values are outside their range, or the trimap has other values.
     """
     prediction, matte = _unit(prediction, "prediction"), _unit(matte, "matte")
     for name, other in (("matte", matte), ("trimap", trimap), ("face mask", facemask)):
@@ -44,7 +50,7 @@ def all_metrics(
     known[regions[BACKGROUND].view(bool)] = 0
     transition = int(np.count_nonzero(trimap == TRANSITION))
     if transition + sum(map(np.count_nonzero, regions.values())) != trimap.size:
-        raise ValueError("the trimap has other values than 0, 128 and 255.")
+        raise ValueError("the trimap has values other than 0, 128 and 255.")
 
     values = _sad_mse_mad(prediction, matte, prediction.size)
     values |= _sad_mse_mad(known, matte, transition, suffix="-T")
@@ -61,18 +67,21 @@ def all_metrics(
 
 
 def gradient_error(prediction: np.ndarray, matte: np.ndarray) -> float:
-    """GRAD of two maps float32 (H, W): summed squared difference of gradient magnitudes / 10."""
+    """GRAD of two maps float32 (H, W): a tenth of the sum of squared differences of gradients.
+
+    The differences are those of the gradients' magnitudes.
+    """
     box = _reach_of_differences(prediction, matte)
     difference = _gradient_magnitude(prediction[box]) - _gradient_magnitude(matte[box])
     return float(cv2.norm(difference, cv2.NORM_L2SQR)) / 10 if difference.size else 0.0
 
 
 def _reach_of_differences(prediction, matte) -> tuple[slice, slice]:
-    """The part of the maps that decides on GRAD; outside it both gradients are the same.
+    """The part of the maps that determines GRAD; outside it, both gradients are the same.
 
-    A gradient sees `_RADIUS` pixels far, and those within the radius of a difference must see the
-    true values up to their own radius; beyond, both maps agree, whatever the cut's border makes of
-    them.
+    A gradient depends on pixels up to `_RADIUS` away. So gradients can differ only within `_RADIUS`
+    of a difference, and these need the true values within another `_RADIUS`. Beyond that both maps
+    are equal, so the border of the cut-out part affects both in the same way.
     """
     differs = prediction != matte
 
@@ -86,7 +95,10 @@ def _reach_of_differences(prediction, matte) -> tuple[slice, slice]:
 
 
 def _gradient_magnitude(values: np.ndarray) -> np.ndarray:
-    """Magnitude of the Gaussian first derivatives, mirrored at the edges (the edge pixel twice)."""
+    """The magnitude of the Gaussian first derivatives.
+
+    Maps are mirrored at the edges, with the edge pixel repeated.
+    """
     if values.size == 0:
         return values
     x = np.arange(-_RADIUS, _RADIUS + 1)
@@ -115,16 +127,16 @@ def _sum_abs(prediction, matte, mask=None) -> float:
 
 
 def _unit(values: np.ndarray, name: str) -> np.ndarray:
-    """`values` as float32 (H, W) in [0, 1]; a float's rounding beyond the ends is cut off."""
+    """Converts `values` to float32 (H, W) in [0, 1]; small excess from rounding is clipped."""
     values = np.asarray(values)
     if values.ndim != 2 or values.size == 0:
-        raise ValueError(f"a {name} is (H, W) with at least one pixel, not {values.shape}.")
+        raise ValueError(f"a {name} must be (H, W) with at least one pixel, not {values.shape}.")
     if values.dtype == np.uint8:
         return values / np.float32(255)
     if values.dtype.kind != "f":
-        raise ValueError(f"a {name} is uint8 or a float, not {values.dtype}.")
+        raise ValueError(f"a {name} must be uint8 or a float, not {values.dtype}.")
     lowest, highest = float(values.min()), float(values.max())
-    if not (lowest >= -1e-3 and highest <= 1 + 1e-3):  # also where one of them is NaN
+    if not (lowest >= -1e-3 and highest <= 1 + 1e-3):  # also true if one of them is NaN
         raise ValueError(f"the {name} has values from {lowest:g} to {highest:g}, not in [0, 1].")
     if lowest < 0 or highest > 1:
         values = np.clip(values, 0, 1)

@@ -1,4 +1,4 @@
-"""The folder that an evaluation is written to: whether it may be, and what is replaced there."""
+"""Manages an evaluation's output folder: whether it may be written, and which files it replaces."""
 
 import contextlib
 import json
@@ -17,23 +17,23 @@ from p3m_jax.storage.files import write_text
 
 CSV, JSON, MARKDOWN = "pictures.csv", "results.json", "summary.md"
 MATTES = "mattes"
-PREDICTIONS = "predictions"  # stands for a strategy where another program has predicted
-PPT_KIND = "ppt"  # what the results of `p3m ppt` say they are
+PREDICTIONS = "predictions"  # used instead of a strategy for predictions of another program
+PPT_KIND = "ppt"  # the kind that the results of `p3m ppt` record
 PPT_SHEET = "ppt_differences.jpg"
 
 
 def sheet_name(strategy: str) -> str:
-    """The file name of a strategy's sheet of worst pictures."""
+    """The file name of a strategy's sheet with the worst pictures."""
     return f"worst_{strategy}.jpg"
 
 
 def matte_path(folder: Path, strategy: str, stem: str) -> Path:
-    """Where a predicted matte is saved."""
+    """The path of a saved predicted matte."""
     return folder / MATTES / strategy / f"{stem}.png"
 
 
 def first_overlap(folder, sources: Iterable) -> Path | None:
-    """The first of `sources` that `folder` is, contains or lies in, through links, too."""
+    """The first of `sources` that equals, contains or is inside `folder`, with links resolved."""
     folder = user_path(folder).resolve()
     for source in map(user_path, sources):
         place = source.resolve()
@@ -43,11 +43,13 @@ def first_overlap(folder, sources: Iterable) -> Path | None:
 
 
 def claim_folder(path, *, overwrite: bool, kind: str | None = None) -> Path:
-    """Makes the folder of that path, and tries whether results can be written there.
+    """Creates the output folder and checks that results can be written there.
 
-    A folder that is not empty must hold an earlier evaluation of the same `kind` (None: those of
-    `p3m evaluate`, whose results name none), and `overwrite` be true; else `EvaluationError` is
-    raised.
+    If the folder is not empty, it must hold an earlier evaluation of the same `kind`, and
+    `overwrite` must be on. `kind` is None for `p3m evaluate`, whose results record no kind.
+
+    Raises:
+      EvaluationError: the folder holds something else, or cannot be written to.
     """
     folder = user_path(path)
     try:
@@ -58,7 +60,7 @@ def claim_folder(path, *, overwrite: bool, kind: str | None = None) -> Path:
             if former is None:
                 raise EvaluationError(
                     f"{folder}: is not empty and holds no evaluation (no {JSON}); name another "
-                    "folder, so that nothing of yours is overwritten."
+                    "folder, so that none of your files is overwritten."
                 )
             if former.kind != kind:
                 raise EvaluationError(
@@ -67,8 +69,8 @@ def claim_folder(path, *, overwrite: bool, kind: str | None = None) -> Path:
                 )
             if not overwrite:
                 raise EvaluationError(
-                    f"{folder}: holds an evaluation; name another folder, or say --overwrite to "
-                    "replace it."
+                    f"{folder}: already holds an evaluation; name another folder, or use "
+                    "--overwrite to replace it."
                 )
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -81,9 +83,10 @@ def claim_folder(path, *, overwrite: bool, kind: str | None = None) -> Path:
 
 
 def write_files(files: Mapping[str, str | np.ndarray], folder: Path, mattes: Set[Path]) -> None:
-    """Writes texts and pictures by name into `folder`, in place of an earlier evaluation's.
+    """Writes texts and pictures by name into `folder`, replacing those of an earlier evaluation.
 
-    Its sheets and saved mattes are removed, but for the `mattes` that were saved by the new one.
+    The earlier evaluation's sheets and saved mattes are removed. `mattes`, which the new evaluation
+    has saved, are kept.
     """
     former = _former(folder)
     if former is not None:
@@ -93,7 +96,7 @@ def write_files(files: Mapping[str, str | np.ndarray], folder: Path, mattes: Set
 
 
 class _Former(NamedTuple):
-    """The evaluation that a folder holds: its kind, and the stems it scored by strategy."""
+    """The evaluation that a folder holds: its kind, and by strategy the stems that it scored."""
 
     kind: str | None
     stems: dict[str, set[str]]
@@ -120,6 +123,6 @@ def _remove(former: _Former, folder: Path, mattes: Set[Path]) -> None:
         stale = {path for path in saved.glob("*.png") if path.stem in stems} - mattes
         for path in {folder / sheet_name(strategy), *stale}:
             path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # something is left in them
+        with contextlib.suppress(OSError):  # other files may be left in the folders
             saved.rmdir()
             saved.parent.rmdir()

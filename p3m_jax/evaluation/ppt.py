@@ -1,8 +1,8 @@
-"""The four protocols of privacy-preserving training (PPT): what is matted and scored.
+"""Evaluates the four protocols of privacy-preserving training (PPT).
 
-Two networks, one trained on pictures with blurred faces (B), one on normal ones (N), matte the same
-people twice, with blurred and with normal faces. A protocol is TRAINED:TESTED, such as "B:N" (Li et
-al., "Privacy-Preserving Portrait Matting", 2021).
+One network was trained on pictures with blurred faces (B), another on normal ones (N). Both matte
+the same people twice, with blurred and with normal faces. A protocol is TRAINED:TESTED, such as
+"B:N" (Li et al., "Privacy-Preserving Portrait Matting", 2021).
 """
 
 from collections.abc import Callable, Mapping
@@ -34,26 +34,26 @@ PROTOCOLS = ("B:B", "B:N", "N:B", "N:N")  # trained:tested
 
 
 class Pictures(NamedTuple):
-    """What networks are tested on: a data set, and how its pictures are read."""
+    """The pictures that networks are tested on: a data set, and a function that reads them."""
 
     dataset: DataSet
     read: Read = read_as_is
 
 
 class Obfuscating(NamedTuple):
-    """A `Read` of pictures with normal faces that obfuscates these in memory.
+    """A `Read` that obfuscates the normal faces of pictures in memory.
 
     Attributes:
-      obfuscation: what is done to the faces.
-      private: by stem the label map uint8 (H, W) of what is private, as PNG (a few KB a picture);
-        None where nothing is.
+      obfuscation: how the faces are obfuscated.
+      private: by stem, the label map uint8 (H, W) of the private areas, as PNG (a few KB per
+        picture); None for a picture without private areas.
     """
 
     obfuscation: Obfuscation
     private: dict[str, np.ndarray | None]
 
     def __call__(self, example: Example) -> np.ndarray:
-        """The obfuscated picture of an example, uint8 (H, W, 3)."""
+        """Returns the obfuscated picture of an example, uint8 (H, W, 3)."""
         picture, stored = read_picture(example.picture), self.private[example.stem]
         if stored is None:
             return picture
@@ -63,18 +63,18 @@ class Obfuscating(NamedTuple):
 def obfuscating(
     dataset: DataSet, obfuscation: Obfuscation, *, workers: int = 2, finder=None
 ) -> Obfuscating:
-    """Looks once for what is private in a set's pictures, in order to obfuscate them when read.
+    """Finds the private areas of a set's pictures once, so that reading can obfuscate them.
 
     Args:
-      dataset: its pictures show normal faces; all files have their mattes' sizes.
-      obfuscation: what is done to the faces, but for the mattes' transition areas.
-      workers: threads.
-      finder: finds faces, where there are no face masks, as `FaceFinder`, the default, does.
+      dataset: its pictures show normal faces, and all files have the size of their mattes.
+      obfuscation: how the faces are obfuscated; the mattes' transition areas are left out.
+      workers: the number of threads.
+      finder: finds faces in pictures without face masks; a `FaceFinder` if None.
 
     Raises:
-      EvaluationError: something is doubtful about pictures without a face mask, or no picture
-        shows anything private.
-      FaceWeightsError: faces must be searched for, and the weights are not installed.
+      EvaluationError: the faces of pictures without a face mask are doubtful, or no picture has a
+        private area.
+      FaceWeightsError: faces must be searched for, but the weights are not installed.
     """
     from tqdm import tqdm
 
@@ -84,7 +84,7 @@ def obfuscating(
     def look(example):
         picture, matte = read_picture(example.picture), read_matte(example.matte)
         mask, search = None, finder
-        if example.facemask is not None:  # which is believed: nothing leaves the memory
+        if example.facemask is not None:  # trusted without a search: no picture is written to disk
             mask = read_face_mask(example.facemask, several_channels=example.published)
             search = None
         areas = find_private_areas(picture, matte=matte, mask=mask, finder=search)
@@ -102,9 +102,9 @@ def obfuscating(
     ]
     if doubtful:
         sentence = (
-            f"{dataset.root}: {len(doubtful)} of {len(stems)} pictures cannot be obfuscated for "
-            "sure; name a folder with face masks for them with --facemasks (an all-black mask says "
-            "that no face is there):"
+            f"{dataset.root}: {len(doubtful)} of {len(stems)} pictures cannot be obfuscated "
+            "reliably; provide face masks for them with --facemasks (an all-black mask means that "
+            "the picture has no face):"
         )
         raise EvaluationError(sentence, *(f"  {doubt}" for doubt in doubtful))
     private = {stem: stored for stem, (stored, _) in zip(stems, looks, strict=True)}
@@ -126,13 +126,14 @@ def evaluate_protocols(
     progress: bool = True,
     observe: Callable[[str], Observe | None] = lambda name: None,
 ) -> dict[str, list[Row]]:
-    """The rows of each of `PROTOCOLS`, as `evaluate_examples` gives them.
+    """Evaluates each of `PROTOCOLS`; returns the rows of `evaluate_examples` for each.
 
     Args:
-      networks: name ("swin") and maps of the networks trained on `BLURRED` and on `NORMAL`.
-      tested: the pictures with `BLURRED` and with `NORMAL` faces; their sizes were checked.
-      strategy, protocol, workers, progress: as there.
-      observe: gives for a protocol of `PROTOCOLS` what observes its pictures.
+      networks: the name ("swin") and the prediction function of the networks trained on `BLURRED`
+        and on `NORMAL` faces.
+      tested: the pictures with `BLURRED` and with `NORMAL` faces; their files were checked.
+      strategy, protocol, workers, progress: as for `evaluate_examples`.
+      observe: returns the `Observe` for one of `PROTOCOLS`.
     """
     rows = {}
     for name in PROTOCOLS:

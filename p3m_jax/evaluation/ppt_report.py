@@ -1,4 +1,4 @@
-"""What an evaluation by the four PPT protocols reports: a matrix, comparisons, rows, a sheet."""
+"""Makes the report of the four PPT protocols: a matrix, comparisons, rows, and a sheet."""
 
 import json
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from p3m_jax.text import counted, phrases, shown
 CSV = "ppt.csv"
 FACES = {BLURRED: "blurred", NORMAL: "normal"}
 
-# SAD on P3M-500-P by protocol, in their order (Li et al., 2021).
+# SAD on P3M-500-P, in the order of `PROTOCOLS` (Li et al., 2021).
 PUBLISHED = {
     "SHM": (21.56, 24.33, 23.91, 17.13),
     "GFM": (13.20, 13.08, 13.54, 10.73),
@@ -30,14 +30,14 @@ PUBLISHED = {
     "P3M-Net (ResNet-34)": (8.73, 9.22, 11.22, 9.06),
 }
 ONE_TRAINING = (
-    "The test is over pictures: it says whether these two checkpoints differ on such pictures, not "
-    "whether two other trainings would. B:N - N:N also holds all else in which the two trainings "
-    "differed; for more, train both several times with other seeds."
+    "The test is over pictures: it shows whether these two checkpoints differ on such pictures, "
+    "not whether two other trainings would. B:N - N:N also includes every other difference between "
+    "the two trainings; to separate these, train both several times with different seeds."
 )
 
 
 class Trained(NamedTuple):
-    """A checkpoint, as far as reports tell of it."""
+    """The facts about a checkpoint that reports show."""
 
     model_name: str
     path: str
@@ -46,21 +46,21 @@ class Trained(NamedTuple):
 
 @dataclass
 class PPT:
-    """One evaluation by the four protocols: what was scored, how, and the rows of each protocol."""
+    """One evaluation by the four protocols: its subject, its method, and each protocol's rows."""
 
     dataset_name: str
-    trained: dict[str, Trained]  # by the faces that were seen in training
-    blurred_source: str  # where the pictures with blurred faces come from
+    trained: dict[str, Trained]  # by the kind of faces seen in training
+    blurred_source: str  # the origin of the pictures with blurred faces
     protocol: Protocol
     strategy: str
     trimaps: str
-    synthetic: str = ""  # what is synthetic about it, if anything
-    notes: list[str] = field(default_factory=list)  # what to beware of, loudly
+    synthetic: str = ""  # which part of it is synthetic, if any
+    notes: list[str] = field(default_factory=list)  # warnings that must be prominent
     made_here: bool = False  # whether this program blurred the faces
     rows: dict[str, list[Row]] = field(default_factory=dict)
 
     def warnings(self) -> list[str]:
-        """What every reader must see, a sentence each."""
+        """The warnings that every reader must see, one sentence each."""
         found = [SYNTHETIC.format(self.synthetic)] if self.synthetic else []
         sad = {name: [row["SAD"] for row in rows] for name, rows in self.rows.items()}
         pairs = [(sad[f"{faces}:B"], sad[f"{faces}:N"]) for faces in FACES if sad]
@@ -73,9 +73,10 @@ class PPT:
 
 
 def notes(blurred, normal) -> list[str]:
-    """What to know before comparing two checkpoints, trained on blurred and on normal faces.
+    """Warnings about comparing two checkpoints, trained on blurred and on normal faces.
 
-    Both as `p3m_jax.checkpoints.weights.InferenceCheckpoint`, whose provenance may tell of `faces`.
+    Both are `p3m_jax.checkpoints.weights.InferenceCheckpoint`; their provenance may contain
+    `faces`.
     """
     found = []
     said = {
@@ -85,8 +86,8 @@ def notes(blurred, normal) -> list[str]:
     for faces, others in ((BLURRED, "normal"), (NORMAL, "obfuscated")):
         if said[faces].startswith(others):
             found.append(
-                f"NOTE: the checkpoint for {FACES[faces]} faces was trained on others by its own "
-                f"account ({said[faces]}); are the two swapped?"
+                f"NOTE: according to its provenance, the checkpoint for {FACES[faces]} faces was "
+                f"trained on other faces ({said[faces]}); are the two swapped?"
             )
     if blurred.model_name != normal.model_name:
         return found + [
@@ -95,16 +96,18 @@ def notes(blurred, normal) -> list[str]:
         ]
     pairs = zip(blurred.variables, normal.variables, strict=True)
     if all(np.array_equal(one[name], other[name]) for one, other in pairs for name in one):
-        found.append("NOTE: both checkpoints hold the same weights: rows B and N are one network.")
+        found.append(
+            "NOTE: both checkpoints hold the same weights, so rows B and N show one network."
+        )
     return found
 
 
 def make_report(
     ppt: PPT, tested: Mapping[str, Pictures], predictions: Predictions, count: int
 ) -> dict[str, str | np.ndarray]:
-    """All that is reported, by file name: texts, and the sheet of `count` pictures.
+    """Makes all files of the report, by name: texts, and the sheet of `count` pictures.
 
-    Nothing is written here, so that a picture which cannot be read leaves no half report behind.
+    It writes nothing, so a picture that cannot be read leaves no partial report.
     """
     estimates = {name: summarise(ppt.rows[name]) for name in PROTOCOLS}
     comparisons = compare(ppt.rows)
@@ -121,7 +124,7 @@ def make_report(
 def markdown(
     ppt: PPT, estimates: Mapping[str, dict[str, Estimate]], comparisons: list[Comparison]
 ) -> str:
-    """The summary: the matrix, the comparisons, all measures, and published scores."""
+    """Makes the summary: the matrix, the comparisons, all measures, and published scores."""
     count = len(ppt.rows[PROTOCOLS[0]])
     loud = [line for warning in ppt.warnings() for line in (f"**{warning}**", "")]
     lines = [
@@ -157,7 +160,7 @@ def markdown(
         "",
     ]
     if ppt.dataset_name == "P3M-500-P":
-        lines += ["## Beside published SAD", "", *_beside_published(ppt, estimates, count), ""]
+        lines += ["## Published SAD", "", *_beside_published(ppt, estimates, count), ""]
         lines += loud
     return "\n".join(map(shown, lines))
 
@@ -220,8 +223,8 @@ def _beside_published(ppt: PPT, estimates, count: int) -> list[str]:
         )
     if ppt.made_here:
         lines.append(
-            "- NOT COMPARABLE where faces are blurred: this program blurred them, by a method that "
-            "need not be the authors'."
+            "- NOT COMPARABLE for blurred faces: this program blurred them, and its method may "
+            "differ from the authors'."
         )
     return lines + [f"- {warning}" for warning in WARNINGS]
 

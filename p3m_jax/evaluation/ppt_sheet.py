@@ -1,4 +1,4 @@
-"""The sheet of an evaluation by the four PPT protocols: where two networks differ most."""
+"""Makes the sheet of the four PPT protocols: the pictures in which two networks differ most."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,13 +12,14 @@ from p3m_jax.inference.resizing import Protocol
 from p3m_jax.pictures.labels import read_matte
 from p3m_jax.text import shown
 
-COMPARED = ("B:N", "N:N")  # ranks the pictures: two networks, the same normal faces
+COMPARED = ("B:N", "N:N")  # their difference ranks the pictures: two networks, normal faces
 
 
 class Predictions:
-    """Keeps all predictions, as PNG, until it is known which differ most.
+    """Keeps all predictions as PNG until it is known which differ most.
 
-    A real matte of 1080 x 1620 pixels takes 30 to 100 KB: 500 pictures by four protocols 100 MB.
+    A real matte of 1080 x 1620 pixels takes 30 to 100 KB, so 500 pictures by four protocols take
+    100 MB.
     """
 
     def __init__(self, protocol: Protocol):
@@ -26,7 +27,7 @@ class Predictions:
         self._files: dict[tuple[str, str], np.ndarray] = {}
 
     def observe(self, name: str) -> Observe:
-        """What observes the pictures of a protocol."""
+        """Returns an `Observe` that keeps the predictions of a protocol."""
 
         def keep(example, prediction, row):
             if prediction.dtype != np.uint8:
@@ -36,7 +37,7 @@ class Predictions:
         return keep
 
     def get(self, name: str, stem: str) -> np.ndarray:
-        """The prediction (H, W) in [0, 1] that was scored, as far as 8 bits show it."""
+        """The prediction that was scored, (H, W) in [0, 1], rounded to 8 bits."""
         stored = cv2.imdecode(self._files[name, stem], cv2.IMREAD_GRAYSCALE)
         return stored / np.float32(255)
 
@@ -47,10 +48,11 @@ def differences_sheet(
     predictions: Predictions,
     count: int,
 ) -> np.ndarray:
-    """The sheet uint8 (H, W, 3) of the `count` pictures in which SAD of `COMPARED` differs most.
+    """Makes the sheet uint8 (H, W, 3) of the `count` pictures with the most different SAD.
 
-    A line for each of `PROTOCOLS`, with the picture that was matted. `rows` and `tested` as
-    `evaluate_protocols` gives and takes them.
+    The difference is that of the two protocols in `COMPARED`. Each picture has a row for each of
+    `PROTOCOLS`, with the picture that was matted. `rows` is the result of `evaluate_protocols`, and
+    `tested` its argument.
     """
     one, other = (rows[name] for name in COMPARED)
     gaps = [-abs(a["SAD"] - b["SAD"]) for a, b in zip(one, other, strict=True)]

@@ -1,14 +1,15 @@
-"""Published scores on the two P3M-500 test sets, to stand beside one's own.
+"""Published scores on the two P3M-500 test sets, which reports show next to their own.
 
-From the papers "Privacy-Preserving Portrait Matting" (2021) and "Rethinking Portrait Matting with
-Privacy Preserving" (2023) and a preprint of 2026. SAD and CONN in thousands of pixels.
+They are from the papers "Privacy-Preserving Portrait Matting" (2021) and "Rethinking Portrait
+Matting with Privacy Preserving" (2023), and from a preprint of 2026. SAD and CONN are in thousands
+of pixels.
 """
 
 from typing import NamedTuple
 
 
 class Published(NamedTuple):
-    """One line of a published table; None where the paper gives no number. MSE is times 1000."""
+    """One row of a published table; None if the paper has no number. MSE is multiplied by 1000."""
 
     method: str
     sad: float | None
@@ -40,12 +41,13 @@ PUBLISHED = {
 
 PICTURES = 500  # in each of the two sets
 
-# What a reader must know before comparing.
+# Warnings about comparing with these scores.
 WARNINGS = (
-    "The published P3M-Net scores come from checkpoints that were selected on these very test "
-    "sets, evaluated after every epoch.",
+    "The published P3M-Net scores come from checkpoints that were selected on these same test "
+    "sets, which were evaluated after every epoch.",
     "They were computed with RESIZE, by programs that resize without anti-aliasing and score "
-    "floats (2021) or truncated 8-bit files (2024): only the same protocol compares exactly.",
-    "A retraining with the public program by somebody else (batch 8) got SAD 9.61 on P3M-500-P "
-    "and 15.94 on P3M-500-NP, against 8.73 and 11.23 published.",
+    "floats (2021) or truncated 8-bit files (2024); only scores by the same protocol are "
+    "comparable.",
+    "Other people who retrained P3M-Net with the public program (batch 8) got SAD 9.61 on "
+    "P3M-500-P and 15.94 on P3M-500-NP, instead of the published 8.73 and 11.23.",
 )

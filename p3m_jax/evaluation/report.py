@@ -1,4 +1,4 @@
-"""What an evaluation reports: numbers per picture, a summary, and a sheet of the worst."""
+"""Makes an evaluation's report: numbers per picture, a summary, and sheets of worst pictures."""
 
 import json
 from dataclasses import dataclass, field
@@ -23,14 +23,14 @@ SYNTHETIC = (
 
 @dataclass
 class Evaluation:
-    """One evaluation: what was scored, how, and the rows of each strategy."""
+    """One evaluation: its subject, its method, and the rows of each strategy."""
 
     dataset_name: str
     subject: str  # the checkpoint or the folder of predictions
     protocol: str  # its name, "files" for predictions
     protocol_says: str
     trimaps: str
-    synthetic: str = ""  # what is synthetic about it, if anything
+    synthetic: str = ""  # which part of it is synthetic, if any
     provenance: dict = field(default_factory=dict)
     rows: dict[str, list[dict]] = field(default_factory=dict)
     worst: dict[str, Worst] = field(default_factory=dict)
@@ -38,9 +38,9 @@ class Evaluation:
 
 
 def make_report(evaluation: Evaluation) -> dict[str, str | np.ndarray]:
-    """All that is reported, by file name: texts, and sheets uint8 (H, W, 3).
+    """Makes all files of the report, by name: texts, and sheets uint8 (H, W, 3).
 
-    Nothing is written here, so that a picture which cannot be read leaves no half report behind.
+    It writes nothing, so a picture that cannot be read leaves no partial report.
     """
     estimates = {name: summarise(rows) for name, rows in evaluation.rows.items()}
     texts = {
@@ -57,7 +57,7 @@ def make_report(evaluation: Evaluation) -> dict[str, str | np.ndarray]:
 
 
 def markdown(evaluation: Evaluation, estimates: dict[str, dict[str, Estimate]]) -> str:
-    """The summary: own numbers, how they came about, published ones, and what to beware of."""
+    """Makes the summary: the scores, how they were computed, published scores, and warnings."""
     count = len(next(iter(evaluation.rows.values())))
     loud = f"**{SYNTHETIC.format(evaluation.synthetic)}**" if evaluation.synthetic else ""
     lines = [f"# {evaluation.dataset_name}: {counted(count, 'picture')}", ""]
@@ -68,7 +68,7 @@ def markdown(evaluation: Evaluation, estimates: dict[str, dict[str, Estimate]]) 
         f"- Protocol: {evaluation.protocol}: {evaluation.protocol_says}",
         f"- Strategy: {', '.join(name.upper() for name in evaluation.rows)}"
         if evaluation.protocol != "files"
-        else "- Strategy: whatever the other program did",
+        else "- Strategy: unknown, predicted by another program",
         f"- Trimaps: {evaluation.trimaps}",
         "",
         *measures_table(estimates),
@@ -78,7 +78,7 @@ def markdown(evaluation: Evaluation, estimates: dict[str, dict[str, Estimate]]) 
     ]
     published = PUBLISHED.get(evaluation.dataset_name)
     if published:
-        lines += ["## Beside published scores", "", *_comparison(evaluation, estimates), ""]
+        lines += ["## Published scores", "", *_comparison(evaluation, estimates), ""]
         if count != PICTURES:
             lines.append(
                 f"- NOT COMPARABLE: {counted(count, 'picture')} here, {PICTURES} in the published "
@@ -102,7 +102,7 @@ def _comparison(evaluation: Evaluation, estimates) -> list[str]:
 
 
 def worst_sheet(worst: Worst) -> np.ndarray:
-    """The sheet uint8 (H, W, 3) of the worst pictures, the worst first."""
+    """Makes the sheet uint8 (H, W, 3) of the worst pictures, the worst first."""
     rows = []
     for number, (sad, example, prediction) in enumerate(worst.entries, 1):
         if prediction.dtype == np.uint8:
@@ -114,7 +114,10 @@ def worst_sheet(worst: Worst) -> np.ndarray:
 
 
 def _picture_for(example, shape) -> np.ndarray:
-    """The picture at its matte's size, which foreign predictions alone do not ensure."""
+    """The picture, resized to its matte's size if necessary.
+
+    Evaluating another program's predictions does not check the size of the pictures.
+    """
     picture = read_picture(example.picture)
     if picture.shape[:2] == shape:
         return picture

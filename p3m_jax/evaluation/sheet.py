@@ -1,4 +1,4 @@
-"""Sheets of pictures to look at: picture, matte, prediction and error, one row each."""
+"""Makes sheets of pictures to look at; each row shows picture, matte, prediction and error."""
 
 from collections.abc import Sequence
 
@@ -15,11 +15,11 @@ _PAPER, _INK = (250, 250, 250), (20, 20, 20)
 def make_sheet(
     rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, str]], *, height: int = 192
 ) -> np.ndarray:
-    """A sheet uint8 (H, W, 3) of rows (picture, matte, prediction, caption).
+    """Makes a sheet uint8 (H, W, 3) of rows (picture, matte, prediction, caption).
 
-    Pictures are uint8 (h, w, 3), mattes and predictions floats (h, w) in [0, 1]. Every panel is
-    scaled to `height` pixels (a panorama to twice that in width) and the caption, one line, stands
-    above its row. The error is black where there is none, so that small ones show as colour.
+    Pictures are uint8 (h, w, 3); mattes and predictions are floats (h, w) in [0, 1]. Every panel is
+    scaled to `height` pixels, but is at most twice as wide. The caption is one line above its row.
+    Where there is no error, the error panel is black, so that small errors are visible as colour.
     """
     if not rows:
         raise ValueError("a sheet needs at least one row.")
@@ -60,7 +60,10 @@ def _grey(alpha: np.ndarray) -> np.ndarray:
 
 
 def _error(matte: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Red where the prediction is too high, blue where it is too low; the root lifts small ones."""
+    """The error as colour: red where the prediction is too high, blue where it is too low.
+
+    The colour's strength is the square root of the error, which makes small errors visible.
+    """
     signed = np.nan_to_num(np.asarray(prediction, np.float32)) - np.asarray(matte, np.float32)
     strength = np.sqrt(np.clip(np.abs(signed), 0, 1))
     colour = np.where((signed > 0)[..., None], (1.0, 0.25, 0.15), (0.25, 0.5, 1.0))

@@ -1,4 +1,4 @@
-"""From rows per picture to means and what they are worth."""
+"""Summarises rows per picture as means with confidence intervals."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,14 +8,14 @@ import numpy as np
 from p3m_jax.evaluation.metrics import METRICS, PRIVACY_METRICS
 
 RESAMPLES = 10_000
-SMALLEST_SAMPLE = 30  # pictures; an interval from fewer would pretend to know its own width
+SMALLEST_SAMPLE = 30  # pictures; from fewer, the width of an interval would not be reliable
 _CHUNK = 1000
 
 
 class Estimate(NamedTuple):
     """The mean of one measure over the pictures that have it, and its 95 % interval.
 
-    `low` and `high` are None below 30 such pictures.
+    `low` and `high` are None if fewer than 30 pictures have it.
     """
 
     mean: float
@@ -25,11 +25,11 @@ class Estimate(NamedTuple):
 
 
 def summarise(rows: Sequence[dict], *, seed: int = 0) -> dict[str, Estimate]:
-    """The mean of every measure in `rows`, with a percentile bootstrap over pictures.
+    """Computes the mean of every measure in `rows`, with a percentile bootstrap over pictures.
 
-    10,000 resamples with replacement, the same ones for all measures, so the outcome is a pure
-    function of rows and seed. A measure that a picture does not have (NaN or absent) does not count
-    for that picture, and is left out if none has it.
+    It draws 10,000 resamples with replacement, the same ones for all measures. The result depends
+    only on the rows and the seed. A picture without a measure (NaN or absent) is ignored for that
+    measure. A measure that no picture has is left out.
     """
     names = [n for n in METRICS + PRIVACY_METRICS if any(n in row for row in rows)]
     values = np.array([[row.get(name, np.nan) for name in names] for row in rows], np.float64)
@@ -53,7 +53,7 @@ def summarise(rows: Sequence[dict], *, seed: int = 0) -> dict[str, Estimate]:
 
 
 def _resampled_means(totals, counts, rng) -> np.ndarray:
-    """(RESAMPLES, measures): means over pictures drawn with replacement, by how often each is."""
+    """The means (RESAMPLES, measures) over pictures that are drawn with replacement."""
     size = len(totals)
     means = []
     for _ in range(RESAMPLES // _CHUNK):

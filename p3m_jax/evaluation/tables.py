@@ -1,7 +1,7 @@
-"""The numbers of an evaluation as Markdown, CSV and JSON.
+"""Writes the numbers of an evaluation as Markdown, CSV and JSON.
 
-They come by strategy or, where several are compared, by protocol: rows as `evaluate_examples`
-gives them, and their means as `summarise` does.
+The numbers are grouped by strategy or, if several protocols are compared, by protocol. Rows are the
+results of `evaluate_examples`, and estimates those of `summarise`.
 """
 
 import csv
@@ -19,7 +19,7 @@ Estimates = Mapping[str, Mapping[str, Estimate]]
 
 
 def measures_table(estimates: Estimates) -> list[str]:
-    """The lines of a Markdown table of all measures."""
+    """Makes the lines of a Markdown table of all measures."""
     header = "| measure | " + " | ".join(name.upper() for name in estimates) + " |"
     lines = [header, "|---" * (len(estimates) + 1) + "|"]
     for name in next(iter(estimates.values())):
@@ -29,7 +29,7 @@ def measures_table(estimates: Estimates) -> list[str]:
 
 
 def _scale(name: str) -> int:
-    """Means over pixels are given in thousandths, as the papers do."""
+    """The factor for a measure: means over pixels are multiplied by 1000, as in the papers."""
     return 1000 if name.startswith(("MSE", "MAD")) else 1
 
 
@@ -38,7 +38,7 @@ def _title(name: str) -> str:
 
 
 def cell(name: str, estimate: Estimate | None) -> str:
-    """The mean of a measure, scaled as its title says, with the interval; "" for None."""
+    """The mean of a measure with its interval, scaled as the title says; "" for None."""
     if estimate is None:
         return ""
     scale = _scale(name)
@@ -49,21 +49,24 @@ def cell(name: str, estimate: Estimate | None) -> str:
 
 
 def about_intervals(estimates: Estimates) -> str:
-    """Sentences to stand below a table: what its numbers are."""
+    """Explains the numbers of a table, in sentences to put below it."""
     every = [estimate for values in estimates.values() for estimate in values.values()]
     text = "Lower is better; means over pictures."
     if any(estimate.low is not None for estimate in every):
         text += " In brackets: 95 % bootstrap intervals over pictures (percentile, 10,000 draws)."
     if any(estimate.low is None for estimate in every):
         text += (
-            f" Fewer than {SMALLEST_SAMPLE} pictures give values without intervals: no "
-            "significance is claimed."
+            f" Means over fewer than {SMALLEST_SAMPLE} pictures are shown without intervals, "
+            "because no significance can be claimed."
         )
     return text
 
 
 def rows_csv(column: str, rows: Rows) -> str:
-    """All rows, headed; the first column, of the given name, tells what they come by."""
+    """Makes a CSV table of all rows with a header.
+
+    The first column, called `column`, holds the strategy or protocol.
+    """
     names = dict.fromkeys(name for some in rows.values() for row in some for name in row)
     text = io.StringIO()
     writer = csv.DictWriter(text, [column, *names], lineterminator="\n")
@@ -76,7 +79,7 @@ def rows_csv(column: str, rows: Rows) -> str:
 
 
 def results(rows: Rows, estimates: Estimates) -> dict[str, Any]:
-    """The `results` of a results.json: all means and rows."""
+    """Makes the entry `results` of a results.json: all means and rows."""
     return {
         key: {
             "means": {name: estimate._asdict() for name, estimate in estimates[key].items()},
@@ -87,5 +90,5 @@ def results(rows: Rows, estimates: Estimates) -> dict[str, Any]:
 
 
 def _known(row: Row) -> dict[str, Any]:
-    """A row with None instead of NaN: JSON has no word for it."""
+    """A row with None instead of NaN, which JSON cannot express."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
