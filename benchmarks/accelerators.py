@@ -1,18 +1,18 @@
-"""What a training step takes on accelerators, from programs compiled for TPUs without one.
+"""Estimates the cost of a training step on TPUs by compiling it for them, without a TPU.
 
     pip install libtpu
     python benchmarks/accelerators.py --size 512 --batch 8 [--networks swin] [--json FILE]
     python benchmarks/accelerators.py --mesh v5e:16x16 --networks swin --size 512 --batch 1
 
-The first compiles the step for one chip, in each precision, with and without recomputed stages, and
-prints FLOPs and bytes of the compiled program, what it holds at its peak (arguments and temporary
-arrays), and the roofline: how many steps a second a chip could do at most if it did nothing but
-these FLOPs, or moved nothing but these bytes, and which of the two bounds it. Real chips stay
-below. An H100 is held against the same program, as if it were compiled alike.
+The first command compiles the step for one chip, in each precision, with and without recomputed
+stages. It prints the FLOPs and bytes of the compiled program, its peak memory (arguments and
+temporary arrays), and the roofline: the most steps per second if a chip did nothing but these
+FLOPs, or nothing but move these bytes, and which of the two is the limit. Real chips are slower.
+The figures for an H100 use the same program, as if it were compiled identically for it.
 
-The second compiles for a mesh of many chips, `--batch` pictures each, and prints what a chip holds
-and computes, and the program's collectives. Attention goes in a loop, which XLA counts once: FLOPs
-and bytes of ViTAE-S lack what further rounds of it do.
+The second command compiles for a mesh of many chips, with `--batch` pictures on each. It prints the
+memory and FLOPs of each chip, and the program's collective operations. Attention runs in a loop,
+which XLA counts only once, so the FLOPs and bytes of ViTAE-S do not include further iterations.
 """
 
 import argparse
@@ -36,8 +36,8 @@ from p3m_jax.training.sharding import Places
 from p3m_jax.training.state import initial_state, make_optimizer
 from p3m_jax.training.step import Computing, make_train_step
 
-# Published peaks: TFLOP/s of bfloat16 products (TPUs round those of float32 likewise; an H100 takes
-# TF32), GB/s of memory, GB of it.
+# Published peaks: TFLOP/s of bfloat16 products, GB/s of memory bandwidth, GB of memory. TPUs also
+# round float32 products to bfloat16; an H100 uses TF32 for them.
 CHIPS = {
     "TPU v5e": (197, 819, 16),
     "TPU v6e": (918, 1640, 32),
@@ -47,7 +47,7 @@ COLLECTIVES = r"\b(all-reduce|all-gather|reduce-scatter|all-to-all|collective-pe
 
 
 def places_of(topology: str, chips: int | None = None) -> Places:
-    """The devices of a topology ("v5e:2x2") that is not here, or the first few of them."""
+    """The devices of a topology ("v5e:2x2"), or the first few of them; they need not exist here."""
     devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
     automatic = (jax.sharding.AxisType.Auto,)
     mesh = Mesh(np.array(devices[:chips]), ("data",), axis_types=automatic)
@@ -57,7 +57,7 @@ def places_of(topology: str, chips: int | None = None) -> Places:
 
 
 def compile_step(name: str, places: Places, size: int, batch: int, computing: Computing, *, cut):
-    """The step of a network for batches of `batch` pictures of `size` x `size`, compiled."""
+    """Compiles a network's training step for batches of `batch` pictures of `size` x `size`."""
     net, optimizer = network(name), make_optimizer(common.recipe(name))
     state = jax.eval_shape(lambda v: initial_state(net, optimizer, v), net.shapes)
     where = places.of_state(state, cut=cut)
@@ -77,7 +77,7 @@ def compile_step(name: str, places: Places, size: int, batch: int, computing: Co
 
 
 def measure(name: str, places: Places, args, computing: Computing) -> dict:
-    """One row."""
+    """Makes one row of the table."""
     started = time.perf_counter()
     batch = args.batch * places.mesh.size
     row = {
@@ -108,7 +108,7 @@ def measure(name: str, places: Places, args, computing: Computing) -> dict:
 
 
 def roofline(row: dict) -> dict[str, tuple[float, str]]:
-    """By chip, the most steps a second, and what bounds them."""
+    """For each chip, the most steps per second, and what limits them."""
     bounds = {}
     for chip, (teraflops, bandwidth, memory) in CHIPS.items():
         if chip == "H100" and row["precision"] == "float32":
@@ -124,19 +124,21 @@ def roofline(row: dict) -> dict[str, tuple[float, str]]:
 
 
 def main() -> None:
-    """Prints a table in Markdown, and writes it as JSON where asked."""
+    """Prints a table in Markdown; also writes it as JSON if asked."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--networks", nargs="+", default=["resnet34", "swin", "vitae_s"])
     parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--batch", type=int, default=8, help="per chip")
+    parser.add_argument("--batch", type=int, default=8, help="pictures per chip")
     parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--remat", nargs="+", type=int, default=[0, 1])
-    parser.add_argument("--chip", default="v5e", help="to compile for (v5e, v6e)")
+    parser.add_argument("--chip", default="v5e", help="chip to compile for (v5e, v6e)")
     parser.add_argument("--mesh", metavar="TOPOLOGY", help="v5e:16x16, v6e:16x16, ...")
     parser.add_argument("--shard-state", action="store_true")
-    parser.add_argument("--text", type=Path, metavar="FOLDER", help="write the programs there")
+    parser.add_argument(
+        "--text", type=Path, metavar="FOLDER", help="write the compiled programs to it"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""What checksums of checkpoints cost: python benchmarks/checksums.py"""
+"""Measures the cost of the checksums of checkpoints: python benchmarks/checksums.py"""
 
 import time
 

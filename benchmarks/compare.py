@@ -1,22 +1,25 @@
-"""All benchmarks that hold this project against the authors' programs, and one table of them.
+"""Runs all benchmarks that compare this project with the authors' programs, and prints one table.
 
     python benchmarks/compare.py --data P3M-10k --foreground-cache CACHE --reference P3M-NET \\
         --reference-training P3M --reference-python PYTHON --json OUT.json
     python benchmarks/compare.py ... --quick --only training:swin startup
 
-P3M-NET is a checkout of ViTAE-Transformer/P3M-Net, P3M one of JizhiziLi/P3M, PYTHON an interpreter
-with PyTorch, scikit-image and OpenCV. CACHE was made by `p3m estimate`. Nothing else should run on
-the machine.
+P3M-NET is a checkout of ViTAE-Transformer/P3M-Net, and P3M one of JizhiziLi/P3M. PYTHON is an
+interpreter with PyTorch, scikit-image and OpenCV. `p3m estimate` makes CACHE. Nothing else should
+run on the machine.
 
-The parts run one after the other, each a program of this folder whose --help says what it does:
-prediction:NETWORK and training:NETWORK, metrics, input, folder, startup. `--only prediction` takes
-all networks. What the parts print goes on to the terminal. The table comes at the end: medians
-(fastest..slowest), and how many times as long the authors' program takes, as its users run it and
-at its best. The goal is that many times theirs at best, in wall or CPU seconds as --by says, or a
-time that may not be exceeded. A part that fails has its last line in the table, and the exit code
-is 1; the others run all the same, and what it measured before counts.
+The parts run one after another. Each is a program of this folder, described by its --help:
+prediction:NETWORK and training:NETWORK, metrics, input, folder, startup. `--only prediction` runs
+it for all networks. The output of the parts is printed as they run.
 
-ViTAE-S's sides take up to 13 GB each with HYBRID at 1080 x 1620: they are measured one by one.
+The table is printed at the end. It holds medians (fastest..slowest), and how many times as long the
+authors' program takes, both as its users run it and with its fastest settings. A goal is such a
+ratio to their fastest settings, in wall or CPU seconds as set by --by, or a time limit. If a part
+fails, its last line of output is in the table and the exit code is 1. The other parts still run,
+and the results of the failed part up to that point are used.
+
+With HYBRID at 1080 x 1620, each side of ViTAE-S takes up to 13 GB, so its sides are measured one at
+a time.
 """
 
 import argparse
@@ -34,14 +37,14 @@ from sides import HERE, machine, write_report
 
 
 class Part(NamedTuple):
-    """A part: programs with their options, and what makes lines of their reports."""
+    """A part: programs with options, and the function that makes table lines from their reports."""
 
     programs: tuple[tuple[str, ...], ...]
     lines: Callable[[dict, float], list[dict]]
 
 
 def parts(args) -> dict[str, Part]:
-    """All parts by name."""
+    """Returns all parts by name."""
     pictures = str(args.data / "train" / "blurred_image")
     quick, python = args.quick, args.reference_python
     reference = ("--reference", str(args.reference), "--reference-python", python)
@@ -50,8 +53,9 @@ def parts(args) -> dict[str, Part]:
     rounds = ("--rounds", str(args.runs))
     found = {}
     for network in NETWORKS:
-        # Their Swin-T takes no smaller squares (at half of the side), and XLA's convolutions of
-        # maps that are 2 pixels wide, the last of squares of 64, are slow as no others are.
+        # The authors' Swin-T accepts no smaller squares (at half of the side). Squares of 64 are
+        # left out because their last maps are 2 pixels wide, for which XLA's convolutions are
+        # exceptionally slow.
         sizes = (["512x512"] if network == "swin" else ["256x256"]) if quick else args.sizes
         plain = ("prediction.py", "--networks", network, "--data", pictures, *reference, *runs)
         rivals = [["theirs"], ["best"]] if network == "vitae_s" and not quick else []
@@ -88,7 +92,7 @@ def parts(args) -> dict[str, Part]:
 
 
 def run(program: tuple[str, ...], report: Path) -> tuple[dict | None, str | None]:
-    """Runs a program; returns its report, and its last line if it failed."""
+    """Runs a program; returns its report, and its last line of output if it failed."""
     name, *rest = program
     print(f"\n== {' '.join(program)}", flush=True)
     process = subprocess.Popen(
@@ -101,46 +105,50 @@ def run(program: tuple[str, ...], report: Path) -> tuple[dict | None, str | None
     last = ["nothing was printed."]
     for text in process.stdout:
         print(text, end="", flush=True)
-        # Of a side that failed the last line tells which, the one before it why.
+        # If a side failed, the last line names it, and the line before it says why.
         last = [*last, text.strip()][-2:] if text.strip() else last
     code = process.wait()
     measured = json.loads(report.read_text()) if report.is_file() else None
     if code == 0 and measured is None:
-        return None, "there is no report."
+        return None, "the program wrote no report."
     return measured, f"{' '.join(last)} (exit code {code})" if code else None
 
 
 def options() -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, help="P3M-10k, which holds train/")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="P3M-10k, the folder that holds train/"
+    )
     parser.add_argument("--foreground-cache", type=Path, help="made by `p3m estimate`")
     parser.add_argument("--records", type=Path, help="the same set, as `p3m records` wrote it")
     parser.add_argument("--faces", type=Path, help="folder of faces to paste")
     parser.add_argument("--masks", type=Path, help="their face masks")
     add_reference(parser)
     parser.add_argument(
-        "--reference-training", type=Path, metavar="CHECKOUT", help="of JizhiziLi/P3M"
+        "--reference-training", type=Path, metavar="CHECKOUT", help="a checkout of JizhiziLi/P3M"
     )
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="these parts")
-    parser.add_argument("--quick", action="store_true", help="small sizes, one run: a rehearsal")
-    parser.add_argument("--runs", type=int, help="of each side (5; --quick: 1)")
-    parser.add_argument("--pause", type=float, default=0.0, help="seconds of rest before a run")
-    parser.add_argument("--sizes", nargs="+", default=["512x512", "1080x1620"], help="of mattes")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="run only these parts")
+    parser.add_argument("--quick", action="store_true", help="small sizes and one run, as a trial")
+    parser.add_argument("--runs", type=int, help="runs of each side (5; --quick: 1)")
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds to wait before a run")
+    parser.add_argument(
+        "--sizes", nargs="+", default=["512x512", "1080x1620"], help="sizes of mattes"
+    )
     parser.add_argument("--count", type=int, default=100, help="pictures in the folder")
-    parser.add_argument("--folder-runs", type=int, default=1, help="of the folder")
+    parser.add_argument("--folder-runs", type=int, default=1, help="runs over the folder")
     parser.add_argument("--folder-networks", nargs="+", choices=NETWORKS, default=["resnet34"])
     parser.add_argument(
         "--goals",
         nargs="+",
         default=[],
         metavar="PART=TIMES",
-        help="how many times as fast as theirs at best, such as training=1.2 (1)",
+        help="speed to reach, as a multiple of the authors' fastest, such as training=1.2 (1)",
     )
     parser.add_argument("--by", choices=("seconds", "cpu"), default="seconds")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="everything that was measured")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all measurements to it")
     args = parser.parse_args()
     check_reference(parser, args)
     if args.reference is None or args.reference_training is None:
@@ -150,12 +158,12 @@ def options() -> argparse.Namespace:
 
 
 def chosen(args, known: dict[str, Part]) -> dict[str, Part]:
-    """The parts that were asked for."""
+    """Returns the parts that the user asked for."""
     if not args.only:
         return known
     for name in args.only:
         if not any(name in (part, part.split(":")[0]) for part in known):
-            sys.exit(f"--only: there is no {name}; there are {', '.join(known)}.")
+            sys.exit(f"--only: there is no part {name}; choose from {', '.join(known)}.")
     return {
         part: what
         for part, what in known.items()

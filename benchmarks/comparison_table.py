@@ -1,8 +1,9 @@
-"""What the reports of the benchmarks come to: one line for each thing measured, for `compare.py`.
+"""Makes the table of `compare.py` from the reports of the benchmarks, one line per measured thing.
 
-A line is a dictionary: `what`, the figures of `ours`, `theirs` and `best` (None where there is no
-such side), `times` with theirs over ours by side and by "seconds" and "cpu", and a `goal`:
-{"times": N}, to be so many times as fast as theirs at best, or {"seconds": N}, to take no longer.
+A line is a dictionary. `what` names the thing that was measured. `ours`, `theirs` and `best` hold
+the figures of each side, or None if the side was not measured. `times` holds their time divided by
+ours, by side and by "seconds" and "cpu". `goal` is {"times": N}, to be N times as fast as the
+authors' program with its fastest settings, or {"seconds": N}, to take no longer than that.
 """
 
 import itertools
@@ -11,7 +12,7 @@ FIGURES = tuple(f"{key}{end}" for key in ("seconds", "cpu") for end in ("", "_fa
 
 
 def line(what: str, ours: dict, theirs=None, best=None, goal: dict | None = None) -> dict:
-    """A line from rows of a report."""
+    """Makes a line from rows of a report."""
     sides = {"ours": ours, "theirs": theirs, "best": best}
     found = {"what": what, "goal": goal, "times": {}}
     for name, row in sides.items():
@@ -22,14 +23,14 @@ def line(what: str, ours: dict, theirs=None, best=None, goal: dict | None = None
 
 
 def grouped(report: dict, keys: tuple[str, ...]):
-    """The rows of a report by what they have in common, each group by side."""
+    """Groups the rows of a report by the values of `keys`; each group holds its rows by side."""
     rows = report["rows"]
     for common, group in itertools.groupby(rows, lambda row: [row[key] for key in keys]):
         yield common, {row["side"]: row for row in group}
 
 
 def of_prediction(report: dict, times: float) -> list[dict]:
-    """Lines of `prediction.py`."""
+    """Makes the lines of `prediction.py`."""
     return [
         line(
             f"a matte, {network}, {height} x {width}, {strategy}",
@@ -43,7 +44,7 @@ def of_prediction(report: dict, times: float) -> list[dict]:
 
 
 def of_training(report: dict, times: float) -> list[dict]:
-    """Lines of `training.py`."""
+    """Makes the lines of `training.py`."""
     return [
         line(
             f"a training step, {network}, {pictures} x {size} x {size}",
@@ -55,7 +56,7 @@ def of_training(report: dict, times: float) -> list[dict]:
 
 
 def of_metrics(report: dict, times: float) -> list[dict]:
-    """The line of `metrics.py`."""
+    """Makes the line of `metrics.py`."""
     sides = {row["side"]: row for row in report["rows"]}
     height, width = report["shape"]
     what = f"ten measures of a pair, {height} x {width}"
@@ -63,7 +64,7 @@ def of_metrics(report: dict, times: float) -> list[dict]:
 
 
 def of_input(report: dict, times: float) -> list[dict]:
-    """Lines of `input_pipeline.py`: a sample in all of them."""
+    """Makes the lines of `input_pipeline.py`; each is the time of one training sample."""
     per_sample = {}
     for row in report["rows"]:
         samples = row["part_cpu"] / row["core_seconds_per_sample"]
@@ -80,7 +81,7 @@ def of_input(report: dict, times: float) -> list[dict]:
 
 
 def of_folder(report: dict, times: float) -> list[dict]:
-    """Lines of `folder.py`: cold and warm."""
+    """Makes the lines of `folder.py`: cold and warm."""
     return [
         line(
             f"{count} pictures from start to end, {network}, {strategy}, {name}",
@@ -96,7 +97,7 @@ def of_folder(report: dict, times: float) -> list[dict]:
 
 
 def of_startup(report: dict, times: float) -> list[dict]:
-    """Lines of `startup.py`, which has goals of its own but for the first picture."""
+    """Makes the lines of `startup.py`, which has its own goals except for the first picture."""
     rows = {row["what"]: row for row in report["rows"]}
     theirs = rows.pop("first picture, theirs", None)
     return [
@@ -108,7 +109,10 @@ def of_startup(report: dict, times: float) -> list[dict]:
 
 
 def merge(lines: list[dict]) -> list[dict]:
-    """Puts together what was measured of one thing in several reports, each beside ours of then."""
+    """Merges lines about the same thing from several reports.
+
+    Each rival is shown next to our figures from the same report.
+    """
     found: dict[str, dict] = {}
     for new in lines:
         old = found.setdefault(new["what"], new)
@@ -119,7 +123,7 @@ def merge(lines: list[dict]) -> list[dict]:
 
 
 def judge(found: dict, by: str) -> bool | None:
-    """Whether a line meets its goal; None where there is nothing to tell it by."""
+    """Whether a line meets its goal; None if that was not measured."""
     goal = found["goal"]
     if "seconds" in goal:
         return found["ours"]["seconds"] <= goal["seconds"]
@@ -129,7 +133,7 @@ def judge(found: dict, by: str) -> bool | None:
 
 
 def cell(row: dict | None) -> str:
-    """Median (fastest..slowest) wall seconds, CPU seconds and peak memory of a side."""
+    """The median (fastest..slowest) of wall seconds, and CPU seconds and peak memory, of a side."""
     if row is None:
         return ""
     unit, scale = ("ms", 1e3) if row["seconds"] < 0.2 else ("s", 1)
@@ -139,7 +143,7 @@ def cell(row: dict | None) -> str:
 
 
 def markdown(lines: list[dict], failed: dict[str, str], by: str) -> str:
-    """The table; `failed` maps parts that failed to their last lines."""
+    """Makes the table; `failed` maps the parts that failed to their last lines of output."""
     table = ["| what | ours | theirs | theirs at best | times faster | goal | met |"]
     table += ["|---|---|---|---|---|---|---|"]
     names = {"theirs": "", "best": "at best "}

@@ -1,16 +1,21 @@
-"""What P3M-FCP costs: the training step with a paste held against the plain one, per layer choice.
+"""Measures the cost of P3M-FCP: compares a training step with a paste to the plain step.
 
 python benchmarks/copy_paste.py --size 512 --batch 8 [--networks swin] [--json FILE]
 python benchmarks/copy_paste.py --size 256 --batch 2 --networks swin --layers stem --runs 5
 
-Programs are compiled, and run only where --runs is given; then runs of the two alternate and times
-are medians. Columns: FLOPs of the step beyond the plain step and what share of it they are; the
-share of FLOPs that the source branch (source pictures shrunk and passed through the leading
-layers) and all of the paste have of the target's own leading layers, forward; temporary memory
-beyond the plain step's. XLA counts what is in a loop once: FLOPs of ViTAE-S are those of programs
-whose attention goes in no loop, memory that of the programs as they run. The programs are compiled
-without the CPU compiler's own optimisations, which change neither and take most of the time, unless
-they are to run.
+There is one row for each choice of layers. Programs are compiled, and run only if --runs is given;
+then runs of the two programs alternate, and times are medians. The columns are:
+
+- the step's additional FLOPs, and their ratio to the FLOPs of the plain step;
+- the FLOPs of the source branch (shrinking source pictures and passing them through the leading
+  layers), as a fraction of those of the target's own leading layers, forward;
+- the FLOPs of the whole paste, as the same kind of fraction;
+- the step's additional temporary memory.
+
+XLA counts the contents of a loop once. So the FLOPs of ViTAE-S are those of programs whose
+attention does not use a loop, while the memory is that of the programs as they run. Unless the
+programs are to run, they are compiled without the CPU compiler's own optimisations. These change
+neither figure and take most of the time.
 """
 
 import argparse
@@ -35,7 +40,7 @@ CHOICES = ("stem", "level0", "stage1", "stage2", "stem,stage1")
 
 
 def make_batch(size: int, batch: int, sources: int, source_size: int) -> dict[str, np.ndarray]:
-    """A batch of noise in which half of the examples get a face."""
+    """Makes a batch of noise in which half of the examples get a face."""
     rng = np.random.default_rng(0)
     shape, source_shape = (batch, size, size), (sources, source_size, source_size)
     matrix = np.float32([[1, 0, 0], [0, 1, 0]]) * source_size / size
@@ -55,7 +60,7 @@ def make_batch(size: int, batch: int, sources: int, source_size: int) -> dict[st
 
 
 class Programs:
-    """The programs of one network for one size of batch, compiled."""
+    """The compiled programs of one network for one batch size."""
 
     def __init__(self, name: str, batch, *, to_run: bool):
         self.net, self.optimizer = network(name), make_optimizer(common.recipe(name))
@@ -89,7 +94,7 @@ class Programs:
         compiled = function.lower(*arguments).compile(compiler_options=self._options)
         flops = compiled.cost_analysis()["flops"]
         if self._loops and "while" in compiled.as_text():
-            jax.clear_caches()  # the next trace must look at SCORES again
+            jax.clear_caches()  # otherwise the next trace would not read SCORES again
             with mock.patch.object(attention, "SCORES", 2**40):
                 again = function.lower(*arguments).compile(compiler_options=QUICKLY)
             jax.clear_caches()
@@ -98,7 +103,7 @@ class Programs:
 
 
 def compare(programs: Programs, plain, layers: tuple[str, ...], runs: int) -> dict:
-    """One row of the table."""
+    """Makes one row of the table."""
     plain_step, plain_flops = plain
     step, flops = programs.step(FeaturePaste(layers))
     _, forward = programs.leading_layers(layers, programs.batch["picture"])
@@ -128,12 +133,14 @@ def compare(programs: Programs, plain, layers: tuple[str, ...], runs: int) -> di
 
 
 def main() -> None:
-    """Prints the table, and writes it as JSON where asked."""
+    """Prints the table; also writes it as JSON if asked."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--networks", nargs="+", default=["resnet34", "swin", "vitae_s"])
-    parser.add_argument("--layers", nargs="+", default=CHOICES, help="choices, layers with commas")
+    parser.add_argument(
+        "--layers", nargs="+", default=CHOICES, help="choices of layers, each with commas"
+    )
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--sources", type=int, default=1)

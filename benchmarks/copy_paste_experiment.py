@@ -1,20 +1,22 @@
-"""Does pasting faces help a network that is trained on blurred ones? The papers' question, small.
+"""Tests on a small scale whether pasting faces helps a network that is trained on blurred faces.
 
     python benchmarks/copy_paste_experiment.py -o DIR [--seeds 4] [--steps 600]
 
-Trains a P3M-Net with a ResNet-34 of a quarter of its width on small crops of synthetic portraits,
-several seeds for each condition, and tests the last weights on the same new portraits with blurred
-and with normal faces (RESIZE, the project's own protocol):
+This is the question of the papers. The program trains a P3M-Net with a ResNet-34 of a quarter of
+its width on small crops of synthetic portraits, with several seeds for each condition. It tests the
+last weights on the same new portraits with blurred and with normal faces (RESIZE, the project's own
+protocol):
 
     plain     trained on blurred faces
     image     the same with P3M-ICP
     feature   the same with P3M-FCP
-    normal    trained on normal faces: what there is to win
+    normal    trained on normal faces: the best result that pasting could achieve
 
-Seeds change the first weights, the crops, and the order; the portraits stay. A run that is done is
-not done again, so a killed command goes on. Prints, per condition, the mean over seeds and the
-standard deviation between them, and the paired difference to `plain`; writes results.json.
-Cartoons are no photos: what it shows is about the method's working, not about its worth.
+Seeds change the first weights, the crops and the order; the portraits stay the same. Completed runs
+are reused, so after an interruption run the same command again to resume. The program prints the
+mean over seeds and the standard deviation between them for each condition, and the paired
+difference to `plain`. It also writes results.json. Synthetic portraits are not photos, so the
+results show whether the method works here, not how useful it is.
 """
 
 import argparse
@@ -43,7 +45,7 @@ from p3m_jax.training.loop import train
 NARROW = "resnet34_quarter"
 CONDITIONS = ("plain", "normal", "image", "feature")
 MEASURES = ("SAD", "MSE", "SAD-T", "SAD-FG", "SAD-PRIVACY")
-SIDE = 256  # of the portraits; RESIZE runs them at half of it
+SIDE = 256  # of the portraits in pixels; RESIZE runs them at half of it
 
 
 class QuarterResNet34(ResNet34):
@@ -55,7 +57,7 @@ class QuarterResNet34(ResNet34):
 
 
 def configuration(condition: str, seed: int, args: argparse.Namespace) -> ConfigDict:
-    """A run of minutes that differs from the others in the condition and the seed alone."""
+    """A configuration that takes minutes; runs differ only in the condition and the seed."""
     pasting = {"image": "icp", "feature": "fcp"}.get(condition, "")
     config = common.variant("resnet34", f"demonstration,{pasting}")
     config.network = NARROW
@@ -78,7 +80,7 @@ def configuration(condition: str, seed: int, args: argparse.Namespace) -> Config
 
 
 def run(condition: str, seed: int, args: argparse.Namespace) -> dict:
-    """The mean errors of one run, {"blurred" or "normal" faces: {measure: mean}}."""
+    """Does one run; returns the mean errors {"blurred" or "normal" faces: {measure: mean}}."""
     workdir = args.output / "runs" / f"{condition}-{seed}"
     scores = workdir / "scores.json"
     if scores.is_file():
@@ -97,7 +99,10 @@ def run(condition: str, seed: int, args: argparse.Namespace) -> dict:
 
 
 def table(results: dict[str, list[dict]], measure: str) -> list[str]:
-    """Lines of Markdown: per condition, the measure on both kinds of faces and their difference."""
+    """Makes lines of Markdown: the measure on both kinds of faces and the difference.
+
+    There is a line for each condition.
+    """
 
     def shown(values):
         spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
@@ -119,7 +124,7 @@ def table(results: dict[str, list[dict]], measure: str) -> list[str]:
 
 
 def main() -> None:
-    """Trains what is missing, then prints the tables."""
+    """Trains the missing runs, then prints the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -129,7 +134,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--train-pictures", type=int, default=256)
     parser.add_argument("--test-pictures", type=int, default=128)
-    parser.add_argument("--faces", type=int, default=64, help="to copy")
+    parser.add_argument("--faces", type=int, default=64, help="number of faces to copy")
     args = parser.parse_args()
 
     network.ENCODERS[NARROW] = QuarterResNet34

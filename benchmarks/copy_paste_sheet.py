@@ -1,13 +1,14 @@
-"""A sheet of pictures with copied faces, to be looked at: a row as it is, a row a variant.
+"""Makes a sheet of pictures with copied faces: one row of plain pictures, and one per variant.
 
     python benchmarks/copy_paste_sheet.py --data P3M-10k --faces FACES -o sheet.jpg
     python benchmarks/copy_paste_sheet.py --data P3M-10k --faces CelebAMask-HQ \\
         --kind celebamask_hq -o sheet.jpg
     python benchmarks/copy_paste_sheet.py --synthetic -o sheet.jpg
 
-It takes the samples of training itself, crops included, with probability 1. Faces should be where
-faces belong, the right way up, of a plausible size, and nothing else should change. `--masks` names
-face masks of the faces; without, they are searched for, into the folder `--cache`.
+The pictures are training samples, including crops, with a pasting probability of 1. Check that the
+copied faces are where faces belong, upright and of a plausible size, and that nothing else has
+changed. `--masks` names face masks of the faces. Without it, the program searches for the faces and
+writes their masks to the folder `--cache`.
 """
 
 import argparse
@@ -35,7 +36,7 @@ BATCH = 8
 
 
 def find_faces(args, dataset: DataSet) -> tuple[FaceSource, ...]:
-    """The faces that the options name."""
+    """Returns the faces that the options name."""
     if args.kind == "training_set":
         return training_set_faces(dataset, obfuscated=False)
     if args.faces is None:
@@ -46,7 +47,7 @@ def find_faces(args, dataset: DataSet) -> tuple[FaceSource, ...]:
 
 
 def samples(dataset: DataSet, copy_paste: CopyPaste | None, args) -> np.ndarray:
-    """The pictures of the first batches, uint8 (N, S, S, 3)."""
+    """Returns the pictures of the first batches, uint8 (N, S, S, 3)."""
     batches = training_batches(
         dataset,
         batch_size=BATCH,
@@ -61,7 +62,7 @@ def samples(dataset: DataSet, copy_paste: CopyPaste | None, args) -> np.ndarray:
 
 
 def sheet(dataset: DataSet, faces: tuple[FaceSource, ...], args) -> np.ndarray:
-    """The sheet, uint8 (H, W, 3): as many samples that show a face as were asked for."""
+    """Makes the sheet, uint8 (H, W, 3), with the requested number of samples that show a face."""
     plain = samples(dataset, None, args)
     rows = {
         variant: samples(dataset, CopyPaste(faces, probability=1.0, variant=variant), args)
@@ -73,7 +74,7 @@ def sheet(dataset: DataSet, faces: tuple[FaceSource, ...], args) -> np.ndarray:
 
 
 def main() -> None:
-    """Makes the sheet."""
+    """Makes and writes the sheet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, help="P3M-10k, the folder that holds train/")
@@ -81,10 +82,12 @@ def main() -> None:
     parser.add_argument("--faces", type=Path, help="folder of faces, or CelebAMask-HQ")
     parser.add_argument("--masks", type=Path, help="their face masks")
     parser.add_argument("--kind", choices=KINDS, default="folder")
-    parser.add_argument("--cache", type=Path, help="for masks that are made")
-    parser.add_argument("--pictures", type=int, default=8, help="in a row")
+    parser.add_argument("--cache", type=Path, help="folder for the masks that it makes")
+    parser.add_argument("--pictures", type=int, default=8, help="number of pictures in a row")
     parser.add_argument("--crop-sizes", type=int, nargs="+", default=[512, 768, 1024])
-    parser.add_argument("--size", type=int, default=256, help="of a picture on the sheet")
+    parser.add_argument(
+        "--size", type=int, default=256, help="side of a picture on the sheet in pixels"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, required=True, help=".jpg or .png")
     args = parser.parse_args()
@@ -95,7 +98,7 @@ def main() -> None:
         args.cache = args.cache or Path(folder) / "masks"
         dataset = training_set(args.data)
         write_image(args.output, sheet(dataset, find_faces(args, dataset), args))
-    print(f"{args.output}: as it is, {', '.join(VARIANTS)}")
+    print(f"{args.output}: plain, {', '.join(VARIANTS)}")
 
 
 if __name__ == "__main__":

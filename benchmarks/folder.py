@@ -1,20 +1,23 @@
-"""How long a folder of pictures takes from start to end, beside the authors' program on PyTorch.
+"""Measures the time to matte a folder of pictures, compared with the authors' program on PyTorch.
 
     python benchmarks/folder.py --data PICTURES
     python benchmarks/folder.py --data PICTURES --reference CHECKOUT --reference-python PYTHON \\
         --count 100 --runs 3 --json OUT.json
 
-Everything is in it: the start of the process, loading weights, compiling, decoding, matting, and
-writing PNG mattes. The sides: `cold` is `p3m predict` with nothing compiled yet, `warm` the same
-command once more, into another folder. `theirs` is a process that loads the authors' program and
-loops over the files: Pillow, its `inference_img_p3m`, Pillow. `best` is that with the fastest
-settings of PyTorch: channels_last, inference_mode. They take turns; each run is a fresh process.
+The time includes everything: starting the process, loading weights, compiling, decoding, matting,
+and writing PNG mattes. There are four sides, which take turns, each run in a new process:
 
-The pictures are those of --data, resized to a mix of sizes that a seed draws: long sides between
-two bounds, shapes from 9:16 to 16:9. `p3m predict` runs the network at the nearest of a few sizes,
-theirs at each picture's own; so mattes differ, and by how much is told. What a program fails on is
-counted: the authors' Swin-T takes no picture whose stages come out as multiples of 7 both ways.
-Peak memory is that of a side's process.
+- `cold`: `p3m predict` with an empty cache of compiled programs;
+- `warm`: the same command again, into another folder;
+- `theirs`: a process that loads the authors' program and loops over the files (Pillow, its
+  `inference_img_p3m`, Pillow);
+- `best`: the same with PyTorch's fastest settings (channels_last, inference_mode).
+
+The pictures are those of --data, resized to a seeded mix of sizes: long sides between two bounds,
+and shapes from 9:16 to 16:9. `p3m predict` runs the network at the nearest of a few sizes, the
+authors' program at each picture's own size. So the mattes differ, and the mean difference is
+printed. Pictures that a program fails on are counted: the authors' Swin-T accepts no picture whose
+stages have multiples of 7 as both sides. Peak memory is that of a side's process.
 """
 
 import argparse
@@ -37,7 +40,10 @@ SIDES = ("cold", "warm", "theirs", "best")
 
 
 def run_and_wait(arguments: list[str], log: Path) -> dict:
-    """Runs a program to its end: its exit code, wall and CPU seconds, and peak memory in bytes."""
+    """Runs a program to its end.
+
+    Returns its exit code, wall and CPU seconds, and peak memory in bytes.
+    """
     with log.open("w") as output:
         start = time.perf_counter()
         process = subprocess.Popen(
@@ -55,14 +61,14 @@ def run_and_wait(arguments: list[str], log: Path) -> dict:
 
 
 def make_pictures(data: Path, folder: Path, *, count: int, sides: tuple[int, int]) -> list:
-    """Writes `count` JPEG files in a seeded mix of sizes; returns these as (width, height)."""
+    """Writes `count` JPEG files in a seeded mix of sizes; returns the sizes as (width, height)."""
     from PIL import Image
 
     sources = sorted(file for file in data.iterdir() if file.suffix in (".jpg", ".png"))
     if not sources:
         sys.exit(f"{data}: holds no .jpg or .png files.")
     draw = np.random.default_rng(0)
-    # A camera's or a phone's pictures come in a few shapes, and somebody has cropped some of them.
+    # Pictures of cameras and phones have a few common shapes; some have been cropped.
     shapes = (9 / 16, 2 / 3, 3 / 4, 1.0, 4 / 3, 3 / 2, 16 / 9)
     folder.mkdir()
     sizes = []
@@ -78,7 +84,7 @@ def make_pictures(data: Path, folder: Path, *, count: int, sides: tuple[int, int
 
 
 def matte(side: str, task: dict, output: Path, python: str | None) -> dict:
-    """Mattes the folder once by a side; what that took, and how many mattes there are after it."""
+    """Mattes the folder once with a side; returns the run's figures and the number of mattes."""
     log = output.with_suffix(".log")
     if side in ("theirs", "best"):
         mattes = output
@@ -95,14 +101,15 @@ def matte(side: str, task: dict, output: Path, python: str | None) -> dict:
         arguments = [sys.executable, "-m", "p3m_jax.cli", *predict, *how, *cache]
     taken = run_and_wait(arguments, log)
     made = sorted(mattes.glob("*.png")) if mattes.is_dir() else []
-    # Where some pictures fail, programs say so by their exit code; where all do, nothing is left.
+    # A program's exit code also reports the failure of single pictures. The run is useless only if
+    # every picture has failed.
     if not made:
         sys.exit(f"{side}: ended with exit code {taken['exit']}: {log.read_text()[-2000:]}")
     return {**taken, "mattes": len(made)}
 
 
 def difference(ours: Path, theirs: Path) -> float:
-    """The mean over pictures of the mean difference of their mattes, in [0, 1]."""
+    """The mean over pictures of the mean difference between their mattes, in [0, 1]."""
     from PIL import Image
 
     errors = []
@@ -116,7 +123,7 @@ def difference(ours: Path, theirs: Path) -> float:
 
 
 def measure(names, task: dict, scratch: Path, *, python, runs: int, pause: float) -> list[dict]:
-    """The rows of one network and strategy: a row each side, compared with the warm one."""
+    """Measures one network and strategy; returns a row per side, compared with the warm side."""
     taken = {name: [] for name in names}
     for number in range(runs):
         for name in names:
@@ -160,12 +167,12 @@ def show(rows: list[dict]) -> None:
 
 
 def options() -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="a folder of pictures")
-    parser.add_argument("--count", type=int, default=100, help="pictures to matte")
+    parser.add_argument("--count", type=int, default=100, help="number of pictures to matte")
     parser.add_argument(
         "--long-sides",
         type=int,
@@ -189,7 +196,7 @@ def options() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Prints the table, and writes it as JSON where asked."""
+    """Prints the table; also writes it as JSON if asked."""
     args = options()
     rows = []
     with tempfile.TemporaryDirectory() as folder:

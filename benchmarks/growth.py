@@ -1,12 +1,13 @@
-"""How time and memory of matting grow with the size of a picture, and the largest that fits.
+"""Measures how time and memory of matting grow with the picture's size, and the largest that fits.
 
     python benchmarks/growth.py --plot docs/growth.png --json OUT.json
     python benchmarks/growth.py --networks swin --strategies resize --long-sides 256 512
 
-Pictures of 3:2 and rising long sides, each network and strategy, exact sizes. Every size has a
-process of its own, which mattes twice: the first time compiles, the second counts. Memory is the
-most that the process has had, weights, program and compiling included. It grows with the number of
-pixels, so a line through the two largest sizes says what fits into a given memory.
+It mattes pictures of shape 3:2 with increasing long sides, with each network and strategy at exact
+sizes. Every size has its own process, which mattes twice: the first time compiles, and the second
+is measured. Memory is the peak of the process, including weights, program and compiling. It grows
+with the number of pixels, so a line through the two largest sizes tells which size fits into a
+given memory.
 """
 
 import argparse
@@ -23,12 +24,12 @@ MEMORIES = (8, 16)  # GB
 
 
 def shape_of(long_side: int) -> tuple[int, int]:
-    """Height and width of a standing picture of 3:2."""
+    """The height and width of an upright picture of shape 3:2."""
     return long_side, round(long_side * 2 / 3)
 
 
 def measure(task: dict, folder: str, long_side: int, strategy: str) -> dict:
-    """One row: seconds and peak memory of a picture, by a process of its own."""
+    """Makes one row: seconds and peak memory of a picture, measured in its own process."""
     height, width = shape_of(long_side)
     task = {
         **task,
@@ -56,14 +57,14 @@ def measure(task: dict, folder: str, long_side: int, strategy: str) -> dict:
 
 
 def largest(rows: list[dict], memory: float) -> float:
-    """Pixels that fit into `memory` bytes, by the line through the two largest pictures."""
+    """The pixels that fit into `memory` bytes, by a line through the two largest pictures."""
     small, large = sorted(rows, key=lambda row: row["pixels"])[-2:]
     slope = (large["peak"] - small["peak"]) / (large["pixels"] - small["pixels"])
     return large["pixels"] + (memory - large["peak"]) / slope
 
 
 def plot(groups: dict[tuple[str, str], list[dict]], path: Path) -> None:
-    """Draws seconds and gigabytes against the long side."""
+    """Plots seconds and gigabytes against the long side."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -89,7 +90,7 @@ def plot(groups: dict[tuple[str, str], list[dict]], path: Path) -> None:
 
 
 def main() -> None:
-    """Prints the tables; draws and writes them where asked."""
+    """Prints the tables; also plots and writes them if asked."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

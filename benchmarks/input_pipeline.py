@@ -1,24 +1,25 @@
-"""How fast the input pipeline is, where its time goes, and how many cores feed an accelerator.
+"""Measures the speed of the input pipeline, its stages, and the cores that feed an accelerator.
 
     python benchmarks/input_pipeline.py --data P3M-10k --foreground-cache CACHE
-    python benchmarks/input_pipeline.py --synthetic        # no data set at hand
+    python benchmarks/input_pipeline.py --synthetic        # without a data set
     python benchmarks/input_pipeline.py --data P3M-10k --records RECORDS --rounds 9
 
-Each way is measured as the files are, with faces blurred on the way (the set's face masks say
-where), and with faces pasted onto half of the pictures (P3M-ICP; those of `--faces` and `--masks`,
-else the set's own). `--rounds` alternates them, so that a drifting machine does not favour one.
+The pipeline is measured in three ways: with the files as they are, with faces blurred while loading
+(the set's face masks say where), and with faces pasted onto half of the pictures (P3M-ICP). The
+faces to paste are those of `--faces` and `--masks`, or the set's own. The ways alternate for
+`--rounds`, so that a machine whose speed drifts does not favour one.
 
-With `--records`, the same set as `p3m records` wrote it, nothing is measured but folders against
-records, alternating: the whole pipeline, and reading alone, from the page cache and (where the
-system lets a file be dropped from it) from the disk.
+With `--records`, the same set as `p3m records` wrote it, the program only compares folders with
+records, alternating. It measures the whole pipeline, and reading without decoding: from the page
+cache, and from the disk if the system can drop a file from the page cache.
 
 With `--reference`, a checkout of JizhiziLi/P3M, and `--reference-python`, an interpreter with
-PyTorch and OpenCV, nothing is measured but these ways against the authors' loader (and records,
-where they are named), on one core, in processes that take turns: see input_reference.py.
+PyTorch and OpenCV, the program only compares these ways (and records, if given) with the authors'
+loader. They run on one core, in processes that take turns; see input_reference.py.
 
-It reads the files epoch after epoch, so a handful of pictures is enough to time it (they then come
-from the page cache; a disk must deliver about 2 MB per sample on top). Times are processor time per
-sample, which neighbours and throttling distort least; `pictures/s` is what the wall clock says.
+The files are read again in every epoch, so a few pictures are enough. They then come from the page
+cache; otherwise a disk must also deliver about 2 MB per sample. Times are processor time per
+sample, which other work and throttling distort least; `pictures/s` is measured in wall time.
 """
 
 import argparse
@@ -51,7 +52,7 @@ from p3m_jax.input.pipeline import CROP_SIZES
 
 
 def decoding_alone(dataset, roles, samples: int) -> float:
-    """Processor time per sample of a pipeline that only reads and decodes what training decodes."""
+    """Processor time per sample of a pipeline that only reads and decodes what training needs."""
     files = {
         role: tf.constant([str(getattr(example, role)) for example in dataset.examples])
         for role in roles
@@ -109,7 +110,10 @@ def _median(call, repeats: int) -> float:
 
 
 def cost_of_faces(dataset, roles, samples: int, rounds: int, faces) -> dict:
-    """Processor time per sample by what is done to faces, alternating; ratios to the plain way."""
+    """Measures processor time per sample for each treatment of faces.
+
+    The treatments alternate; their ratios to the plain way are included.
+    """
     ways = ways_with_faces(faces)
     times = {way: [] for way in ways}
     for _ in range(rounds):
@@ -125,7 +129,7 @@ def cost_of_faces(dataset, roles, samples: int, rounds: int, faces) -> dict:
 
 
 def measure(dataset, faces, *, samples: int, repeats: int, workers, rounds: int) -> dict:
-    """All figures, times in seconds."""
+    """Measures all figures; times are in seconds."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     figures = {"cores": available, "pictures": len(dataset.examples), "samples": samples}
     variants = {"without composition": ["picture", "matte"]}
@@ -147,11 +151,11 @@ def measure(dataset, faces, *, samples: int, repeats: int, workers, rounds: int)
 
 
 def table(figures: dict, steps_per_second: list[float]) -> str:
-    """The figures as text."""
+    """Formats the figures as text."""
     lines = [f"{figures['cores']} cores, {figures['pictures']} pictures, output {OUTPUT}", ""]
     for name in ("without composition", "with composition"):
         if name not in figures:
-            lines.append(f"{name}: not measured, the data set lacks foregrounds (p3m estimate)")
+            lines.append(f"{name}: not measured, because foregrounds are missing (p3m estimate)")
             continue
         found = figures[name]
         cost, faces = found["core_seconds_per_sample"], found["faces"]
@@ -170,13 +174,13 @@ def table(figures: dict, steps_per_second: list[float]) -> str:
                 for way in ("blurred", "pasted")
             ),
         ]
-    lines += ["", "stage (one of each, processor time)"]
+    lines += ["", "stage (processor time of one)"]
     lines += [f"  {name:32} {1e3 * value:6.2f} ms" for name, value in figures["stages"].items()]
     return "\n".join(lines)
 
 
 def options() -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -189,17 +193,19 @@ def options() -> argparse.Namespace:
     parser.add_argument("--foreground-cache", type=Path, help="made by `p3m estimate`")
     parser.add_argument("--faces", type=Path, help="folder of faces to paste")
     parser.add_argument("--masks", type=Path, help="their face masks")
-    parser.add_argument("--reference", type=Path, metavar="CHECKOUT", help="of JizhiziLi/P3M")
+    parser.add_argument(
+        "--reference", type=Path, metavar="CHECKOUT", help="a checkout of JizhiziLi/P3M"
+    )
     parser.add_argument("--reference-python", metavar="PYTHON", help="an interpreter with PyTorch")
-    parser.add_argument("--samples", type=int, default=64, help="per measurement")
-    parser.add_argument("--repeats", type=int, default=9, help="of each stage")
-    parser.add_argument("--rounds", type=int, default=3, help="of what alternates")
+    parser.add_argument("--samples", type=int, default=64, help="samples per measurement")
+    parser.add_argument("--repeats", type=int, default=9, help="repetitions of each stage")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of the alternating ways")
     parser.add_argument("--workers", type=int, help="threads (default: what tf.data chooses)")
     parser.add_argument("--steps-per-second", type=float, nargs="+", default=[1.0, 2.0, 5.0])
     parser.add_argument("--json", type=Path, help="also write the figures here")
     args = parser.parse_args()
     if (args.reference is None) != (args.reference_python is None):
-        parser.error("--reference and --reference-python go together.")
+        parser.error("--reference and --reference-python must be given together.")
     if args.reference and not (args.reference / "core" / "data.py").is_file():
         parser.error(f"{args.reference}: holds no core/data.py.")
     return args

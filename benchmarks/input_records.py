@@ -1,4 +1,4 @@
-"""A data set in folders against the same as records, for `input_pipeline.py --records`."""
+"""Compares a data set in folders with the same set as records (`input_pipeline.py --records`)."""
 
 import os
 import statistics
@@ -9,7 +9,10 @@ from p3m_jax.input.contents import place_at, places, read_contents, read_record
 
 
 def folders_and_records(sets: dict, roles, samples: int, rounds: int) -> dict:
-    """Medians over rounds that alternate, in seconds per sample, and records' ratio to folders."""
+    """Measures seconds per sample from folders and from records, and their ratio.
+
+    The results are medians over rounds that alternate between the two.
+    """
     ways = {
         "pipeline, processor time": lambda data: whole_pipeline(data, roles, samples, 1)[1],
         "pipeline, wall time": lambda data: whole_pipeline(data, roles, samples, None)[0],
@@ -30,7 +33,7 @@ def folders_and_records(sets: dict, roles, samples: int, rounds: int) -> dict:
 
 
 def _reading(dataset, roles, samples: int) -> tuple[float, float]:
-    """(wall time, processor time) per sample of reading alone, one thread."""
+    """(wall time, processor time) per sample of only reading, with one thread."""
     files = {role: places([getattr(e, role) for e in dataset.examples]) for role in roles}
 
     @tf.autograph.experimental.do_not_convert
@@ -44,18 +47,18 @@ def _reading(dataset, roles, samples: int) -> tuple[float, float]:
 
 
 def _from_disk(dataset, roles) -> float:
-    """Wall time per sample of reading each once, after the page cache has let go of all files."""
+    """Wall time per sample of reading each file once, after dropping them from the page cache."""
     files = {getattr(example, role) for example in dataset.examples for role in roles}
     for path in {getattr(file, "path", file) for file in files}:
         with path.open("rb") as opened:
-            os.fsync(opened.fileno())  # what is not written yet cannot be dropped
+            os.fsync(opened.fileno())  # data that is not on disk yet cannot be dropped
             os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    # The first sample is read to start the clock: it does not count.
+    # The clock starts after the first sample, which is not counted.
     return _reading(dataset, roles, len(dataset.examples) - 1)[0]
 
 
 def comparison(figures: dict, pictures: int) -> str:
-    """Folders against records as text."""
+    """Formats the comparison of folders and records as text."""
     lines = [
         f"{pictures} pictures, milliseconds per sample: folders, records, ratio (lowest, highest)"
     ]

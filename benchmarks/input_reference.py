@@ -1,11 +1,12 @@
-"""The input pipeline beside the authors' loader, for `input_pipeline.py --reference`.
+"""Compares the input pipeline with the authors' loader, for `input_pipeline.py --reference`.
 
-Both make batches of 8 of the same files with one thread: picture, matte, foreground, background and
-trimap, random crops of 512 to 1024 that become 512 x 512. Theirs is `MattingDataset` with
-`MattingTransform` in PyTorch's DataLoader without workers. It gives normalised floats, ours bytes,
-which the training step normalises. It has no obfuscation and no pasting: these ways of ours are
-held against its plain one. A side is a process; they take turns, so many samples each. Counted is
-what is between two batches, not what starts a pipeline.
+Both make batches of 8 of the same files with one thread. A sample has picture, matte, foreground,
+background and trimap, in random crops of 512 to 1024 pixels that become 512 x 512. The authors'
+loader is `MattingDataset` with `MattingTransform` in PyTorch's DataLoader without workers. It
+returns normalised floats; ours returns bytes, which the training step normalises. Their loader has
+no obfuscation and no pasting, so our ways with these are compared with its plain way. Each side is
+a process; they take turns of a fixed number of samples. Only the time between batches is measured,
+not the start of a pipeline.
 """
 
 import functools
@@ -24,7 +25,7 @@ WAYS = ("plain", "blurred", "pasted")
 
 
 def load(task: dict, clock):
-    """A function that takes the samples out of our pipeline, for `sides.serve`."""
+    """Returns a function that takes samples from our pipeline, for `sides.serve`."""
     tf.config.threading.set_intra_op_parallelism_threads(1)
     dataset, faces = prepared(task)
     options = ways_with_faces(faces)[task["way"]]
@@ -49,7 +50,7 @@ def prepared(task: dict):
 
 
 def beside_reference(args, folder: Path) -> list[dict]:
-    """A row each side; `args` are the options of `input_pipeline.py`."""
+    """Measures all sides; returns a row per side. `args` are the options of `input_pipeline.py`."""
     paths = {
         name: str(path) if (path := getattr(args, name)) else None
         for name in ("data", "foreground_cache", "faces", "masks")
@@ -81,7 +82,7 @@ def beside_reference(args, folder: Path) -> list[dict]:
 
 
 def link(examples, folder: Path) -> None:
-    """Lays the files out as the authors' program expects them."""
+    """Links the files in the layout that the authors' program expects."""
     places = {
         "picture": ("blurred_image", ".jpg"),
         "matte": ("mask", ".png"),
@@ -94,12 +95,12 @@ def link(examples, folder: Path) -> None:
             file = getattr(example, role)
             if file is None:
                 sys.exit(f"{example.picture}: has no {role}; `p3m estimate` makes one.")
-            # What the file is, its content says to both programs.
+            # Both programs recognise a file by its content, not by its ending.
             (folder / name / f"{example.stem}{ending}").symlink_to(Path(file).absolute())
 
 
 def show(rows: list[dict]) -> str:
-    """The rows as text."""
+    """Formats the rows as text."""
     lines = [
         f"{machine()}; {rows[0]['pictures']} pictures; milliseconds of one core per sample, "
         "median (fastest..slowest)"

@@ -1,12 +1,12 @@
-"""How long the error measures of one pair take, beside a plain reading of their definitions.
+"""Measures the time of the error measures of one pair, compared with a plain implementation.
 
     python benchmarks/metrics.py
     python benchmarks/metrics.py --prediction A.png --matte B.png --json OUT.json
     python benchmarks/metrics.py --reference CHECKOUT
 
-The rivals take turns in one process, on one thread, with a pause after each; what counts is the
-ratio of the medians, and that the numbers agree. `--reference` names a checkout of the published
-PyTorch program, whose own metrics (core/metrics.py or core/evaluate.py) then take part too.
+The rivals take turns in one process, on one thread, with a pause after each. The results are the
+ratio of the medians, and whether the numbers agree. `--reference` names a checkout of the published
+PyTorch program, whose own metrics (core/metrics.py or core/evaluate.py) are then measured, too.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from p3m_jax.pictures.trimap import trimap_from_matte
 
 
 def plain_metrics(prediction, matte, trimap) -> dict[str, float]:
-    """The ten measures, each definition written down with NumPy and SciPy, nothing spared."""
+    """The ten measures, written with NumPy and SciPy exactly as defined, without optimisation."""
     difference = np.abs(prediction - matte)
     known = np.where(trimap == 255, 1, np.where(trimap == 0, 0, prediction))
     transition = max(int((trimap == 128).sum()), 1)
@@ -62,12 +62,12 @@ def plain_metrics(prediction, matte, trimap) -> dict[str, float]:
 
 
 def published_metrics(checkout: Path):
-    """The published program's own measures, as one function; its files are run where they are."""
+    """The published program's own measures as one function; its files run in the checkout."""
     files = [checkout / "core" / name for name in ("metrics.py", "evaluate.py")]
     path = next((file for file in files if file.is_file()), None)
     if path is None:
         sys.exit(f"{checkout}: holds neither core/metrics.py nor core/evaluate.py.")
-    if not hasattr(ndimage, "morphology"):  # the namespace went; its function stayed
+    if not hasattr(ndimage, "morphology"):  # newer SciPy removed the namespace, not the function
         morphology = types.ModuleType("scipy.ndimage.morphology")
         morphology.distance_transform_edt = ndimage.distance_transform_edt
         ndimage.morphology = morphology
@@ -89,7 +89,7 @@ def published_metrics(checkout: Path):
 
 
 def generated_pair(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """A matte of a soft-edged body with hair-like strands, and a prediction that errs at them."""
+    """A matte of a soft body with hair-like strands, and a prediction with errors at these."""
     noise = np.random.default_rng(0)
     y, x = np.mgrid[0:height, 0:width] / [[[height]], [[width]]]
     distance = np.hypot((x - 0.5) / 0.3, (y - 0.75) / 0.6) - 1
@@ -103,7 +103,7 @@ def generated_pair(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def measure(rivals: dict, arguments, *, rounds: int, pause: float) -> dict[str, dict]:
-    """Median, fastest and slowest seconds of every rival, taking turns."""
+    """The median, fastest and slowest seconds of every rival, taking turns."""
     runs = {name: [] for name in rivals}
     for _ in range(rounds):
         for name, metrics in rivals.items():
@@ -115,7 +115,7 @@ def measure(rivals: dict, arguments, *, rounds: int, pause: float) -> dict[str, 
 
 
 def main() -> int:
-    """Measures, prints a table, writes the JSON if asked to."""
+    """Measures and prints a table; also writes JSON if asked."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -124,10 +124,10 @@ def main() -> int:
     parser.add_argument("--reference", type=Path, help="a checkout of the published program")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--pause", type=float, default=0.2, help="seconds between two runs")
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--json", type=Path, help="also write the figures to it")
     options = parser.parse_args()
     if (options.prediction is None) != (options.matte is None):
-        parser.error("--prediction and --matte go together.")
+        parser.error("--prediction and --matte must be given together.")
 
     cv2.setNumThreads(1)
     if options.matte:

@@ -1,12 +1,13 @@
-"""Time, memory and FLOPs of P3M-Net: the forward pass and the training step.
+"""Measures time, memory and FLOPs of P3M-Net: of the forward pass and the training step.
 
 python benchmarks/network.py --networks resnet34 swin --sizes 256 1600x1088 [--train] [--json FILE]
 
-FLOPs are those of the compiled program, beside twice the multiply-adds that the papers state for
-512 x 512 (a training step is held against three times the forward pass). XLA counts what is in a
-loop once, such as attention in blocks and kernels' gradients by tiles: so FLOPs are those of a
-program without, which is compiled for this and not run. Memory is what the compiled program says
-it needs beyond its arguments. Times are medians over runs that alternate between the networks.
+FLOPs are those of the compiled program. They are compared with twice the multiply-adds that the
+papers state for 512 x 512; a training step is compared with three forward passes. XLA counts the
+contents of a loop once, for example attention in blocks or kernels' gradients by tiles. So the
+FLOPs are those of a program without loops, which is compiled for this and not run. Memory is what
+the compiled program needs in addition to its arguments. Times are medians over runs that alternate
+between the networks.
 """
 
 import argparse
@@ -33,7 +34,7 @@ PUBLISHED_GMACS = {"resnet34": 58.7, "swin": 89.0, "vitae_s": 71.1}
 
 
 def compile_forward(name: str, size: tuple[int, int], batch: int):
-    """The compiled forward pass, its seconds to compile, and a function that runs it once."""
+    """The compiled forward pass, the seconds to compile it, and a function that runs it once."""
     net = network(name)
     variables = jax.tree.map(jax.numpy.asarray, net.initialize(0))
     pictures = np.random.default_rng(0).integers(0, 256, (batch, *size, 3)).astype(np.uint8)
@@ -44,7 +45,7 @@ def compile_forward(name: str, size: tuple[int, int], batch: int):
 
 
 def compile_step(name: str, size: tuple[int, int], batch: int):
-    """The same for a training step with all losses."""
+    """Like `compile_forward`, for a training step with all losses."""
     net, optimizer = network(name), make_optimizer(common.recipe(name))
     state = initial_state(net, optimizer, net.initialize(0))
     rng = np.random.default_rng(0)
@@ -62,9 +63,10 @@ def compile_step(name: str, size: tuple[int, int], batch: int):
 
 
 def flops_without_loops(name: str, compile_it, size: tuple[int, int], batch: int) -> float:
-    """FLOPs of the program that holds all of attention's matrix, and has XLA's own gradients.
+    """The FLOPs of a program that computes the whole attention matrix and uses XLA's own gradients.
 
-    Its convolutions in groups are those of the loop that they go by, side by side.
+    Its grouped convolutions do the same operations as the loop that normally computes them, but
+    side by side.
     """
     everything = size[0] ** 2 * size[1] ** 2
     side_by_side = functools.partial(convolution._side_by_side, bundle=convolution.BUNDLE_IN_LOOP)
@@ -77,7 +79,7 @@ def flops_without_loops(name: str, compile_it, size: tuple[int, int], batch: int
 
 
 def height_and_width(text: str) -> tuple[int, int]:
-    """ "512" is a square, "1600x1088" height and width."""
+    """Reads a size: "512" is a square, "1600x1088" is height and width."""
     sides = [int(side) for side in text.split("x")]
     return sides[0], sides[-1]
 
@@ -85,7 +87,7 @@ def height_and_width(text: str) -> tuple[int, int]:
 def measure(
     names, size: tuple[int, int], batch: int, *, train: bool, runs: int, pause: float
 ) -> list[dict]:
-    """One row per network; runs alternate, with `pause` seconds of rest before each."""
+    """Returns one row per network; runs alternate, with `pause` seconds to wait before each."""
     compile_it = compile_step if train else compile_forward
     programs = {name: compile_it(name, size, batch) for name in names}
     times = {name: [] for name in names}
@@ -104,7 +106,7 @@ def measure(
             if " while(" in compiled.as_text()
             else compiled.cost_analysis()["flops"]
         )
-        counted = sorted(times[name][1:])  # the first run warms up
+        counted = sorted(times[name][1:])  # the first run is a warm-up
         rows.append(
             {
                 "network": name,
@@ -124,7 +126,7 @@ def measure(
 
 
 def main() -> None:
-    """Prints the table, and writes it as JSON where asked."""
+    """Prints the table; also writes it as JSON if asked."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -135,7 +137,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--train", action="store_true", help="training steps instead of forward")
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--pause", type=float, default=0.0, help="seconds of rest before a run")
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds to wait before a run")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
 

@@ -1,7 +1,7 @@
-"""Weights for what is measured: the same numbers for our program and for the authors'.
+"""Makes weights for the benchmarks: the same numbers for our program and for the authors'.
 
-Where there is a checkout of the authors' program, it makes a file of weights and we import it;
-else the weights are fresh ones of ours.
+If there is a checkout of the authors' program, it writes a file of weights, which we import.
+Otherwise we use new random weights.
 """
 
 import subprocess
@@ -15,7 +15,7 @@ NETWORKS = tuple(reference_program.ARCHITECTURES)
 
 
 def make_weights(network: str, folder, *, checkout: Path | None, python: str | None) -> dict:
-    """Writes a network's weights into `folder`; returns what tells the sides where to find them."""
+    """Writes a network's weights into `folder`; returns the paths for the task of each side."""
     task = {
         "network": network,
         "checkpoint": f"{folder}/{network}",
@@ -31,7 +31,7 @@ def make_weights(network: str, folder, *, checkout: Path | None, python: str | N
 
 
 def prepare(task: dict) -> None:
-    """Writes our checkpoint: from the authors' form of the weights where there is that."""
+    """Writes our checkpoint, imported from the authors' file of weights if it exists."""
     from p3m_jax.checkpoints.weights import describe, save_for_inference
     from p3m_jax.interchange.importing import import_weights
     from p3m_jax.models.network import network
@@ -47,18 +47,18 @@ def prepare(task: dict) -> None:
 def add_reference(parser) -> None:
     """Declares the options that name the authors' program."""
     parser.add_argument(
-        "--reference", type=Path, metavar="CHECKOUT", help="of ViTAE-Transformer/P3M-Net"
+        "--reference", type=Path, metavar="CHECKOUT", help="a checkout of ViTAE-Transformer/P3M-Net"
     )
     parser.add_argument("--reference-python", metavar="PYTHON", help="an interpreter with PyTorch")
 
 
 def check_reference(parser, args) -> None:
-    """Ends with a sentence if these options do not fit."""
+    """Ends the program with an error message if these options do not fit."""
     if (args.reference is None) != (args.reference_python is None):
-        parser.error("--reference and --reference-python go together.")
+        parser.error("--reference and --reference-python must be given together.")
     if args.reference and not (args.reference / "core" / "infer.py").is_file():
         parser.error(f"{args.reference}: holds no core/infer.py.")
 
 
 if __name__ == "__main__" and not part_of_program(prepare=prepare):
-    sys.exit("Other programs call this one.")
+    sys.exit("This program is only called by the others.")

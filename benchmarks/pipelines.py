@@ -1,4 +1,4 @@
-"""Input pipelines and their time per sample, as the benchmarks of input measure them."""
+"""Makes input pipelines and measures their time per sample, for the benchmarks of input."""
 
 import itertools
 import time
@@ -12,12 +12,12 @@ from p3m_jax.input import host_tensorflow
 from p3m_jax.input.pipeline import training_batches
 
 tf = host_tensorflow()
-BATCH = 8  # of the published recipe
+BATCH = 8  # as in the published recipe
 OUTPUT = 512
 
 
 def whole_pipeline(dataset, roles, samples: int, workers, **options) -> tuple[float, float]:
-    """(seconds of wall time, seconds of processor time) per sample, after a first batch."""
+    """(wall time, processor time) per sample in seconds, measured after the first batch."""
     batches = training_batches(
         dataset,
         batch_size=BATCH,
@@ -30,7 +30,7 @@ def whole_pipeline(dataset, roles, samples: int, workers, **options) -> tuple[fl
 
 
 def on_one_thread(function):
-    """What `function` makes of the numbers of samples, an iterator."""
+    """An iterator over the results of `function` for the numbers of the samples."""
     options = tf.data.Options()
     options.threading.private_threadpool_size = 1
     options.threading.max_intra_op_parallelism = 1
@@ -39,7 +39,10 @@ def on_one_thread(function):
 
 
 def per_item(iterator, count: int, each: int = 1) -> tuple[float, float]:
-    """(wall time, processor time) per item, after a first one, where `iterator` gives `each`."""
+    """(wall time, processor time) per item; a step of `iterator` is `each` items.
+
+    The first step is not measured.
+    """
     next(iterator)
     wall, processor = time.perf_counter(), time.process_time()
     for _ in itertools.islice(iterator, count):
@@ -49,7 +52,7 @@ def per_item(iterator, count: int, each: int = 1) -> tuple[float, float]:
 
 
 def with_faces(dataset, faces: Path | None, masks: Path | None, folder: Path):
-    """The data set with its private areas, and the faces to paste; `folder` keeps what is made."""
+    """The data set with its private areas, and the faces to paste; `folder` caches both."""
     dataset = with_private_areas(dataset, folder / "areas", leave_out=True)
     if faces:
         return dataset, folder_faces(faces, masks=masks, cache=folder / "masks")
@@ -57,7 +60,7 @@ def with_faces(dataset, faces: Path | None, masks: Path | None, folder: Path):
 
 
 def ways_with_faces(faces) -> dict[str, dict]:
-    """What may be done to faces on the way, as options of `training_batches`."""
+    """The ways to treat faces while loading, as options of `training_batches`."""
     return {
         "plain": {},
         "blurred": {"obfuscation": Obfuscation()},

@@ -1,19 +1,24 @@
-"""How long a picture's matte takes, and how much memory, beside the authors' PyTorch program.
+"""Measures time and memory of a picture's matte, compared with the authors' PyTorch program.
 
     python benchmarks/prediction.py
     python benchmarks/prediction.py --data P3M/validation/P3M-500-P/blurred_image \\
         --reference CHECKOUT --reference-python PYTHON --pause 5 --json OUT.json
 
-The sides: `ours` is `p3m_jax.load` at exact sizes. `theirs` is the authors' program (the checkout
-of ViTAE-Transformer/P3M-Net) as its users run it, and `best` the same with the fastest settings of
-PyTorch: channels_last, inference_mode. `ours+malloc` and `best+malloc` run with an allocator that
-gives nothing back, which makes both faster. PYTHON has PyTorch and scikit-image.
+The sides are:
 
-A side is a process, fresh for each row of the table. All of a row are loaded and take turns, a
-picture each; weights, picture and resizing are the same, and alphas are compared. The network's
-share of a picture's time is told apart. Wall times of a busy machine say little: there CPU seconds
-count. With ViTAE-S and HYBRID at 1080 x 1620 the authors' program takes 13 GB: where memory is
-scarce, name fewer --sides at a time.
+- `ours`: `p3m_jax.load` at exact sizes;
+- `theirs`: the authors' program (the checkout of ViTAE-Transformer/P3M-Net) as its users run it;
+- `best`: the same with PyTorch's fastest settings (channels_last, inference_mode);
+- `ours+malloc` and `best+malloc`: with an allocator that does not return memory to the system,
+  which makes both faster.
+
+PYTHON has PyTorch and scikit-image.
+
+Each side is a new process for each row of the table. All sides of a row are loaded and
+take turns, one picture at a time. Weights, picture and resizing are the same, and the alphas are
+compared. The network's part of a picture's time is shown separately. On a busy machine, use the CPU
+seconds, because wall times say little there. With ViTAE-S and HYBRID at 1080 x 1620, the authors'
+program takes 13 GB; if memory is scarce, name fewer --sides at a time.
 """
 
 import argparse
@@ -40,7 +45,7 @@ SIDES = ("ours", "theirs", "best", "ours+malloc", "best+malloc")
 
 
 def load(task: dict, clock):
-    """Our program with its weights, matting the task's picture, for `sides.serve`."""
+    """Returns a function that mattes the task's picture with our program, for `sides.serve`."""
     from p3m_jax.checkpoints.weights import load_for_inference
     from p3m_jax.inference.matting import Matting
     from p3m_jax.runtime.compilation import keep_compiled
@@ -57,7 +62,7 @@ def load(task: dict, clock):
 
 
 def measure(names, task: dict, *, python, runs: int, pause: float) -> list[dict]:
-    """The rows of one network, size and strategy: a row each side."""
+    """Measures one network, size and strategy; returns a row per side."""
 
     def start(name):
         ours = name.startswith("ours")
@@ -102,7 +107,7 @@ def show(rows: list[dict]) -> None:
 
 
 def find_picture(data: Path | None, height: int, width: int) -> np.ndarray:
-    """A picture of that size: the one of `data` nearest in size, resized where it must be."""
+    """A picture of that size: the one in `data` that is nearest in size, resized if necessary."""
     from PIL import Image
 
     if data is None:
@@ -121,7 +126,7 @@ def find_picture(data: Path | None, height: int, width: int) -> np.ndarray:
 
 
 def options() -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -142,7 +147,7 @@ def options() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Prints the table, and writes it as JSON where asked."""
+    """Prints the table; also writes it as JSON if asked."""
     args = options()
     print(f"{machine()}; medians of {args.runs} runs (fastest..slowest)")
     print(f"{'':41}seconds{'':23}CPU seconds{'':6}ours / it     GB")

@@ -1,18 +1,19 @@
-"""What preparing a set takes a picture, by threads and by Apache Beam's direct runner.
+"""Measures the cost per picture of preparing a set, by threads and by Apache Beam's direct runner.
 
     python benchmarks/preparation.py --pair PICTURES MATTES --work areas estimate hidden
     python benchmarks/preparation.py --pair P3M/train/blurred_image P3M/train/mask --work estimate
 
-Every way is the command that a user gives, in a process of its own, into an empty cache:
+Every way is a command as a user runs it, in its own process, with an empty cache:
 
-- `areas`: `p3m areas`, faces searched for (or from `--facemasks`);
-- `estimate`: `p3m estimate` of the pictures as they are;
-- `hidden`: the same after their private areas are blurred; the areas are there already.
+- `areas`: `p3m areas`, which searches for faces (or uses `--facemasks`);
+- `estimate`: `p3m estimate` of the unchanged pictures;
+- `hidden`: the same after blurring their private areas, which already exist.
 
-Engines take turns. What a worker takes to start (loading what PyMatting has compiled, networks)
-counts, too; with few pictures it is most of it. So each way runs with every picture under several
-names (`--copies`), and the difference between two such counts is what one more picture takes: by
-that a cluster is sized. Afterwards the caches of both engines are compared, bit for bit.
+The engines take turns. The figures include the time to start a worker (loading networks and what
+PyMatting has compiled), which dominates if there are few pictures. So each way runs with every
+picture under several names (`--copies`). The difference between two numbers of copies gives the
+cost of one more picture, which tells how large a cluster must be. Afterwards the caches of both
+engines are compared bit for bit.
 """
 
 import argparse
@@ -40,7 +41,7 @@ _TALLY = re.compile(
 
 
 def link_set(pairs, facemasks, copies: int, folder: Path) -> dict[str, Path]:
-    """Folders of links to all pictures, each under so many names, by role."""
+    """Makes folders of links to all pictures, by role; each picture has `copies` names."""
     roles = {"pictures": [pair[0] for pair in pairs], "mattes": [pair[1] for pair in pairs]}
     if facemasks:
         roles["facemasks"] = facemasks
@@ -59,7 +60,7 @@ def link_set(pairs, facemasks, copies: int, folder: Path) -> dict[str, Path]:
 
 
 def run(work: str, engine: str, folders: dict[str, Path], cache: Path) -> dict[str, float]:
-    """Fills a cache; what the command counts, and seconds of the wall clock."""
+    """Fills a cache; returns the figures that the command reports, and the wall time in seconds."""
     command = ["areas" if work == "areas" else "estimate", "-o", str(cache)]
     for role, folder in folders.items():
         command += [f"--{role}", str(folder)]
@@ -87,12 +88,12 @@ def run(work: str, engine: str, folders: dict[str, Path], cache: Path) -> dict[s
 
 
 def content(cache: Path) -> dict[Path, bytes]:
-    """The files of a cache."""
+    """The contents of a cache's files, by path."""
     return {path.relative_to(cache): path.read_bytes() for path in cache.glob("*/*")}
 
 
 def main():
-    """Prints a line for each way, and what one more picture takes."""
+    """Prints a line for each way, and the cost of one more picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pair", nargs=2, action="append", required=True, metavar="DIR")
     parser.add_argument("--facemasks", action="append", metavar="DIR")
@@ -101,7 +102,7 @@ def main():
         nargs="+",
         choices=("areas", "estimate", "hidden"),
         default=["areas", "estimate", "hidden"],
-        help="hidden needs areas before it",
+        help="the kinds of work to measure; hidden must come after areas",
     )
     parser.add_argument("--copies", nargs=2, type=int, default=(1, 5))
     args = parser.parse_args()

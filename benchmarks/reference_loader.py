@@ -1,8 +1,8 @@
 """The authors' loader of training data on PyTorch, for `input_reference.py`.
 
-What it does it does itself: `MattingDataset` and `MattingTransform` of core/data.py in a checkout
-of JizhiziLi/P3M, in PyTorch's DataLoader as core/train.py makes it, but without workers: on one
-core. It runs where PyTorch and OpenCV are.
+It runs the authors' own code: `MattingDataset` and `MattingTransform` of core/data.py in a checkout
+of JizhiziLi/P3M, in PyTorch's DataLoader as core/train.py creates it. The only change is that it
+has no workers, so it uses one core. It needs PyTorch and OpenCV.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from sides import Clock, part_of_program, served
 
 
 def load(task: dict, clock: Clock):
-    """A function that takes the samples out of the loader, for `sides.serve`."""
+    """Returns a function that takes samples from the loader, for `sides.serve`."""
     import cv2
     import torch
 

@@ -1,8 +1,8 @@
 """The authors' PyTorch program, matting one picture at a time, for `prediction.py`.
 
-It runs where PyTorch and scikit-image are, and without this package. The program expects a GPU and
-old libraries, so the few things that it takes of them are stood in for. What it computes, it
-computes itself: `inference_img_p3m` of its core/infer.py, resizing and all.
+It needs PyTorch and scikit-image, but not this package. The program expects a GPU and old
+libraries, so the few functions that it uses of these are replaced. All computation is the authors'
+own: `inference_img_p3m` of its core/infer.py, including resizing.
 """
 
 import functools
@@ -20,7 +20,7 @@ ARCHITECTURES = {"resnet34": "r34", "swin": "swin", "vitae_s": "vitae"}
 
 
 def _stand_in(name: str, **values) -> None:
-    """A module of that name, and the packages that it is in."""
+    """Makes a replacement module of that name, and the packages that contain it."""
     package, _, last = name.rpartition(".")
     if package and package not in sys.modules:
         _stand_in(package)
@@ -32,13 +32,13 @@ def _stand_in(name: str, **values) -> None:
 
 
 def stand_in(opencv: bool = True) -> None:
-    """Stands in for what the program takes of libraries that are not there, and of a GPU.
+    """Replaces the parts of missing libraries and of a GPU that the program uses.
 
-    Without `opencv` that library is there and at work.
+    Without `opencv`, OpenCV is not replaced, because it is installed and used.
     """
     import torch
 
-    class StochasticDepth(torch.nn.Identity):  # its time does not show beside the network's
+    class StochasticDepth(torch.nn.Identity):  # its time is negligible
         def __init__(self, rate=0.0):
             super().__init__()
 
@@ -59,18 +59,19 @@ def stand_in(opencv: bool = True) -> None:
         trunc_normal_=torch.nn.init.trunc_normal_,
     )
     torch.Tensor.cuda = torch.nn.Module.cuda = lambda self, *_, **__: self
-    warnings.simplefilter("ignore")  # of what a later PyTorch will ask for
+    warnings.simplefilter("ignore")  # PyTorch warns of future changes
 
 
 def core_module(checkout: str, name: str):
-    """A module of the checkout's core/ folder.
+    """Imports a module of the checkout's core/ folder.
 
-    What it imports from there is forgotten again: another checkout calls its modules the same.
+    The modules that it imports from there are removed from `sys.modules` again, because another
+    checkout has modules of the same names.
     """
     core = str(Path(checkout) / "core")
-    sys.dont_write_bytecode = True  # the checkout stays as it is
+    sys.dont_write_bytecode = True  # leaves the checkout unchanged
     before, path = set(sys.modules), list(sys.path)
-    # A program of this folder must not be taken for one of theirs.
+    # Python must not import a program of this folder instead of one of theirs.
     sys.path[:] = [core] + [entry for entry in path if Path(entry).resolve() != HERE]
     try:
         return importlib.import_module(name)
@@ -84,7 +85,7 @@ def core_module(checkout: str, name: str):
 
 
 def prepare(task: dict) -> None:
-    """Writes a checkpoint file with generated weights, as the authors' files are."""
+    """Writes a checkpoint file with generated weights, in the form of the authors' files."""
     import torch
 
     stand_in()
@@ -93,13 +94,13 @@ def prepare(task: dict) -> None:
     sys.path.insert(0, task["goldens"])
     from weights import state_dict
 
-    # ResNet-34's encoder is there under two names, of which the goldens know one.
+    # The state has two names for ResNet-34's encoder; the goldens have only one of them.
     alias = "encoder" if task["network"] == "resnet34" else "-"
     arrays = state_dict(
         {name: x.shape for name, x in model.state_dict().items() if not name.startswith(alias)}
     )
     recorded = Path(task["goldens"]) / f"forward_{ARCHITECTURES[task['network']]}.npz"
-    with np.load(recorded) as file:  # statistics that suit the weights, and random features
+    with np.load(recorded) as file:  # statistics for these weights, and random features
         of_kind = {"batch_stats": arrays, "performer": (features := {})}
         for name in file.files:
             kind, _, key = name.partition("/")
@@ -111,10 +112,10 @@ def prepare(task: dict) -> None:
 
 
 def load_network(task: dict):
-    """The program's core/infer.py and its network, with weights.
+    """Loads the program's core/infer.py and its network, with weights.
 
-    `task["best"]` sets the memory layout that makes PyTorch fastest. Swin-T is built for squares
-    of `task["size"]`: it then keeps its masks, as it does when it is trained.
+    `task["best"]` selects the memory layout that makes PyTorch fastest. If `task["size"]` is set,
+    Swin-T is built for squares of that size: it then keeps its masks, as it does in training.
     """
     import torch
 
@@ -124,10 +125,10 @@ def load_network(task: dict):
     built_for = {"img_size": task["size"]} if "size" in task and task["network"] == "swin" else {}
     model = infer.build_model(ARCHITECTURES[task["network"]], pretrained=False, **built_for)
     arrays = torch.load(task["weights"])["state_dict"]
-    if built_for:  # the masks are no weights, and fit one size
+    if built_for:  # the masks are not weights, and fit only one size
         kept = {name: mask for name, mask in model.named_buffers() if name.endswith("attn_mask")}
         arrays |= kept
-    for name in [name for name in arrays if name.endswith("attn.w")]:  # not in its state
+    for name in [name for name in arrays if name.endswith("attn.w")]:  # not in the state dict
         owner = functools.reduce(getattr, name.split(".")[:-1], model)
         owner.w = arrays.pop(name)
     model.load_state_dict(arrays)
@@ -137,7 +138,7 @@ def load_network(task: dict):
 
 
 def matting(task: dict, clock: Clock):
-    """A function from a picture to its alpha; the clock runs while the network does."""
+    """Returns a function from a picture to its alpha; the clock runs only during the network."""
     import torch
 
     infer, model = load_network(task)
@@ -161,12 +162,12 @@ def matting(task: dict, clock: Clock):
 
 
 def load(task: dict, clock: Clock):
-    """The program matting the task's picture, for `sides.serve`."""
+    """Returns a function that mattes the task's picture with the program, for `sides.serve`."""
     return functools.partial(matting(task, clock), np.load(task["picture"]))
 
 
 def matte_folder(task: dict) -> None:
-    """Mattes a folder, one file after the other; what fails is said, and the exit code is 1."""
+    """Mattes a folder, one file after another; prints failures, and then exits with code 1."""
     from PIL import Image
 
     matte, failed = matting(task, Clock()), 0
@@ -174,7 +175,7 @@ def matte_folder(task: dict) -> None:
         try:
             with Image.open(file) as image:
                 alpha = matte(np.array(image.convert("RGB")))
-        except Exception as error:  # whatever it is, the next picture may be well
+        except Exception as error:  # of any kind; the next picture may still work
             print(f"{file.name}: {error}", file=sys.stderr)
             failed += 1
         else:

@@ -1,10 +1,11 @@
 """The authors' training step on PyTorch, for `training.py`.
 
 The networks are those of ViTAE-Transformer/P3M-Net, which was published without its training
-program. That of JizhiziLi/P3M is there, and the papers train all networks alike: so each step is
-one call of the `train` of its core/train.py, with a loader that holds one batch: gradients set to
-zero, forward pass, its ten losses, backward pass, update by torch.optim.Adam, and reading the loss
-for the log. Batches are what its core/data.py makes of 8-bit maps.
+program. The training program of JizhiziLi/P3M was published, and the papers train all networks in
+the same way. So each step is one call of `train` of its core/train.py, with a loader that holds one
+batch. It sets the gradients to zero, runs the forward pass, the ten losses, the backward pass and
+the update by torch.optim.Adam, and reads the loss for the log. Batches are made from 8-bit maps as
+in its core/data.py.
 """
 
 import types
@@ -15,7 +16,7 @@ from sides import Clock, part_of_program, served
 
 
 def load(task: dict, clock: Clock):
-    """A function that trains one step and returns the loss terms, for `sides.serve`."""
+    """Returns a function that trains one step and returns the loss terms, for `sides.serve`."""
     import torch
 
     _, model = load_network(task)
@@ -47,7 +48,7 @@ def load(task: dict, clock: Clock):
 
 
 def as_loaded(task: dict, torch) -> list:
-    """The batch as the program's loader gives it: floats, colours normalised, channels first."""
+    """The batch as the program's loader returns it: floats, normalised colours, channels first."""
     mean, std = (
         torch.tensor(values)[:, None, None]
         for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

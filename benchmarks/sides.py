@@ -1,12 +1,12 @@
-"""What benchmarks share that hold programs against each other: fresh processes that take turns.
+"""Compares programs in fresh processes that take turns; shared by several benchmarks.
 
-A side is a process with one program in it. It loads what it needs and says what it weighs, then
-works once whenever it is asked to and says what that took. Sides that are compared are all loaded,
-and go round: a machine whose speed drifts does not favour one. What counts is the median over the
-rounds, beside the fastest and the slowest of them.
+A side is a process that runs one program. It loads what it needs and reports its memory. Then it
+does its work once whenever it is asked to, and reports the time that it took. All sides that are
+compared are loaded and take turns, so that a machine whose speed drifts does not favour one. The
+result is the median over the rounds, with the fastest and the slowest of them.
 
-Both ends are here, the one that asks and the one that works, which also runs under an interpreter
-that knows nothing of this project: so nothing but NumPy is imported.
+This module holds both ends, the one that asks and the one that works. The working end also runs
+under an interpreter that does not have this project, so this module imports nothing but NumPy.
 """
 
 import contextlib
@@ -24,10 +24,10 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-# PyTorch's threads wait for each other in a loop, which on a busy machine takes them several times
-# the time of their work; so it is kinder to them.
+# PyTorch's threads wait for each other in a busy loop. On a busy machine this takes several times
+# as long as their work, so this setting makes PyTorch faster.
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
-# An allocator that gives nothing back.
+# Settings of an allocator that does not return memory to the system.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
 _DISTRIBUTIONS = ("jax", "jaxlib", "tensorflow-cpu", "tensorflow", "torch", "numpy")
 _VERSIONS = f"""
@@ -43,7 +43,7 @@ print(json.dumps(found))
 
 
 class Clock:
-    """Adds up wall and CPU seconds of the blocks that it is the context of."""
+    """Adds up the wall and CPU seconds of the blocks that it is the context of."""
 
     def __init__(self):
         self.wall = self.cpu = 0.0
@@ -58,8 +58,8 @@ class Clock:
 
 
 def peak_memory() -> int:
-    """The most bytes that this process has had in memory."""
-    # What `getrusage` says begins with what the process weighed that started this one.
+    """The peak memory of this process in bytes."""
+    # `getrusage` would also count the memory of the process that started this one.
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -68,13 +68,14 @@ def peak_memory() -> int:
 
 
 def serve(load, task: dict) -> None:
-    """The working end: loads, says what the process weighs, then works once per line on stdin.
+    """The working end: loads, reports the process's memory, then works once per line on stdin.
 
-    `load(task, clock)` gives a function without arguments that works once and returns an array,
-    which is kept in the file `task["result"]`; it may let the clock run for a part of its work.
-    Answers are lines of JSON: seconds, CPU seconds, those of the part, and peak memory in bytes.
+    `load(task, clock)` returns a function without arguments that works once and returns an array,
+    which is saved to the file `task["result"]`. The function may let the clock run for a part of
+    its work. Answers are lines of JSON: seconds, CPU seconds, both for that part, and peak memory
+    in bytes.
     """
-    channel, sys.stdout = sys.stdout, sys.stderr  # whatever else is printed is no answer
+    channel, sys.stdout = sys.stdout, sys.stderr  # keeps other output apart from the answers
 
     def answer(**values):
         print(json.dumps({**values, "peak": peak_memory()}), file=channel, flush=True)
@@ -92,7 +93,7 @@ def serve(load, task: dict) -> None:
 
 
 def part_of_program(**parts) -> bool:
-    """Runs the part that the command line names (see `command`); False where it names none."""
+    """Runs the part that the command line names (see `command`); returns False if it names none."""
     if len(sys.argv) != 3 or sys.argv[1] not in parts:
         return False
     with contextlib.suppress(KeyboardInterrupt):
@@ -101,20 +102,20 @@ def part_of_program(**parts) -> bool:
 
 
 def served(load):
-    """The part "serve" of a program."""
+    """The part "serve" of a program, which calls `serve` with `load`."""
     return functools.partial(serve, load)
 
 
 def command(program, part: str, task: dict, python: str | None = None) -> list[str]:
-    """The command line of a part of `program`, run by `python`, else by this interpreter."""
+    """The command line of a part of `program`, run by `python` or by this interpreter."""
     return [python or sys.executable, str(program), part, json.dumps(task)]
 
 
 class Side:
-    """The asking end: a process of `program` that works when asked to.
+    """The asking end: a process of `program` that works when it is asked to.
 
-    Names mean something: `ours...` asks for large pages as our programs do, `best...` sets
-    `task["best"]`, `...malloc` runs with `MALLOC`.
+    The name of a side decides how it runs: `ours...` requests large pages as our programs do,
+    `best...` sets `task["best"]`, and `...malloc` runs with `MALLOC`.
     """
 
     def __init__(self, name: str, program, task: dict, python: str | None = None):
@@ -143,7 +144,7 @@ class Side:
         self._counted: list[dict] = []
 
     def run(self, *, counted: bool = True) -> np.ndarray:
-        """Works once and returns the result; what it took is added to `runs`."""
+        """Works once and returns the result; the measurements are added to `runs`."""
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         self.runs.append(self._answer())
@@ -156,7 +157,7 @@ class Side:
         self.process.wait()
 
     def row(self) -> dict:
-        """What the counted runs took: medians, fastest and slowest."""
+        """The measurements of the counted runs: medians, fastest and slowest."""
         row = {"side": self.name, "base": self.base, "peak": self.runs[-1]["peak"]}
         return row | summary(self._counted) | {"runs": self.runs}
 
@@ -171,11 +172,11 @@ class Side:
 def take_turns(
     sides: list[Side], *, runs: int, pause: float, in_a_row: int = 1
 ) -> tuple[dict, dict]:
-    """Asks all sides in turn, a round to warm up and `runs` more, then ends them.
+    """Asks all sides in turn, for a warm-up round and `runs` more, then ends them.
 
-    A turn is so many runs `in_a_row`; of several the first does not count, in which a process
-    finds the machine as another one left it. Returns the results of the first and of the last run,
-    by the names of the sides.
+    A turn has `in_a_row` runs. If it has several, the first is not counted, because the process
+    finds caches and memory as another process left them. Returns the results of the first and of
+    the last run, by the names of the sides.
     """
     first, last = {}, {}
     for number in range(runs + 1):
@@ -191,7 +192,7 @@ def take_turns(
 
 
 def summary(runs: list[dict]) -> dict:
-    """Of every time of the runs: its median, KEY_fastest and KEY_slowest."""
+    """For every time of the runs: its median, KEY_fastest and KEY_slowest."""
     found = {}
     for key in [key for key, value in runs[0].items() if isinstance(value, float)]:
         values = sorted(run[key] for run in runs)
@@ -201,14 +202,15 @@ def summary(runs: list[dict]) -> dict:
 
 
 def spread(row: dict, key: str = "seconds") -> str:
-    """A median and its (fastest..slowest) as text."""
+    """Formats a median with its (fastest..slowest)."""
     return f"{row[key]:.2f} ({row[f'{key}_fastest']:.2f}..{row[f'{key}_slowest']:.2f})"
 
 
 def ratios(row: dict, rows: list[dict]) -> str:
     """How many times as long ours takes as the side of this row, in wall and CPU seconds.
 
-    An allocator that gives nothing back is held against ours with the same, where that ran.
+    A side with the allocator that keeps memory is compared with ours with the same allocator, if
+    that was measured.
     """
     sides = {other["side"]: other for other in rows}
     ours = sides.get("ours+malloc" if row["side"].endswith("malloc") else "ours")
@@ -217,20 +219,22 @@ def ratios(row: dict, rows: list[dict]) -> str:
 
 
 def add_turns(parser, *, runs: int) -> None:
-    """Declares the options of how sides take turns, and where the report goes."""
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch (all)")
+    """Declares the options for taking turns and for the report."""
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count(), help="threads of PyTorch (all cores)"
+    )
     parser.add_argument("--runs", type=int, default=runs)
-    parser.add_argument("--pause", type=float, default=0.0, help="seconds of rest before a run")
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds to wait before a run")
     parser.add_argument("--json", type=Path, metavar="FILE")
 
 
 def machine() -> str:
-    """The processor and its cores."""
+    """Names the processor and its number of cores."""
     return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
 def versions(python: str | None = None) -> dict:
-    """The versions of an interpreter (this one) and of what computes in it."""
+    """The versions of an interpreter (by default this one) and of its numerical packages."""
     found = subprocess.run(
         [python or sys.executable, "-c", _VERSIONS], check=True, capture_output=True, text=True
     )
@@ -238,7 +242,7 @@ def versions(python: str | None = None) -> dict:
 
 
 def write_report(file: Path | None, options, rows: list, reference_python=None, **more) -> None:
-    """Writes the rows as JSON, with the machine, the versions and the settings; None: nowhere."""
+    """Writes the rows as JSON with machine, versions and settings; does nothing for no `file`."""
     if file is None:
         return
     report = {"machine": machine(), "versions": {"ours": versions()}, "settings": vars(options)}

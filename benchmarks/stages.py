@@ -1,15 +1,16 @@
-"""Where the time of P3M-Net goes: per stage of the network, and per kind of operation.
+"""Measures where P3M-Net spends its time: per stage of the network, and per kind of operation.
 
     python benchmarks/stages.py --networks resnet34 --sizes 512 [--train --batch 2] [--json FILE]
 
-The compiled program runs under JAX's profiler. Each operation's time goes to the part of the
-network that the program says it comes from (`forward` and `backward` apart), and to its kind:
-products (convolutions and matrix products, with what XLA fused to them), copies (transposes,
-concatenations, pads, slices), or the rest. An operation's time is from its start to its end: it may
-use several threads, and others may run beside it, so the sum can exceed the wall time.
+The compiled program runs under JAX's profiler. The time of each operation is assigned to the part
+of the network that the program names as its origin (`forward` and `backward` separately), and to a
+kind: products (convolutions and matrix products, with operations that XLA fused to them), copies
+(transposes, concatenations, pads, slices), or the rest. The time of an operation is from its start
+to its end. It may use several threads, and operations may overlap, so the sum can exceed the wall
+time.
 
-The limit is measured in the same run: the rate of one large matrix product (GFLOP/s), and what
-copying a large array moves (GB/s).
+The limits are measured in the same run: the rate of one large matrix product (GFLOP/s), and the
+rate of copying a large array (GB/s).
 """
 
 import argparse
@@ -25,19 +26,20 @@ import jax
 import jax.numpy as jnp
 from network import compile_forward, compile_step, height_and_width
 
-# As the network names them; of an operation's name the outermost and the innermost count.
+# The network's names of its parts. From an operation's name, the outermost and the innermost part
+# are used.
 OUTER = ("encoder", "semantic", "matting", "losses", "optimizer")
 INNER = (
     *("stage1", "stage2", "stage3", "stage4", "block", "TFI", "sBFI", "dBFI", "head"),
     *("max_pool", "max_unpool", "upsample"),
 )
-# An instruction is named after what is fused in it; these move numbers and compute none.
+# An instruction's name lists the operations fused in it; these only move numbers.
 MOVES = "copy|transpose|concatenate|pad|slice|dynamic-slice|dynamic-update-slice|bitcast|reverse"
 COPIES = rf"(?:(?:{MOVES}|broadcast|wrapped|fusion)[._\d]*)+"
 
 
 def limits() -> tuple[float, float]:
-    """(GFLOP/s of a matrix product, GB/s of copying), best of several runs."""
+    """(GFLOP/s of a matrix product, GB/s of copying), each the best of several runs."""
 
     def best(function, *arguments):
         function = jax.jit(function)
@@ -56,7 +58,7 @@ def limits() -> tuple[float, float]:
 
 
 def where_from(operation: str) -> str:
-    """The part of the network in the name of an operation of the program."""
+    """The part of the network in the name of one of the program's operations."""
     scopes = set(re.split(r"[/()]", operation))
     outer = next((name for name in OUTER if name in scopes), "rest")
     inner = [name for name in INNER if name in scopes]
@@ -65,7 +67,7 @@ def where_from(operation: str) -> str:
 
 
 def kinds_and_places(program: str) -> dict[str, tuple[str, str]]:
-    """Of each instruction of the compiled program the kind and the place in the network."""
+    """The kind and the place in the network of each instruction of the compiled program."""
     bodies: dict[str, list[str]] = defaultdict(list)
     current = ""
     for line in program.splitlines():
@@ -89,7 +91,7 @@ def kinds_and_places(program: str) -> dict[str, tuple[str, str]]:
 
 
 def profile(compiled, run, runs: int) -> dict:
-    """Seconds of one run by (place, kind), and the wall time."""
+    """The seconds of one run by (place, kind), and its wall time."""
     places = kinds_and_places(compiled.as_text())
     run()
     walls = []
@@ -114,7 +116,7 @@ def profile(compiled, run, runs: int) -> dict:
 
 
 def table(found: dict, flops: float, gemm: float) -> str:
-    """The profile as a table in Markdown."""
+    """Formats the profile as a table in Markdown."""
     totals: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for (place, kind), seconds in found["seconds"].items():
         totals[place][kind] += seconds
@@ -135,7 +137,7 @@ def table(found: dict, flops: float, gemm: float) -> str:
 
 
 def main() -> None:
-    """Prints a table for each network and size, and writes them as JSON where asked."""
+    """Prints a table for each network and size; also writes them as JSON if asked."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,15 +1,17 @@
-"""How long commands take to start, and how much memory, beside what they are allowed to take.
+"""Measures the start time and memory of commands, compared with their limits.
 
     python benchmarks/startup.py
     python benchmarks/startup.py --reference CHECKOUT --reference-python PYTHON --json OUT.json
 
-A help text should be there before one wonders (1 s), and what matting needs be imported in 2 s,
-without TensorFlow, which only training takes. The first picture is matted by a process that is
-started for it, `p3m predict` with what it compiled the last time on disk; with --reference the
-authors' program on PyTorch does the same. Medians (fastest..slowest) over starts that go round the
-commands; the first round, which fills the page cache and compiles, does not count. Commands run
-in the folder of the clone, with this interpreter. A peak below 0.05 GB may be that of this program,
-which the system counts as its children's.
+A help text should appear within 1 s. The modules for matting should be imported within 2 s, without
+TensorFlow, which only training needs. The first picture is matted by a newly started `p3m predict`,
+with the programs that it compiled the last time cached on disk. With --reference, the authors'
+program on PyTorch does the same.
+
+The results are medians (fastest..slowest) over starts that alternate between the commands. The
+first round fills the page cache and compiles, so it is not counted. Commands run in the folder of
+the clone with this interpreter. A peak below 0.05 GB may be that of the benchmark itself, because
+the system counts it for its child processes.
 """
 
 import argparse
@@ -44,7 +46,7 @@ STARTS = (
 
 
 def first_pictures(args, scratch: Path) -> dict[str, list[str]]:
-    """The command lines that matte one picture: ours, and the authors' where there is that."""
+    """The command lines that matte one picture: ours, and the authors' if it is available."""
     from PIL import Image
 
     task = make_weights(
@@ -70,14 +72,14 @@ def first_pictures(args, scratch: Path) -> dict[str, list[str]]:
 
 
 def measure(commands: dict[str, list[str]], scratch: Path, runs: int) -> dict[str, list[dict]]:
-    """What each command took in each round."""
+    """The measurements of each command in each round."""
     taken = {name: [] for name in commands}
     log = scratch / "log"
     for _ in range(runs + 1):
         for name, arguments in commands.items():
             shutil.rmtree(scratch / "mattes", ignore_errors=True)
             found = run_and_wait(arguments, log)
-            # Absl ends with 1 after it has shown its help.
+            # Absl exits with 1 after showing its help.
             if found["exit"] not in ((0, 1) if arguments[-1] == "--help" else (0,)):
                 sys.exit(f"{name}: ended with exit code {found['exit']}: {log.read_text()[-2000:]}")
             taken[name].append(found)
@@ -85,14 +87,14 @@ def measure(commands: dict[str, list[str]], scratch: Path, runs: int) -> dict[st
 
 
 def main() -> None:
-    """Prints the table, and writes it as JSON where asked."""
+    """Prints the table; also writes it as JSON if asked."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--network", choices=NETWORKS, default="resnet34")
-    parser.add_argument("--size", type=int, default=512, help="of the first picture, a square")
+    parser.add_argument("--size", type=int, default=512, help="side of the first picture, a square")
     add_reference(parser)
-    parser.add_argument("--runs", type=int, default=7, help="starts of each that count")
+    parser.add_argument("--runs", type=int, default=7, help="counted starts of each command")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
     check_reference(parser, args)

@@ -1,28 +1,31 @@
-"""How long a training step takes, and how much memory, beside the authors' program on PyTorch.
+"""Measures time and memory of a training step, compared with the authors' program on PyTorch.
 
     python benchmarks/training.py
     python benchmarks/training.py --reference CHECKOUT --reference-training CHECKOUT_OF_2021 \\
         --reference-python PYTHON --pause 5 --json OUT.json
 
-A step is the forward pass, all losses, the backward pass and Adam's update. The sides: `ours` is
-the step that `train.py` runs, its state donated, on 8-bit maps. `theirs` is one step of the
-authors' program: the networks of CHECKOUT (ViTAE-Transformer/P3M-Net) in the training loop of
-CHECKOUT_OF_2021 (JizhiziLi/P3M, the only one that they published), on the floats that its loader
-gives. `best` is the same with the fastest settings of PyTorch: channels_last, and Adam fused.
-`ours+malloc` and `best+malloc` run with an allocator that gives nothing back. Batches are made
-before the clock starts; stochastic depth is off on both sides.
+A step is the forward pass, all losses, the backward pass and Adam's update. The sides are:
 
-A side is a process, fresh for each network and size; all of a size are loaded and take turns. A
-turn is a few steps, as they follow each other in training; its first does not count, in which a
-process finds the caches and the memory as another one left them. They start from the same weights
-and batch: the losses of the first step are compared, term by term, so that both are known to
-compute the same. Ours is compiled by a process of its own, whose time and peak are told apart,
-with the FLOPs of the compiled step over those of three forward passes as published; those that are
-measured find the compiled program on disk.
+- `ours`: the step that `train.py` runs on 8-bit maps, with its state donated;
+- `theirs`: one step of the authors' program. It runs the networks of CHECKOUT
+  (ViTAE-Transformer/P3M-Net) in the training loop of CHECKOUT_OF_2021 (JizhiziLi/P3M, the only one
+  that they published), on the floats that its loader returns;
+- `best`: the same with PyTorch's fastest settings (channels_last, and Adam fused);
+- `ours+malloc` and `best+malloc`: with an allocator that does not return memory to the system.
 
-The authors' Swin-T takes no squares whose last stage is 7 pixels wide or less (224 and below), nor
-other multiples of 224. Squares of 64 say nothing of ours: on a CPU, XLA convolves maps of 2 x 2
-pixels, their last stage, some twenty times as slowly as larger ones.
+Batches are made before the clock starts; stochastic depth is off on both sides.
+
+Each side is a new process for each network and size; all sides of a size are loaded and
+take turns. A turn is a few consecutive steps, as in training. The first step of a turn is not
+counted, because the process finds caches and memory as another process left them. All sides start
+from the same weights and batch. The losses of the first step are compared term by term, which shows
+that both sides compute the same. Our step is compiled by a process of its own. Its time and peak
+memory are shown separately, with the ratio of the step's FLOPs to those of three forward passes as
+published. The measured processes find the compiled program on disk.
+
+The authors' Swin-T accepts no squares whose last stage is at most 7 pixels wide (224 and below),
+nor other multiples of 224. Squares of 64 say nothing about our speed: on a CPU, XLA convolves their
+last maps, of 2 x 2 pixels, about twenty times as slowly as larger ones.
 """
 
 import argparse
@@ -81,7 +84,7 @@ def ready(task: dict):
 
 
 def load(task: dict, clock):
-    """A function that trains one step and returns the loss terms, for `sides.serve`."""
+    """Returns a function that trains one step and returns the loss terms, for `sides.serve`."""
     import jax
 
     from p3m_jax.runtime.compilation import return_memory
@@ -89,7 +92,7 @@ def load(task: dict, clock):
     step, state, batch = ready(task)
     step = step.lower(state, batch).compile()
     jax.clear_caches()
-    return_memory()  # both as the training loop does
+    return_memory()  # as the training loop does
 
     def train():
         nonlocal state
@@ -100,7 +103,7 @@ def load(task: dict, clock):
 
 
 def compile_apart(task: dict) -> None:
-    """Compiles our step into the cache; prints what that took, and what the program needs."""
+    """Compiles our step into the cache; prints the time and memory of compiling, and its FLOPs."""
     from network import PUBLISHED_GMACS, compile_step, flops_without_loops
     from sides import Clock
 
@@ -139,7 +142,7 @@ def make_batch(file: str, size: int, pictures: int) -> None:
 
 
 def measure(names, task: dict, *, python, runs: int, pause: float, in_a_row: int) -> list[dict]:
-    """The rows of one network and size: a row each side."""
+    """Measures one network and size; returns a row per side."""
     compiling = None
     if any(name.startswith("ours") for name in names):
         compiling = json.loads(
@@ -158,7 +161,7 @@ def measure(names, task: dict, *, python, runs: int, pause: float, in_a_row: int
     for side in sides:
         found = losses[side.name]
         if found.shape != (len(TERMS),) or not np.isfinite(found).all():
-            sys.exit(f"{side.name}: is not at work, its first losses are {found}.")
+            sys.exit(f"{side.name}: does not work; its first losses are {found}.")
         row = {key: task[key] for key in ("network", "size", "pictures")} | side.row()
         row["losses"] = dict(zip(TERMS, found.tolist(), strict=True))
         if "theirs" in losses:
@@ -188,26 +191,28 @@ def show(rows: list[dict]) -> None:
 
 
 def options() -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), metavar="NAME")
-    parser.add_argument("--sizes", nargs="+", type=int, default=[256, 512], help="of squares")
+    parser.add_argument(
+        "--sizes", nargs="+", type=int, default=[256, 512], help="sides of squares in pixels"
+    )
     parser.add_argument("--batch", type=int, default=2, help="pictures in a batch")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES[:3], metavar="SIDE")
     add_reference(parser)
     parser.add_argument(
-        "--reference-training", type=Path, metavar="CHECKOUT", help="of JizhiziLi/P3M"
+        "--reference-training", type=Path, metavar="CHECKOUT", help="a checkout of JizhiziLi/P3M"
     )
-    parser.add_argument("--steps", type=int, default=3, help="of a turn (3)")
+    parser.add_argument("--steps", type=int, default=3, help="steps of a turn (3)")
     add_turns(parser, runs=3)
     args = parser.parse_args()
     if min(args.steps, args.runs) < 1:
-        parser.error("--steps and --runs are 1 at least.")
+        parser.error("--steps and --runs must be at least 1.")
     check_reference(parser, args)
     if (args.reference is None) != (args.reference_training is None):
-        parser.error("--reference and --reference-training go together.")
+        parser.error("--reference and --reference-training must be given together.")
     if args.reference is None:
         args.sides = [side for side in args.sides if side.startswith("ours")]
     elif not (args.reference_training / "core" / "train.py").is_file():
@@ -216,7 +221,7 @@ def options() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Prints the table, and writes it as JSON where asked."""
+    """Prints the table; also writes it as JSON if asked."""
     args = options()
     print(
         f"{machine()}; batch {args.batch}, medians of {args.runs} turns of {args.steps} steps "

@@ -1,8 +1,8 @@
-"""What eyes saw in the pictures that the benchmarks of privacy are run on.
+"""Corrections that a person made to the faces in the test pictures of the privacy benchmarks.
 
-The pictures come with candidates, boxes and five points of faces that a detector found
-(`faces.json`). Here is what a person changed about them, and marks that no network can tell.
-Everything is named by the file, faces as `file#index of its candidate`.
+The pictures come with candidates that a detector found: boxes and five points per face
+(`faces.json`). This module holds the corrections by a person, and attributes that no network can
+determine. Everything is named by the file, and faces as `file#index of its candidate`.
 """
 
 import json
@@ -11,17 +11,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-# A painting behind the sitter; the only candidate of 112 that is no face.
+# A painting behind the sitter: the only one of 112 candidates that is not a face.
 NO_FACE = {"face_recognition__biden2.jpg#1"}
-# Pictures with other than one face. A robot's counts (sophia); heads of which nothing but hair or
-# an edge of the cheek can be seen (obama2, at the right edge) do not.
+# Pictures that do not have exactly one face. The face of a robot counts (sophia). Heads of which
+# only hair or an edge of the cheek is visible do not count (obama2, at the right edge).
 FACES = {
     "face_recognition__two_people.jpg": 2,
     "singnet_face_services__laos.jpg": 2,
     "uniface__scientists.png": 29,
 }
 GROUP = "uniface__scientists.png"
-# In the group picture no glasses, hats or poses were counted.
+# Glasses, hats and poses were not recorded in the group picture.
 HALF_PROFILE = {
     "face_recognition__obama2.jpg#0",
     "singnet_face_services__laos.jpg#0",
@@ -40,17 +40,17 @@ GLASSES = {
     "us_congress_pd__T000459.jpg#0",
 }
 HAT = {"matplotlib__grace_hopper.jpg#0"}
-# Pictures of people, statues or stamped heads in the sample folders of scikit-image and Matplotlib;
-# they can show a face, so they are left out where pictures without faces are asked for.
+# Pictures of people, statues or stamped heads in the sample folders of scikit-image and Matplotlib.
+# They may show a face, so they are left out of the pictures without faces.
 PEOPLE_IN_SAMPLES = {"astronaut.png", "camera.png", "coins.png", "grace_hopper.jpg"}
 
 
 class TrueFace(NamedTuple):
-    """A face that is there.
+    """A real face.
 
     Attributes:
       name: `file#index`.
-      box: left, top, width, height, pixels.
+      box: left, top, width, height, in pixels.
       points: float64 (5, 2), right eye, left eye, nose, right and left corner of the mouth.
     """
 
@@ -73,16 +73,18 @@ def true_faces(folder: Path) -> dict[str, list[TrueFace]]:
         ]
         faces[file] = [face for face in named if face.name not in NO_FACE]
         if len(faces[file]) != FACES.get(file, 1):
-            raise SystemExit(f"{file}: {len(faces[file])} faces; eyes counted {FACES.get(file, 1)}")
+            raise SystemExit(
+                f"{file}: has {len(faces[file])} faces, but a person counted {FACES.get(file, 1)}."
+            )
     return faces
 
 
 def marked_points() -> dict[str, dict[str, np.ndarray]]:
-    """Points marked by hand, (N, 2) in pixels, by face and part; what is covered is left out.
+    """Points marked by hand, (N, 2) in pixels, by face and part; covered parts are left out.
 
-    Read off enlarged pictures with a grid, true to some 2 % of the face: outer corners of the eyes,
-    upper edges of the brows, tip of the nose, corners of the mouth, lower end of the chin, and the
-    outline beside the nose and the mouth.
+    They were read off enlarged pictures with a grid, and are accurate to about 2 % of the face: the
+    outer corners of the eyes, the upper edges of the brows, the tip of the nose, the corners of the
+    mouth, the lower end of the chin, and the outline next to the nose and the mouth.
     """
     path = Path(__file__).with_name("marked_points.json")
     return {

@@ -1,13 +1,14 @@
-"""What `p3m anonymize` does with folders of pictures: counts, reasons, time, contact sheets.
+"""Runs `p3m anonymize` on folders of pictures; reports counts, reasons, time and contact sheets.
 
     python benchmarks/privacy/collection.py FOLDER ... -o OUT [--than OTHER] [-- --mode fill]
 
-Runs the command into OUT/copies, prints a Markdown table, and writes contact sheets of the copies
-that were passed on, `OUT/sheets/passed_001.png`, ...: a face that is clear there was missed. OTHER
-is the OUT of an earlier run on the same folders; with it the sheets show only what OTHER held back.
-What follows -- goes to the command. Sheets and copies show people: keep them to yourself.
+The copies go to OUT/copies. The program prints a Markdown table, and writes contact sheets of the
+copies that were passed on, `OUT/sheets/passed_001.png`, ...: any clear face on them was missed.
+OTHER is the OUT of an earlier run on the same folders; with it, the sheets show only pictures that
+OTHER held back. Arguments after -- are passed to the command. Sheets and copies show people: do not
+publish them.
 
-Seconds are of one core, for everything that the process does from its start to its end.
+Seconds are those of one core, for everything that the process does from start to end.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from p3m_jax.pictures.images import read_picture, write_image
 
 
 def anonymized(folders: list[Path], output: Path, options: list[str]) -> float:
-    """Runs the command; returns the seconds of a core that it took."""
+    """Runs the command; returns the seconds of one core that it took."""
     command = [sys.executable, "-m", "p3m_jax.cli", "anonymize", *map(str, folders)]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([*command, "-o", str(output), "--full-names", *options])
@@ -37,7 +38,7 @@ def anonymized(folders: list[Path], output: Path, options: list[str]) -> float:
 
 
 def passed_on(output: Path) -> dict[str, Path]:
-    """The copies of a run by the names of their pictures."""
+    """The copies of a run, by the names of their pictures."""
     entries = map(json.loads, (output / "manifest.jsonl").read_text().splitlines())
     done = [entry["name"] for entry in entries if entry.get("status") == "done"]
     copies = {path: path.with_suffix("") for path in (output / PICTURE).rglob("*")}
@@ -46,7 +47,7 @@ def passed_on(output: Path) -> dict[str, Path]:
 
 
 def reasons(output: Path) -> tuple[int, Counter]:
-    """How many pictures wait, and how many of them for each reason."""
+    """The number of pictures that need review, and the number for each reason."""
     file = output / "keep_private" / "review" / "review.jsonl"
     lines = file.read_text().splitlines() if file.exists() else []
     waiting = [json.loads(line)["reasons"] for line in lines]
@@ -54,7 +55,7 @@ def reasons(output: Path) -> tuple[int, Counter]:
 
 
 def write_sheets(copies: dict[str, Path], folder: Path) -> None:
-    """Contact sheets of pictures by name."""
+    """Writes contact sheets of pictures, by name."""
     folder.mkdir(parents=True, exist_ok=True)
     names, size = sorted(copies), COLUMNS * ROWS
     for number, first in enumerate(range(0, len(names), size), 1):
@@ -66,12 +67,14 @@ def write_sheets(copies: dict[str, Path], folder: Path) -> None:
 
 
 def main() -> int:
-    """Runs the command, prints the table, writes the sheets."""
+    """Runs the command, prints the table, and writes the sheets."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folders", type=Path, nargs="+", help="pictures")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="for copies and sheets")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="folder for copies and sheets"
+    )
     parser.add_argument("--than", type=Path, help="show only what this earlier run held back")
     given, options = sys.argv[1:], []
     if "--" in given:
@@ -83,16 +86,16 @@ def main() -> int:
     passed = passed_on(args.output / "copies")
     waiting, why = reasons(args.output / "copies")
     count = len(passed) + waiting
-    rows = [("passed on", len(passed)), ("wait for review", waiting)]
+    rows = [("passed on", len(passed)), ("need review", waiting)]
     rows += [(f"- {reason}", number) for reason, number in why.most_common()]
     print(f"\n| of {count} pictures | |\n|---|---|")
     for title, number in rows:
         print(f"| {title} | {number} ({number / count:.0%}) |")
-    print(f"| seconds of a core, a picture | {seconds / count:.2f} |")
+    print(f"| seconds of one core per picture | {seconds / count:.2f} |")
     earlier = passed_on(args.than / "copies") if args.than else {}
     new = {name: path for name, path in passed.items() if name not in earlier}
     write_sheets(new, args.output / "sheets")
-    print(f"\n{len(new)} copies to look at in {args.output / 'sheets'}")
+    print(f"\n{len(new)} copies to check in {args.output / 'sheets'}")
     return 0
 
 

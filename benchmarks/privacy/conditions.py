@@ -1,4 +1,4 @@
-"""Pictures made harder: smaller, turned, dark, grey; with the map that their points take."""
+"""Makes pictures harder (smaller, turned, dark, grey), with the map from the original's points."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,27 +11,27 @@ SIZES = (12, 16, 20, 24, 32, 48, 64, 96)
 
 
 class Changed(NamedTuple):
-    """A picture RGB uint8 (H, W, 3), and the affine map (2, 3) of the original's points."""
+    """A changed picture, RGB uint8 (H, W, 3), and the affine map (2, 3) from the original to it."""
 
     picture: np.ndarray
     to_changed: np.ndarray
 
 
-Condition = Callable[[np.ndarray, float], Changed]  # of a picture and its largest face's side
+Condition = Callable[[np.ndarray, float], Changed]  # of a picture and the side of its largest face
 
 
 def native(picture: np.ndarray, face_side: float) -> Changed:
-    """The picture as it is."""
+    """The unchanged picture."""
     return Changed(picture, np.eye(2, 3))
 
 
 def long_side(size: int) -> Condition:
-    """Shrunk to a long side of `size` pixels; smaller pictures stay."""
+    """Shrinks a picture to a long side of `size` pixels; smaller pictures stay unchanged."""
     return lambda picture, face_side: _shrunk(picture, size / max(picture.shape[:2]))
 
 
 def small_face(size: int) -> Condition:
-    """Shrunk until its largest face has `size` pixels, in the middle of a grey picture of 1080.
+    """Shrinks a picture until its largest face has `size` pixels, in a grey square of 1080 pixels.
 
     A detector that searches a picture at several scales then works as on a large photograph.
     """
@@ -48,7 +48,7 @@ def small_face(size: int) -> Condition:
 
 
 def turned(degrees: float) -> Condition:
-    """At a long side of 1080 at most, turned counter-clockwise; corners become grey."""
+    """Turns a picture with a long side of at most 1080 counter-clockwise; corners become grey."""
 
     def condition(picture, face_side):
         small, to_small = _shrunk(picture, CANVAS / max(picture.shape[:2]))
@@ -65,7 +65,10 @@ def turned(degrees: float) -> Condition:
 
 
 def dark(exposure: float, noise: float) -> Condition:
-    """At 1080 at most, linear light times `exposure`, with noise of `noise` of 255."""
+    """At a long side of at most 1080, multiplies linear light by `exposure` and adds noise.
+
+    `noise` is the strength of the noise, of 255.
+    """
 
     def condition(picture, face_side):
         small, to_changed = _shrunk(picture, CANVAS / max(picture.shape[:2]))
@@ -78,7 +81,7 @@ def dark(exposure: float, noise: float) -> Condition:
 
 
 def grey(picture: np.ndarray, face_side: float) -> Changed:
-    """At 1080 at most, without colour."""
+    """Removes the colours, at a long side of at most 1080."""
     small, to_changed = _shrunk(picture, CANVAS / max(picture.shape[:2]))
     luma = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     return Changed(np.repeat(luma[..., None], 3, axis=2), to_changed)
@@ -92,7 +95,7 @@ def _shrunk(picture, scale: float) -> Changed:
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     scales = np.array(size) / (width, height)
     to_changed = np.diag(scales) @ np.eye(2, 3)
-    to_changed[:, 2] = (scales - 1) / 2  # centres of pixels lie at whole numbers
+    to_changed[:, 2] = (scales - 1) / 2  # pixel centres are at whole numbers
     return Changed(small, to_changed)
 
 

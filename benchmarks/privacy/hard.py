@@ -1,11 +1,12 @@
-"""Faces cut by the edge, covered in part, or faint: how much of what is left to see is hidden.
+"""Measures how much is hidden of faces that are cut by the edge, partly covered, or faint.
 
     python benchmarks/privacy/hard.py --faces FACES [--every 4]
 
-FACES holds `faces.json` and `pictures/`. Every picture with one sure face is made hard in each way.
-What is to be hidden is what is left of the private area that the untouched picture has. The table
-tells how many pictures there are, in how many at least 0.95 and 0.6 of it are hidden, and how many
-would be passed on with less than 0.95 hidden. One without any face found waits for review.
+FACES holds `faces.json` and `pictures/`. Every picture with one certain face is made hard in each
+way. The area to hide is the visible rest of the private area in the unchanged picture. The table
+shows the number of pictures, the numbers with at least 0.95 and 0.6 of that area hidden, and the
+number that would be passed on with less than 0.95 hidden. A picture in which no face is found needs
+review, so it is not passed on.
 """
 
 import argparse
@@ -21,12 +22,12 @@ from p3m_jax.faces.finding import FaceFinder
 from p3m_jax.faces.region import label_map
 from p3m_jax.pictures.images import read_picture
 
-Hard = tuple[np.ndarray, np.ndarray]  # a picture, and where its face is to be hidden, bool (H, W)
+Hard = tuple[np.ndarray, np.ndarray]  # a picture, and the area of its face to hide, bool (H, W)
 _LONG_SIDE = 900
 
 
 def cut(left: float, side: int) -> Callable[..., Hard]:
-    """Nothing but a share `left` of the face's box, at one of four sides, is in the picture."""
+    """Keeps only a fraction `left` of the face's box in the picture, at one of its four sides."""
 
     def made(picture, face, area):
         x, y, width, height = face.box
@@ -46,7 +47,7 @@ def cut(left: float, side: int) -> Callable[..., Hard]:
 
 
 def covered(left: float, top: float, right: float, bottom: float) -> Callable[..., Hard]:
-    """A part of the face, in shares of its box, lies under one colour."""
+    """Covers a part of the face, given in fractions of the face's box, with one colour."""
 
     def made(picture, face, area):
         x, y, width, height = face.box
@@ -60,7 +61,7 @@ def covered(left: float, top: float, right: float, bottom: float) -> Callable[..
 
 
 def faint(share: float, ground: float) -> Callable[..., Hard]:
-    """All but a `share` of the picture's contrast is lost to one brightness."""
+    """Reduces the picture's contrast to a fraction `share`, around the brightness `ground`."""
 
     def made(picture, face, area):
         values = ground + share * (picture.astype(np.float32) - ground)
@@ -86,12 +87,12 @@ WAYS: dict[str, list[Callable[..., Hard]]] = {
 
 
 def main() -> int:
-    """Measures, prints a Markdown table."""
+    """Measures and prints a Markdown table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--faces", type=Path, required=True, help="faces.json and pictures/")
-    parser.add_argument("--every", type=int, default=1, help="take every N-th picture only")
+    parser.add_argument("--every", type=int, default=1, help="use only every N-th picture")
     options = parser.parse_args()
 
     finder, chosen = FaceFinder(), []

@@ -1,11 +1,11 @@
-"""How many small faces are found in large pictures, by the size of both, and in what time.
+"""Measures how many small faces are found in large pictures, by the sizes of both, and the time.
 
     python benchmarks/privacy/large.py --faces FACES --without SKIMAGE/data [--sizes 4000x3000 ...]
 
-Pastes real faces of FACES (`faces.json` and `pictures/`) on mosaics of pictures that show none, as
-`scenes.py` does; SKIMAGE is the folder of the package scikit-image. Half of the faces are upright,
-give or take 15 degrees, the others turned by 45, 90, ... 315 degrees. A face is found where a
-private area holds its middle. Seconds are of one core.
+Pastes real faces of FACES (`faces.json` and `pictures/`) on mosaics of pictures without faces, as
+`scenes.py` does; SKIMAGE is the folder of the package scikit-image. Half of the faces are upright
+within 15 degrees; the others are turned by 45, 90, ... 315 degrees. A face is found if a private
+area contains its centre. Seconds are those of one core.
 """
 
 import argparse
@@ -24,7 +24,10 @@ SIDES = (24, 32, 40, 48, 60, 72)  # pixels, of the longer side of a face's box
 
 
 def wanted(noise: np.random.Generator, number: int) -> list[tuple[int, int]]:
-    """Sides and degrees: of every side as many upright as turned faces."""
+    """The sides in pixels and angles in degrees of the faces.
+
+    There are as many upright as turned faces of each side.
+    """
     faces = []
     for side in SIDES:
         faces += [(side, int(noise.integers(-15, 16))) for _ in range(number)]
@@ -33,14 +36,16 @@ def wanted(noise: np.random.Generator, number: int) -> list[tuple[int, int]]:
 
 
 def main() -> int:
-    """Measures, prints a Markdown table."""
+    """Measures and prints a Markdown table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--faces", type=Path, required=True, help="faces.json and pictures/")
     parser.add_argument("--without", type=Path, required=True, help="pictures without any face")
     parser.add_argument("--sizes", nargs="+", default=["4000x3000", "12000x9000", "16000x8000"])
-    parser.add_argument("--number", type=int, default=10, help="of faces a side, twice")
+    parser.add_argument(
+        "--number", type=int, default=10, help="upright faces of each side, and turned ones"
+    )
     options = parser.parse_args()
 
     cv2.setNumThreads(1)

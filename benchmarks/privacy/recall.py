@@ -1,16 +1,19 @@
-"""How well faces are found and covered, and what is taken for one.
+"""Measures how well faces are found and covered, and what is wrongly found as a face.
 
     python benchmarks/privacy/recall.py --faces FACES -o recall.json \\
         --without P3M/train/blurred_image P3M/validation/P3M-500-P/blurred_image SKIMAGE/data
 
-FACES holds `faces.json` and `pictures/`; `checked.py` tells what eyes changed about these. A face
-is found where the area of a finding holds its middle and has half to twice its size, covered where
-all of its five points lie in the private region, sure where the finding raises no doubt. Every
-other finding is a false alarm. Folders (or files) after --without show no face; SKIMAGE/data is the
-folder that the package scikit-image brings.
+FACES holds `faces.json` and `pictures/`; `checked.py` holds the corrections by a person. A face is:
 
-Coverage is measured by points and outlines marked by hand (`marked_points.json`), which are
-independent of the network that lays the landmarks.
+- found if the area of a finding contains its centre and has half to twice its size;
+- covered if all of its five points are in the private region;
+- sure if the finding raises no doubt.
+
+Every other finding is a false alarm. Folders (or files) after --without show no faces; SKIMAGE/data
+is a folder of the package scikit-image.
+
+Coverage is measured with points and outlines marked by hand (`marked_points.json`). They are
+independent of the network that places the landmarks.
 """
 
 import argparse
@@ -40,12 +43,12 @@ GROUPS = {
 
 
 def moved(points: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Points (N, 2) where an affine map (2, 3) takes them."""
+    """Maps points (N, 2) by an affine map (2, 3)."""
     return points @ affine[:, :2].T + affine[:, 2]
 
 
 def inside(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Whether points (N, 2) lie in the private region; beyond the picture there is none to hide."""
+    """Whether points (N, 2) are in the private region; true for points outside the picture."""
     x, y = np.rint(points).astype(int).T
     height, width = labels.shape
     beyond = (x < 0) | (y < 0) | (x >= width) | (y >= height)
@@ -53,7 +56,7 @@ def inside(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def judged(found, truths, to_changed, size) -> tuple[list[dict], list[dict]]:
-    """What became of every true face, and the findings that are none."""
+    """The result for every true face, and the findings that match no true face."""
     labels = label_map([one.polygon for one in found], size)
     scale = np.sqrt(abs(np.linalg.det(to_changed[:, :2])))
     faces, matched = [], set()
@@ -81,7 +84,7 @@ def judged(found, truths, to_changed, size) -> tuple[list[dict], list[dict]]:
 
 
 def described(one) -> dict:
-    """A finding in numbers."""
+    """The numbers of a finding."""
     return {
         "box": [round(value) for value in one.face.box],
         "score": round(one.face.score, 3),
@@ -92,7 +95,7 @@ def described(one) -> dict:
 
 
 def measured(finder, folder: Path, truths: dict, condition) -> tuple[list, list, list]:
-    """Faces, false alarms and the pictures that a person would look at, under a condition."""
+    """Faces, false alarms and the pictures that need review, under a condition."""
     faces, false_alarms, reviewed = [], [], []
     for file, there in truths.items():
         picture = read_picture(folder / "pictures" / file)
@@ -108,12 +111,12 @@ def measured(finder, folder: Path, truths: dict, condition) -> tuple[list, list,
 
 
 def rates(faces: list[dict]) -> dict:
-    """How many faces there are, and how many of them are found, covered and sure."""
+    """The number of faces, and the fractions of them that are found, covered and sure."""
     return {"faces": len(faces), **{key: sum(face[key] for face in faces) for key in KEYS}}
 
 
 def coverage(finder, folder: Path, condition) -> dict[str, dict]:
-    """Of every marked face the share of its outline's area that is private, and which parts are."""
+    """For every marked face: the private fraction of its outline's area, and its private parts."""
     result = {}
     for name, parts in checked.marked_points().items():
         picture = read_picture(folder / "pictures" / name.partition("#")[0])
@@ -135,7 +138,7 @@ def coverage(finder, folder: Path, condition) -> dict[str, dict]:
 
 
 def without_faces(finder, places: list[Path]) -> dict[str, dict]:
-    """The findings on pictures that show no face, by folder."""
+    """The findings on pictures without faces, by folder."""
     result = {}
     for place in places:
         files = sorted(place.iterdir()) if place.is_dir() else [place]
@@ -146,7 +149,7 @@ def without_faces(finder, places: list[Path]) -> dict[str, dict]:
             try:
                 picture = read_picture(file)
             except UserError:
-                continue  # such folders hold other files too
+                continue  # these folders also hold other files
             count += 1
             found = finder(picture)
             if found:
@@ -156,7 +159,7 @@ def without_faces(finder, places: list[Path]) -> dict[str, dict]:
 
 
 def print_rates(title: str, table: dict[str, dict]) -> None:
-    """A table of rates, a line each."""
+    """Prints a table of rates."""
     print(f"\n{title:26}{'faces':>7}{'found':>9}{'covered':>9}{'sure':>9}")
     for name, row in table.items():
         shares = (row[key] / max(row["faces"], 1) for key in KEYS)
@@ -164,12 +167,14 @@ def print_rates(title: str, table: dict[str, dict]) -> None:
 
 
 def main() -> int:
-    """Measures, prints tables, writes the JSON."""
+    """Measures, prints tables, and writes the JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--faces", type=Path, required=True, help="faces.json and pictures/")
-    parser.add_argument("--without", type=Path, nargs="*", default=[], help="without any face")
+    parser.add_argument(
+        "--without", type=Path, nargs="*", default=[], help="pictures without faces"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="the JSON to write")
     options = parser.parse_args()
 

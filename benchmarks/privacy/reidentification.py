@@ -1,28 +1,30 @@
-"""An attack on obfuscated faces: who is it, among people whose pictures the attacker has?
+"""An attack on obfuscated faces: identifies people among those whose pictures the attacker has.
 
     git -C DEEPFACE archive HEAD tests/unit/dataset | tar -x -C PICTURES --strip-components 3
     git -C CONGRESS archive HEAD images | tar -x -C DISTRACTORS --strip-components 1
     python benchmarks/privacy/reidentification.py --people PICTURES --distractors DISTRACTORS \\
         --recognizers sface dlib -o reidentification.json
 
-DEEPFACE is a clone of serengil/deepface, whose test pictures show 13 people in 61 pictures; the
-tables master.csv and face-recognition-pivot.csv beside them say which pairs are of the same person,
-and who is joined by such pairs is one (`identities`; eyes agreed). CONGRESS is a clone of
-Hainish/congress-images-225x275, 879 portraits of as many other people.
+DEEPFACE is a clone of serengil/deepface, whose test pictures show 13 people in 61 pictures. The
+tables master.csv and face-recognition-pivot.csv next to them list pairs of pictures that show the
+same person. Pictures that are linked by such pairs count as one person (`identities`; a person has
+checked this). CONGRESS is a clone of Hainish/congress-images-225x275: 879 portraits of as many
+other people.
 
-Every picture of the 13 is a probe once; the gallery holds their other pictures and the
-distractors. Re-identified (rank 1) is a probe whose nearest picture in the gallery is of the same
-person; equally near ones share. Attacks:
+Every picture of the 13 people is a probe once. The gallery holds their other pictures and the
+distractors. A probe is re-identified (rank 1) if the nearest picture in the gallery shows the same
+person; several equally near ones count in fractions. The attacks are:
 
-- parrot: the gallery is obfuscated as the probe is. Faces are aligned by points found on the clear
-  pictures: a detector that fails protects nobody.
+- parrot: the gallery is obfuscated in the same way as the probe. Faces are aligned by points found
+  on the clear pictures, so a failing detector protects nobody.
 - naive: the gallery is clear.
-- people: parrot, without distractors. They are portraits of one studio, so hair and background tell
-  them from press pictures; this tells how much of a rate that explains.
+- people: like parrot, without distractors. The distractors are portraits of one studio, so hair and
+  background distinguish them from press pictures; this attack shows how much that contributes.
 
-"all" shows the recognizer the whole obfuscated picture; "region" greys whatever is not obfuscated,
-so what is left is in the private region, and in its outline: fill is the control for that. "over
-fill" is how much more probes the parrot names than with a fill, and 95 % of that over people.
+With "all", the recognizer sees the whole obfuscated picture. With "region", everything that is not
+obfuscated is grey, so only the private region and its outline remain; the variant "fill" is the
+control for the outline. "over fill" is the parrot's rate minus its rate with "fill", with a 95 %
+interval over people.
 """
 
 import argparse
@@ -48,11 +50,11 @@ VARIANTS: dict[str, Obfuscation | None] = {
 }
 VIEWS = ("all", "region")
 _GREY = 128
-_EQUAL = 1e-6  # cosines that differ less are equal
+_EQUAL = 1e-6  # cosines that differ by less count as equal
 
 
 def identities(folder: Path) -> dict[str, int]:
-    """The number of the person of every picture that the two tables of the folder name."""
+    """The number of the person in every picture that the folder's two tables name."""
     joined: dict[str, str] = {}
 
     def root(name):
@@ -72,12 +74,12 @@ def identities(folder: Path) -> dict[str, int]:
 
 
 def main_face(found: list[FoundFace]) -> FoundFace | None:
-    """The face that a portrait is of: the largest of those that raise the fewest doubts."""
+    """The main face of a portrait: the largest of those that raise the fewest doubts."""
     return min(found, key=lambda one: (len(one.doubts), -max(one.face.box[2:])), default=None)
 
 
 def views_of(picture, found, recognizers) -> dict[tuple[str, str, str], np.ndarray]:
-    """The squares that the recognizers see of a picture, by recognizer, variant and view."""
+    """The squares of a picture that the recognizers see, by recognizer, variant and view."""
     face = main_face(found)
     labels = label_map([one.polygon for one in found], picture.shape[:2])
     squares = {}
@@ -93,7 +95,11 @@ def views_of(picture, found, recognizers) -> dict[tuple[str, str, str], np.ndarr
 
 
 def embedded(files: list[Path], finder, recognizers) -> tuple[list[str], dict, list[str]]:
-    """Names of the files with a face, their vectors by recognizer, variant, view; those without."""
+    """Computes the vectors of all faces, by recognizer, variant and view.
+
+    Returns the names of the files with a face, the vectors, and the names of the files without a
+    face.
+    """
     names, vectors, faceless = [], {}, []
     for number, file in enumerate(files):
         picture = read_picture(file)
@@ -110,9 +116,10 @@ def embedded(files: list[Path], finder, recognizers) -> tuple[list[str], dict, l
 
 
 def hits(probes, gallery, people, gallery_people) -> np.ndarray:
-    """The share of each probe's nearest pictures that are of its person, float64 (N,).
+    """The fraction of each probe's nearest pictures that show its person, float64 (N,).
 
-    Probe i is picture i of the gallery, which is left out for it; there, a person is >= 0.
+    Probe i is picture i of the gallery, and is left out of the gallery for itself. `people` and
+    `gallery_people` hold numbers of persons; those of probes are at least 0.
     """
     cosines = probes @ gallery.T
     np.fill_diagonal(cosines, -np.inf)
@@ -122,7 +129,7 @@ def hits(probes, gallery, people, gallery_people) -> np.ndarray:
 
 
 def interval(values: np.ndarray, people: np.ndarray, draws: int = 2000) -> tuple[float, float]:
-    """95 % of the means over people drawn with replacement, with all of their pictures."""
+    """The 95 % interval of means over people drawn with replacement, with all of their pictures."""
     noise = np.random.default_rng(0)
     of_person = [values[people == person] for person in np.unique(people)]
     means = []
@@ -134,10 +141,10 @@ def interval(values: np.ndarray, people: np.ndarray, draws: int = 2000) -> tuple
 
 
 def attacks(ours: dict, others: dict, people: np.ndarray, recognizer: str) -> list[dict]:
-    """A row for every variant and view."""
+    """Makes a row for every variant and view."""
     everybody = np.concatenate([people, np.full(len(others[recognizer, CLEAR, "all"]), -1)])
     rows, fill = [], {}
-    for variant in reversed(VARIANTS):  # the fill, which the others are compared with, first
+    for variant in reversed(VARIANTS):  # starts with fill, because the others are compared with it
         for view in reversed(VIEWS):
             key, clear = (recognizer, variant, view), (recognizer, CLEAR, view)
             galleries = {
@@ -160,20 +167,20 @@ def attacks(ours: dict, others: dict, people: np.ndarray, recognizer: str) -> li
 
 
 def chance(people: np.ndarray, others: int) -> float:
-    """Rank 1 of a guess: the mean share of the gallery that is of the probe's person."""
+    """Rank 1 by guessing: the mean fraction of the gallery that shows the probe's person."""
     same = (people[:, None] == people[None]).sum(1) - 1
     return float((same / (len(people) - 1 + others)).mean())
 
 
 def main() -> int:
-    """Attacks, prints a table, writes the JSON."""
+    """Runs the attacks, prints a table, and writes the JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--people", type=Path, required=True, help="pictures and the two tables")
     parser.add_argument("--distractors", type=Path, required=True, help="pictures of other people")
     parser.add_argument("--recognizers", nargs="+", choices=RECOGNIZERS, default=["sface"])
-    parser.add_argument("--limit", type=int, help="use this many distractors at most")
+    parser.add_argument("--limit", type=int, help="use at most this many distractors")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the JSON to write")
     options = parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""Large pictures with small faces: real faces pasted on a mosaic of pictures that show none."""
+"""Makes large pictures with small faces, by pasting real faces on a mosaic of other pictures."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -10,8 +10,8 @@ import numpy as np
 from p3m_jax.errors import UserError
 from p3m_jax.pictures.images import read_picture
 
-_REACH = 1.5  # side of what is pasted, in the longer side of the face's box: most of the head
-_SMALLEST = 72  # pixels; smaller faces of the collection are never enlarged
+_REACH = 1.5  # side of the pasted square over the longer side of the face's box: most of the head
+_SMALLEST = 72  # pixels; smaller faces of the collection are not used, so none is enlarged
 
 
 class Pasted(NamedTuple):
@@ -19,8 +19,8 @@ class Pasted(NamedTuple):
 
     Attributes:
       center: (x, y) in pixels of the scene.
-      side: the longer side of the face's box, pixels.
-      degrees: how far it is turned counter-clockwise.
+      side: the longer side of the face's box, in pixels.
+      degrees: its rotation, counter-clockwise.
     """
 
     center: tuple[float, float]
@@ -29,7 +29,10 @@ class Pasted(NamedTuple):
 
 
 def cut_faces(folder: Path) -> list[np.ndarray]:
-    """Squares around the faces of a folder with `faces.json`, the face two thirds of their side."""
+    """Cuts out squares around the faces of a folder with `faces.json`.
+
+    The face takes up two thirds of a square's side.
+    """
     squares = []
     for file, faces in checked.true_faces(folder).items():
         picture = read_picture(folder / "pictures" / file)
@@ -47,7 +50,7 @@ def cut_faces(folder: Path) -> list[np.ndarray]:
 
 
 def backgrounds(folder: Path) -> list[np.ndarray]:
-    """The pictures of a folder that show no face: those of scikit-image, but for four."""
+    """The pictures without faces in a folder; four of scikit-image's pictures are left out."""
     found = []
     for file in sorted(folder.iterdir()):
         if file.name in checked.PEOPLE_IN_SAMPLES or not file.is_file():
@@ -55,14 +58,14 @@ def backgrounds(folder: Path) -> list[np.ndarray]:
         try:
             picture = read_picture(file)
         except UserError:
-            continue  # such folders hold other files too
+            continue  # these folders also hold other files
         if min(picture.shape[:2]) >= 256:
             found.append(picture)
     return found
 
 
 def mosaic(noise: np.random.Generator, size: tuple[int, int], pictures, cell=1024) -> np.ndarray:
-    """A picture uint8 (H, W, 3) of `size`, each cell of it a part of one of the pictures."""
+    """Makes a picture uint8 (H, W, 3) of `size`; each cell is a part of one of the pictures."""
     made = np.empty((*size, 3), np.uint8)
     for top in range(0, size[0], cell):
         for left in range(0, size[1], cell):
@@ -82,7 +85,7 @@ def scene(
     squares: list[np.ndarray],
     wanted: list[tuple[int, int]],
 ) -> tuple[np.ndarray, list[Pasted]]:
-    """A picture uint8 (H, W, 3) with a face for each wanted (side, degrees)."""
+    """Makes a picture uint8 (H, W, 3) with a face for each wanted (side, degrees)."""
     made, pasted = mosaic(noise, size, pictures), []
     columns = int(np.ceil(np.sqrt(len(wanted) * size[1] / size[0])))
     rows = -(-len(wanted) // columns)
