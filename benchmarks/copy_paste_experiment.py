@@ -57,7 +57,7 @@ class QuarterResNet34(ResNet34):
 
 
 def configuration(condition: str, seed: int, args: argparse.Namespace) -> ConfigDict:
-    """A configuration that takes minutes; runs differ only in the condition and the seed."""
+    """The configuration of a short run; runs differ only in the condition and the seed."""
     pasting = {"image": "icp", "feature": "fcp"}.get(condition, "")
     config = common.variant("resnet34", f"demonstration,{pasting}")
     config.network = NARROW

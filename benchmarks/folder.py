@@ -207,7 +207,7 @@ def main() -> None:
         print("sizes: " + ", ".join(f"{w}x{h}" for w, h in sorted(Counter(sizes).elements())))
         print(
             f"{'network':<9}{'strategy':<9}{'side':<7}{'seconds':>26}{'CPU seconds':>26}"
-            f"{'it / cold':>14}{'it / warm':>14}{'GB':>7}{'failed':>8}{'alpha off by':>14}"
+            f"{'this / cold':>14}{'this / warm':>14}{'GB':>7}{'failed':>8}{'alpha off by':>14}"
         )
         print(f"{'':77}" + f"{'wall':>7}{'CPU':>7}" * 2)
         for network in args.networks:

@@ -212,7 +212,7 @@ def options() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures and prints all figures."""
     args = options()
     tf.config.threading.set_intra_op_parallelism_threads(1)  # as in the pipeline
     with tempfile.TemporaryDirectory() as folder:

@@ -111,7 +111,7 @@ def show(rows: list[dict]) -> str:
         )
         lines.append(
             f"  {row['side']:<16}{median:7.1f} ({fastest:.1f}..{slowest:.1f})"
-            f"{1e3 / median:9.1f} pictures/s   theirs / it {row['theirs_over_it']:.2f}"
+            f"{1e3 / median:9.1f} pictures/s   theirs / this {row['theirs_over_it']:.2f}"
             f"   peak {row['peak'] / 1e9:.2f} GB"
         )
     return "\n".join(lines)

@@ -70,7 +70,8 @@ def measure(names, task: dict, *, python, runs: int, pause: float) -> list[dict]
         return Side(name, program, task, None if ours else python)
 
     first = None
-    if "ours" in names:  # compiled by a process of its own, since a user's second start need not
+    if "ours" in names:
+        # A separate process compiles, because a user's second start does not need to.
         first = start("ours")
         first.run()
         first.close()
@@ -150,7 +151,7 @@ def main() -> None:
     """Prints the table; also writes it as JSON if asked."""
     args = options()
     print(f"{machine()}; medians of {args.runs} runs (fastest..slowest)")
-    print(f"{'':41}seconds{'':23}CPU seconds{'':6}ours / it     GB")
+    print(f"{'':41}seconds{'':23}CPU seconds{'':6}ours / this   GB")
     print(
         "network   size        strategy side                       all network      all network"
         "   wall    CPU   base   peak  alpha off by"

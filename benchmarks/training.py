@@ -229,7 +229,7 @@ def main() -> None:
     )
     print(
         f"{'network':<9}{'size':>5}  {'side':<12}{'seconds':>22}{'CPU seconds':>22}"
-        f"{'ours / it':>14}{'GB':>14}{'losses':>10}"
+        f"{'ours / this':>14}{'GB':>14}{'losses':>10}"
     )
     print(f"{'':72}{'wall':>7}{'CPU':>7}{'base':>7}{'peak':>7}{'off by':>10}")
     rows = []

@@ -1,4 +1,4 @@
-"""Measures how well faces are found and covered, and what is wrongly found as a face.
+"""Measures how well faces are found and covered, and counts false alarms.
 
     python benchmarks/privacy/recall.py --faces FACES -o recall.json \\
         --without P3M/train/blurred_image P3M/validation/P3M-500-P/blurred_image SKIMAGE/data
@@ -121,7 +121,8 @@ def coverage(finder, folder: Path, condition) -> dict[str, dict]:
     for name, parts in checked.marked_points().items():
         picture = read_picture(folder / "pictures" / name.partition("#")[0])
         every = np.concatenate(list(parts.values()))
-        # The hull of the marked points is narrower than the detector's box, which holds a forehead.
+        # The hull of the marked points is smaller than the detector's box, which includes the
+        # forehead.
         changed, to_changed = condition(picture, 1.25 * np.ptp(every, axis=0).max())
         labels = label_map([one.polygon for one in finder(changed)], changed.shape[:2])
         hull = cv2.convexHull(moved(every, to_changed).astype(np.float32))

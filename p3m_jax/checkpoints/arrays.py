@@ -69,7 +69,7 @@ def checksum_of(value: Any) -> str:
 
 def sealed(description: dict[str, Any], checksums: dict[str, str]) -> dict[str, Any]:
     """Adds the checksums of the arrays, by name, to a description, and a checksum of the whole."""
-    description = json.loads(json.dumps(description))  # in the form in which it will be read
+    description = json.loads(json.dumps(description))  # as it will be read: lists, not tuples
     content = {**description, CHECKSUMS: {"kind": "crc32", "arrays": checksums}}
     content[CHECKSUMS]["description"] = checksum_of(content)
     return content

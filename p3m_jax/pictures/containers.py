@@ -209,7 +209,7 @@ def _check_png(file: BinaryIO, parts: list[tuple[int, int]]) -> None:
             checksum, left = zlib.crc32(block, checksum), left - len(block)
         told = file.read(4)
         if len(told) == 4 and told != checksum.to_bytes(4):
-            raise SyntaxError("wrong checksum of a part")
+            raise SyntaxError("wrong checksum of a chunk")
 
 
 def _size(file: BinaryIO) -> int:

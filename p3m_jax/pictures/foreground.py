@@ -1,4 +1,4 @@
-"""Estimates the colours of the person and of what is behind: foreground F and background B.
+"""Estimates the colours of the person (foreground F) and behind the person (background B).
 
 A pixel in a person's hair shows a mixture: the picture is I = a F + (1 - a) B, where a is the
 matte. PyMatting estimates F and B by the multi-level method (Germer et al., "Fast Multi-Level
