@@ -84,7 +84,10 @@ def make_pictures(data: Path, folder: Path, *, count: int, sides: tuple[int, int
 
 
 def matte(side: str, task: dict, output: Path, python: str | None) -> dict:
-    """Mattes the folder once with a side; returns the run's figures and the number of mattes."""
+    """Mattes the folder once with one side's program.
+
+    Returns the figures of the run, and the number of mattes.
+    """
     log = output.with_suffix(".log")
     if side in ("theirs", "best"):
         mattes = output

@@ -14,11 +14,11 @@ The sides are:
 
 PYTHON has PyTorch and scikit-image.
 
-Each side is a new process for each row of the table. All sides of a row are loaded and
-take turns, one picture at a time. Weights, picture and resizing are the same, and the alphas are
-compared. The network's part of a picture's time is shown separately. On a busy machine, use the CPU
-seconds, because wall times say little there. With ViTAE-S and HYBRID at 1080 x 1620, the authors'
-program takes 13 GB; if memory is scarce, name fewer --sides at a time.
+Each side is a new process for each row of the table. All sides of a row are loaded and take turns,
+one picture at a time. Weights, picture and resizing are the same, and the alphas are compared. The
+network's part of a picture's time is shown separately. On a busy machine, use the CPU seconds,
+because wall times say little there. With ViTAE-S and HYBRID at 1080 x 1620, the authors' program
+takes 13 GB; if memory is scarce, name fewer --sides at a time.
 """
 
 import argparse

@@ -15,8 +15,8 @@ A step is the forward pass, all losses, the backward pass and Adam's update. The
 
 Batches are made before the clock starts; stochastic depth is off on both sides.
 
-Each side is a new process for each network and size; all sides of a size are loaded and
-take turns. A turn is a few consecutive steps, as in training. The first step of a turn is not
+Each side is a new process for each network and size; all sides of a size are loaded and take turns.
+A turn is a few consecutive steps, as in training. The first step of a turn is not
 counted, because the process finds caches and memory as another process left them. All sides start
 from the same weights and batch. The losses of the first step are compared term by term, which shows
 that both sides compute the same. Our step is compiled by a process of its own. Its time and peak

@@ -82,9 +82,9 @@ def true_faces(folder: Path) -> dict[str, list[TrueFace]]:
 def marked_points() -> dict[str, dict[str, np.ndarray]]:
     """Points marked by hand, (N, 2) in pixels, by face and part; covered parts are left out.
 
-    They were read off enlarged pictures with a grid, and are accurate to about 2 % of the face: the
-    outer corners of the eyes, the upper edges of the brows, the tip of the nose, the corners of the
-    mouth, the lower end of the chin, and the outline next to the nose and the mouth.
+    They are the outer corners of the eyes, the upper edges of the brows, the tip of the nose, the
+    corners of the mouth, the lower end of the chin, and the outline next to nose and mouth. They
+    were read off enlarged pictures with a grid, and are accurate to about 2 % of the face.
     """
     path = Path(__file__).with_name("marked_points.json")
     return {

@@ -73,8 +73,9 @@ def _numba_threads() -> str | None:
 
 
 def _mix_to_picture(picture, matte, foreground, background) -> None:
-    """Changes foreground and background in place, as little as possible, to mix to the picture.
+    """Changes foreground and background in place so that they mix to the picture.
 
+    The changes are as small as possible.
     Both are limited to the range of the picture's colours. Without the limit a fair person could
     get black hair: where nothing is definitely foreground, the estimation starts from black.
     """
