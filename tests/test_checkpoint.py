@@ -102,7 +102,7 @@ def test_only_regular_files_are_read(copy, tmp_path, p3m, capsys):
 
 def test_what_is_no_number_is_not_written(tmp_path):
     variables = Variables({"a": np.ones(2), "b": np.float32([1, np.inf])}, {})
-    with pytest.raises(CheckpointError, match="infinite or NaN values in b"):
+    with pytest.raises(CheckpointError, match="infinite or NaN values in parameters/b"):
         save_for_inference(tmp_path / "weights", variables, {})
     assert not (tmp_path / "weights").exists()
 

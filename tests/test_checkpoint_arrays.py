@@ -77,7 +77,7 @@ def test_other_arrays_are_named(tmp_path, recorded):
     broken = {**ARRAYS["parameters"], "kernel": np.full((30, 40), np.nan, np.float32)}
     for number, (parameters, sentence) in enumerate(
         (
-            (renamed, "written without parameters/kernel" if recorded else "kernel is missing"),
+            (renamed, "does not contain parameters/kernel" if recorded else "kernel is missing"),
             (short, r"kernel is float32\[29, 40\] instead of float32\[30, 40\]"),
             (broken, "kernel holds infinite or NaN values"),
         )

@@ -134,7 +134,7 @@ def test_everything_in_the_way_is_named_at_once(root, dataset):
     dataset.examples[2].trimap.write_bytes(b"nothing")
     with pytest.raises(EvaluationError) as error:
         evaluate_examples(luminance, dataset, progress=False)
-    assert "a.jpg: 9 x 9" in str(error.value)
+    assert "a.jpg: is 9 x 9" in str(error.value)
     assert "trimap/c.png: is not a picture" in str(error.value)
 
 

@@ -165,7 +165,7 @@ def test_all_that_does_not_fit_is_reported_together(tmp_path):
         r"resnet\.bn1\.bias: shape \(65,\)",
         r"resnet\.layer5\.0\.conv1\.weight: would be encoder\.stages\.4",
         r"matting_decoder\.alpha\.bias: 1 of 1 numbers are not finite",
-        r"matting_decoder\.tfi2\.fuse\.norm\.bias: is of int64 numbers",
+        r"matting_decoder\.tfi2\.fuse\.norm\.bias: holds int64 numbers",
         r"matting_decoder\.tfi1\.fuse\.norm\.bias: 64 of 64 numbers are not finite",
         r"matting_decoder\.tfi0\.fuse\.norm\.bias: missing",
     ):
@@ -211,7 +211,7 @@ def test_a_backbone_is_an_encoder_and_predicts_nothing(p3m, capsys, tmp_path):
     assert "vitae_s (the encoder alone)" in output
     assert "18,653,056 parameters" in output
     assert "encoder.stages.0.1.attention.features from seed 0" in output
-    with pytest.raises(CheckpointError, match=r"encoder of vitae_s alone.*config\.init_from"):
+    with pytest.raises(CheckpointError, match=r"only the encoder of vitae_s.*config\.init_from"):
         load_for_inference(tmp_path / "encoder")
     checkpoint = load_weights(tmp_path / "encoder")
     assert checkpoint.part == "encoder"

@@ -227,7 +227,7 @@ def test_bad_data_ends_with_a_sentence(made, portraits, p3m, capsys, no_network)
     first = next(blurred.iterdir())
     write_image(first, np.zeros((9, 9, 3), np.uint8))
     more = ["--blurred-pictures", blurred]
-    assert f"{first.name}: 9 x 9" in refused(*made.networks, *data, *more)
+    assert f"{first.name}: is 9 x 9" in refused(*made.networks, *data, *more)
     first.unlink()
     assert f"1 ({first.stem})" in refused(*made.networks, *data, *more)
     for path in (portraits / "facemasks").iterdir():

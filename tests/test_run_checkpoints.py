@@ -91,7 +91,7 @@ def test_where_all_are_damaged_nothing_is_renamed(tmp_path):
 def test_a_run_of_another_version_is_not_taken_for_damaged(tmp_path):
     save(tmp_path, 1, 2)
     like = state_at(0)._replace(statistics={"variance": jnp.ones(3)})
-    with pytest.raises(CheckpointError, match="written without statistics/variance"):
+    with pytest.raises(CheckpointError, match="does not contain statistics/variance"):
         newest_whole(tmp_path, like)
     assert names(tmp_path) == ["1", "2"]
 
