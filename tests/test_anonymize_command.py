@@ -59,7 +59,7 @@ def test_from_portraits_over_the_review_to_a_whole_copy(p3m, people, capsys):
     told = capsys.readouterr()
     assert "4 pictures: 1 passed on, 0 already done, 3 need review, 0 failed" in told.out
     assert "NOT passed on: " in told.err
-    assert "say --masks with that folder's masks" in told.err
+    assert "run again with --masks and the folder of these masks" in told.err
     reasons = {name: entry["reasons"] for name, entry in listed(out).items()}
     assert (set(reasons), reasons["none"]) == ({"edge", "covered", "none"}, [NO_FACE])
     assert AT_EDGE in reasons["edge"]
@@ -85,13 +85,13 @@ def test_from_portraits_over_the_review_to_a_whole_copy(p3m, people, capsys):
     (masks / "covered.png").unlink()
     assert p3m("anonymize", pictures, "-o", out, "--masks", masks) == 3
     told = capsys.readouterr()
-    assert "1 passed on (1 as they are, with no face to hide), 1 already done, 2 need" in told.out
-    assert "Masks that are unchanged since they were proposed: 1; say --reviewed" in told.out
+    assert "1 passed on (1 unchanged, with no face to hide), 1 already done, 2 need" in told.out
+    assert "Proposed masks that you did not change: 1; add --reviewed" in told.out
     assert listed(out)["edge"]["reasons"] == [NOT_REVIEWED]
     assert p3m("anonymize", pictures, "-o", out, "--masks", masks, "--reviewed") == 3
     told = capsys.readouterr()
     assert "1 passed on, 2 already done, 1 need" in told.out
-    assert "Masks that are unchanged since they were proposed: 1; you said --reviewed" in told.out
+    assert "Proposed masks that you did not change: 1; accepted by --reviewed" in told.out
     assert list(listed(out)) == ["covered"]
     assert not (masks / "covered.png").exists()
     (pictures / "covered.png").unlink()
@@ -172,7 +172,7 @@ def test_the_whole_head_is_hidden_where_the_user_asks_for_it(p3m, people, capsys
 def test_pictures_known_to_show_no_face_and_those_only(p3m, people, capsys):
     pictures, out = people
     assert p3m("anonymize", pictures, "-o", out, "--no-face", "ok") == 3
-    assert "2 passed on (1 as they are, with no face to hide)" in capsys.readouterr().out
+    assert "2 passed on (1 unchanged, with no face to hide)" in capsys.readouterr().out
     assert set(listed(out)) == {"edge", "covered"}
     np.testing.assert_array_equal(
         read_picture(out / "blurred_image/none.png"), read_picture(pictures / "none.png")
@@ -211,7 +211,7 @@ def test_nothing_is_overwritten_unasked(p3m, people, capsys):
     # What waits now has a copy of before: it stays, and is mentioned.
     Image.new("RGB", (200, 150), "teal").save(pictures / "deep/sure.png")
     assert p3m(*arguments, "--overwrite") == 3
-    assert "1 of these have a copy from an earlier run, which stays" in capsys.readouterr().err
+    assert "1 of these have a copy from an earlier run, which is kept" in capsys.readouterr().err
     assert tree(out)["blurred_image/sure.png"] == before["blurred_image/sure.png"]
 
 
@@ -258,17 +258,17 @@ def test_a_bad_picture_is_named_and_the_others_pass(p3m, people, capsys, name, c
     ("options", "code", "sentence"),
     [
         (["--mode", "pixelate"], 2, "invalid choice"),
-        (["--mode", "fill", "--strength", "0.3"], 2, "--strength goes with blur and mosaic"),
-        (["--strength", "0.001"], 2, "--strength is 0.02 to 1"),
-        (["--strength", "nan"], 2, "--strength is 0.02 to 1"),
+        (["--mode", "fill", "--strength", "0.3"], 2, "--strength works only with blur and mosaic"),
+        (["--strength", "0.001"], 2, "--strength must be between 0.02 and 1"),
+        (["--strength", "nan"], 2, "--strength must be between 0.02 and 1"),
         (["--no-face", "yes"], 2, "invalid choice"),
-        (["--quality", "101"], 2, "--quality is at most 100"),
-        (["--max-memory", "0.5"], 2, "--max-memory: 1.8 at least"),
-        (["--masks", ""], 2, "There is an empty name among the options"),
-        (["--reviewed"], 2, "--reviewed goes with --masks"),
+        (["--quality", "101"], 2, "--quality must be at most 100"),
+        (["--max-memory", "0.5"], 2, "--max-memory must be at least 1.8"),
+        (["--masks", ""], 2, "One of the given names is empty"),
+        (["--reviewed"], 2, "--reviewed requires --masks"),
         (["--masksfolder", "m"], 2, "unrecognized arguments"),
         (["--mattes", "nowhere"], 1, "nowhere: there is no such folder; name the folder of mattes"),
-        (["--masks", "in"], 1, "in: holds no mask for any of the pictures"),
+        (["--masks", "in"], 1, "in: contains no mask for any of the pictures"),
     ],
 )
 def test_wrong_options_end_in_a_sentence(

@@ -229,17 +229,17 @@ def test_without_apache_beam(root, tmp_path, p3m, capfd, monkeypatch):
     for command in ("areas", "estimate"):
         assert p3m(command, root, "--faces", "normal", "-o", tmp_path / "cache", *BEAM) == 1
         said = capfd.readouterr().err
-        assert said.strip().startswith("--engine beam takes Apache Beam, which is not installed")
+        assert said.strip().startswith("--engine beam requires Apache Beam, which is not installed")
         assert 'pip install -e ".[beam]"' in said
 
 
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (("--engine", "threads", "--", "--runner=DirectRunner"), "goes with --engine beam"),
+        (("--engine", "threads", "--", "--runner=DirectRunner"), "require --engine beam"),
         (("--engine=beam", "--workers", 2), "--direct_num_workers"),
         (("--pictures", "here"), "Name either DATA, or both"),
-        (("--facemasks", "gs://masks"), "gs://masks: buckets are not read"),
+        (("--facemasks", "gs://masks"), "gs://masks: this command cannot use a bucket"),
     ],
 )
 def test_options_that_do_not_go_together(root, tmp_path, p3m, capfd, options, reason):

@@ -126,7 +126,7 @@ def test_a_whole_network_is_imported_and_reported(imported):
 def test_nothing_is_overwritten(imported, p3m, capsys):
     file, folder, _ = imported
     assert p3m("import", file, "-o", folder) == 1
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert p3m("export", folder, "-o", file.with_suffix(".safetensors")) == 0
     assert p3m("export", folder, "-o", file.with_suffix(".safetensors")) == 1
     assert "exists already" in capsys.readouterr().err
@@ -208,7 +208,7 @@ def test_a_backbone_is_an_encoder_and_predicts_nothing(p3m, capsys, tmp_path):
     write_legacy(tmp_path / "backbone.pth.tar", value)
     assert p3m("import", tmp_path / "backbone.pth.tar", "-o", tmp_path / "encoder") == 0
     output = capsys.readouterr().out
-    assert "vitae_s (the encoder alone)" in output
+    assert "vitae_s (only the encoder)" in output
     assert "18,653,056 parameters" in output
     assert "encoder.stages.0.1.attention.features from seed 0" in output
     with pytest.raises(CheckpointError, match=r"only the encoder of vitae_s.*config\.init_from"):

@@ -220,7 +220,7 @@ def test_bad_data_ends_with_a_sentence(made, portraits, p3m, capsys, no_network)
     next((base / "blurred_image").iterdir()).unlink()
     assert "blurred_image: 1 (" in refused(*made.networks, *named)
     shutil.rmtree(base / "original_image")
-    assert "holds no original_image" in refused(*made.networks, *named)
+    assert "has no folder original_image" in refused(*made.networks, *named)
     # Blurred pictures must be there, and have the size of the others.
     blurred = portraits / "blurred"
     shutil.copytree(portraits / "pictures", blurred)

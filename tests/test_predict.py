@@ -270,7 +270,7 @@ def test_without_weights_it_says_where_there_are_some(p3m, tmp_path, capsys):
     error = capsys.readouterr().err
     for part in ("github.com/JizhiziLi/P3M", "github.com/ViTAE-Transformer/P3M-Net", "p3m import"):
         assert part in error
-    assert "Swin-T never" in error
+    assert "Swin-T was never published" in error
 
 
 def test_a_picture_too_large_for_the_memory_is_refused_with_what_it_takes(predict, folders, capsys):

@@ -113,7 +113,7 @@ def test_a_full_disk_ends_the_run_and_the_rest_follows(folders, tmp_path, p3m, c
         assert p3m(*arguments) == 1
         error = capsys.readouterr().err
         assert "No space left on device" in error
-        assert "Make room and run the same command again" in error
+        assert "Free some disk space and run the same command again" in error
         assert not list(disk.rglob(".p3m.*"))
         for path in (disk / "out" / "cutout").rglob("*.png"):
             read_picture(path)  # whole, every one

@@ -196,7 +196,7 @@ def test_an_empty_name_is_not_the_current_folder(
     monkeypatch.chdir(folders[0])
     before = sorted(folders[0].iterdir())
     assert p3m("predict", *arguments, "--alphas", folders[1]) == 2
-    assert "empty name" in capsys.readouterr().err
+    assert "names is empty" in capsys.readouterr().err
     assert sorted(folders[0].iterdir()) == before
 
 
@@ -218,5 +218,5 @@ def test_options_that_mean_nothing_end_with_2(p3m, folders, capsys):
         assert p3m("predict", pictures, "-o", out, *options) == 2
         assert sentence in capsys.readouterr().err
     assert p3m("predict", "-o", out, "--alphas", mattes, "--save", "cutout", pictures) == 2
-    assert "named before --save, or after --" in capsys.readouterr().err
+    assert "folders before --save, or after --" in capsys.readouterr().err
     assert not out.exists()

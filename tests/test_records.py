@@ -319,9 +319,11 @@ def test_the_command_refuses(folder, written, tmp_path, p3m, capsys):
 
     assert "Name either DATA, or both" in said(2, "-o", tmp_path)
     assert "Name either DATA, or both" in said(2, "--pictures", folder, "-o", tmp_path)
-    assert "--trimaps and --facemasks go" in said(2, folder, "--trimaps", folder, "-o", tmp_path)
+    assert "--trimaps and --facemasks require" in said(
+        2, folder, "--trimaps", folder, "-o", tmp_path
+    )
     assert "already exists; delete it" in said(1, folder, "-o", written)
-    assert "holds records already" in said(1, written, "-o", tmp_path)
+    assert "already contains records" in said(1, written, "-o", tmp_path)
     assert "holds no train/blurred_image" in said(1, tmp_path, "-o", tmp_path / "out")
     (tmp_path / "file").touch()
     assert "is a file; choose a folder" in said(1, folder, "-o", tmp_path / "file")

@@ -1,4 +1,7 @@
-"""The commands `p3m NAME`, a module each with HELP, `add_arguments` and `run`; what they share."""
+"""The commands `p3m NAME`, and how they report errors.
+
+Each command is a module with HELP, `add_arguments` and `run`.
+"""
 
 import contextlib
 import os
@@ -12,18 +15,18 @@ from p3m_jax.text import warn
 
 @contextlib.contextmanager
 def one_sentence_errors():
-    """Turns the errors that a user can mend into one sentence and exit code 1, or 2 for options.
+    """Turns errors that a user can fix into one sentence and exit code 1, or 2 for wrong options.
 
-    These are `UserError`s, the system's about files and disks, and JAX's, such as being out of
-    memory or having no device. A bug keeps its traceback. Ctrl-C exits with 130.
+    Such errors are `UserError`s, the system's errors about files and disks, and JAX's errors, such
+    as being out of memory or finding no device. A bug keeps its traceback. Ctrl-C exits with 130.
     """
-    # Not every terminal can show every character.
+    # Some terminals cannot show every character.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")
     try:
         yield
     except BrokenPipeError:  # the reader of the output, such as head, has closed it
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for Python's own last flush
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - Python flushes it at exit
         raise SystemExit(141) from None
     except (UserError, OSError) as error:
         lines = error.args if isinstance(error, UserError) else [error]
@@ -38,7 +41,8 @@ def one_sentence_errors():
         if sentence is None:
             if not type(error).__module__.startswith("jax"):
                 raise
-            reason = (str(error).splitlines() or [type(error).__name__])[0]  # pages follow
+            # Only the first line: pages of details follow it.
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             sentence = f"The network could not run: {reason}"
         warn("", sentence)
         raise SystemExit(1) from None

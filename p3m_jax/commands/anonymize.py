@@ -1,4 +1,4 @@
-"""`p3m anonymize`: an obfuscated copy of a collection of portraits."""
+"""`p3m anonymize`: makes a copy of a collection of portraits with obfuscated faces."""
 
 import argparse
 import time
@@ -17,53 +17,61 @@ from p3m_jax.commands.collecting import (
 from p3m_jax.commands.options import add_output
 from p3m_jax.text import counted, say, shown, warn
 
-HELP = "make a copy of portraits with obfuscated faces; what is not sure waits for your review"
+HELP = "make a copy of portraits with obfuscated faces; uncertain pictures wait for your review"
 
 REVIEW_CODE = 3
 
 EXAMPLES = """\
-Copy a folder of portraits; out/blurred_image and out/facemask get its tree:
+Copy a folder of portraits. The copies are in out/blurred_image and their face masks in
+out/facemask, with the subfolders of the input:
   p3m anonymize portraits -o out
-With mattes, whose transition areas (hair, edges) stay sharp; the result can be trained on:
+The same with mattes. Their transition areas (hair, edges) stay sharp, and the result can be used
+for training:
   p3m anonymize portraits -o out --mattes mattes --format jpg
-After the review of out/keep_private/review/sheet_001.jpg. Edit the proposed masks in a paint
-program where they are wrong (white: face; all black: no face; where no face was found, the proposal
-is all white), delete those of pictures that must not be passed on, and say that you looked at the
-rest:
+Pass on pictures that you have reviewed. Look at out/keep_private/review/sheet_001.jpg first. Where
+a proposed mask is wrong, edit it in a paint program (white: face; all black: no face; the proposal
+is all white if no face was found). Delete the masks of pictures that must not be passed on. Then
+confirm with --reviewed that you looked at the rest:
   p3m anonymize portraits -o out --masks out/keep_private/review/masks --reviewed
-Pass on pictures that are known to show no face as they are:
+Pass on pictures unchanged if you know that they show no face:
   p3m anonymize seen_from_behind -o out --no-face ok
 Hide hair and ears, too:
   p3m anonymize portraits -o out --area head
 
-Faces of 24 pixels and more are searched for in pictures of any size (64 where they are turned).
-The area of a face reaches from the jaw to the top of the brows; hair, ears and background stay, and
-people who know the person may recognise them by these (see docs/privacy.md). A picture needs review
-if no face is found, if a finding may be no face, if a face is cut by the edge, faint, or found
-again after obfuscation, or if a matte leaves an eye or the mouth clear. It is not passed on, but
-listed in out/keep_private/review, and the exit code says so. A face that is missed next to one that
-is found is not noticed: look at the copies.
+The search finds faces of 24 pixels and more in pictures of any size (turned faces: 64 pixels and
+more). The area of a face reaches from the jaw to the top of the brows. Hair, ears and background
+stay visible, and people who know the person may recognise them by these (see docs/privacy.md).
 
-Masks are black and white. A face that is surely found where a mask shows none needs review, unless
-the mask is a reviewed proposal.
+A picture needs review in these cases: no face is found; a detection may not be a face; a face is
+cut by the edge, faint, or still found after obfuscation; a matte leaves an eye or the mouth clear.
+Such a picture is not passed on. It is listed in out/keep_private/review, and the exit code is 3.
+If one face is found and another one beside it is missed, the program does not notice: look at the
+copies.
 
-A proposed mask that you edited counts as reviewed. One that is unchanged passes only with
---reviewed. What a mask passed on stays done when you run the command without --masks again.
+Masks are black and white. If a face is found with certainty where a mask shows none, the picture
+needs review, unless the mask is a reviewed proposal.
 
-out/keep_private is only for you: review shows clear faces, and records says, for each picture that
-was passed on, where its face is to the pixel, and the hash of the input. The copies have none of
-the metadata: no EXIF, no place, no thumbnail. Their colour profile is never the input's: numbers in
-Display P3 or Adobe RGB stay and get a profile made here, all else becomes sRGB without a profile.
-That holds also for colours that EXIF data or numbers in PNG and AVIF files tell.
-Publish only blurred_image, mask and facemask: manifest.jsonl has the inputs' names and hashes, too.
+A proposed mask that you edited counts as reviewed. An unchanged one is accepted only with
+--reviewed. Pictures that were passed on with a mask stay done when you run the command again
+without --masks.
 
-With --full-names the mask or matte of a.jpg is a.jpg.png; a.png counts only where no other picture
-has that name.
+out/keep_private is only for you. Its folder review shows clear faces. Its folder records holds, for
+each picture that was passed on, the exact pixels of the face and the hash of the input.
+
+The copies contain no metadata: no EXIF data, no location, no thumbnail. They never keep the input's
+colour profile. Colours in Display P3 or Adobe RGB keep their values and get a profile made by this
+program; all others are converted to sRGB without a profile. This also applies to colour spaces that
+are declared in EXIF data or by numbers in PNG and AVIF files.
+Publish only blurred_image, mask and facemask: manifest.jsonl also holds the inputs' names and
+hashes.
+
+With --full-names the mask or matte of a.jpg is a.jpg.png. The name a.png is then accepted only if
+no other picture has that stem.
 
 Run the same command again to resume. Nothing is overwritten without --overwrite.
 
-Exit code: 0 all passed on, 1 something could not be done (the end of the output says what), 2 wrong
-options, 3 pictures need review, 130 interrupted.
+Exit code: 0 all passed on, 1 something failed (the end of the output says what), 2 wrong options,
+3 pictures need review, 130 interrupted.
 """
 
 
@@ -79,45 +87,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mode",
         choices=("blur", "mosaic", "fill"),
         default="blur",
-        help="blur as in P3M-10k (default), mosaic, or fill with black, which reveals least",
+        help="blur as in P3M-10k (default), mosaic, or fill with black, which reveals the least",
     )
     what.add_argument(
         "--strength",
         type=float,
         metavar="S",
-        help="sigma of the blur, or side of a mosaic's cell, as a share of the area's longer side "
-        "(0.24); a blur below 0.16 or a mosaic below 0.125 is not safe",
+        help="sigma of the blur, or side of a mosaic cell, as a fraction of the area's longer side "
+        "(default: 0.24); a blur below 0.16 or a mosaic below 0.125 is not safe",
     )
     what.add_argument(
         "--area",
         choices=("face", "head"),
         default="face",
-        help="face: from the jaw to the brows, as in P3M-10k (default); head: hair and ears, too, "
-        "but long hair may reach further. Masks take its place, and with --mattes their transition "
-        "areas stay sharp, where hair mostly is",
+        help="face: from the jaw to the brows, as in P3M-10k (default); head: also hair and ears, "
+        "but long hair may extend beyond it. Masks given with --masks replace this area. With "
+        "--mattes the transition areas stay sharp, which contain most of the hair",
     )
     what.add_argument(
         "--mattes",
         metavar="DIR",
-        help="mattes, in the tree and with the names of the pictures: their transition areas stay "
-        "sharp, and they are copied to mask/",
+        help="folder of mattes with the same subfolders and file names as the pictures. Their "
+        "transition areas stay sharp, and they are copied to mask/",
     )
     what.add_argument(
         "--masks",
         metavar="DIR",
-        help="face masks, in the tree and with the names of the pictures, which need not all have "
-        "one: used instead of a search; white where a face is, all black where none is",
+        help="folder of face masks with the same subfolders and file names as the pictures. White "
+        "is face; all black means no face. A mask is used instead of the faces that a search "
+        "finds; pictures without a mask are searched",
     )
     what.add_argument(
         "--reviewed",
         action="store_true",
-        help="you looked at all masks in --masks: also the proposed ones that are unchanged count",
+        help="you looked at all masks in --masks; unchanged proposals are then accepted, too",
     )
     what.add_argument(
         "--no-face",
         choices=("review", "ok"),
         default="review",
-        help="ok: pass on pictures in which no face is found as they are (default: review)",
+        help="for pictures in which no face is found. review: list them for review (default); "
+        "ok: pass them on unchanged",
     )
     out = parser.add_argument_group("output")
     add_output(out, "folder for the copy")
@@ -125,16 +135,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=FORMATS,
         default="png",
-        help="of the pictures; png (default) keeps all pixels outside the faces, jpg is P3M-10k's",
+        help="format of the pictures. png (default) keeps all pixels outside the faces exactly; "
+        "jpg is the format of P3M-10k",
     )
     add_writing(out)
     machine = parser.add_argument_group("the machine")
-    add_machine(machine, threads="look for faces", memory="for all of it")
+    add_machine(machine, threads="search for faces", memory="memory limit of the program")
     add_share(machine, last="searches pictures that need review again, to list them")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Anonymises and returns the exit code; raises errors that the command line shows."""
+    """Anonymises the pictures; returns the exit code. Its errors are shown by the command line."""
     from p3m_jax.data.folders import user_path
     from p3m_jax.faces.obfuscation import STRENGTH, Obfuscation
     from p3m_jax.jobs.memory import BASE
@@ -188,7 +199,7 @@ def run(args: argparse.Namespace) -> int:
             workers=args.workers,
             overwrite=args.overwrite,
         ).start(jobs)
-        if outcome.stopped is None:  # else nothing can be written
+        if outcome.stopped is None:  # otherwise nothing can be written
             known = {str(job.name): manifest.entry(job).get("status") for job in jobs}
             done = {name for name, status in known.items() if status == DONE}
             review.close(done if outcome.interrupted else names)
@@ -203,18 +214,18 @@ def _given(args: argparse.Namespace) -> dict[str, str]:
 
 
 def _misuse(args: argparse.Namespace, memory: int, least: float) -> str | None:
-    if "" in (*args.inputs, args.output, *_given(args).values()):  # Python's current folder
-        return "There is an empty name among the options; a variable may be unset."
+    if "" in (*args.inputs, args.output, *_given(args).values()):  # would mean the current folder
+        return "One of the given names is empty; a shell variable may be unset."
     if args.mode == "fill" and args.strength is not None:
-        return "--strength goes with blur and mosaic; fill has none."
+        return "--strength works only with blur and mosaic; fill has no strength."
     if args.strength is not None and not 0.02 <= args.strength <= 1:
-        return "--strength is 0.02 to 1, a share of the face's size."
+        return "--strength must be between 0.02 and 1, a fraction of the face's size."
     if args.reviewed and args.masks is None:
-        return "--reviewed goes with --masks, the folder of the masks that you have looked at."
+        return "--reviewed requires --masks, the folder of the masks that you reviewed."
     if args.quality > 100:
-        return "--quality is at most 100."
+        return "--quality must be at most 100."
     if memory < least:
-        return f"--max-memory: {least / 1e9:.1f} at least."
+        return f"--max-memory must be at least {least / 1e9:.1f} (GB)."
     return None
 
 
@@ -236,20 +247,20 @@ def _plan(args: argparse.Namespace, output: Path, folders: dict[str, Path]):
     masks = folders.get("masks")
     if masks is not None and not any(is_given(masks, job) for job in plan.jobs):
         raise PlanError(
-            f"{masks}: holds no mask for any of the pictures; masks are looked for in the "
-            f"pictures' tree and with their names, such as {masks / plan.jobs[0].name}.png."
+            f"{masks}: contains no mask for any of the pictures; masks must have the subfolders "
+            f"and names of the pictures, such as {masks / plan.jobs[0].name}.png."
         )
     return plan
 
 
 def _settings(args: argparse.Namespace, obfuscation, plan) -> dict[str, dict]:
-    """By kind, the settings that its outputs depend on."""
+    """Returns, for each kind of output, the settings that it depends on."""
     from p3m_jax.anonymizing.work import PICTURE
     from p3m_jax.faces.weights import weights_versions
 
     found_by = {name: value[:16] for name, value in weights_versions().items()}
     hidden = {"obfuscation": str(obfuscation), "found_by": found_by}
-    if args.area != "face":  # which older manifests do not name
+    if args.area != "face":  # older manifests do not have this entry
         hidden["area"] = args.area
     kinds = {kind for job in plan.jobs for kind in job.outputs}
     settings = {kind: dict(hidden) for kind in kinds}
@@ -269,7 +280,7 @@ def _summarise(outcome, work, jobs, args, output: Path, seconds: float) -> int:
     for _, reason in outcome.failed:
         warn(f"Failed: {reason}")
     unchanged = len(work.unchanged)
-    as_they_are = f" ({unchanged} as they are, with no face to hide)" if unchanged else ""
+    as_they_are = f" ({unchanged} unchanged, with no face to hide)" if unchanged else ""
     say(
         f"{counted(len(jobs), 'picture')}: {outcome.done} passed on{as_they_are}, "
         f"{outcome.skipped} already done, {len(waiting)} need review, {len(outcome.failed)} "
@@ -278,16 +289,16 @@ def _summarise(outcome, work, jobs, args, output: Path, seconds: float) -> int:
     )
     untouched = len(work.unchanged_masks)
     if untouched:
-        told = "you said --reviewed" if args.reviewed else "say --reviewed if you looked at them"
-        say(f"Masks that are unchanged since they were proposed: {untouched}; {told}.")
-    if waiting and outcome.stopped is None:  # else there are no sheets
+        told = "accepted by --reviewed" if args.reviewed else "add --reviewed if you reviewed them"
+        say(f"Proposed masks that you did not change: {untouched}; {told}.")
+    if waiting and outcome.stopped is None:  # otherwise there are no sheets
         _say_what_to_review(outcome.waiting, work.review, args)
     earlier = [job for job in jobs if job.source in waiting]
     earlier = sum((output / job.outputs[PICTURE]).exists() for job in earlier)
     if earlier:
         warn(
-            f"{earlier} of these have a copy from an earlier run, which stays; delete it if it is "
-            "not to be used."
+            f"{earlier} of these have a copy from an earlier run, which is kept; delete it if it "
+            "must not be used."
         )
     say_why_it_ended(outcome, len(jobs))
     if outcome.interrupted:
@@ -303,11 +314,11 @@ def _say_what_to_review(waiting, review, args) -> None:
     reasons = ", ".join(f"{reason} ({count})" for reason, count in counts.items())
     sheets = f"Look at the sheets in {review.folder}"
     remedy = (
-        "correct or delete the masks there, and say --masks with that folder's masks (and "
-        "--reviewed if you looked at all of them)"
+        "correct or delete the masks there, and run again with --masks and the folder of these "
+        "masks (and --reviewed if you looked at all of them)"
     )
     if review.proposals.given:
-        remedy = "edit their masks, or run without --masks to have missing ones proposed"
+        remedy = "edit their masks, or run without --masks to get proposals for missing ones"
     if args.share:
         sheets, remedy = "When all shares are done", "run without --share to get their sheets"
     warn(f"NOT passed on: {reasons}. {sheets}, {remedy}.")

@@ -1,4 +1,4 @@
-"""`p3m areas`: finds what is private in each picture once, into a cache."""
+"""`p3m areas`: finds the private areas of each picture once, and stores them in a cache."""
 
 import argparse
 
@@ -19,15 +19,17 @@ HELP = "find the private areas that training on obfuscated faces needs"
 REVIEW_CODE = 3
 
 NOTES = """\
-A run with --config.data.obfuscation finds them at its start; on a large set that takes long, and
-this command does it beforehand. Name the folder to the run: --config.data.private_cache=CACHE.
-Where there are face masks they say what is private, and a search finds out what they miss;
-elsewhere the search finds the faces. Pictures with a doubt are listed in CACHE/to_review.txt:
-correct their label maps in CACHE/private where they are wrong (black: no face) and put the names
-into CACHE/reviewed.txt.
+A run with --config.data.obfuscation finds private areas when it starts. On a large data set that
+takes long; this command does it beforehand. Pass the folder to the run with
+--config.data.private_cache=CACHE.
+
+If a picture has a face mask, the mask defines its private area, and a search checks whether the
+mask misses a face. If it has none, the search finds the faces. Uncertain pictures are listed in
+CACHE/to_review.txt. Correct their label maps in CACHE/private where they are wrong (black: no
+face), then put the pictures' names into CACHE/reviewed.txt.
 
 {on_beam}
-Exit code: 0 all found, 1 some could not be (the end of the output says which), 2 wrong options,
+Exit code: 0 all found, 1 some failed (the end of the output says which), 2 wrong options,
 3 pictures need review, 130 interrupted. Run the same command again to resume.
 """
 
@@ -42,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fills the cache; returns the exit code, and raises what the command line shows."""
+    """Fills the cache; returns the exit code. Its errors are shown by the command line."""
     if is_misused(args):
         return 2
     from p3m_jax.derived.private_areas import find_missing_areas, list_doubtful
@@ -53,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     say(
         f"{shown(args.output)}: found {count}, nothing missing for {len(dataset.examples)} "
         f"pictures; {len(doubtful)} need review"
-        + (", see to_review.txt there." if doubtful else ".")
+        + (", see to_review.txt in it." if doubtful else ".")
     )
     warn_of(dataset.left_out)
     return REVIEW_CODE if doubtful else 0

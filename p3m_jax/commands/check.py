@@ -1,4 +1,4 @@
-"""`p3m check`: checks data sets on disk and prints one readable report for each."""
+"""`p3m check`: checks data sets on disk and prints a readable report for each."""
 
 import argparse
 import dataclasses
@@ -21,21 +21,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="sets",
         metavar="NAME",
         choices=_SETS,
-        help=f"{', '.join(_SETS[:-1])} or {_SETS[-1]}; may be repeated (default: all that are "
-        "there)",
+        help=f"{', '.join(_SETS[:-1])} or {_SETS[-1]}; may be repeated (default: all that exist "
+        "in DIR)",
     )
     parser.add_argument("--pictures", metavar="DIR", help="check a folder of your own pictures")
-    parser.add_argument("--mattes", metavar="DIR", help="with mattes of the same stems")
-    parser.add_argument("--trimaps", metavar="DIR", help="with trimaps of the same stems")
-    parser.add_argument("--facemasks", metavar="DIR", help="face masks that stand apart")
+    parser.add_argument("--mattes", metavar="DIR", help="their mattes, matched by file stem")
+    parser.add_argument("--trimaps", metavar="DIR", help="their trimaps, matched by file stem")
+    parser.add_argument(
+        "--facemasks", metavar="DIR", help="a separate folder of face masks, matched by file stem"
+    )
     add_faces(parser)
-    parser.add_argument("--foreground-cache", metavar="DIR", help="estimated foregrounds")
+    parser.add_argument(
+        "--foreground-cache", metavar="DIR", help="foregrounds made by `p3m estimate`"
+    )
     parser.add_argument("--full", action="store_true", help="decode every file, not only headers")
-    parser.add_argument("--workers", type=at_least(1), metavar="N", help="threads")
+    parser.add_argument(
+        "--workers", type=at_least(1), metavar="N", help="number of threads that read files"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints a report for each set; exit code 0 only without errors, 2 for wrong options."""
+    """Prints a report for each set.
+
+    Returns 0 without errors, 1 if a set has errors, and 2 for wrong options.
+    """
     from p3m_jax.data.check import check
     from p3m_jax.data.folders import DataSetError, picture_folder
 
@@ -47,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         return 2
     for folder in (args.facemasks, args.foreground_cache):
         if folder is not None:
-            picture_folder(folder)  # here, so that it is said once and not for every set
+            picture_folder(folder)  # here, so that an error is shown once and not for every set
     failed = False
     for name in names:
         try:
@@ -66,13 +75,16 @@ def _misuse(args: argparse.Namespace, pair: bool, names: list[str]) -> str | Non
     if pair == (args.root is not None) or (pair and not (args.pictures and args.mattes)):
         return "Name either DIR, or both --pictures and --mattes."
     if pair and args.sets:
-        return "--set goes with DIR, not with --pictures and --mattes."
+        return "--set requires DIR; it cannot be used with --pictures and --mattes."
     if args.faces and pair:
-        return "--faces goes with DIR; --pictures are what they are."
+        return "--faces requires DIR; --pictures are read as they are."
     if args.trimaps and not pair:
-        return "--trimaps goes with --pictures and --mattes; the sets in DIR have their own."
+        return "--trimaps requires --pictures and --mattes; the sets in DIR have their own."
     if args.foreground_cache and _TRAIN not in names:
-        return "--foreground-cache goes with the training set alone, which is not checked here."
+        return (
+            "--foreground-cache applies only to the training set (--set train), which these "
+            "options do not check."
+        )
     return None
 
 
@@ -83,7 +95,7 @@ def _sets(root: str) -> list[str]:
 
     tests = list(test_sets(root))
     folder = user_path(root)
-    # Without anything there, asking for the training set gives the error that explains it.
+    # If nothing exists, checking the training set reports the error that explains it.
     train = (folder / "train").is_dir() or find_records(folder, PORTRAITS, "blurred")
     return [_TRAIN, *tests] if train or not tests else tests
 
@@ -105,7 +117,7 @@ def _scan(args: argparse.Namespace, name: str):
 
 
 def _with_cache_problem(scan, cache):
-    """The scan, with what `p3m estimate` would say against its cache among the problems."""
+    """Returns the scan with the problem of its cache added, if `p3m estimate` would report one."""
     from p3m_jax.data.folders import DataSetError
     from p3m_jax.derived.foregrounds import foreground_cache, without_own_pair
 

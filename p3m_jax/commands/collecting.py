@@ -1,4 +1,4 @@
-"""Options and messages that `predict` and `anonymize` share: both work through a collection."""
+"""Options and messages that `predict` and `anonymize` share: both process many pictures."""
 
 import signal
 import warnings
@@ -10,55 +10,64 @@ from p3m_jax.text import counted, warn
 
 
 def add_writing(out) -> None:
-    """Adds how files are named and whether they may be replaced, to a group of options."""
+    """Adds the options for naming, quality and replacing of files to the group `out`."""
     out.add_argument(
-        "--quality", type=at_least(1), default=95, metavar="N", help="of JPEG and WebP (95)"
+        "--quality",
+        type=at_least(1),
+        default=95,
+        metavar="N",
+        help="quality of JPEG and WebP files, 1 to 100 (default: 95)",
     )
     out.add_argument(
-        "--full-names", action="store_true", help="a.jpg becomes a.jpg.png instead of a.png"
+        "--full-names",
+        action="store_true",
+        help="write the output of a.jpg to a.jpg.png instead of a.png",
     )
     out.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace existing outputs; pictures that are done with these settings and have not "
-        "changed are skipped as always",
+        help="replace existing outputs. Pictures that are already done with the same settings, and "
+        "that have not changed, are skipped nevertheless",
     )
 
 
 def add_machine(machine, *, threads: str, memory: str) -> None:
-    """Adds how much of the machine is used; `threads` and `memory` say for what."""
+    """Adds the options for threads and memory.
+
+    `threads` says what the threads do, as a verb; `memory` says what the memory limit is for.
+    """
     machine.add_argument(
         "--workers",
         type=at_least(1),
         default=available_cores(),
         metavar="N",
-        help=f"threads that {threads}, and as many that write (default: all cores)",
+        help=f"number of threads that {threads}; as many again write (default: all cores)",
     )
     machine.add_argument(
         "--max-memory",
         type=gigabytes,
         metavar="GB",
-        help=f"{memory} (default: three quarters of the machine's)",
+        help=f"{memory} (default: three quarters of the machine's memory)",
     )
 
 
 def add_share(machine, *, last: str) -> None:
-    """Adds which share of the pictures to do; `last` says what a run without it then does."""
+    """Adds `--share`; `last` says what a final run without the option does."""
     machine.add_argument(
         "--share",
         type=share,
         metavar="I/N",
-        help="do only the I-th (from 0) of N shares of the pictures: run the command N times, on "
-        "one host or several that share the folders, each with another I; a last run without this "
-        f"option skips what is done and {last}",
+        help="process only the I-th of N shares of the pictures (I is 0 to N-1). Run the command "
+        "once for each I, on one host or on several that share the folders. Then run it once "
+        f"without this option: it skips pictures that are done and {last}",
     )
 
 
 def prepare(plan) -> None:
-    """Prints a plan's notes, and makes SIGTERM an interruption that leaves all in order."""
+    """Prints a plan's notes, and makes SIGTERM interrupt the run as Ctrl-C does."""
     warn(*plan.notes)
     signal.signal(signal.SIGTERM, _interrupt)
-    warnings.filterwarnings("ignore", module="PIL")  # what matters is in the manifest
+    warnings.filterwarnings("ignore", module="PIL")  # the manifest holds the warnings that matter
 
 
 def _interrupt(number, frame):
@@ -66,7 +75,7 @@ def _interrupt(number, frame):
 
 
 def say_what_is_missing(plan) -> bool:
-    """Prints what a plan's folders hold and is not read; returns whether some stayed closed."""
+    """Prints what was not read from the folders; returns True if a folder could not be opened."""
     for sentence in plan.closed:
         warn(f"Failed: {sentence}")
     warn_of([plan.left_out] if plan.left_out else [])
@@ -74,19 +83,19 @@ def say_what_is_missing(plan) -> bool:
 
 
 def time_taken(outcome, seconds: float) -> str:
-    """The seconds of a run, and those for each picture that was read, for its summary."""
+    """Returns the seconds of a run and the seconds per picture read, as text for the summary."""
     each = f", {seconds / outcome.tried:.2f} s a picture" if outcome.tried else ""
     return f"{seconds:.1f} s{each}"
 
 
 def say_why_it_ended(outcome, total: int) -> None:
-    """Prints why a run ended before it had tried all of its `total` pictures, if it did."""
+    """Prints why a run ended before it tried all of its `total` pictures, if that happened."""
     rest = total - outcome.done - outcome.skipped
     rest -= len(outcome.waiting) + len(outcome.failed)
     if outcome.stopped:
         warn(
-            f"Stopped: {outcome.stopped}. {counted(rest, 'picture')} left. Make room and run the "
-            "same command again to resume."
+            f"Stopped: {outcome.stopped}. {counted(rest, 'picture')} left. Free some disk space "
+            "and run the same command again to resume."
         )
     elif outcome.interrupted:
         warn(

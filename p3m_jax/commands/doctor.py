@@ -1,4 +1,4 @@
-"""`p3m doctor`: what this installation is, what it runs on, and whether it works."""
+"""`p3m doctor`: shows the installation and the machine, and checks that both work."""
 
 import argparse
 import contextlib
@@ -15,14 +15,14 @@ from p3m_jax.text import say, shown
 
 HELP = "show versions, devices and caches, and time one forward pass; uses no network connection"
 
-# By the names of their packages, with what is imported; the second half only training needs.
+# {package to install: module to import}. The packages of TRAINING are needed only for training.
 PACKAGES = {name: name for name in ("jax", "jaxlib", "flax", "numpy", "scipy")}
 PACKAGES |= {"orbax-checkpoint": "orbax", "pillow": "PIL", "opencv-python-headless": "cv2"}
 PACKAGES |= {"pymatting": "pymatting", "safetensors": "safetensors"}
 MISSING = "MISSING"
 TRAINING = ("tensorflow-cpu", "tensorflow", "optax", "matplotlib")
 
-EPILOG = "Exit code: 0 all is well, 1 something is wrong; the last lines say what."
+EPILOG = "Exit code: 0 everything works, 1 something is wrong; the last lines say what."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,20 +31,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint",
         metavar="PATH",
-        help="weights to time (default: ResNet-34 with fresh ones, as fast as trained ones)",
+        help="weights for the timing (default: ResNet-34 with random weights, which are as fast as "
+        "trained ones)",
     )
     parser.add_argument(
         "--size",
         type=at_least(32),
         default=512,
         metavar="N",
-        help="side of the picture to time in pixels, cut to a multiple of 32 (512)",
+        help="side of the timed picture in pixels, rounded down to a multiple of 32 (default: 512)",
     )
     add_compilation_cache(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Reports; returns 1 where an accelerator lies idle or the forward pass fails."""
+    """Prints the report; returns 1 if it lists a problem, such as an idle accelerator, else 0."""
     from p3m_jax.runtime.accelerators import no_device
     from p3m_jax.runtime.compilation import keep_compiled
 
@@ -80,14 +81,14 @@ def _show_versions() -> list[str]:
         "Python": f"{platform.python_version()} on {platform.platform()}",
     }
     for package, module in PACKAGES.items():
-        other = "by another package" if importlib.util.find_spec(module) else MISSING
+        other = "installed by another package" if importlib.util.find_spec(module) else MISSING
         rows[package] = _version(package) or other
     training = {name: _version(name) for name in TRAINING}
     found = ", ".join(f"{name} {version}" for name, version in training.items() if version)
     lacking = not (training["tensorflow-cpu"] or training["tensorflow"]) or not training["optax"]
     rows["to train"] = found + ('; incomplete: pip install -e ".[train]"' if lacking else "")
     rows["to find faces"] = _face_weights()
-    rows["to read HEIC"] = _version("pillow-heif") or 'nothing; pip install -e ".[heif]"'
+    rows["to read HEIC"] = _version("pillow-heif") or 'not installed; pip install -e ".[heif]"'
     _section("Versions", rows)
     missing = [name for name in PACKAGES if rows[name] == MISSING]
     return [f"{', '.join(missing)}: not installed; pip install -e ."] if missing else []
@@ -122,11 +123,11 @@ def _show_devices() -> list[str]:
         if name in os.environ:
             rows[name] = os.environ[name]
     unused = unused_accelerators(device.platform for device in devices)
-    rows["not used"] = ", ".join(finding.kind for finding in unused) or "nothing that shows"
+    rows["not used"] = ", ".join(finding.kind for finding in unused) or "nothing detected"
     _section("Devices", rows)
     problems = []
     for finding in unused:
-        sentence = f"{finding.kind} is there but not used. {finding.reason}"
+        sentence = f"{finding.kind} is present but not used. {finding.reason}"
         if finding.certain:
             problems.append(sentence)
         else:
@@ -143,7 +144,7 @@ def _show_caches() -> None:
         return
     sizes = []
     for path in Path(folder).rglob("*"):
-        with contextlib.suppress(OSError):  # another process may tidy up
+        with contextlib.suppress(OSError):  # another process may delete files meanwhile
             if path.is_file() and not path.name.startswith("."):
                 sizes.append(path.stat().st_size)
     _section(
@@ -165,7 +166,7 @@ def _time_forward(path: str | None, size: int) -> list[str]:
         source = str(checkpoint.path)
     else:
         net = network("resnet34")
-        variables, source = net.initialize(0), "fresh ones, no model"
+        variables, source = net.initialize(0), "random, not trained"
     pictures = np.random.default_rng(0).integers(0, 256, (1, size, size, 3)).astype(np.float32)
     predict, seconds = predictor(net, variables), []
     for _ in range(2):
@@ -173,14 +174,14 @@ def _time_forward(path: str | None, size: int) -> list[str]:
         try:
             predict("fusion", pictures)
         except ValueError:
-            return ["the forward pass is not finite; the weights may be damaged."]
+            return ["The forward pass is not finite; the weights may be damaged."]
         seconds.append(time.perf_counter() - start)
     _section(
         "One forward pass",
         {
             "network": f"{net.name}, weights: {source}",
             "picture": f"{size} x {size}",
-            "first": f"{seconds[0]:.2f} s, compiling included",
+            "first": f"{seconds[0]:.2f} s, including compilation",
             "second": f"{seconds[1]:.2f} s",
         },
     )

@@ -1,4 +1,4 @@
-"""`p3m estimate`: estimates missing foregrounds and backgrounds once, into a cache."""
+"""`p3m estimate`: estimates missing foregrounds and backgrounds once and caches them."""
 
 import argparse
 
@@ -17,13 +17,13 @@ from p3m_jax.text import say, shown, warn
 HELP = "estimate the foregrounds and backgrounds that the composition loss needs"
 
 NOTES = """\
-For a run with --config.data.obfuscation faces are obfuscated before anything is estimated:
+If a run uses --config.data.obfuscation, the faces must be obfuscated before anything is estimated:
   p3m areas DATA -o AREAS
   p3m estimate DATA -o CACHE --obfuscation blur --private-cache AREAS
-The run takes them with --config.data.private_cache=AREAS --config.data.foreground_cache=CACHE.
+Then start the run with --config.data.private_cache=AREAS --config.data.foreground_cache=CACHE.
 
 {on_beam}
-Exit code: 0 all estimated, 1 some could not be (the end of the output says which), 2 wrong options,
+Exit code: 0 all estimated, 1 some failed (the end of the output says which), 2 wrong options,
 130 interrupted. Run the same command again to resume.
 """
 
@@ -37,35 +37,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_set(parser)
     add_output(
         parser,
-        "folder for the estimates, 1 to 2 MB per picture of 1080 x 1620; run it again to go "
-        "on after an interruption",
+        "folder for the estimates, which need 1 to 2 MB per picture of 1080 x 1620; after an "
+        "interruption, run the command again to resume",
         metavar="CACHE",
     )
-    faces = parser.add_argument_group("faces, as config.data has them")
+    faces = parser.add_argument_group("faces (the same settings as in config.data of the run)")
     faces.add_argument(
-        "--obfuscation", choices=("blur", "mosaic", "fill"), help="done before estimating"
+        "--obfuscation",
+        choices=("blur", "mosaic", "fill"),
+        help="obfuscate the faces before estimating (default: do not)",
     )
     faces.add_argument(
-        "--obfuscation-strength", type=float, default=STRENGTH, metavar="S", help="(%(default)s)"
+        "--obfuscation-strength",
+        type=float,
+        default=STRENGTH,
+        metavar="S",
+        help="strength as a fraction of the face's size (default: %(default)s)",
     )
     faces.add_argument(
-        "--private-cache", metavar="AREAS", help="what `p3m areas` made; it is completed"
+        "--private-cache",
+        metavar="AREAS",
+        help="folder made by `p3m areas`; missing private areas are added to it",
     )
     faces.add_argument(
         "--doubtful",
         choices=("refuse", "leave_out"),
         default="refuse",
-        help="pictures whose faces are not surely found (refuse)",
+        help="for pictures whose faces are uncertain. refuse: stop with an error (default); "
+        "leave_out: skip these pictures",
     )
     add_engine(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fills the cache; returns 0 when it is complete, else raises what the command line shows."""
+    """Fills the cache; returns 0 if it is complete, 2 for wrong options, and otherwise raises."""
     if is_misused(args):
         return 2
     if (args.obfuscation is None) != (args.private_cache is None):
-        warn("--obfuscation and --private-cache go together.")
+        warn("--obfuscation and --private-cache must be given together.")
         return 2
     from p3m_jax.derived.foregrounds import estimate_missing
     from p3m_jax.derived.private_areas import with_private_areas

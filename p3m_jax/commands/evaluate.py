@@ -21,24 +21,24 @@ from p3m_jax.text import say, shown, warn
 HELP = "score a checkpoint, or any program's mattes, on a test set or a folder pair"
 
 EXAMPLES = """\
-A checkpoint on a test set of P3M-10k (the folder that holds train/ and validation/):
+Score a checkpoint on a test set of P3M-10k (the folder that contains train/ and validation/):
   evaluate.py --checkpoint runs/swin --set P3M-500-P --data P3M-10k -o results/swin-p
-Both strategies, by the protocol of the authors' program of 2024:
+Score both strategies with the protocol of the authors' program of 2024:
   evaluate.py --checkpoint runs/swin --set P3M-500-NP --data P3M-10k \\
       --strategy resize hybrid --protocol p3m-2024 -o results/swin-np
-Your own pictures and mattes, matched by name:
+Score on your own pictures and mattes, matched by name:
   evaluate.py --checkpoint runs/swin --pictures photos --mattes mattes -o results/mine
-Mattes that another program has written as STEM.png:
+Score mattes that another program wrote as STEM.png:
   evaluate.py --predictions theirs --set P3M-500-P --data P3M-10k -o results/theirs
 
-The output folder gets pictures.csv, results.json, summary.md (also printed, beside the published
-scores) and a sheet of the worst pictures for each strategy.
+The output folder receives pictures.csv, results.json, summary.md (also printed, together with the
+published scores) and, for each strategy, a sheet of the worst pictures.
 
-Protocols: p3m-2021 and p3m-2024 resize as the authors' programs do, without anti-aliasing, and
-score floats (2021) or alpha cut down to 8 bits (2024); ours resizes with anti-aliasing and scores
-alpha rounded to 8 bits, so that saved mattes score the same.
+Protocols: p3m-2021 and p3m-2024 resize as the authors' programs do, without anti-aliasing. The
+former scores floats, the latter alpha truncated to 8 bits. The protocol "ours" resizes with
+anti-aliasing and scores alpha rounded to 8 bits, so that saved mattes get the same scores.
 
-Exit code: 0 done, 1 it could not be done (one message says why), 2 wrong options.
+Exit code: 0 done, 1 failed (one message says why), 2 wrong options.
 """
 
 SETS = ("P3M-500-P", "P3M-500-NP", "RealWorldPortrait-636")
@@ -48,55 +48,69 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLES
-    scored = parser.add_argument_group("what is scored (one of)")
+    scored = parser.add_argument_group("subject of the evaluation (exactly one)")
     scored.add_argument(
-        "--checkpoint", metavar="PATH", help="an inference or training checkpoint, or a run"
+        "--checkpoint",
+        metavar="PATH",
+        help="an inference checkpoint, a training checkpoint, or a run's folder",
     )
     scored.add_argument("--predictions", metavar="DIR", help="mattes written by any program")
-    against = parser.add_argument_group("against what")
-    against.add_argument("--set", choices=SETS, help="a test set, with --data")
-    against.add_argument("--data", metavar="DIR", help="P3M-10k, or RealWorldPortrait-636 itself")
+    against = parser.add_argument_group("reference (a test set, or your own pictures)")
+    against.add_argument("--set", choices=SETS, help="a test set; requires --data")
+    against.add_argument(
+        "--data", metavar="DIR", help="folder of P3M-10k or of RealWorldPortrait-636"
+    )
     add_faces(against)
-    against.add_argument("--pictures", metavar="DIR", help="your own pictures, with --mattes")
-    against.add_argument("--mattes", metavar="DIR", help="mattes of the same names")
-    against.add_argument("--trimaps", metavar="DIR", help="default: made from the mattes")
-    against.add_argument("--facemasks", metavar="DIR", help="adds the measures inside the face")
-    how = parser.add_argument_group("how")
+    against.add_argument("--pictures", metavar="DIR", help="your own pictures; requires --mattes")
+    against.add_argument(
+        "--mattes", metavar="DIR", help="their reference mattes, matched by file stem"
+    )
+    against.add_argument(
+        "--trimaps", metavar="DIR", help="their trimaps (default: made from the mattes)"
+    )
+    against.add_argument(
+        "--facemasks", metavar="DIR", help="face masks; adds the measures inside the face"
+    )
+    how = parser.add_argument_group("method")
     how.add_argument(
         "--strategy",
         nargs="+",
         action="extend",
         choices=("resize", "hybrid", "native"),
-        help="resize: half size (published tables); hybrid: classes from half, details from full "
-        "size; native: full size (default: resize)",
+        help="resize: run at half size, as in the published tables (default); hybrid: classes from "
+        "half size, details from full size; native: run at full size",
     )
     how.add_argument(
         "--protocol",
         choices=("p3m-2021", "p3m-2024", "ours"),
-        help="how pictures are resized and alpha is scored (default: ours)",
+        help="how pictures are resized and alpha is scored, see below (default: ours)",
     )
     how.add_argument(
         "--workers",
         type=at_least(1),
         default=available_cores(),
         metavar="N",
-        help="scoring threads",
+        help="number of threads that compute scores (default: all cores)",
     )
     add_distributed(how)
     add_compilation_cache(how)
     out = parser.add_argument_group("output")
     add_output(out, "a new or empty folder")
     out.add_argument(
-        "--overwrite", action="store_true", help="replace the evaluation that is there"
+        "--overwrite", action="store_true", help="replace an evaluation that already exists there"
     )
     out.add_argument("--save-mattes", action="store_true", help="also write the predicted mattes")
     out.add_argument(
-        "--worst", type=at_least(0), default=8, metavar="N", help="pictures on the sheet"
+        "--worst",
+        type=at_least(0),
+        default=8,
+        metavar="N",
+        help="number of pictures on the sheet of the worst (default: 8)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluates; returns 0, or 2 for wrong options, and raises what the command line shows."""
+    """Evaluates; returns 0, or 2 for wrong options. Its errors are shown by the command line."""
     problem = _misuse(args)
     if problem:
         warn(problem)
@@ -129,7 +143,7 @@ def _run(args: argparse.Namespace) -> int:
     if not distributed.is_first():
         return 0
     report = make_report(evaluation)
-    say(report[MARKDOWN])  # the numbers are not lost where the disk turns out to be full
+    say(report[MARKDOWN])  # printed first, so that a full disk does not lose the numbers
     write_files(report, output, evaluation.mattes)
     say(f"Written to {shown(output)}")
     if evaluation.synthetic:
@@ -139,7 +153,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _left_out(args: argparse.Namespace, dataset) -> list[str]:
-    """What the folders of the set and of predictions hold and is not read."""
+    """Returns sentences about files that were not read, in the folders of set and predictions."""
     from p3m_jax.data.folders import list_folder, user_path
 
     given = list_folder(user_path(args.predictions)).left_out if args.predictions else []
@@ -148,28 +162,28 @@ def _left_out(args: argparse.Namespace, dataset) -> list[str]:
 
 def _misuse(args: argparse.Namespace) -> str | None:
     if bool(args.checkpoint) == bool(args.predictions):
-        return "Name one of --checkpoint and --predictions."
+        return "Name either --checkpoint or --predictions."
     pair = args.pictures is not None or args.mattes is not None
     named = args.set is not None or args.data is not None
     if pair == named or (pair and not (args.pictures and args.mattes)):
         return "Name either --set and --data, or --pictures and --mattes."
     if named and not (args.set and args.data):
-        return "--set and --data go together."
+        return "--set and --data must be given together."
     if named and args.trimaps:
-        return "--trimaps goes with --pictures and --mattes; the test sets have their own."
+        return "--trimaps requires --pictures and --mattes; the test sets have their own."
     if args.faces and not named:
-        return "--faces goes with --set and --data; --pictures are what they are."
+        return "--faces requires --set and --data; --pictures are read as they are."
     if args.predictions and args.distributed != "off":
-        return "--distributed goes with --checkpoint; scoring mattes takes one process."
+        return "--distributed requires --checkpoint; scoring finished mattes uses one process."
     if args.predictions and args.save_mattes:
-        return "--save-mattes: the mattes of --predictions are there already."
+        return "--save-mattes: the mattes of --predictions already exist; leave the option out."
     if args.predictions and (args.strategy or args.protocol):
-        return "--strategy and --protocol go with --checkpoint; --predictions are scored as read."
+        return "--strategy and --protocol require --checkpoint; --predictions are scored as read."
     return None
 
 
 def _overlap(args: argparse.Namespace, dataset) -> str | None:
-    """Why results must not be written to the output: pictures and mattes might be overwritten."""
+    """Returns an error if the output overlaps with an input, which it might overwrite; or None."""
     from p3m_jax.data.layouts import ROLES
     from p3m_jax.evaluation.output import first_overlap
 
@@ -180,8 +194,8 @@ def _overlap(args: argparse.Namespace, dataset) -> str | None:
     if source is None:
         return None
     return (
-        f"{args.output}: overlaps with {source}, which is scored; name a folder for the results "
-        "beside it."
+        f"{args.output}: overlaps with {source}, whose files are scored; name a separate folder "
+        "for the results."
     )
 
 
@@ -240,7 +254,8 @@ def _evaluate_checkpoint(args: argparse.Namespace, dataset, output: Path):
     from p3m_jax.pictures.images import write_image
     from p3m_jax.runtime.compilation import keep_compiled, settle
 
-    for sentence in check_files(dataset, workers=args.workers):  # before the network is loaded
+    # Files are checked before the network is loaded, so that errors show early.
+    for sentence in check_files(dataset, workers=args.workers):
         warn(f"Warning: {sentence}")
     warning = keep_compiled(args.compilation_cache)
     if warning:
@@ -280,14 +295,14 @@ def _evaluate_checkpoint(args: argparse.Namespace, dataset, output: Path):
             observe=observe,
             checked=True,
         )
-        if args.save_mattes:  # also those that other processes wrote
+        if args.save_mattes:  # including mattes that other processes wrote
             stems = (row["stem"] for row in evaluation.rows[strategy])
             evaluation.mattes |= {matte_path(output, strategy, stem) for stem in stems}
     return evaluation
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command by itself, as `evaluate.py` runs it."""
+    """Runs the command as `evaluate.py` does; returns the exit code."""
     parser = Parser(prog="evaluate.py", description=f"evaluate.py: {HELP}.")
     add_arguments(parser)
     args = parser.parse_args(arguments)

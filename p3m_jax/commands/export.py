@@ -1,4 +1,4 @@
-"""`p3m export`: the weights of a run as an inference checkpoint or a safetensors file."""
+"""`p3m export`: writes a run's weights as an inference checkpoint or a safetensors file."""
 
 import argparse
 from pathlib import Path
@@ -6,24 +6,27 @@ from pathlib import Path
 from p3m_jax.commands.options import add_output
 from p3m_jax.text import say, shown
 
-HELP = "write the weights of a run, without the optimiser, as a checkpoint or a safetensors file"
+HELP = "write a run's weights, without the optimiser, as a checkpoint or a safetensors file"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
     parser.add_argument(
-        "checkpoint", metavar="PATH", help="a run's folder (its best step), or one of its steps"
+        "checkpoint",
+        metavar="PATH",
+        help="a run's folder (exports its best step), or the folder of one of its steps",
     )
     add_output(
         parser,
-        "a new folder; or a new file *.safetensors, with the authors' names and layout",
+        "a new folder for a checkpoint, or a new file *.safetensors, written with the authors' "
+        "names and layout",
         ".safetensors",
         metavar="DIR|FILE",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exports; returns the exit code."""
+    """Exports the weights; returns the exit code."""
     from p3m_jax.checkpoints.weights import load_weights, save_for_inference
     from p3m_jax.interchange.safetensors_file import ENDING, write_safetensors
     from p3m_jax.interchange.state_dict import state_dict_from_variables

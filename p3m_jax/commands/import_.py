@@ -1,52 +1,56 @@
-"""`p3m import`: the authors' weights, or a safetensors file, as a checkpoint of ours."""
+"""`p3m import`: converts the authors' weights, or a safetensors file, to our checkpoint."""
 
 import argparse
 
 from p3m_jax.commands.options import add_output
 from p3m_jax.text import say, shown
 
-HELP = "make a checkpoint of a .pth or .safetensors file with the authors' names"
+HELP = "convert a .pth or .safetensors file with the authors' names to a checkpoint"
 
 EPILOG = """\
-A whole network can then predict, be evaluated and be fine-tuned; an ImageNet backbone alone
-starts a training with --config.init_from=DIR. What the authors have published: docs/importing.md.
-Nothing in a .pth file is run: a file that holds anything but arrays and plain settings is refused.
+An imported network can predict, be evaluated and be fine-tuned. An imported ImageNet backbone can
+only start a training, with --config.init_from=DIR. docs/importing.md lists the files that the
+authors published. No code in a .pth file is run: a file that contains anything but arrays and plain
+settings is refused.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
     parser.epilog = EPILOG
-    parser.add_argument("file", metavar="FILE", help=".pth, .pt, .pth.tar or .safetensors")
+    parser.add_argument(
+        "file", metavar="FILE", help="a .pth, .pt, .pth.tar or .safetensors file to import"
+    )
     parser.add_argument(
         "--model",
         metavar="NAME",
-        help="the network that it holds: resnet34, swin or vitae_s (default: told by its names)",
+        help="the network in the file: resnet34, swin or vitae_s (default: recognised by the names "
+        "of the arrays)",
     )
     parser.add_argument(
         "--approximate",
         action="store_true",
-        help="take the weights of an ordinary ResNet-34 (torchvision's), which has strides where "
-        "the network here pools, as a start for training; the checkpoint says so",
+        help="accept an ordinary ResNet-34 (torchvision's) as a start for training, although it "
+        "uses strides where this network uses pooling; the checkpoint records this",
     )
     add_output(parser, "a new folder for the checkpoint")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Imports and reports; returns the exit code."""
+    """Imports the file and prints what was imported; returns the exit code."""
     from pathlib import Path
 
     from p3m_jax.checkpoints.arrays import CheckpointError
     from p3m_jax.interchange.importing import import_weights
 
-    if Path(args.output).exists():  # before the file is read
-        raise CheckpointError(f"{args.output} exists already; name another folder.")
+    if Path(args.output).exists():  # checked early, because reading the file takes long
+        raise CheckpointError(f"{args.output} already exists; name another folder.")
     imported = import_weights(args.file, args.output, args.model, approximate=args.approximate)
     contents, file = imported.contents, imported.file
     parameters, statistics = (
         sum(array.size for array in part.values()) for part in imported.variables
     )
-    what = "P3M-Net" if contents.part == "network" else "the encoder alone"
+    what = "P3M-Net" if contents.part == "network" else "only the encoder"
     say(shown(f"Imported {contents.network} ({what}) from {args.file} to {args.output}."))
     rows = [
         ("matched", f"{imported.matched:,} arrays"),

@@ -1,4 +1,4 @@
-"""Kinds of values that several commands' options take, and options that several commands have."""
+"""Option types and options that several commands share."""
 
 import argparse
 import math
@@ -11,15 +11,21 @@ from p3m_jax.text import shown
 
 
 class Parser(argparse.ArgumentParser):
-    """Shows wrong arguments, which a shell may have made of file names, on one line."""
+    """An argument parser whose error messages show arguments on one line.
+
+    A wrong argument may be a file name, expanded by the shell, with line breaks in it.
+    """
 
     def error(self, message):
-        """As argparse does."""
+        """Prints the usage and `message`, and exits with code 2."""
         super().error(shown(message))
 
 
 def at_least(lowest: int) -> Callable[[str], int]:
-    """An option's `type`: a whole number of at least `lowest`; others end with exit code 2."""
+    """Returns an option's `type` that accepts whole numbers from `lowest`.
+
+    Any other value ends the program with exit code 2.
+    """
 
     def number(text: str) -> int:
         try:
@@ -27,13 +33,13 @@ def at_least(lowest: int) -> Callable[[str], int]:
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
         if value < lowest:
-            raise argparse.ArgumentTypeError(f"{value} is too small; {lowest} at least")
+            raise argparse.ArgumentTypeError(f"{value} is too small; it must be at least {lowest}")
         return value
 
     return number
 
 
-# What people expect to get as one file. Any other dot in a folder's name is the user's affair.
+# Endings of formats that users expect as one file. Folder names may contain any other dot.
 _FILES = {".safetensors", ".onnx", ".pth", ".pt", ".ckpt", ".bin", ".h5", ".hdf5", ".keras", ".pb"}
 _FILES |= {".tflite", ".npz", ".npy", ".msgpack", ".pkl", ".pickle", ".gguf", ".mlmodel"}
 _FILES |= {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".heic"}
@@ -42,27 +48,29 @@ _FILES |= {".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".json", ".jsonl", ".cs
 
 
 def add_output(parser, text: str, *endings: str, metavar: str = "DIR") -> None:
-    """Adds `-o`, required, with its help `text`; `endings` are those of `_output`."""
+    """Adds the required option `-o` with the help `text`; `_output` explains `endings`."""
     parser.add_argument(
         "-o", "--output", required=True, type=_output(*endings), metavar=metavar, help=text
     )
 
 
 def _output(*endings: str) -> Callable[[str], str]:
-    """An option's `type`: a folder to write to, or a file with one of these endings.
+    """Returns an option's `type` that accepts an output folder, or a file with one of `endings`.
 
-    What promises a file of another kind, or means standard output, ends with exit code 2. A folder
-    that exists may have any name.
+    The ending of any other file format, or "-" for standard output, ends the program with exit
+    code 2. An existing folder may have any name.
     """
     wanted = " or ".join(["a folder", *(f"a file *{ending}" for ending in endings)])
 
     def name(text: str) -> str:
         ending = Path(text).suffix.lower()
         if text == "-":
-            raise argparse.ArgumentTypeError(f"nothing goes to standard output; name {wanted}")
+            raise argparse.ArgumentTypeError(
+                f"this command does not write to standard output; name {wanted}"
+            )
         if ending in _FILES - set(endings) and not Path(text).is_dir():
             raise argparse.ArgumentTypeError(
-                f"{text!r} is not written as a file {ending}; name {wanted}"
+                f"{text!r}: this command does not write {ending} files; name {wanted}"
             )
         return text
 
@@ -70,7 +78,7 @@ def _output(*endings: str) -> Callable[[str], str]:
 
 
 def share(text: str) -> Share:
-    """An option's `type`: a share of a collection, I/N."""
+    """Parses a share I/N of a collection; used as an option's `type`."""
     try:
         return Share.parse(text)
     except ValueError as error:
@@ -78,7 +86,7 @@ def share(text: str) -> Share:
 
 
 def gigabytes(text: str) -> int:
-    """An option's `type`: so many gigabytes, as bytes."""
+    """Parses a number of gigabytes and returns bytes; used as an option's `type`."""
     try:
         value = float(text)
     except ValueError:
@@ -89,30 +97,31 @@ def gigabytes(text: str) -> int:
 
 
 def add_compilation_cache(parser) -> None:
-    """Adds `--compilation-cache`, whose value `p3m_jax.runtime.compilation.keep_compiled` takes."""
+    """Adds `--compilation-cache`; pass its value to `p3m_jax.runtime.compilation.keep_compiled`."""
     parser.add_argument(
         "--compilation-cache",
         metavar="DIR|off",
-        help="keeps compiled programs, so that the next start need not compile (default: "
-        "$JAX_COMPILATION_CACHE_DIR, else p3m-jax/compiled in $XDG_CACHE_HOME or ~/.cache)",
+        help="folder that keeps compiled programs, so that the next start need not compile; off: "
+        "keep none (default: $JAX_COMPILATION_CACHE_DIR if set, else p3m-jax/compiled in "
+        "$XDG_CACHE_HOME or ~/.cache)",
     )
 
 
 def add_distributed(parser) -> None:
-    """Adds `--distributed`, whose value `p3m_jax.runtime.distributed.connected` takes."""
+    """Adds `--distributed`; pass its value to `p3m_jax.runtime.distributed.connected`."""
     parser.add_argument(
         "--distributed",
         default="off",
         metavar="HOW",
-        help=f"several processes as one evaluation: {distributed.HELP} (default: off)",
+        help=f"run several processes as one evaluation: {distributed.HELP} (default: off)",
     )
 
 
 def add_faces(parser) -> None:
-    """Adds `--faces`: which pictures of a set in P3M-10k's layout, see `p3m_jax.data.layouts`."""
+    """Adds `--faces`, which selects pictures in P3M-10k's layout; see `p3m_jax.data.layouts`."""
     parser.add_argument(
         "--faces",
         choices=("blurred", "normal"),
-        help="normal: take original_image, ordinary faces, which a set of your own may hold "
-        "(default: as P3M-10k publishes them)",
+        help="blurred: read blurred_image; normal: read original_image, with ordinary faces, which "
+        "a set of your own may contain (default: the faces as P3M-10k publishes them)",
     )

@@ -1,4 +1,4 @@
-"""`p3m ppt`: fills the matrix of the four protocols of privacy-preserving training."""
+"""`p3m ppt`: scores the four protocols of privacy-preserving training as one matrix."""
 
 import argparse
 
@@ -8,34 +8,35 @@ from p3m_jax.pictures.left_out import warn_of
 from p3m_jax.runtime.machine import available_cores
 from p3m_jax.text import say, shown, warn
 
-HELP = "score two checkpoints, trained on blurred and on normal faces, on both kinds of faces"
+HELP = "compare checkpoints trained on blurred and on normal faces, on both kinds of faces"
 
 EXAMPLES = """\
-The four protocols are TRAINED:TESTED with B(lurred) or N(ormal) faces: B:B, B:N, N:B, N:N.
+A protocol is named TRAINED:TESTED, each with B(lurred) or N(ormal) faces. The four protocols are
+B:B, B:N, N:B and N:N.
 
-On a set in P3M-10k's layout that holds the same people twice, in blurred_image and original_image:
+On a set in P3M-10k's layout that shows the same people in blurred_image and in original_image:
   p3m ppt --blurred runs/swin-b --normal runs/swin-n --data DIR --set P3M-500-P -o results/ppt
-On your own pictures with normal faces, which are blurred in memory (face masks, where there are
-some, say where; elsewhere faces are searched for):
+On your own pictures with normal faces, which the program blurs in memory. A face mask says where
+the face is; in a picture without one the program searches for faces:
   p3m ppt --blurred runs/swin-b --normal runs/swin-n --pictures photos --mattes mattes \\
       --facemasks masks -o results/ppt
-The same, with pictures that were blurred before:
+The same with pictures that are already blurred:
   p3m ppt --blurred runs/swin-b --normal runs/swin-n --pictures photos --mattes mattes \\
       --blurred-pictures blurred -o results/ppt
-With another obfuscation than the set's own:
+With an obfuscation of your choice instead of the set's own:
   p3m ppt --blurred runs/swin-b --normal runs/swin-n --data DIR --set P3M-500-P \\
       --obfuscate mosaic --strength 0.1 -o results/ppt-mosaic
 
-The output folder gets summary.md (also printed: the matrix, comparisons with tests, published
-scores), ppt.csv (a row per picture and protocol), results.json and ppt_differences.jpg: the
-pictures with normal faces on which the two checkpoints differ most, and what all four protocols
-make of them.
+The output folder receives four files: summary.md with the matrix, statistical tests of the
+differences, and published scores (also printed); ppt.csv with a row per picture and protocol;
+results.json; and ppt_differences.jpg. The last one shows the pictures with normal faces on which
+the two checkpoints differ most, with the mattes of all four protocols.
 
-Faces that are blurred here must be sure: pictures without a face mask in which no face is found, or
-a doubtful one, end the command before anything is scored. Give them masks with --facemasks; an
-all-black one says that no face is there.
+The program blurs only faces that it finds with certainty. If it finds no face or only an uncertain
+one in a picture without a face mask, the command ends before anything is scored. Provide masks for
+such pictures with --facemasks; an all-black mask means that the picture shows no face.
 
-Exit code: 0 done, 1 it could not be done (one message says why), 2 wrong options.
+Exit code: 0 done, 1 failed (one message says why), 2 wrong options.
 """
 
 
@@ -43,38 +44,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLES
-    scored = parser.add_argument_group("what is scored: checkpoints, or runs")
+    scored = parser.add_argument_group("checkpoints to score (each a checkpoint or a run's folder)")
     scored.add_argument("--blurred", required=True, metavar="PATH", help="trained on blurred faces")
     scored.add_argument("--normal", required=True, metavar="PATH", help="trained on normal faces")
-    against = parser.add_argument_group("against what")
-    against.add_argument("--set", choices=SETS, help="a test set, with --data")
-    against.add_argument("--data", metavar="DIR", help="the folder that holds validation/")
-    against.add_argument("--pictures", metavar="DIR", help="with normal faces, with --mattes")
-    against.add_argument("--mattes", metavar="DIR", help="mattes of the same names")
-    against.add_argument("--trimaps", metavar="DIR", help="default: made from the mattes")
+    against = parser.add_argument_group("pictures (a test set, or your own)")
+    against.add_argument("--set", choices=SETS, help="a test set; requires --data")
+    against.add_argument("--data", metavar="DIR", help="the folder that contains validation/")
+    against.add_argument(
+        "--pictures", metavar="DIR", help="your own pictures with normal faces; requires --mattes"
+    )
+    against.add_argument(
+        "--mattes", metavar="DIR", help="their reference mattes, matched by file stem"
+    )
+    against.add_argument(
+        "--trimaps", metavar="DIR", help="their trimaps (default: made from the mattes)"
+    )
     against.add_argument(
         "--facemasks",
         metavar="DIR",
-        help="where faces are, to blur them, and for the measures inside the face",
+        help="face masks. They say which areas to blur, and add the measures inside the face",
     )
-    blurred = parser.add_argument_group("blurred faces (default: the set's, else blur 0.24)")
+    blurred = parser.add_argument_group(
+        "blurred faces (default: the set's own, or blur with strength 0.24 if it has none)"
+    )
     blurred.add_argument(
-        "--blurred-pictures", metavar="DIR", help="those of --pictures with blurred faces"
+        "--blurred-pictures", metavar="DIR", help="the same pictures as --pictures, already blurred"
     )
     blurred.add_argument(
         "--obfuscate",
         choices=("blur", "mosaic", "fill"),
-        help="make them from those with normal faces, in memory",
+        help="make the blurred pictures in memory, from those with normal faces, in this way",
     )
     blurred.add_argument(
-        "--strength", type=float, metavar="S", help="0.02 to 1 of a face's size (default: 0.24)"
+        "--strength",
+        type=float,
+        metavar="S",
+        help="strength as a fraction of the face's size, 0.02 to 1 (default: 0.24)",
     )
-    how = parser.add_argument_group("how")
+    how = parser.add_argument_group("method")
     how.add_argument(
         "--strategy",
         choices=("resize", "hybrid", "native"),
         default="resize",
-        help="see `p3m evaluate` (default: resize, that of the published tables)",
+        help="see `p3m evaluate` (default: resize, as in the published tables)",
     )
     how.add_argument(
         "--protocol",
@@ -87,21 +99,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=at_least(1),
         default=available_cores(),
         metavar="N",
-        help="threads that score and look for faces",
+        help="number of threads that compute scores and search for faces (default: all cores)",
     )
     add_compilation_cache(how)
     out = parser.add_argument_group("output")
     add_output(out, "a new or empty folder")
     out.add_argument(
-        "--overwrite", action="store_true", help="replace the results of this command there"
+        "--overwrite",
+        action="store_true",
+        help="replace results of this command that already exist there",
     )
     out.add_argument(
-        "--sheet", type=at_least(0), default=4, metavar="N", help="pictures on the sheet"
+        "--sheet",
+        type=at_least(0),
+        default=4,
+        metavar="N",
+        help="number of pictures on the sheet of differences (default: 4)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluates; returns 0, or 2 for wrong options, and raises what the command line shows."""
+    """Evaluates; returns 0, or 2 for wrong options. Its errors are shown by the command line."""
     problem = _misuse(args)
     if problem:
         warn(problem)
@@ -115,14 +133,14 @@ def run(args: argparse.Namespace) -> int:
     from p3m_jax.evaluation.evaluator import check_files
     from p3m_jax.evaluation.output import MARKDOWN, PPT_KIND, claim_folder, write_files
 
-    for path in (args.blurred, args.normal):  # before faces are looked for
+    for path in (args.blurred, args.normal):  # early, because searching for faces takes long
         read_description(find_checkpoint(path))
     for dataset in filter(None, (normal, blurred)):
         for sentence in check_files(dataset, workers=args.workers):
             warn(f"Warning: {dataset.name}: {sentence}")
     output = claim_folder(args.output, overwrite=args.overwrite, kind=PPT_KIND)
     ppt, report = _evaluate(args, normal, blurred)
-    say(report[MARKDOWN])  # the numbers are not lost where the disk turns out to be full
+    say(report[MARKDOWN])  # printed first, so that a full disk does not lose the numbers
     write_files(report, output, set())
     say(f"Written to {shown(output)}")
     for warning in ppt.warnings():
@@ -132,7 +150,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace, normal, blurred):
-    """What was scored, and its report."""
+    """Scores all four protocols; returns the scores and their report."""
     from p3m_jax.checkpoints.weights import load_for_inference
     from p3m_jax.evaluation.evaluator import trimap_source
     from p3m_jax.evaluation.ppt import BLURRED, NORMAL, Pictures, evaluate_protocols
@@ -192,19 +210,20 @@ def _misuse(args: argparse.Namespace) -> str | None:
     if pair == named or (pair and not (args.pictures and args.mattes)):
         return "Name either --set and --data, or --pictures and --mattes."
     if named and not (args.set and args.data):
-        return "--set and --data go together."
+        return "--set and --data must be given together."
     if named and (args.trimaps or args.blurred_pictures):
-        return "--trimaps and --blurred-pictures go with --pictures; the test sets have their own."
+        return "--trimaps and --blurred-pictures require --pictures; the test sets have their own."
     if args.blurred_pictures and args.obfuscate:
-        return "Name one of --blurred-pictures and --obfuscate."
+        return "Name either --blurred-pictures or --obfuscate."
     if args.blurred_pictures and (
         user_path(args.blurred_pictures).resolve() == user_path(args.pictures).resolve()
     ):
         return (
-            "--pictures and --blurred-pictures are the same folder; the former have normal faces."
+            "--pictures and --blurred-pictures are the same folder; --pictures must have normal "
+            "faces."
         )
     if args.strength is not None and not args.obfuscate:
-        return "--strength goes with --obfuscate."
+        return "--strength requires --obfuscate."
     try:
         _obfuscation(args).check()
     except ObfuscationError as error:
@@ -220,13 +239,16 @@ def _obfuscation(args: argparse.Namespace):
 
 
 def _weak(args: argparse.Namespace, blurred) -> list[str]:
-    """A warning where faces are obfuscated here, and too weakly."""
+    """Returns [warning] if this program obfuscates the faces too weakly; otherwise []."""
     warning = _obfuscation(args).warning if blurred is None else None
     return [warning] if warning else []
 
 
 def _sets(args: argparse.Namespace):
-    """The pictures with normal faces, those with blurred ones; None where these are no files."""
+    """Returns the set with normal faces and the one with blurred faces.
+
+    The latter is None if the faces are to be blurred in memory.
+    """
     from p3m_jax.data.folders import user_path
     from p3m_jax.data.layouts import folder_names, folder_pair, test_set
     from p3m_jax.evaluation.evaluator import EvaluationError
@@ -242,8 +264,8 @@ def _sets(args: argparse.Namespace):
     there = {faces for faces, name in names.items() if (place / name).is_dir()}
     if there == {"blurred"}:
         raise EvaluationError(
-            f"{place}: holds no {names['normal']}, the same people with normal faces, which "
-            "P3M-10k does not publish; name pictures of your own with --pictures and --mattes."
+            f"{place}: has no folder {names['normal']} with normal faces of the same people; "
+            "P3M-10k does not publish them. Name pictures of your own with --pictures and --mattes."
         )
     normal = test_set(args.data, args.set, faces="normal", facemasks=args.facemasks)
     if args.obfuscate or len(set(names.values())) == 1 or "blurred" not in there:
@@ -252,7 +274,7 @@ def _sets(args: argparse.Namespace):
 
 
 def _blurred_pictures(args: argparse.Namespace, normal, blurred):
-    """The pictures with blurred faces as `Pictures`, and a sentence on where they come from."""
+    """Returns the pictures with blurred faces as `Pictures`, and a sentence about their origin."""
     from p3m_jax.evaluation.ppt import Pictures, obfuscating
 
     if blurred is not None:
@@ -260,7 +282,7 @@ def _blurred_pictures(args: argparse.Namespace, normal, blurred):
     obfuscation = _obfuscation(args)
     read = obfuscating(normal, obfuscation, workers=args.workers)
     how = obfuscation.mode
-    if how != "fill":  # which has no strength
+    if how != "fill":  # fill has no strength
         how += f", strength {obfuscation.strength:g}"
     found = sum(example.facemask is None for example in normal.examples)
     without = sum(private is None for private in read.private.values())
@@ -275,7 +297,7 @@ def _blurred_pictures(args: argparse.Namespace, normal, blurred):
 
 
 def _overlap(args: argparse.Namespace, datasets) -> str | None:
-    """Why results must not be written to the output: what is read might be overwritten."""
+    """Returns an error if the output overlaps with an input, which it might overwrite; or None."""
     from p3m_jax.data.layouts import ROLES
     from p3m_jax.evaluation.output import first_overlap
 
@@ -285,4 +307,4 @@ def _overlap(args: argparse.Namespace, datasets) -> str | None:
     source = first_overlap(args.output, sorted(sources))
     if source is None:
         return None
-    return f"{args.output}: overlaps with {source}, which is read; name a folder beside it."
+    return f"{args.output}: overlaps with the input {source}; name a separate folder."

@@ -1,4 +1,4 @@
-"""`p3m predict`: mattes, cut-outs and composites of pictures."""
+"""`p3m predict`: writes mattes, cut-outs and composites of pictures."""
 
 import argparse
 import time
@@ -17,37 +17,39 @@ from p3m_jax.commands.collecting import (
 from p3m_jax.commands.options import add_compilation_cache, add_output
 from p3m_jax.text import counted, say, shown, warn
 
-HELP = "matte pictures: alpha, cut-outs, foregrounds, composites"
+HELP = "predict mattes of pictures: alpha, cut-outs, foregrounds, composites"
 
 NO_WEIGHTS = (
-    "Name trained weights with --checkpoint: the read-mes of github.com/JizhiziLi/P3M and "
-    "github.com/ViTAE-Transformer/P3M-Net name the authors' files (ResNet-34 and ViTAE-S were "
-    "published, Swin-T never was), and `p3m import FILE -o DIR` turns one into a checkpoint; or "
-    "name mattes that are there already with --alphas."
+    "Name trained weights with --checkpoint, or existing mattes with --alphas. The read-mes of "
+    "github.com/JizhiziLi/P3M and github.com/ViTAE-Transformer/P3M-Net link to the authors' "
+    "weights of ResNet-34 and ViTAE-S (Swin-T was never published); `p3m import FILE -o DIR` "
+    "converts such a file to a checkpoint."
 )
 
 EXAMPLES = """\
-The mattes of a folder of photos, its tree mirrored in mattes/alpha:
+Write the mattes of a folder of photos to mattes/alpha, with the same subfolders:
   p3m predict photos -o mattes --checkpoint weights
-Cut-outs with transparency, and the person over green:
+Write cut-outs with transparency, and composites of the person over green:
   p3m predict photos -o cut --checkpoint weights --save cutout composite --background '#00b140'
-The own background out of focus, as JPEG:
+Blur the picture's own background, and write JPEG:
   p3m predict me.jpg -o out --checkpoint weights --save composite --background blur --format jpg
-Cut-outs from mattes that are there, such as those of the first example, touched up:
+Make cut-outs from existing mattes, such as those of the first example after retouching:
   p3m predict photos -o cut --alphas mattes/alpha --save cutout
 
-The output folder gets a folder for each kind of output and manifest.jsonl, a line for each picture:
-input and its SHA-256, settings, weights, sizes, seconds, share of transition, warnings, outputs.
+The output folder receives a folder for each kind of output, and manifest.jsonl. It has one line for
+each picture: the input and its SHA-256, settings, weights, sizes, seconds, the fraction of pixels
+in transition, warnings, and outputs.
 Run the same command again to resume. Nothing is overwritten without --overwrite.
 
-Pictures that are transparent in parts stay so; the network sees these parts white. Of animations
-the first frame is matted. CMYK and grey become sRGB by their colour profile; RGB keeps its profile.
-Colours that are told otherwise (Adobe RGB in EXIF data, numbers in PNG and AVIF files) get one.
+Transparent parts of a picture stay transparent; the network sees them as white. Only the first
+frame of an animation is matted. CMYK and grey pictures are converted to sRGB by their colour
+profile; RGB pictures keep their profile. Pictures that declare their colours in another way (Adobe
+RGB in EXIF data, numbers in PNG and AVIF files) get a profile.
 
-HEIC is read with the extra that does: python -m pip install -e ".[heif]". Cameras' raw files are
-not read but listed as failures. What else folders hold is left out, counted and named.
+Reading HEIC requires an extra: python -m pip install -e ".[heif]". Camera raw files are not read,
+but listed as failures. Other files in the folders are skipped, counted and named.
 
-Exit code: 0 done, 1 something could not be done (the end of the output says what), 2 wrong options,
+Exit code: 0 done, 1 something failed (the end of the output says what), 2 wrong options,
 130 interrupted.
 """
 
@@ -59,29 +61,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLES
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="pictures and folders of them")
-    mattes = parser.add_argument_group("where the mattes come from (one of)")
+    mattes = parser.add_argument_group("source of the mattes (exactly one)")
     mattes.add_argument(
-        "--checkpoint", metavar="PATH", help="an inference or training checkpoint, or a run"
+        "--checkpoint",
+        metavar="PATH",
+        help="an inference checkpoint, a training checkpoint, or a run's folder",
     )
     mattes.add_argument(
         "--alphas",
         metavar="DIR",
-        help="mattes that are there already, in the tree and with the names of the pictures",
+        help="folder of existing mattes, with the same subfolders and file names as the pictures",
     )
     how = parser.add_argument_group("how the network runs")
     how.add_argument(
         "--strategy",
         choices=("resize", "hybrid", "native"),
-        help="hybrid: the person from half size, the hair from full size, the authors' advice for "
-        "single pictures (default); resize: once at half size, in a fourth to a fifth of the time "
-        "and a fourth of the memory, finest hair is lost; native: once at full size, as slow as "
-        "hybrid, and large people get holes",
+        help="hybrid: finds the person at half size and the hair at full size, as the authors "
+        "advise for single pictures (default). resize: runs once at half size, which needs a "
+        "fourth to a fifth of the time and a fourth of the memory, but loses the finest hair. "
+        "native: runs once at full size; it is as slow as hybrid, and large people get holes",
     )
     how.add_argument(
         "--exact-sizes",
         action="store_true",
-        help="run at each picture's own size, as evaluation does, and compile for each; otherwise "
-        "in the nearest of a few frames, in the picture's own shape (docs/matting.md)",
+        help="run at each picture's own size, as evaluation does; every new size is compiled. "
+        "Otherwise a picture runs in the nearest of a few frames and keeps its aspect ratio "
+        "(docs/matting.md)",
     )
     out = parser.add_argument_group("output")
     add_output(out, "folder for the outputs")
@@ -91,35 +96,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="extend",
         type=_kind,
         metavar="KIND",
-        help="alpha: the matte (default); cutout: RGBA with straight alpha and estimated colours; "
-        "foreground, background: the estimates alone; composite: the person over --background",
+        help="one or more of: alpha, the matte (default); cutout, RGBA with straight alpha and "
+        "estimated colours; foreground and background, only the estimated colours; composite, the "
+        "person over --background",
     )
     out.add_argument(
         "--background",
         metavar="WHAT",
-        help="for composites: a colour ('#30c040', 48,192,64, teal), a picture (cropped to cover), "
-        "or blur",
+        help="background of composites: a colour ('#30c040', 48,192,64, teal), a picture (cropped "
+        "to cover), or blur",
     )
     out.add_argument(
         "--format",
         choices=FORMATS,
         default="png",
-        help="of colour outputs (default: png); alpha is always PNG, a cut-out never JPEG",
+        help="format of colour outputs (default: png); alpha is always PNG, a cut-out never JPEG",
     )
-    out.add_argument("--alpha-bits", type=int, choices=(8, 16), default=8, help="default: 8")
+    out.add_argument(
+        "--alpha-bits", type=int, choices=(8, 16), default=8, help="bit depth of alpha (default: 8)"
+    )
     out.add_argument(
         "--keep-metadata",
         action="store_true",
-        help="keep EXIF data in colour outputs. It may tell the place (GPS), the time and the "
-        "camera's owner; without this option all of it is left out, but never the colour profile",
+        help="keep EXIF data in colour outputs. It may reveal the place (GPS), the time and the "
+        "camera's owner. Without this option all EXIF data is removed; the colour profile stays",
     )
     add_writing(out)
     machine = parser.add_argument_group("the machine")
     add_machine(
         machine,
         threads="decode",
-        memory="for all of it, on a CPU the network, too: where a picture would need more, the "
-        "network runs smaller, with a warning",
+        memory="memory limit of the program, which on a CPU includes the network. If a picture "
+        "would need more, the network runs at a smaller size, with a warning",
     )
     add_compilation_cache(machine)
     add_share(machine, last="merges their manifests")
@@ -130,14 +138,14 @@ def _kind(text: str) -> str:
 
     if text not in MATTING_KINDS:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is none of {', '.join(MATTING_KINDS)}; pictures and folders are named "
-            "before --save, or after --"
+            f"{text!r} is none of {', '.join(MATTING_KINDS)}; name pictures and folders before "
+            "--save, or after --"
         )
     return text
 
 
 def run(args: argparse.Namespace) -> int:
-    """Mattes; returns the exit code, and raises what the command line shows in one sentence."""
+    """Predicts the mattes; returns the exit code. Its errors are shown by the command line."""
     problem = _misuse(args)
     if problem:
         warn(problem)
@@ -152,7 +160,7 @@ def run(args: argparse.Namespace) -> int:
     kinds = tuple(dict.fromkeys(args.save or ("alpha",)))
     memory = args.max_memory or default_memory()
     if memory < 1.5 * BASE:
-        warn(f"--max-memory: {1.5 * BASE / 1e9:.1f} at least.")
+        warn(f"--max-memory must be at least {1.5 * BASE / 1e9:.1f} (GB).")
         return 2
     output = user_path(args.output)
     plan = make_plan(
@@ -205,26 +213,26 @@ def _misuse(args: argparse.Namespace) -> str | None:
     if args.checkpoint is None and args.alphas is None:
         return NO_WEIGHTS
     named = (*args.inputs, args.output, args.checkpoint, args.alphas, args.background)
-    if "" in named:  # which Python takes for the current folder
-        return "There is an empty name among the options; a variable may be unset."
+    if "" in named:  # would mean the current folder
+        return "One of the given names is empty; a shell variable may be unset."
     if args.checkpoint and args.alphas:
-        return "Name one of --checkpoint and --alphas."
+        return "Name either --checkpoint or --alphas."
     if args.alphas and (args.strategy or args.exact_sizes):
-        return "--strategy and --exact-sizes go with --checkpoint; --alphas are used as read."
+        return "--strategy and --exact-sizes require --checkpoint; --alphas are used as read."
     kinds = args.save or ["alpha"]
     if ("composite" in kinds) != bool(args.background):
-        return "--save composite and --background go together."
+        return "--save composite and --background must be given together."
     if args.alpha_bits == 16 and "alpha" not in kinds:
-        return "--alpha-bits goes with --save alpha."
+        return "--alpha-bits requires --save alpha."
     if args.keep_metadata and kinds == ["alpha"]:
-        return "--keep-metadata goes with colour outputs; alpha never has any."
+        return "--keep-metadata requires a colour output; alpha never has metadata."
     if args.quality > 100:
-        return "--quality is at most 100."
+        return "--quality must be at most 100."
     return None
 
 
 def _work(args, mattes: Path | None, memory: int, writing):
-    """What is done to each picture, the settings that mattes depend on, the network if any."""
+    """Returns the work per picture, the settings that mattes depend on, and the network or None."""
     from p3m_jax.prediction.work import MattingWork
 
     if mattes is not None:
@@ -267,13 +275,13 @@ def _summarise(outcome, total: int, output: Path, seconds: float, matting) -> No
     for _, reason in outcome.failed:
         warn(f"Failed: {reason}")
     if matting is not None and matting.checkpoint.synthetic:
-        warn("The weights come from synthetic portraits: no model for real ones.")
+        warn("The weights were trained on synthetic portraits; they do not work on real ones.")
     text = (
         f"{counted(total, 'picture')}: {outcome.done} done, {outcome.skipped} already done, "
         f"{len(outcome.failed)} failed, {len({file for file, _ in outcome.warnings})} with "
         f"warnings; {time_taken(outcome, seconds)}"
     )
     if outcome.done and matting is not None:
-        text += f" ({matting.compiled} programs)"
+        text += f" ({matting.compiled} compiled programs)"
     say(f"{text}.\nIn {shown(output)}; {MANIFEST} has a line for each picture.")
     say_why_it_ended(outcome, total)

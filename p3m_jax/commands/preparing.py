@@ -1,4 +1,4 @@
-"""What `areas` and `estimate` share: which pictures, and the engine that prepares them."""
+"""Options that `areas` and `estimate` share: the pictures, and the engine that processes them."""
 
 import argparse
 
@@ -9,42 +9,48 @@ from p3m_jax.text import warn
 THREADS, BEAM = "threads", "beam"
 
 ON_BEAM = """\
-On many machines, or on several workers of this one, Apache Beam does the same work and leaves the
-same files; what follows -- are its own options:
+Apache Beam does the same work on many machines, or in several workers of this one, and writes the
+same files. The options after -- are Beam's own:
   p3m {command} ... --engine beam -- --direct_num_workers=8 --direct_running_mode=multi_processing
   p3m {command} ... --engine beam -- --runner=FlinkRunner --flink_master=HOST:8081
-Data set and cache lie on a disk that all workers see under the same names; a bucket does not do.
+The data set and the cache must be on a disk that all workers see under the same paths; a bucket is
+not possible.
 """
 
 
 def add_set(parser: argparse.ArgumentParser) -> None:
-    """Adds which pictures: a set in P3M-10k's layout, or a pair of folders."""
+    """Adds the options for the pictures: a set in P3M-10k's layout, or a pair of folders."""
     parser.add_argument(
-        "root", nargs="?", metavar="DATA", help="P3M-10k, the folder that holds train/"
+        "root", nargs="?", metavar="DATA", help="P3M-10k, the folder that contains train/"
     )
-    parser.add_argument("--pictures", metavar="DIR", help="in its place, pictures of your own")
-    parser.add_argument("--mattes", metavar="DIR", help="with mattes of the same stems")
-    parser.add_argument("--facemasks", metavar="DIR", help="face masks that stand apart")
+    parser.add_argument(
+        "--pictures", metavar="DIR", help="a folder of your own pictures, instead of DATA"
+    )
+    parser.add_argument("--mattes", metavar="DIR", help="their mattes, matched by file stem")
+    parser.add_argument(
+        "--facemasks", metavar="DIR", help="a separate folder of face masks, matched by file stem"
+    )
     add_faces(parser)
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """Adds what does the work."""
+    """Adds the options for the engine that does the work."""
     parser.add_argument(
-        "--workers", type=at_least(1), metavar="N", help="threads (default: all cores)"
+        "--workers", type=at_least(1), metavar="N", help="number of threads (default: all cores)"
     )
     parser.add_argument(
         "--engine",
         choices=(THREADS, BEAM),
         default=THREADS,
-        help="threads of this process (default), or an Apache Beam pipeline, see below",
+        help="threads of this process (default), or an Apache Beam pipeline (see below)",
     )
 
 
 def split_engine_options(argv: list[str]) -> tuple[list[str], list[str]]:
-    """A command line without what follows `--`, and that, where there is an `--engine`.
+    """Splits a command line with `--engine` at `--`: our arguments, and those after it.
 
-    In all other command lines `--` keeps its usual meaning: names that start with a dash follow.
+    Without `--engine` nothing is split, so that `--` keeps its usual meaning: the arguments after
+    it are names, even if they start with a dash.
     """
     end = argv.index("--") if "--" in argv else len(argv)
     if not any(word.split("=")[0] == "--engine" for word in argv[:end]):
@@ -53,7 +59,7 @@ def split_engine_options(argv: list[str]) -> tuple[list[str], list[str]]:
 
 
 def is_misused(args: argparse.Namespace) -> bool:
-    """Whether options do not go together, which is said, then."""
+    """Returns True, and prints why, if the options cannot be combined."""
     problem = _misuse(args)
     if problem:
         warn(problem)
@@ -65,21 +71,27 @@ def _misuse(args: argparse.Namespace) -> str | None:
     if pair == (args.root is not None) or (pair and not (args.pictures and args.mattes)):
         return "Name either DATA, or both --pictures and --mattes."
     if args.faces and pair:
-        return "--faces goes with DATA; --pictures are what they are."
+        return "--faces requires DATA; --pictures are read as they are."
     given = vars(args)
     named = ("root", "pictures", "mattes", "facemasks", "private_cache", "output")
     buckets = [given[name] for name in named if is_address(given.get(name))]
     if buckets:
-        return f"{buckets[0]}: buckets are not read or written; mount it, or copy what is in it."
+        return (
+            f"{buckets[0]}: this command cannot use a bucket; mount the bucket, or copy its "
+            "contents to a disk."
+        )
     if args.engine == BEAM and args.workers:
-        return "--workers are threads; say -- --direct_num_workers=N for Beam's direct runner."
+        return (
+            "--workers sets threads, which --engine beam does not use; for Beam's direct runner "
+            "add -- --direct_num_workers=N."
+        )
     if args.engine != BEAM and args.engine_options:
-        return "What follows -- goes with --engine beam."
+        return "Options after -- require --engine beam."
     return None
 
 
 def find_set(args: argparse.Namespace):
-    """The set that the options name; `DataSetError` if it is not complete."""
+    """Returns the data set that the options name; raises `DataSetError` if it is incomplete."""
     from p3m_jax.data.layouts import folder_pair, training_set
 
     if args.pictures is not None:
@@ -88,7 +100,7 @@ def find_set(args: argparse.Namespace):
 
 
 def find_engine(args: argparse.Namespace):
-    """The engine that the options name; `EngineError` if it is not installed."""
+    """Returns the engine that the options name; raises `EngineError` if it is not installed."""
     from p3m_jax.derived.filling import EngineError, by_threads
 
     if args.engine == THREADS:
@@ -99,7 +111,7 @@ def find_engine(args: argparse.Namespace):
         if (error.name or "").split(".")[0] != "apache_beam":
             raise
         raise EngineError(
-            "--engine beam takes Apache Beam, which is not installed; install it with: "
+            "--engine beam requires Apache Beam, which is not installed; install it with: "
             'python -m pip install -e ".[beam]"'
         ) from None
     return BeamEngine(tuple(args.engine_options))

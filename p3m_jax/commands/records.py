@@ -1,4 +1,4 @@
-"""`p3m records`: writes a data set as sharded records, which training reads as it reads folders."""
+"""`p3m records`: writes a data set as sharded records, from which training reads like folders."""
 
 import argparse
 import importlib.util
@@ -11,17 +11,18 @@ from p3m_jax.text import counted, say, shown, warn
 HELP = "write a data set as sharded records (TFDS), to train from instead of folders"
 
 _EPILOG = """\
-What is written: every file's own bytes, so records give the same batches as folders, bit for bit.
-P3M-10k (in either archive form) and synthetic portraits are written with their test sets,
-CelebAMask-HQ with the parts of its faces, folders of your own as pairs. Then name DIR in place of
-the folder:
+Records contain the unchanged bytes of every file. Training on records therefore uses the same
+batches as training on folders, bit for bit. P3M-10k (in either archive form) and synthetic
+portraits are written with their test sets, CelebAMask-HQ with the parts of its faces, and folders
+of your own as pairs. Afterwards use the folder of records in place of the data set's folder:
 
   p3m records /data/P3M-10k -o /data/records
   python train.py --config=configs/swin.py --config.data.directory=/data/records
   p3m check /data/records
 
-Estimated foregrounds and other caches stay in folders, and fit either form. Records that are there
-are never overwritten; one that was interrupted starts anew, and leaves nothing half written.
+Estimated foregrounds and other caches stay in folders and can be used with both forms. Existing
+records are never overwritten. An interrupted run leaves no incomplete records; run the command
+again to start over.
 """
 
 
@@ -33,24 +34,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "root", nargs="?", metavar="DATA", help="P3M-10k, synthetic portraits or CelebAMask-HQ"
     )
     parser.add_argument("--pictures", metavar="DIR", help="a folder of your own pictures")
-    parser.add_argument("--mattes", metavar="DIR", help="with mattes of the same stems")
-    parser.add_argument("--trimaps", metavar="DIR", help="with trimaps of the same stems")
-    parser.add_argument("--facemasks", metavar="DIR", help="with face masks of the same stems")
+    parser.add_argument("--mattes", metavar="DIR", help="their mattes, matched by file stem")
+    parser.add_argument("--trimaps", metavar="DIR", help="their trimaps, matched by file stem")
+    parser.add_argument("--facemasks", metavar="DIR", help="their face masks, matched by file stem")
     add_output(
         parser,
-        "folder for records; they take as much room as the files, and as much again meanwhile",
+        "folder for the records, which need as much disk space as the files, and twice as much "
+        "while they are written",
     )
     parser.add_argument(
         "--shards",
         type=at_least(1),
         metavar="N",
-        help="files per split (default: 64 MB to 1 GB each)",
+        help="number of files per split (default: chosen so that each file has 64 MB to 1 GB)",
     )
     add_faces(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the records; 0 when they are complete, 1 if the set is not usable, 2 for misuse."""
+    """Writes the records.
+
+    Returns 0 if they are complete, 1 if the set has errors or a package is missing, and 2 for wrong
+    options.
+    """
     pair = args.pictures is not None or args.mattes is not None
     problem = _misuse(args, pair)
     if problem:
@@ -58,16 +64,16 @@ def run(args: argparse.Namespace) -> int:
         return 2
     if not all(map(importlib.util.find_spec, ("tensorflow", "tensorflow_datasets"))):
         warn(
-            "Writing records needs TensorFlow and TFDS (reading them only TensorFlow); install "
-            'them: python -m pip install -e ".[train,records]"'
+            "Writing records requires TensorFlow and TFDS (reading them requires only TensorFlow); "
+            'install them with: python -m pip install -e ".[train,records]"'
         )
         return 1
     from p3m_jax.input.write_records import write_records
 
     scans = _scans(args, pair)
-    usable = [_usable(scan) for scan in scans]  # all reports are shown
+    usable = [_usable(scan) for scan in scans]  # a list, so that all reports are shown
     if not all(usable):
-        warn("Nothing was written; mend the errors above first.")
+        warn("Nothing was written. Fix the errors above, then run the command again.")
         return 1
     signal.signal(signal.SIGTERM, _interrupt)
     with tempfile.TemporaryDirectory() as scratch:
@@ -79,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         count = len(records.files(name)["picture"])
         pictures, files = counted(count, "picture"), counted(len(shards), "shard")
         say(f"{name}: {pictures} in {files}, {sizes[name] / 1e6:,.1f} MB")
-    say(f"{shown(records.folder)}: complete. The licence of the pictures is that of the records.")
+    say(f"{shown(records.folder)}: complete. The pictures' licence also applies to the records.")
     return 0
 
 
@@ -87,9 +93,9 @@ def _misuse(args: argparse.Namespace, pair: bool) -> str | None:
     if pair == (args.root is not None) or (pair and not (args.pictures and args.mattes)):
         return "Name either DATA, or both --pictures and --mattes."
     if not pair and (args.trimaps or args.facemasks):
-        return "--trimaps and --facemasks go with --pictures and --mattes."
+        return "--trimaps and --facemasks require --pictures and --mattes."
     if pair and args.faces:
-        return "--faces goes with DATA; --pictures are what they are."
+        return "--faces requires DATA; --pictures are read as they are."
     return None
 
 
@@ -106,7 +112,10 @@ def _usable(scan) -> bool:
 
 
 def _scans(args: argparse.Namespace, pair: bool) -> list:
-    """What is checked before anything is written; of CelebAMask-HQ nothing but its folders are."""
+    """Returns the scans that are checked before anything is written.
+
+    There are none for CelebAMask-HQ, of which only the folders are checked.
+    """
     from p3m_jax.data.folders import DataSetError
     from p3m_jax.data.layouts import scan_pair, scan_test, scan_training, validation_sets
     from p3m_jax.storage.file_part import FilePart
@@ -119,7 +128,9 @@ def _scans(args: argparse.Namespace, pair: bool) -> list:
     faces = args.faces or "blurred"
     scans = [scan_training(args.root, faces=faces)]
     if isinstance(next(iter(scans[0].files["picture"].values()), None), FilePart):
-        raise DataSetError(f"{args.root}: holds records already; name the folder that they are of.")
+        raise DataSetError(
+            f"{args.root}: already contains records; name the folder that they were made from."
+        )
     names = validation_sets(args.root, faces)
     return scans + [scan_test(args.root, name, faces=faces) for name in names]
 
@@ -132,7 +143,7 @@ def _is_celebamask(root: str) -> bool:
 
 
 def _builder(args: argparse.Namespace, pair: bool) -> tuple:
-    """The builder's class, its configuration, and the folder that it reads."""
+    """Returns the builder's class, its configuration, and the folder that it reads."""
     from p3m_jax.data.folders import user_path
 
     if pair:

@@ -18,22 +18,40 @@ def _size(text: str) -> tuple[int, int]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
-    add_output(parser, "a new folder")
+    add_output(parser, "a new folder for the set")
     parser.add_argument(
-        "--train", type=at_least(1), default=64, metavar="N", help="training pictures"
+        "--train",
+        type=at_least(1),
+        default=64,
+        metavar="N",
+        help="number of training pictures (default: 64)",
     )
     parser.add_argument(
-        "--test", type=at_least(0), default=8, metavar="N", help="pictures per test set"
+        "--test",
+        type=at_least(0),
+        default=8,
+        metavar="N",
+        help="number of pictures per test set (default: 8)",
     )
     parser.add_argument(
-        "--faces", type=at_least(0), default=8, metavar="N", help="public faces to copy (P3M-CP)"
+        "--faces",
+        type=at_least(0),
+        default=8,
+        metavar="N",
+        help="number of public faces to copy in P3M-CP (default: 8)",
     )
-    parser.add_argument("--size", type=_size, default=(384, 288), metavar="HxW", help="in pixels")
+    parser.add_argument(
+        "--size",
+        type=_size,
+        default=(384, 288),
+        metavar="HxW",
+        help="height and width in pixels (default: 384x288)",
+    )
     parser.add_argument("--seed", type=at_least(0), default=0, metavar="S")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the set; returns 0, or raises `DataSetError` where the folder cannot be used."""
+    """Writes the set and returns 0; raises `DataSetError` if the folder cannot be used."""
     from p3m_jax.data.synthetic.writer import write_synthetic_set
 
     root = write_synthetic_set(
@@ -44,5 +62,5 @@ def run(args: argparse.Namespace) -> int:
         size=args.size,
         seed=args.seed,
     )
-    say(f"{shown(root)}: {args.train} training pictures and {args.test} of each test set.")
+    say(f"{shown(root)}: {args.train} training pictures, and {args.test} for each test set.")
     return 0

@@ -26,10 +26,10 @@ python train.py --config=configs/resnet34.py:finetune --config.init_from=CHECKPO
     --config.data.pictures=PHOTOS --config.data.mattes=MATTES
 p3m train swin:smoke,icp
 
-Without a data set it trains a demonstration on synthetic portraits, and says so. Set any setting of
-the configuration with --config.NAME=VALUE; configs/common.py lists and explains them. Run the same
-command again to resume a stopped run. Exit code: 0 trained, or stopped as asked after saving;
-1 it could not be done (one message says why); 2 wrong options.
+Without a data set it trains a demonstration on synthetic portraits, and says so. Change any setting
+of the configuration with --config.NAME=VALUE; configs/common.py lists and explains all settings.
+Run the same command again to resume a stopped run. Exit code: 0 trained, or stopped by a signal
+after saving; 1 failed (one message says why); 2 wrong options.
 
 Options:
 """
@@ -42,32 +42,33 @@ _DATA = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's options; those after the configuration are `main`'s."""
+    """Declares the arguments; options after the configuration are read by `train` of this file."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = USAGE + _options([]).module_help(__name__)
     parser.add_argument(
         "configuration",
         metavar="NAME[:VARIANT]",
-        help=f"{', '.join(_names())}, or a file *.py; a variant such as smoke, or smoke,icp,B:N",
+        help=f"one of {', '.join(_names())}, or a file *.py; after a colon a variant, such as "
+        "smoke, or smoke,icp,B:N",
     )
     parser.add_argument(
-        "options", nargs=argparse.REMAINDER, metavar="--OPTION=VALUE", help="see above"
+        "options", nargs=argparse.REMAINDER, metavar="--OPTION=VALUE", help="options as above"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains; returns the exit code."""
+    """Trains with the named configuration; returns the exit code."""
     name, colon, variant = args.configuration.partition(":")
     file = Path(name)
     if file.suffix != ".py":
         if name not in _names():
-            raise OptionError(f"There is no configuration {name!r}; choose {', '.join(_names())}.")
+            raise OptionError(f"Unknown configuration {name!r}; choose {', '.join(_names())}.")
         file = Path(str(_configurations() / f"{name}.py"))
     return train([f"--config={file}{colon}{variant}", *args.options])
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Trains as `train.py` does with these arguments, by default its own; returns the exit code."""
+    """Trains as `train.py` does, by default with the process's arguments; returns the exit code."""
     from p3m_jax.commands import one_sentence_errors
 
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -79,9 +80,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def train(arguments: list[str], *, restart: bool = False) -> int:
-    """Trains with these options, 0 if it was done.
+    """Trains with these options, and returns 0.
 
-    With `restart` the program may restart itself, see `p3m_jax.runtime.large_pages`.
+    With `restart` the program may restart itself; see `p3m_jax.runtime.large_pages`.
 
     Raises:
       OptionError: the options are wrong.
@@ -91,7 +92,7 @@ def train(arguments: list[str], *, restart: bool = False) -> int:
     if restart:
         restart_with_large_pages()
     logging.set_verbosity(logging.ERROR)
-    # Imported once the options are read, so that wrong ones are found quickly.
+    # Imported after the options are read, so that wrong options are reported quickly.
     from p3m_jax.commands import one_sentence_errors
     from p3m_jax.runtime.compilation import keep_compiled
 
@@ -99,9 +100,10 @@ def train(arguments: list[str], *, restart: bool = False) -> int:
     warning = keep_compiled(options.compilation_cache, option="--compilation_cache")
     if warning:
         warn(warning)
-    # Within, errors are reported before the other processes learn that this one ends.
+    # The order matters: an error is printed before the other processes learn that this one ends.
     with distributed.connected(options.distributed), one_sentence_errors():
-        from p3m_jax.training.loop import train  # after silence has fallen on all but the first
+        # Imported here, after `connected` has silenced all processes but the first.
+        from p3m_jax.training.loop import train
 
         train(config, workdir)
     return 0
@@ -119,40 +121,42 @@ def _names() -> list[str]:
 
 
 def _options(arguments: list[str]) -> flags.FlagValues:
-    """The options, not yet read; `arguments` tell which settings of the configuration exist."""
+    """Returns the options before parsing; the file in `arguments` defines `--config.*` options."""
     values = flags.FlagValues()
     config_flags.DEFINE_config_file(
         "config",
         None,
-        "Configuration: a file, and after a colon a variant: smoke, finetune or demonstration, icp "
-        "or fcp (P3M-CP), a protocol such as B:N; several with commas between them.",
+        "The configuration: a file, and after a colon a variant. Variants are smoke, finetune, "
+        "demonstration, icp and fcp (both P3M-CP), and protocols such as B:N; separate several "
+        "with commas.",
         flag_values=values,
         sys_argv=["train.py", *arguments],
     )
     flags.DEFINE_string(
         "workdir",
         None,
-        "The run's folder (default: runs/ and a name after the configuration).",
+        "The run's folder (default: a folder in runs/, named after the configuration).",
         flag_values=values,
     )
     flags.DEFINE_string(
         "distributed",
         "off",
-        "Several processes as one training, see docs/scaling.md: " + distributed.HELP + ".",
+        "Runs several processes as one training (docs/scaling.md): " + distributed.HELP + ".",
         flag_values=values,
     )
     flags.DEFINE_string(
         "compilation_cache",
         None,
-        "Folder that keeps compiled programs, so that a resumed run need not compile again, or off "
-        "(default: $JAX_COMPILATION_CACHE_DIR, else p3m-jax/compiled in ~/.cache).",
+        "Folder that keeps compiled programs, so that a resumed run need not compile again; off: "
+        "keep none (default: $JAX_COMPILATION_CACHE_DIR if set, else p3m-jax/compiled in "
+        "~/.cache).",
         flag_values=values,
     )
     return values
 
 
 def _parse(arguments: list[str]) -> flags.FlagValues:
-    """The options that the arguments give; raises `OptionError` where they are wrong."""
+    """Parses the arguments and returns the options; raises `OptionError` if they are wrong."""
     options = _options(arguments)
     try:
         rest = options(["train.py", *arguments])
@@ -160,7 +164,7 @@ def _parse(arguments: list[str]) -> flags.FlagValues:
             raise OptionError(f"Unknown argument {rest[1]!r}; see --help.")
         if options.config is None:
             raise OptionError("Name a configuration, such as --config=configs/swin.py; see --help.")
-        data = options.config.data  # a file that cannot be loaded shows only here
+        data = options.config.data  # raises only here if the file cannot be loaded
         overrides = config_flags.get_override_values(options["config"])
         for name, what in _DATA.items():
             if f"data.{name}" in overrides and not data[name]:
@@ -171,16 +175,16 @@ def _parse(arguments: list[str]) -> flags.FlagValues:
     except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         cause: BaseException = error
         while cause.args and isinstance(cause.args[0], Exception):
-            cause = cause.args[0]  # ml_collections wraps what it says
+            cause = cause.args[0]  # ml_collections wraps the original error
         lines = [line.strip() for line in str(cause.args[0]).splitlines() if line.strip()]
-        # Of what goes wrong while a configuration file is loaded the last line says it.
+        # If a configuration file cannot be loaded, the last line of the traceback says why.
         loading = isinstance(cause, OSError) or "Traceback" in str(cause)
         text = re.sub(r"^\w*Error: ", "", lines[-1]) if loading else " ".join(lines)
-        raise OptionError(text, "See --help, and configs/common.py for the settings.") from None
+        raise OptionError(text, "See --help for options, configs/common.py for settings.") from None
 
 
 def _configuration(options: flags.FlagValues) -> ConfigDict:
-    """The configuration as given; the demonstration where no data set is named."""
+    """Returns the configuration as given, or as a demonstration if no data set is named."""
     config = options.config
     if _names_data(config) or common.part_of(config, common.BASES):
         return config
@@ -194,7 +198,10 @@ def _names_data(config: ConfigDict) -> bool:
 
 
 def _default_workdir(config: ConfigDict, options: flags.FlagValues) -> Path:
-    """A name after the configuration; copy and paste stands first, as in older versions."""
+    """Returns a folder named after the configuration.
+
+    The variant of copy and paste comes first, as in older versions.
+    """
     name = Path(config_flags.get_config_filename(options["config"]).partition(":")[0]).stem
     pasting = common.part_of(config, common.COPY_PASTE)
     name = f"{name}_{pasting}" if pasting else name
