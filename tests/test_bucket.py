@@ -107,7 +107,7 @@ def test_settings_are_those_of_the_bucket_wherever_a_run_goes_on(bucket, tmp_pat
         pass
     (folder_or_bucket(f"{bucket}/other") / "thesis.txt").write_text("mine")
     config.checkpoint_directory = f"{bucket}/other"
-    refused = pytest.raises(RunFolderError, match=r"no training run.*--config\.checkpoint_dir")
+    refused = pytest.raises(RunFolderError, match=r"not a training run.*--config\.checkpoint_dir")
     with refused, claim_run_folder(tmp_path / "a_fourth", config):
         pass
 

@@ -124,10 +124,13 @@ def test_the_learning_rate_follows_the_rule(rule, batch, factor):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"batch_parts": 3}, "name a multiple of 3, such as --config.batch_size=9"),
-        ({"batch_parts": 0}, "batch_parts is 0; it is 1 or more"),
-        ({"precision": "float16"}, "precision is 'float16'; it is one of 'float32', 'bfloat16'"),
-        ({"learning_rate_rule": "square"}, "learning_rate_rule is 'square'; it is one of"),
+        ({"batch_parts": 3}, "use a multiple of 3, such as --config.batch_size=9"),
+        ({"batch_parts": 0}, "batch_parts is 0; it must be at least 1"),
+        (
+            {"precision": "float16"},
+            "precision is 'float16'; it must be one of 'float32', 'bfloat16'",
+        ),
+        ({"learning_rate_rule": "square"}, "learning_rate_rule is 'square'; it must be one of"),
     ],
 )
 def test_settings_that_cannot_work_are_named(changes, sentence):

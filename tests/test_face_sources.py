@@ -238,17 +238,17 @@ def test_faces_of_the_training_set(root):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"level": "pixel"}, "copy_paste.level is 'pixel'; it is one of 'none', 'image'"),
-        ({"variant": "resize"}, "copy_paste.variant is 'resize'; it is one of 'augment'"),
+        ({"level": "pixel"}, "copy_paste.level is 'pixel'; it must be one of 'none', 'image'"),
+        ({"variant": "resize"}, "copy_paste.variant is 'resize'; it must be one of 'augment'"),
         ({"source_kind": "celeba"}, "copy_paste.source_kind is 'celeba'"),
-        ({"probability": 1.5}, "copy_paste.probability is 1.5; it is 0 to 1"),
+        ({"probability": 1.5}, "copy_paste.probability is 1.5; it must be between 0 and 1"),
         ({"flip": -0.1}, "copy_paste.flip is -0.1"),
-        ({"rotation": 200.0}, "copy_paste.rotation is 200.0; it is 0 to 180 degrees"),
+        ({"rotation": 200.0}, "copy_paste.rotation is 200.0; it must be between 0 and 180 degrees"),
         ({"scale": (1.2, 0.8)}, "copy_paste.scale is (1.2, 0.8)"),
         ({"scale": (1.0,)}, "copy_paste.scale is (1.0,)"),
-        ({"source_kind": "training_set", "sources": "x"}, "source_masks are empty"),
+        ({"source_kind": "training_set", "sources": "x"}, "source_masks must be empty"),
         ({"source_kind": "celebamask_hq"}, "name the folder CelebAMask-HQ"),
-        ({"source_masks": "x"}, "copy_paste.source_masks goes with a folder"),
+        ({"source_masks": "x"}, "copy_paste.source_masks requires a folder"),
     ],
 )
 def test_settings_that_cannot_work_are_named(settings, sentence):
@@ -322,5 +322,5 @@ def test_other_faces_may_not_go_on_in_a_run(root, tmp_path):
     (step / "_CHECKPOINT_METADATA").write_text("{}")
     claim_data(tmp_path, dataset, recipe)
     for other in (None, recipe._replace(sources=recipe.sources[:1])):
-        with pytest.raises(RunFolderError, match="other faces to copy"):
+        with pytest.raises(RunFolderError, match="copied other faces"):
             claim_data(tmp_path, dataset, other)

@@ -220,14 +220,14 @@ def test_the_configurations_can_work(name, variant):
 @pytest.mark.parametrize(
     ("setting", "value", "sentence"),
     [
-        ("level", "features", "copy_paste.level is 'features'; it is one of 'none'"),
+        ("level", "features", "copy_paste.level is 'features'; it must be one of 'none'"),
         ("layers", ("level0", "stage1"), "copy_paste.layers is ('level0', 'stage1'); name some of"),
         ("layers", (), "copy_paste.layers is ()"),
-        ("source_size", 100, "copy_paste.source_size is 100; it is a multiple of 32"),
+        ("source_size", 100, "copy_paste.source_size is 100; it must be a multiple of 32"),
         ("source_batch", 0, "copy_paste.source_batch is 0"),
         ("source_from", "old", "copy_paste.source_from is 'old'"),
-        ("probability", 1.5, "copy_paste.probability is 1.5; it is 0 to 1"),
-        ("start_step", -1, "copy_paste.start_step are 0 or more"),
+        ("probability", 1.5, "copy_paste.probability is 1.5; it must be between 0 and 1"),
+        ("start_step", -1, "copy_paste.start_step must be at least 0"),
     ],
 )
 def test_settings_that_cannot_work_are_named(setting, value, sentence):
@@ -251,7 +251,9 @@ def test_a_run_of_an_older_version_goes_on_without_pasting_only(tmp_path):
     with claim_run_folder(tmp_path / "run", config):
         pass
     file.write_text(json.dumps(older))
-    refused = pytest.raises(Exception, match=r"copy_paste.level is 'none' there and 'feature' here")
+    refused = pytest.raises(
+        Exception, match=r"copy_paste.level is 'none' in that run and 'feature' now"
+    )
     with refused, claim_run_folder(tmp_path / "run", common.variant("resnet34", "smoke,fcp")):
         pass
     with claim_run_folder(tmp_path / "other", ConfigDict({"steps": 1})):

@@ -114,10 +114,10 @@ def config(**settings):
     ("settings", "sentence"),
     [
         ({"init_from": ""}, "init_from is empty.*p3m import"),
-        ({"data.mattes": ""}, "go together"),
-        ({"data.mattes": "b"}, "are one folder"),
-        ({"data.directory": "d"}, "name one data set"),
-        ({"data.pictures": "", "data.mattes": ""}, "name what to fine-tune on"),
+        ({"data.mattes": ""}, "must be given together"),
+        ({"data.mattes": "b"}, "are the same folder"),
+        ({"data.directory": "d"}, "name only one of them"),
+        ({"data.pictures": "", "data.mattes": ""}, "name the pictures to fine-tune on"),
         ({"final_test_sets": ("P3M-500-P",)}, "final_test_sets"),
     ],
 )

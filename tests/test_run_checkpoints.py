@@ -136,8 +136,8 @@ def test_a_full_disk_is_one_sentence(when, tmp_path):
     )
     assert ended.returncode == 1
     assert ended.stderr.strip() == (
-        f"{tmp_path / 'run' / '2'}: cannot be saved (File too large); make room, then run the "
-        "same command again to resume from step 1."
+        f"{tmp_path / 'run' / '2'}: cannot be saved (File too large); free some disk space, then "
+        "run the same command again to resume from step 1."
     )
     assert names(tmp_path / "run") == ["1"]
 

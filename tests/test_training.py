@@ -229,7 +229,9 @@ def test_each_step_is_in_the_log_once_after_a_resume(tmp_path):
 def test_learning_rates_that_cannot_train_are_refused(rate):
     config = common.recipe("resnet34")
     config.learning_rate = rate
-    with pytest.raises(ConfigurationError, match=r"learning_rate is .*; it is a number above 0"):
+    with pytest.raises(
+        ConfigurationError, match=r"learning_rate is .*; it must be a number above 0"
+    ):
         check_settings(config)
 
 
@@ -251,7 +253,9 @@ def test_settings_may_change_until_a_step_is_saved_and_only_some_after(tmp_path)
     with claim_run_folder(run, config):
         pass
     config.learning_rate = 1e-4
-    refused = pytest.raises(RunFolderError, match=r"learning_rate is 0.001 there and 0.0001 here")
+    refused = pytest.raises(
+        RunFolderError, match=r"learning_rate is 0.001 in that run and 0.0001 now"
+    )
     with refused, claim_run_folder(run, config):
         pass
 
@@ -265,7 +269,7 @@ def test_a_run_does_not_lose_its_checkpoints_by_another_place_for_them(tmp_path)
             with claim_run_folder(run, config):
                 pass
         saved_step(home)
-        refused = pytest.raises(RunFolderError, match="the checkpoints of its run lie in")
+        refused = pytest.raises(RunFolderError, match="the checkpoints of its run are in")
         with refused, claim_run_folder(run, other):
             pass
         with claim_run_folder(run, first):
@@ -274,7 +278,7 @@ def test_a_run_does_not_lose_its_checkpoints_by_another_place_for_them(tmp_path)
 
 def test_a_folder_of_other_things_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    refused = pytest.raises(RunFolderError, match="no training run")
+    refused = pytest.raises(RunFolderError, match="not a training run")
     with refused, claim_run_folder(tmp_path, ConfigDict({"steps": 1})):
         pass
 
@@ -309,7 +313,7 @@ def test_other_pictures_may_not_go_on_in_a_run(folder, tmp_path):
     [
         ({"network": "resnet50"}, "network is 'resnet50'"),
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"validation_size": 100}, "validation_size is 100; it is a multiple of 32"),
+        ({"validation_size": 100}, "validation_size is 100; it must be a multiple of 32"),
         ({"data.output_size": 16}, "data.output_size is 16"),
         ({"final_test_sets": ("P3M",)}, "final_test_sets names 'P3M'"),
     ],

@@ -1,4 +1,4 @@
-"""What a configuration says about copy and paste: checked, and made into a recipe with faces."""
+"""Checks a configuration's copy-and-paste settings, and makes the recipe with its faces."""
 
 import hashlib
 from pathlib import Path
@@ -17,64 +17,67 @@ from p3m_jax.data.folders import user_path
 from p3m_jax.data.layouts import DataSet, DataSetError
 from p3m_jax.training.feature_paste import start_step
 
-LEVELS = ("none", "image", "feature")  # neither, P3M-ICP, P3M-FCP
+LEVELS = ("none", "image", "feature")  # no copy and paste, P3M-ICP, P3M-FCP
 CACHE_FOLDER = "face_masks"
 
 
 def copy_paste_problems(config: ConfigDict) -> list[str]:
-    """A clause for each setting of copy and paste that cannot work."""
+    """Returns a clause for each invalid copy-and-paste setting, with its valid values."""
     wanted, problems = config.copy_paste, []
     choices = {"level": LEVELS, "variant": VARIANTS, "source_kind": KINDS}
     for name, known in choices.items():
         if wanted[name] not in known:
             names = ", ".join(map(repr, known))
-            problems.append(f"copy_paste.{name} is {wanted[name]!r}; it is one of {names}")
+            problems.append(f"copy_paste.{name} is {wanted[name]!r}; it must be one of {names}")
     for name in ("probability", "flip"):
         if not 0 <= wanted[name] <= 1:
-            problems.append(f"copy_paste.{name} is {wanted[name]}; it is 0 to 1")
+            problems.append(f"copy_paste.{name} is {wanted[name]}; it must be between 0 and 1")
     if not 0 <= wanted.rotation <= 180:
-        problems.append(f"copy_paste.rotation is {wanted.rotation}; it is 0 to 180 degrees")
+        problems.append(
+            f"copy_paste.rotation is {wanted.rotation}; it must be between 0 and 180 degrees"
+        )
     scale = tuple(wanted.scale)
     if len(scale) != 2 or not 0.1 <= scale[0] <= scale[1] <= 10:
         problems.append(
-            f"copy_paste.scale is {scale}; it is the smallest and the largest factor, 0.1 to 10"
+            f"copy_paste.scale is {scale}; it must be the smallest and the largest factor, "
+            "between 0.1 and 10"
         )
     if wanted.level == "none":
         return problems
     if wanted.source_kind == "training_set" and (wanted.sources or wanted.source_masks):
         problems.append(
-            "copy_paste.source_kind is 'training_set', so copy_paste.sources and source_masks are "
-            "empty"
+            "copy_paste.source_kind is 'training_set', so copy_paste.sources and source_masks must "
+            "be empty"
         )
     if wanted.source_kind == "celebamask_hq" and not wanted.sources:
         problems.append("copy_paste.sources is empty; name the folder CelebAMask-HQ")
     if wanted.source_masks and (not wanted.sources or wanted.source_kind != "folder"):
-        problems.append("copy_paste.source_masks goes with a folder in copy_paste.sources")
+        problems.append("copy_paste.source_masks requires a folder of faces in copy_paste.sources")
     return problems
 
 
 def find_copy_paste(
     config: ConfigDict, workdir: Path, dataset: DataSet, root: Path, *, obfuscated: bool
 ) -> CopyPaste | None:
-    """The recipe that `config.copy_paste` asks for, with its faces; None where it asks for none.
+    """Returns the recipe for copy and paste, with its faces; None if `config` turns it off.
 
     Args:
-      dataset: the training set, without what is held out.
+      dataset: the training set, without the held-out pictures.
       root: the data set's folder.
-      obfuscated: faces are obfuscated while they stream.
+      obfuscated: whether faces are obfuscated while pictures are read.
 
     Raises:
-      DataSetError: there are no faces to copy or none to paste them onto, or the faces are those
-        that the data set hides.
+      DataSetError: there are no faces to copy, or no faces to paste onto, or the faces to copy are
+        the ones that the data set hides.
     """
     wanted = config.copy_paste
     if wanted.level == "none":
         return None
     if not any(example.private if obfuscated else example.facemask for example in dataset.examples):
         raise DataSetError(
-            f"{dataset.root}: no picture has a face mask, so nothing says where faces are to be "
-            "pasted; name the folder of masks with --config.data.facemasks=..., or train without "
-            "with --config.copy_paste.level=none."
+            f"{dataset.root}: no picture has a face mask, so faces cannot be pasted; name the "
+            "folder of masks with --config.data.facemasks=..., or turn copy and paste off with "
+            "--config.copy_paste.level=none."
         )
     return CopyPaste(
         sources=_find_sources(config, workdir, dataset, root, obfuscated),
@@ -100,11 +103,11 @@ def _find_sources(
         if dataset.synthetic:
             return synthetic_faces(root)
         raise DataSetError(
-            f"{root}: no faces are named that may be copied onto its pictures; name a folder of "
-            "faces of your own with --config.copy_paste.sources=... (and "
-            "--config.copy_paste.source_masks=..., or masks are found), CelebAMask-HQ with "
-            "--config.copy_paste.source_kind=celebamask_hq besides, or take the training set's own "
-            "with --config.copy_paste.source_kind=training_set."
+            f"{root}: copy and paste has no faces to copy. Name a folder of faces with "
+            "--config.copy_paste.sources=... (and their masks with "
+            "--config.copy_paste.source_masks=...; without it the program finds the faces). For "
+            "CelebAMask-HQ add --config.copy_paste.source_kind=celebamask_hq. Or copy the training "
+            "set's own faces with --config.copy_paste.source_kind=training_set."
         )
     if not dataset.synthetic:
         _refuse_hidden_faces(user_path(wanted.sources), dataset, root)
@@ -115,18 +118,24 @@ def _find_sources(
 
 
 def _refuse_hidden_faces(folder: Path, dataset: DataSet, root: Path) -> None:
-    """Faces of the data set's own people are not public, whether it hides them or not."""
+    """Raises `DataSetError` if `folder` belongs to the data set.
+
+    The faces of its people are not public, whether the data set hides them or not.
+    """
     own = {example.picture.parent.resolve() for example in dataset.examples} | {root.resolve()}
     if any(place in own for place in (folder.resolve(), *folder.resolve().parents)):
         raise DataSetError(
-            f"{folder}: belongs to the training set, whose faces must not come back; name other "
-            "faces, or take these as training sees them with "
-            "--config.copy_paste.source_kind=training_set."
+            f"{folder}: belongs to the training set, whose clear faces must not be copied; name "
+            "other faces, or use --config.copy_paste.source_kind=training_set, which copies these "
+            "faces as training sees them."
         )
 
 
 def identity_of_faces(copy_paste: CopyPaste | None) -> dict:
-    """What tells the faces of a run from others, for its folder; {} without copy and paste."""
+    """Returns the number and a hash of the faces that a run copies; {} without copy and paste.
+
+    The run's folder records them, so that a resumed run copies the same faces.
+    """
     if copy_paste is None:
         return {}
     stems = "\n".join(face.stem for face in copy_paste.sources)

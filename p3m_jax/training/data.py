@@ -1,4 +1,4 @@
-"""The data set of a run: the user's, checked and completed, or synthetic portraits."""
+"""The data set of a run: the user's own, checked and completed, or synthetic portraits."""
 
 import functools
 from collections.abc import Callable
@@ -36,20 +36,23 @@ PRIVATE_FOLDER = "private_areas"
 
 SYNTHETIC_NOTICE = """\
 ================================ SYNTHETIC DATA ================================
-{why}: cartoon portraits, drawn by this program.
-The network trained on them shows that everything works. It is NOT a portrait
-matting model. Name P3M-10k with --config.data.directory=... to train one.
+{why} cartoon portraits drawn by this program.
+A network trained on them only shows that everything works. It is NOT a
+portrait matting model. To train one, name P3M-10k with
+--config.data.directory=...
 ================================================================================"""
 
 
 class TrainingData(NamedTuple):
-    """What a run trains on and selects by.
+    """The pictures that a run trains on, and those that select its best step.
 
     Attributes:
-      root: P3M-10k's folder, that of one's own pictures, or that of the synthetic portraits.
-      train, validation: the training set, and what of it is held out.
-      obfuscation: of the faces, before anything else sees them; None: they are as in the files.
-      copy_paste: faces to paste onto those of `train`, and how.
+      root: the folder of P3M-10k, of the user's own pictures, or of the synthetic portraits.
+      train, validation: the training set, and the part of it that is held out.
+      obfuscation: how faces are obfuscated before anything else sees them; None if they stay as
+        they are in the files.
+      copy_paste: the faces to paste onto those of `train`, and how to paste them; None without
+        copy and paste.
     """
 
     root: Path
@@ -65,19 +68,26 @@ class TrainingData(NamedTuple):
 
     @property
     def read(self) -> Callable[[Example], np.ndarray]:
-        """Gives the picture of an example as this run may see it, uint8 (H, W, 3)."""
+        """A function that reads an example's picture as this run may see it, uint8 (H, W, 3)."""
         return functools.partial(read_obfuscated, obfuscation=self.obfuscation)
 
 
 def find_obfuscation(config: ConfigDict) -> Obfuscation | None:
-    """What `config.data.obfuscation` asks for; `ObfuscationError` if it cannot be."""
+    """Returns the obfuscation that `config.data` asks for, or None.
+
+    Raises:
+      ObfuscationError: its kind or its strength is invalid.
+    """
     if config.data.obfuscation == "none":
         return None
     return Obfuscation(config.data.obfuscation, config.data.obfuscation_strength).check()
 
 
 def describe_faces(config: ConfigDict) -> dict[str, str]:
-    """What a checkpoint tells about the faces that it was trained on; {} of what is published."""
+    """Returns what a checkpoint records about the faces that it was trained on.
+
+    It is {} for blurred faces as P3M-10k publishes them.
+    """
     obfuscation = find_obfuscation(config)
     if obfuscation is not None:
         below = {"below_safe_strength": True} if obfuscation.below_safe_strength else {}
@@ -86,20 +96,21 @@ def describe_faces(config: ConfigDict) -> dict[str, str]:
 
 
 def prepare_data(config: ConfigDict, workdir: Path) -> TrainingData:
-    """Finds, checks and if need be completes the data set; draws a synthetic one without any.
+    """Finds and checks the data set, and completes it; draws a synthetic one if none is named.
 
-    Missing foregrounds and backgrounds are estimated into `config.data.foreground_cache` where
-    that is named; those of one's own pictures into the run's folder otherwise. Where faces are to
-    be obfuscated, their private areas are found first, and foregrounds estimated of what is left.
+    Missing foregrounds and backgrounds are estimated into `config.data.foreground_cache` if it is
+    set. Otherwise, those of the user's own pictures are estimated into the run's folder. If faces
+    are to be obfuscated, their private areas are found first, and foregrounds are estimated from
+    the obfuscated pictures.
 
     Raises:
-      DataSetError: what was named is wrong or incomplete. There is no fallback.
+      DataSetError: the named data set is wrong or incomplete. There is no fallback.
     """
     scan = _scan(config, workdir)
     root = scan.root
     if scan.synthetic:
         named = config.data.directory or config.data.pictures
-        why = f"{shown(root)} holds" if named else "No data set was named, so this run takes"
+        why = f"{shown(root)} contains" if named else "No data set was named, so this run uses"
         notice = SYNTHETIC_NOTICE.format(why=why)
         say(notice)
         write_text(workdir / "SYNTHETIC", notice + "\n")
@@ -107,8 +118,8 @@ def prepare_data(config: ConfigDict, workdir: Path) -> TrainingData:
     say(report.text)
     if report.errors:
         raise DataSetError(
-            f"{root}: the data set has {len(report.errors)} kinds of errors, listed above; "
-            "mend them before training on it."
+            f"{root}: the data set has {len(report.errors)} kinds of errors, listed above. "
+            "Fix them before training on it."
         )
     dataset, obfuscation = scan.dataset(), find_obfuscation(config)
     if obfuscation is not None:
@@ -153,20 +164,23 @@ def _scan(config: ConfigDict, workdir: Path) -> Scan:
 
 
 def _with_foregrounds(dataset: DataSet, cache, obfuscation: Obfuscation | None) -> DataSet:
-    """The data set with the foregrounds and backgrounds that it lacks, from or into a cache."""
+    """Returns the data set with its missing foregrounds and backgrounds added from the cache.
+
+    Those that the cache lacks are estimated into it. Without a cache nothing may be missing.
+    """
     missing = sum(e.foreground is None or e.background is None for e in dataset.examples)
     if cache is None:
         if missing:
             raise DataSetError(
                 f"{dataset.root}: {missing} of {len(dataset.examples)} pictures have no foreground "
-                "or no background, which the composition loss needs; name a folder to estimate "
-                "them into with --config.data.foreground_cache=..., or leave the loss out with "
+                "or no background, which the composition loss needs. Name a folder for estimates "
+                "with --config.data.foreground_cache=..., or turn the loss off with "
                 "--config.loss.composition=False."
             )
         return dataset
     from p3m_jax.derived.foregrounds import estimate_missing
 
-    # Also where nothing is missing: it notices a cache that was made from other pictures.
+    # Called even if nothing is missing: it detects a cache that was made from other pictures.
     estimate_missing(dataset, cache, obfuscation=obfuscation)
     folders = {role: Path(cache).expanduser() / name for role, name in CACHE_FOLDERS.items()}
     files = {role: list_folder(path).files for role, path in folders.items() if path.is_dir()}

@@ -1,19 +1,19 @@
-"""The ways in which a run ends early, each with a sentence for the user."""
+"""The errors that end a training run early; each message is a sentence for the user."""
 
 from p3m_jax.errors import UserError
 
 
 class TrainingError(UserError):
-    """A run cannot start or go on; the message says why and what to do."""
+    """A run cannot start or continue; the message says why and what to do."""
 
 
 class RunFolderError(TrainingError):
-    """A folder in which this run cannot be."""
+    """This run cannot use the folder."""
 
 
 class ConfigurationError(TrainingError):
-    """Settings that do not fit each other or the machine."""
+    """Settings contradict each other or do not fit the machine."""
 
 
 class TrainingDiverged(TrainingError):
-    """The loss is no longer a number."""
+    """A loss, a weight or an output is no longer finite."""

@@ -1,4 +1,4 @@
-"""What a configuration says about copy and paste inside the network."""
+"""Reads and checks a configuration's settings for pasting among features (P3M-FCP)."""
 
 from ml_collections import ConfigDict
 
@@ -7,7 +7,7 @@ from p3m_jax.models.network import network
 
 
 def feature_paste(config: ConfigDict) -> FeaturePaste | None:
-    """How `config` pastes among the features (P3M-FCP); None where it does not."""
+    """Returns how `config` pastes among the features (P3M-FCP); None if it does not."""
     settings = config.copy_paste
     if settings.level != "feature":
         return None
@@ -15,25 +15,27 @@ def feature_paste(config: ConfigDict) -> FeaturePaste | None:
 
 
 def start_step(config: ConfigDict, pictures: int) -> int:
-    """The number of steps that are taken before the first one that pastes.
+    """Returns the number of steps before the first one that pastes.
 
-    `pictures` is the size of the training set, by which epochs are counted.
+    `pictures` is the size of the training set; it defines the length of an epoch.
     """
     settings = config.copy_paste
     return settings.start_step or -(-settings.start_epoch * pictures // config.batch_size)
 
 
 def feature_paste_problems(config: ConfigDict) -> list[str]:
-    """A clause for each setting of the feature level that cannot work."""
+    """Returns a clause for each invalid setting of the feature level, with its valid values."""
     settings, problems = config.copy_paste, []
     if settings.source_from not in ("live", "average"):
         problems.append(
-            f"copy_paste.source_from is {settings.source_from!r}; it is one of 'live', 'average'"
+            f"copy_paste.source_from is {settings.source_from!r}; it must be 'live' or 'average'"
         )
     if settings.start_epoch < 0 or settings.start_step < 0:
-        problems.append("copy_paste.start_epoch and copy_paste.start_step are 0 or more")
+        problems.append("copy_paste.start_epoch and copy_paste.start_step must be at least 0")
     if not 0 < config.average_decay < 1:
-        problems.append(f"average_decay is {config.average_decay}; it is between 0 and 1")
+        problems.append(
+            f"average_decay is {config.average_decay}; it must be between 0 and 1, both excluded"
+        )
     if settings.level != "feature":
         return problems
     layers = network(config.network).layers
@@ -47,8 +49,11 @@ def feature_paste_problems(config: ConfigDict) -> list[str]:
         )
     if not 1 <= settings.source_batch <= config.batch_size:
         problems.append(
-            f"copy_paste.source_batch is {settings.source_batch}; it is 1 to the batch_size"
+            f"copy_paste.source_batch is {settings.source_batch}; it must be between 1 and the "
+            "batch_size"
         )
     if settings.source_size < 32 or settings.source_size % 32:
-        problems.append(f"copy_paste.source_size is {settings.source_size}; it is a multiple of 32")
+        problems.append(
+            f"copy_paste.source_size is {settings.source_size}; it must be a multiple of 32"
+        )
     return problems

@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGTERM from a scheduler that takes the machine away, or Ctrl-C."""
+"""Stops a run after a signal: Ctrl-C, or SIGTERM from a scheduler that needs the machine."""
 
 import signal
 
@@ -7,10 +7,11 @@ from jax.experimental import multihost_utils
 
 
 class StopRequest:
-    """A context in which the first SIGTERM or SIGINT only asks; a second Ctrl-C interrupts.
+    """A context in which the first SIGTERM or Ctrl-C only requests a stop after the current step.
 
-    Among several processes JAX's own service watches for SIGTERM, which may reach one of them
-    alone, and tells all at which step to stop; there Ctrl-C interrupts at once.
+    A second Ctrl-C interrupts at once. With several processes, SIGTERM may reach only one of them;
+    JAX's own service then watches for it and tells all processes at which step to stop. In that
+    case the first Ctrl-C interrupts at once.
     """
 
     def __init__(self):
@@ -18,7 +19,10 @@ class StopRequest:
         self._previous: dict = {}
 
     def at(self, step: int) -> str | None:
-        """The name of the signal that asks to stop after this step; the same on all processes."""
+        """Returns the name of the signal that requests a stop after `step`, or None.
+
+        It is the same on all processes.
+        """
         if jax.process_count() > 1:
             return "SIGTERM" if multihost_utils.reached_preemption_sync_point(step) else None
         return self._signal

@@ -1,4 +1,4 @@
-"""What a run writes down while it goes: one JSON line per logged step, and TensorBoard events."""
+"""The log of a run: one JSON line per logged step, and TensorBoard events."""
 
 import json
 import math
@@ -12,12 +12,12 @@ LOG_FILE = "log.jsonl"
 
 
 class RunLog:
-    """Appends to a run's log; a resumed run appends to the same one.
+    """Appends to a run's log; a resumed run appends to the same log.
 
     Every line is a JSON object with `event` ("start", "step", "validation", "stop", "end" or
     "report"), `time` in seconds since 1970, and `synthetic`. A run that was killed repeats the
-    steps after its last checkpoint, `first`: their lines are taken out, so that each step is there
-    once. TensorBoard's events keep both.
+    steps after its last checkpoint, `first`. The old lines of these steps are removed, so that each
+    step is logged once. TensorBoard's events keep both.
     """
 
     def __init__(self, workdir: Path, first: int, *, synthetic: bool):
@@ -57,7 +57,7 @@ class RunLog:
 
 
 def _take_out_after(file: Path, first: int) -> None:
-    """Takes out of a log what was logged of steps after `first`, and lines that were cut off."""
+    """Removes the lines of steps after `first`, and lines that were cut off, from a log."""
     if not file.exists():
         return
     texts = file.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -67,7 +67,7 @@ def _take_out_after(file: Path, first: int) -> None:
 
 
 def _step_of(text: str) -> float:
-    """The step of a line; infinity of one that is cut off."""
+    """Returns the step of a line, 0 if it has none, or infinity if the line is cut off."""
     try:
         return json.loads(text).get("step", 0) if text.endswith("\n") else math.inf
     except json.JSONDecodeError:
@@ -75,25 +75,26 @@ def _step_of(text: str) -> float:
 
 
 class Silence:
-    """A `RunLog` that writes nothing: that of all processes but the first."""
+    """A `RunLog` that writes nothing, for all processes but the first."""
 
     def write(self, event: str, values: dict[str, Any]) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def scalars(self, event: str, step: int, values: dict[str, float]) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def picture(self, name: str, step: int, values) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def close(self) -> None:
-        """Nothing."""
+        """Does nothing."""
 
 
 def read_log(workdir: Path, event: str) -> list[dict[str, Any]]:
-    """The lines of one kind that carry a step, the last of each step, in the order of steps.
+    """Reads the lines of one kind of event that have a step, in the order of steps.
 
-    A line that a kill has cut off is passed over. Without a log there are none.
+    If a step has several lines, only the last one is returned. A line that was cut off when the
+    run was killed is skipped. Returns [] if the log does not exist.
     """
     lines = {}
     if not (Path(workdir) / LOG_FILE).exists():

@@ -1,4 +1,4 @@
-"""A training run from start to end: `train(config, workdir)`."""
+"""Trains from start to end: `train(config, workdir)`."""
 
 import contextlib
 import time
@@ -37,14 +37,13 @@ from p3m_jax.training.validation import validate
 
 
 class Outcome(NamedTuple):
-    """How a run ended.
+    """The result of a run.
 
     Attributes:
-      step: the number of steps taken, over all starts.
-      finished: False if a signal stopped it early.
-      workdir: holds everything it wrote.
-      errors: the mean errors on the validation split at the last step; empty if this start did not
-        measure them.
+      step: the total number of steps taken, including those before the run was resumed.
+      finished: False if a signal stopped the run early.
+      workdir: the folder that holds everything that the run wrote.
+      errors: the mean errors of the last validation by this call; empty if it did not validate.
     """
 
     step: int
@@ -56,19 +55,20 @@ class Outcome(NamedTuple):
 def train(config: ConfigDict, workdir) -> Outcome:
     """Trains as `config` says (see `configs/common.py`), or resumes the run in `workdir`.
 
-    Writes checkpoints, `log.jsonl`, TensorBoard events and validation sheets into `workdir` on the
-    way, and at the end the exported weights of the step with the least SAD on the validation split
-    (`inference/`) and `report.md`. The same configuration gives the same run: batches follow from
-    (seed, step), and a checkpoint holds everything else that is needed to resume.
+    During the run it writes checkpoints, `log.jsonl`, TensorBoard events and validation sheets into
+    `workdir`. At the end it writes `report.md`, and exports the weights of the step with the lowest
+    SAD on the validation split to `inference/`. The same configuration produces the same run:
+    batches follow from (seed, step), and a checkpoint holds everything else that resuming needs.
 
-    With several processes (see `p3m_jax.runtime.distributed`) all of them call this with the same
-    configuration and a shared `workdir`. Only the first one writes, except for checkpoints.
+    With several processes (see `p3m_jax.runtime.distributed`), all of them call this function with
+    the same configuration and a shared `workdir`. Only the first one writes, except that all write
+    checkpoints.
 
     Raises:
-      ConfigurationError: settings that cannot work, or `config.init_from` holds another network.
-      RunFolderError: `workdir` holds something else, or another process trains in it.
+      ConfigurationError: settings are invalid, or `config.init_from` holds another network.
+      RunFolderError: `workdir` contains something else, or another process trains in it.
       DataSetError: the data set is wrong or incomplete.
-      CheckpointError: `config.init_from` is no checkpoint.
+      CheckpointError: `config.init_from` is not a checkpoint.
       TrainingDiverged: a loss, a weight or an output is not finite.
     """
     refuse_buckets(workdir)
@@ -88,7 +88,7 @@ def train(config: ConfigDict, workdir) -> Outcome:
         if _finished(workdir, first, setup.steps):
             say(
                 f"This run is finished: it took all of its {setup.steps:,} steps. "
-                f"{shown(_where_it_is(workdir))} To train on, set config.steps to more."
+                f"{shown(_where_it_is(workdir))} To continue training, increase config.steps."
             )
             return Outcome(first, True, workdir, {})
         log = RunLog(workdir, first, synthetic=setup.synthetic) if _writes() else Silence()
@@ -105,7 +105,8 @@ def train(config: ConfigDict, workdir) -> Outcome:
                 "resume."
             )
             return Outcome(step, False, workdir, errors)
-        # Where `steps` was lowered to this step it was not validated; the first wrote the log.
+        # If the user lowered `steps` to this step, it was not validated yet. Only the first process
+        # has the log.
         scored = step in [line["step"] for line in read_log(workdir, "validation")]
         if not distributed.gather([scored])[0]:
             errors = _validate(setup, state, log)
@@ -121,9 +122,9 @@ def _take_steps(
     log: RunLog | Silence,
     stop: StopRequest,
 ) -> tuple[TrainState, dict[str, float], str | None]:
-    """Trains from the state's step to the last one, or until a signal asks it to stop.
+    """Trains from the state's step to the last one, or until a signal requests a stop.
 
-    Returns the state, the errors of the last validation, and the name of the signal, if one came.
+    Returns the state, the errors of the last validation, and the signal's name or None.
     """
     config, workdir, steps, first = setup.config, setup.workdir, setup.steps, int(state.step)
     batches = _batches(setup, first)
@@ -132,12 +133,12 @@ def _take_steps(
     with contextlib.closing(Progress(first, steps, config.batch_size)) as progress:
         batch = next(batches) if first < steps else None
         for step in range(first + 1, steps + 1):
-            # Two programs, with and without pasting; each is compiled when it is first needed.
+            # There are two programs, with and without pasting. Each is compiled when first needed.
             if step in (first + 1, setup.pasting_from + 1):
                 take_step = _compiled(setup, state, batch, pasting=step > setup.pasting_from)
             state, terms = take_step(state, batch)
             if step < steps:
-                batch = next(batches)  # while the devices work on this one
+                batch = next(batches)  # prepared while the devices compute this step
             terms = {name: float(value) for name, value in jax.device_get(terms).items()}
             _require_finite(terms, step, workdir)
             progress.update(terms["total"])
@@ -157,7 +158,7 @@ def _take_steps(
 
 
 def _batches(setup: Setup, first: int):
-    """The batches of the steps after `first`, on the devices."""
+    """Returns an iterator over the batches of the steps after `first`, placed on the devices."""
     config, data = setup.config, setup.data
     batches = training_batches(
         data.train,
@@ -177,7 +178,7 @@ def _batches(setup: Setup, first: int):
 
 
 def _compiled(setup: Setup, state: TrainState, batch, *, pasting: bool):
-    """The compiled step, with pasting among features or without; says how long it took."""
+    """Compiles the step, with or without pasting among features, and prints how long it took."""
     config = setup.config
     started = time.time()
     if _writes():
@@ -192,7 +193,8 @@ def _compiled(setup: Setup, state: TrainState, batch, *, pasting: bool):
         computing=computing(config),
     )
     compiled = compile_step(step, state, batch, (setup.where, setup.places.everywhere))
-    distributed.gather([])  # devices do not wait for each other as long as compilers may take
+    # Wait for all processes here: compiling may take longer than devices wait for each other.
+    distributed.gather([])
     if _writes():
         say(f"Compiled in {time.time() - started:.0f} s.")
     return compiled
@@ -209,12 +211,12 @@ def _export(setup: Setup, log: RunLog | Silence, step: int) -> None:
     save_for_inference(workdir / RUN_INFERENCE, best.variables, best.description, overwrite=True)
     write_report(setup.config, workdir, setup.data, best)
     log.write("report", {"step": step})
-    distributed.gather([])  # none leaves before the first has written everything
+    distributed.gather([])  # no process ends before the first one has written everything
     say(f"Done. {shown(_where_it_is(workdir))}")
 
 
 def _finished(workdir: Path, step: int, steps: int) -> bool:
-    """Whether a run at `step` has written everything, as the first process sees it."""
+    """Returns True if a run at `step` has written everything; the first process decides."""
     there = (workdir / "report.md").exists() and (workdir / RUN_INFERENCE).is_dir()
     reported = there and step in [line["step"] for line in read_log(workdir, "report")]
     return distributed.gather([step == steps and reported])[0]
@@ -229,13 +231,16 @@ def _require_finite(terms: dict[str, float], step: int, workdir: Path) -> None:
     if broken:
         raise TrainingDiverged(
             f"Not finite at step {step}: {', '.join(broken)}. The checkpoints in {workdir} are "
-            "from before. Check the data set, or start in another --workdir with a lower "
-            "config.learning_rate."
+            "from earlier steps. Check the data set, or start again in another --workdir with a "
+            "lower config.learning_rate."
         )
 
 
 def _save(checkpoints: RunCheckpoints, state: TrainState, workdir: Path, errors=None) -> None:
-    """Saves a state if it is finite: the loss shows only the weights of the step before."""
+    """Saves the state; raises `TrainingDiverged` if it is not finite.
+
+    The check of the loss does not suffice, because the loss is that of the weights before the step.
+    """
     try:
         checkpoints.save(state, errors)
     except NotFinite as error:
@@ -243,7 +248,7 @@ def _save(checkpoints: RunCheckpoints, state: TrainState, workdir: Path, errors=
 
 
 def _validate(setup: Setup, state: TrainState, log: RunLog | Silence) -> dict[str, float]:
-    """The mean errors on the validation split, with a sheet of mattes in the run's folder."""
+    """Validates the state; returns the mean errors, and writes a sheet to the run's folder."""
     config, step = setup.config, int(state.step)
     weights = state.average if config.average_weights else state.parameters
     variables = setup.places.local(Variables(weights, state.statistics))

@@ -1,4 +1,4 @@
-"""The short report that a finished run leaves: curves, scores, and a sheet to look at."""
+"""Writes the short report of a finished run: curves, scores, and sheets of mattes."""
 
 import io
 from pathlib import Path
@@ -26,9 +26,9 @@ _SHOWN = ("SAD", "MSE", "MAD", "SAD-T", "GRAD", "CONN")
 def write_report(
     config: ConfigDict, workdir: Path, data: TrainingData, best: InferenceCheckpoint
 ) -> None:
-    """Writes `report.md`, `curves.png` and a sheet per scored test set into `workdir`.
+    """Writes `report.md`, `curves.png` and a sheet for each scored test set into `workdir`.
 
-    All processes score the test sets; the first writes.
+    All processes score the test sets; only the first one writes.
     """
     scored = {
         name: _score(name, config.test_faces or None, data, best) for name in config.final_test_sets
@@ -45,15 +45,15 @@ def write_report(
         *(["```", (workdir / "SYNTHETIC").read_text(), "```", ""] if data.synthetic else []),
         f"{counted(len(data.train.examples), 'picture')} of {shown(data.train.name)}"
         f"{_faces(config)}, {steps[-1]['step']:,} steps of {config.batch_size}, learning rate "
-        f"{config.learning_rate:g}, seed {config.seed}. The loss went from {first:.3f} to "
+        f"{config.learning_rate:g}, seed {config.seed}. The loss changed from {first:.3f} to "
         f"{last:.3f} (medians of the first and the last tenth of the logged steps).",
         "",
         "![curves](curves.png)",
         "",
         f"## Validation split ({counted(len(data.validation.examples), 'picture')} held out)",
         "",
-        f"Pictures resized to {config.validation_size} x {config.validation_size} for the network. "
-        f"The weights exported are those of step {chosen}, with the least SAD.",
+        f"The network saw pictures resized to {config.validation_size} x {config.validation_size}. "
+        f"The exported weights are those of step {chosen}, which has the lowest SAD.",
         "",
         *_table("step", [(line["step"], line) for line in validations]),
         "",
@@ -112,7 +112,7 @@ def _ends(values: list[float]) -> tuple[float, float]:
 
 
 def _curves(steps: list[dict], validations: list[dict]) -> np.ndarray:
-    """The loss terms and the validation SAD over the steps, uint8 (H, W, 3)."""
+    """Plots the loss terms and the validation SAD over the steps, uint8 (H, W, 3)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4), layout="constrained")

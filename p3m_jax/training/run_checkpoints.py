@@ -1,4 +1,4 @@
-"""A run's own checkpoints: everything that resuming exactly takes, saved whole or not at all."""
+"""A run's own checkpoints: everything needed to resume exactly, saved completely or not at all."""
 
 import contextlib
 import shutil
@@ -32,10 +32,10 @@ _policies = ocp.training.preservation_policies
 
 
 class Saved(NamedTuple):
-    """A checkpoint of a run, read and found whole.
+    """A checkpoint of a run that was read and is complete.
 
     Attributes:
-      state: NumPy arrays.
+      state: the state, as NumPy arrays.
       description: see `p3m_jax.checkpoints.weights.describe`.
     """
 
@@ -43,7 +43,7 @@ class Saved(NamedTuple):
     description: dict[str, Any]
 
     def placed(self, shardings: TrainState) -> TrainState:
-        """The state on the devices that `shardings` says."""
+        """Returns the state on the devices, placed according to `shardings`."""
         return jax.tree.map(
             lambda array, sharding: jax.make_array_from_callback(
                 array.shape, sharding, lambda index: array[index]
@@ -54,17 +54,19 @@ class Saved(NamedTuple):
 
 
 def newest_whole(folder: Path, like: TrainState) -> Saved | None:
-    """The newest checkpoint of a run that is whole; None where it has saved none yet.
+    """Reads a run's newest undamaged checkpoint; returns None if the run has not saved one yet.
 
-    Damaged ones that are newer are renamed, not deleted, and named on the error output: the run
-    will write their steps again. The first of several processes does so; the others come after it.
+    Newer, damaged checkpoints are renamed, not deleted, and a warning names each of them. The run
+    will write their steps again. With several processes, the first one calls this before the
+    others do.
 
     Args:
       folder: the run's folder of checkpoints.
       like: the shapes and dtypes of the state.
 
     Raises:
-      CheckpointError: all are damaged; then nothing is renamed. Or one cannot be read now.
+      CheckpointError: all checkpoints are damaged (then none is renamed), or one cannot be read at
+        the moment.
     """
     folder = _absolute(folder)
     steps = sorted(_numbered(folder), key=lambda step: -int(step.name))
@@ -76,14 +78,14 @@ def newest_whole(folder: Path, like: TrainState) -> Saved | None:
                 saved = _read(step, like)
                 newest = step
             else:
-                read_description(step)  # which of them is the best is asked of all
+                read_description(step)  # choosing the best step needs every description
         except DamagedCheckpoint as error:
             damaged[step] = error
     if damaged and newest is None:
-        older = "so are all older ones" if len(steps) > 1 else "there is no older one"
+        older = "all older ones are damaged, too" if len(steps) > 1 else "there is no older one"
         raise CheckpointError(
-            f"{steps[0]}: {damaged[steps[0]].what}, and {older}: bring back a copy, or move "
-            f"{folder} away and run the same command again to start over."
+            f"{steps[0]}: {damaged[steps[0]].what}, and {older}. Restore a copy, or move {folder} "
+            "away and run the same command again to start over."
         )
     for step, error in damaged.items():
         aside = _set_aside(step)
@@ -99,8 +101,8 @@ def _absolute(folder: Path) -> Path:
 
 
 def _numbered(folder: Path) -> list[Path]:
-    """The steps of a run that should be complete."""
-    if is_address(folder):  # where a save that was cut off has its final name
+    """Lists the steps of a run that should be complete."""
+    if is_address(folder):  # in a bucket an interrupted save already has its final name
         return complete_steps(folder)
     return [path for path in folder.glob("*") if path.name.isdigit() and path.is_dir()]
 
@@ -112,7 +114,7 @@ def _read(step: Path, like: TrainState) -> Saved:
 
 
 def _set_aside(step: Path) -> Path:
-    """Gives a step a name that no run reads; returns it."""
+    """Renames a step so that no run reads it; returns the new path."""
     number = 1
     while (aside := step.parent / f"{step.name}.damaged{number}").exists():
         number += 1
@@ -120,7 +122,8 @@ def _set_aside(step: Path) -> Path:
         step.rename(aside)
     except OSError as error:
         raise CheckpointError(
-            f"{step}: is damaged and cannot be renamed ({error.strerror}); move it away."
+            f"{step}: the checkpoint is damaged and cannot be renamed ({error.strerror}); move it "
+            "away."
         ) from error
     return aside
 
@@ -128,14 +131,15 @@ def _set_aside(step: Path) -> Path:
 class RunCheckpoints:
     """The checkpoints of a run, one per saved step.
 
-    Orbax writes a step beside its final name and renames it when it is complete, in the
-    background; a killed save leaves nothing that looks like a checkpoint. (In a bucket a last file
-    says that it is complete.) Kept are the latest `keep` and the best by validation.
+    Orbax saves in the background: it writes a step under a temporary name and renames it when it is
+    complete. An interrupted save therefore leaves nothing that looks like a checkpoint. (In a
+    bucket, a file that is written last marks a complete checkpoint.) The latest `keep` checkpoints
+    are kept, and the best one by validation.
 
     Args:
-      folder: theirs, local or in a bucket; made if need be.
-      description: goes into every checkpoint, see `p3m_jax.checkpoints.weights.describe`.
-      keep: how many of the latest stay.
+      folder: the folder of the checkpoints, local or in a bucket; created if it does not exist.
+      description: stored in every checkpoint, see `p3m_jax.checkpoints.weights.describe`.
+      keep: how many of the latest checkpoints are kept.
     """
 
     def __init__(self, folder: Path, description: dict[str, Any], *, keep: int):
@@ -159,21 +163,23 @@ class RunCheckpoints:
 
     @property
     def latest_step(self) -> int | None:
-        """The step of the newest complete checkpoint; None where there is none."""
+        """The step of the newest complete checkpoint; None if there is none."""
         latest = self._checkpointer.latest
         return None if latest is None else latest.step
 
     def save(self, state: TrainState, validation: dict[str, float] | None = None) -> None:
-        """Saves `state` under its step in the background; a step already saved stays as it is.
+        """Saves `state` under its step in the background; a saved step is not saved again.
 
-        `validation` holds the mean errors on the validation split, if it was scored at this step.
+        `validation` holds the mean errors on the validation split, or is None if this step was not
+        validated.
 
         Raises:
-          NotFinite: arrays of the state hold what is no number.
-          CheckpointError: this step cannot be written, or the one before could not.
+          NotFinite: arrays of the state contain infinities or NaN.
+          CheckpointError: this step cannot be written, or the previous one could not.
         """
         step = int(state.step)
-        # Not only what is there: of several processes all must save, or none.
+        # Once this process has saved, the folder's contents no longer decide: all processes must
+        # save a step or none, but another process may already have written this one.
         if step == self._saved or (self._saved is None and step == self.latest_step):
             return
         arrays = _arrays(state)
@@ -192,18 +198,18 @@ class RunCheckpoints:
             self._checkpointer.save_async(
                 step,
                 arrays,
-                force=True,  # when to save is the loop's decision
+                force=True,  # the training loop decides when to save
                 metrics=validation,
                 custom_metadata=description,
             )
 
     def close(self) -> None:
-        """Waits, and lets go of the folder.
+        """Waits until the last step is written, and releases the folder.
 
         Raises:
           CheckpointError: the last step could not be written.
         """
-        if self._failed:  # which was said; what Orbax still has to say stays unheard
+        if self._failed:  # already reported, so further errors of Orbax are suppressed
             with contextlib.suppress(Exception):
                 self._checkpointer.close()
             return
@@ -213,7 +219,7 @@ class RunCheckpoints:
 
     @contextlib.contextmanager
     def _failing_in_one_sentence(self) -> Iterator[None]:
-        """Names the step that was being saved, and removes what was written of it."""
+        """Turns an error into one that names the step being saved; removes its partial files."""
         try:
             yield
         except Exception as error:  # TensorStore's errors have no class of their own
@@ -224,11 +230,11 @@ class RunCheckpoints:
             steps = [int(step.name) for step in complete_steps(self._folder)]
             after = f"resume from step {max(steps)}" if steps else "start over"
             raise CheckpointError(
-                f"{self._folder / str(self._saved)}: cannot be saved ({reason_of(error)}); make "
-                f"room, then run the same command again to {after}."
+                f"{self._folder / str(self._saved)}: cannot be saved ({reason_of(error)}); free "
+                f"some disk space, then run the same command again to {after}."
             ) from error
 
 
 def _arrays(state: TrainState) -> dict[str, Any]:
-    # Without what the run does not keep: such checkpoints are as they always were.
+    # Parts that the run does not keep are left out, so these checkpoints match older ones.
     return {name: part for name, part in state._asdict().items() if part is not None}

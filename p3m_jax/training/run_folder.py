@@ -1,7 +1,8 @@
-"""A run's folder: whose it is, and whether a configuration may go on in it.
+"""A run's folder: checks whether it belongs to a run, and whether a configuration may resume it.
 
-Its checkpoints, with the settings and the data that they were made from, may have a home of their
-own, such as a bucket: then a run goes on from there in any folder, the log of which begins there.
+The checkpoints may be stored elsewhere, such as in a bucket, together with the settings and the
+identity of the data that they were made from. Such a run can be resumed in any folder; a new
+folder gets a new log, which starts at the step where the run was resumed.
 """
 
 import contextlib
@@ -25,7 +26,8 @@ CONFIG_FILE = "config.json"
 DATA_FILE = "data.json"
 LOCK_FILE = ".lock"
 
-# What may change when a run goes on: nothing that the steps already taken depended on.
+# Settings that may change when a run is resumed, because the steps already taken do not depend on
+# them.
 _MAY_CHANGE = (
     "variant",
     "steps",
@@ -53,19 +55,20 @@ _MAY_CHANGE = (
 
 
 def refuse_buckets(workdir) -> None:
-    """Raises `RunFolderError` for the address of a bucket, which would become a local folder."""
+    """Raises `RunFolderError` for a bucket's address, which would become a local folder."""
     if is_address(workdir):
         raise RunFolderError(
-            f"{workdir}: logs and pictures are appended to, which a bucket does not allow; name a "
-            f"folder with --workdir, and --config.checkpoint_directory={workdir} besides."
+            f"{workdir}: a run's folder cannot be in a bucket, because its log is appended to. "
+            f"Name a local folder with --workdir, and add --config.checkpoint_directory={workdir} "
+            "to store the checkpoints in the bucket."
         )
 
 
 def home_of_checkpoints(config: ConfigDict, workdir: Path) -> Path:
-    """The folder that holds a run's checkpoints, settings and identity of data.
+    """Returns the folder that holds a run's checkpoints, settings and identity of data.
 
     Raises:
-      BucketError: the configuration names a bucket that cannot be used from here.
+      BucketError: the configuration names a bucket that this machine cannot use.
     """
     wanted = config.get("checkpoint_directory")
     return folder_or_bucket(wanted) if wanted else workdir
@@ -73,13 +76,14 @@ def home_of_checkpoints(config: ConfigDict, workdir: Path) -> Path:
 
 @contextlib.contextmanager
 def claim_run_folder(workdir: Path, config: ConfigDict) -> Iterator[None]:
-    """Makes `workdir` this configuration's, or checks that it is already; one process at a time.
+    """Claims `workdir` for this configuration, or checks that it already belongs to it.
 
-    As long as no step has been saved, settings may still change.
+    Only one process at a time can claim a folder. The settings may change until the first step is
+    saved.
 
     Raises:
-      RunFolderError: it holds other things, or a run with other settings, or another process is
-        training in it.
+      RunFolderError: the folder contains other files, or a run with other settings, or another
+        process is training in it.
     """
     if workdir.exists() and not workdir.is_dir():
         raise RunFolderError(f"{workdir}: is a file; name a folder with --workdir.")
@@ -88,7 +92,7 @@ def claim_run_folder(workdir: Path, config: ConfigDict) -> Iterator[None]:
         foreign = folder.exists() and [p for p in folder.iterdir() if not p.name.startswith(".")]
         if foreign and not (folder / CONFIG_FILE).exists():
             raise RunFolderError(
-                f"{folder}: holds files that are no training run; name another {flag}."
+                f"{folder}: contains files that are not a training run; name another {flag}."
             )
         folder.mkdir(parents=True, exist_ok=True)
     refusal = RunFolderError(
@@ -101,15 +105,15 @@ def claim_run_folder(workdir: Path, config: ConfigDict) -> Iterator[None]:
             before = home_of_checkpoints(ConfigDict(_read(workdir / CONFIG_FILE)), workdir)
             if before != home and complete_steps(before / RUN_CHECKPOINTS):
                 raise RunFolderError(
-                    f"{workdir}: the checkpoints of its run lie in {before}, not in {home}; take "
-                    "the --config.checkpoint_directory that it had, or name another --workdir."
+                    f"{workdir}: the checkpoints of its run are in {before}, not in {home}; use "
+                    "the same --config.checkpoint_directory as before, or name another --workdir."
                 )
         if complete_steps(home / RUN_CHECKPOINTS):
             differences = _differences(_read(home / CONFIG_FILE), settings)
             if differences:
                 raise RunFolderError(
-                    f"{home}: holds a run with other settings ({'; '.join(differences)}); "
-                    "use those to go on with it, or name another folder."
+                    f"{home}: contains a run with other settings ({'; '.join(differences)}). "
+                    "Use its settings to resume it, or name another folder."
                 )
         for folder in dict.fromkeys((home, workdir)):
             write_text(folder / CONFIG_FILE, json.dumps(settings, indent=2) + "\n")
@@ -117,12 +121,12 @@ def claim_run_folder(workdir: Path, config: ConfigDict) -> Iterator[None]:
 
 
 def claim_data(home: Path, dataset: DataSet, copy_paste: CopyPaste | None = None) -> None:
-    """Checks that the steps already taken saw the same pictures, and copied the same faces.
+    """Checks that the steps already taken used the same pictures, and copied the same faces.
 
-    `home` is that of the run's checkpoints.
+    `home` is the folder of the run's checkpoints.
 
     Raises:
-      RunFolderError: they saw others.
+      RunFolderError: they used other pictures or faces.
     """
     stems = "\n".join(example.stem for example in dataset.examples)
     identity = {
@@ -134,8 +138,8 @@ def claim_data(home: Path, dataset: DataSet, copy_paste: CopyPaste | None = None
     file = home / DATA_FILE
     if complete_steps(home / RUN_CHECKPOINTS) and file.exists() and _read(file) != identity:
         raise RunFolderError(
-            f"{home}: its steps were taken on other pictures than those of {dataset.root}, or "
-            "with other faces to copy; name those to go on, or another --workdir."
+            f"{home}: its run used other pictures than those of {dataset.root}, or copied other "
+            "faces. Name the original ones to resume it, or name another --workdir."
         )
     write_text(file, json.dumps(identity, indent=2) + "\n")
 
@@ -149,12 +153,12 @@ def _read(file: Path) -> dict:
 
 def _differences(there: dict, here: dict) -> list[str]:
     there, here = _flat(there), _flat(here)
-    # A setting that the program of then did not know is what it did: the recipe's.
+    # A setting added since the run started counts as the recipe's default, so older runs resume.
     recipe = _flat(json.loads(json.dumps(common.recipe("swin").to_dict())))
     there = {name: recipe[name] for name in here.keys() & recipe.keys()} | there
     names = sorted((there.keys() | here.keys()) - set(_MAY_CHANGE))
     return [
-        f"{name} is {there.get(name)!r} there and {here.get(name)!r} here"
+        f"{name} is {there.get(name)!r} in that run and {here.get(name)!r} now"
         for name in names
         if there.get(name) != here.get(name)
     ]

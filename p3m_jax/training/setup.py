@@ -1,4 +1,4 @@
-"""Everything that a run needs before its first step: data, network, weights, where they lie."""
+"""Prepares a run before its first step: data, network, weights, and their places on devices."""
 
 import functools
 from pathlib import Path
@@ -28,15 +28,15 @@ class Setup(NamedTuple):
     """A run that is ready to take steps.
 
     Attributes:
-      config, workdir: as the user gave them.
-      data: what it trains on and is validated by.
+      config, workdir: as given by the user.
+      data: the pictures for training and for validation.
       steps: the number of steps of the whole run.
-      network, optimizer: what is trained, and by which rule.
-      places, where: the devices, and on which of them each array of the state lies.
-      paste: how faces are pasted among features (P3M-FCP); None where they are not.
+      network, optimizer: the network that is trained, and the optimiser.
+      places, where: the devices, and on which of them each array of the state is.
+      paste: how faces are pasted among features (P3M-FCP); None if they are not pasted.
       pasting_from: the number of steps before the first one that pastes among features.
       checkpoints: the folder of the run's checkpoints.
-      description: of the weights, for checkpoints.
+      description: the description of the weights that checkpoints store.
     """
 
     config: ConfigDict
@@ -54,14 +54,14 @@ class Setup(NamedTuple):
 
     @property
     def synthetic(self) -> bool:
-        """Whether synthetic portraits are behind the weights."""
+        """True if the weights were trained on synthetic portraits, now or before."""
         return self.description["synthetic"]
 
 
 def set_up(config: ConfigDict, workdir: Path) -> tuple[Setup, TrainState]:
-    """Prepares a run, and its state: the run's newest, or the first one.
+    """Prepares a run; returns it with its newest saved state, or with an initial state.
 
-    Raises as `p3m_jax.training.loop.train` does.
+    Raises the same errors as `p3m_jax.training.loop.train`.
     """
     with distributed.first_in_turn("the data set"):
         data = prepare_data(config, workdir)

@@ -1,4 +1,7 @@
-"""Where a run's arrays lie: batches are cut along the devices, the state is on all or cut, too."""
+"""Places a run's arrays on devices.
+
+Batches are split across the devices. The state is replicated on all of them, or split, too.
+"""
 
 from typing import NamedTuple
 
@@ -8,21 +11,22 @@ from jax.sharding import NamedSharding, PartitionSpec
 from p3m_jax.copy_paste.feature import replicated_entries
 from p3m_jax.training.state import TrainState
 
-# Smaller arrays are on every device whatever is asked for: sending them costs more than they take.
+# Smaller arrays are always replicated: splitting them would save too little memory to be worth
+# gathering them at every step.
 SMALLEST_CUT = 2**16  # elements
 
 
-def _same(tree):  # one function, so that it is compiled once
+def _same(tree):  # a module-level function, so that it is compiled only once
     return tree
 
 
 class Places(NamedTuple):
-    """The devices of a run, in one row.
+    """The devices of a run, as a mesh with one axis.
 
     Attributes:
-      mesh: all devices of all processes along "data".
-      everywhere: the whole array is on each of them.
-      over_batch: the first axis is cut along them.
+      mesh: all devices of all processes along the axis "data".
+      everywhere: the sharding that puts the whole array on each device.
+      over_batch: the sharding that splits the first axis across the devices.
     """
 
     mesh: jax.sharding.Mesh
@@ -31,7 +35,7 @@ class Places(NamedTuple):
 
     @classmethod
     def of_all_devices(cls) -> "Places":
-        """Those of this process and of all others of the job."""
+        """Creates the mesh of all devices of all processes of the job."""
         automatic = (jax.sharding.AxisType.Auto,)
         mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=automatic)
         return cls(
@@ -41,11 +45,12 @@ class Places(NamedTuple):
         )
 
     def of_state(self, state: TrainState, *, cut: bool) -> TrainState:
-        """The sharding of each array of a state (of arrays or their shapes).
+        """Returns the sharding of each array of a state (`state` holds arrays or their shapes).
 
-        All are everywhere; where `cut` is on, large ones are cut along their longest axis that the
-        devices divide ("FSDP"): parameters, moments and average take that much less memory, and
-        are gathered where a step needs them.
+        Without `cut`, all arrays are replicated. With `cut`, each large array is split along its
+        longest axis whose length is divisible by the number of devices ("FSDP"). Parameters,
+        moments and average then need less memory on each device, and are gathered when a step needs
+        them.
         """
 
         def place(array):
@@ -58,7 +63,7 @@ class Places(NamedTuple):
         return jax.tree.map(place, state)
 
     def batch(self, arrays):
-        """This process's part of a batch as global arrays; nothing is sent."""
+        """Returns this process's part of a batch as global arrays; no data is sent."""
         return {
             name: jax.make_array_from_process_local_data(
                 self.everywhere if name in replicated_entries() else self.over_batch, array
@@ -67,6 +72,9 @@ class Places(NamedTuple):
         }
 
     def local(self, tree):
-        """The whole of a tree of global arrays, on one device of this process; a collective."""
+        """Gathers a tree of global arrays on one device of this process.
+
+        This is a collective operation: all processes must call it.
+        """
         gathered = jax.jit(_same, out_shardings=self.everywhere)(tree)
         return jax.tree.map(lambda array: array.addressable_data(0), gathered)

@@ -1,6 +1,7 @@
-"""Where a run's first weights come from.
+"""Chooses the weights that a run starts from.
 
-The run's own latest checkpoint, then `config.init_from`, then fresh ones.
+These are the weights of the run's own latest checkpoint; otherwise those of `config.init_from`;
+otherwise fresh random weights.
 """
 
 from pathlib import Path
@@ -15,43 +16,48 @@ from p3m_jax.models.network import Network, Variables
 from p3m_jax.text import say, shown
 from p3m_jax.training.errors import ConfigurationError
 
-# Below, fresh weights move little in the steps of the recipe, whose rate is 1e-5.
+# At lower learning rates, such as the recipe's 1e-5, fresh weights change little in a whole run.
 _LEAST_FROM_FRESH = 1e-4
 
 
 def check_start(config: ConfigDict, checkpoints: Path) -> None:
-    """Checks that `config.init_from` can be used, if it will be, without reading its weights.
+    """Checks, without reading weights, that `config.init_from` can be used if the run needs it.
 
     Raises:
       ConfigurationError: it holds another network.
-      UserError: it is no checkpoint.
+      UserError: it is not a checkpoint.
     """
     if config.init_from and not complete_steps(checkpoints):
         there = read_description(find_checkpoint(config.init_from))["network"]
         if there != config.network:
             raise ConfigurationError(
-                f"{config.init_from}: config.init_from holds {there}, and the configuration trains "
-                f"{config.network}; name a checkpoint of that, or take the other configuration."
+                f"{config.init_from}: config.init_from is a checkpoint of {there}, but the "
+                f"configuration trains {config.network}; name a checkpoint of that network, or use "
+                "the other configuration."
             )
 
 
 def past_of(description: dict[str, Any]) -> dict[str, Any]:
-    """What a run that resumes from a checkpoint of this description has started from."""
+    """Returns the entries of a description about the weights that its run started from.
+
+    A resumed run copies them into its own description.
+    """
     past = description["provenance"]
     return {name: past[name] for name in ("init_from", "started_from") if name in past}
 
 
 def first_variables(config: ConfigDict, net: Network) -> tuple[Variables, bool, dict[str, Any]]:
-    """The variables of a first start, whether synthetic portraits are behind them, and their past.
+    """Returns the first variables of a new run, whether they are synthetic, and their past.
 
-    The past is {"init_from", "started_from": its provenance}.
+    They are synthetic if they were trained on synthetic portraits. The past is {"init_from": the
+    setting, "started_from": the provenance of that checkpoint, if one is named}.
     """
     past = {"init_from": config.init_from}
     if not config.init_from:
         if not common.part_of(config, common.BASES) and config.learning_rate < _LEAST_FROM_FRESH:
             say(
-                f"NOTE: from fresh weights a learning rate of {config.learning_rate:g} hardly "
-                "moves; the published numbers start from a pretrained backbone "
+                f"NOTE: with a learning rate of {config.learning_rate:g}, fresh weights hardly "
+                "learn. The published results start from a pretrained backbone "
                 "(--config.init_from=...)."
             )
         return net.initialize(config.seed), False, past

@@ -1,4 +1,4 @@
-"""What training carries from step to step, and the optimiser that moves it."""
+"""The training state that is carried from step to step, and the optimiser that updates it."""
 
 import math
 from typing import Any, NamedTuple
@@ -11,18 +11,18 @@ from ml_collections import ConfigDict
 from p3m_jax.models.network import Arrays, Network, Variables
 
 RECIPE_BATCH = 8
-# By how much the learning rate grows with the batch.
+# {name: function from (batch size / RECIPE_BATCH) to the factor of the learning rate}
 RULES = {"constant": lambda times: 1.0, "sqrt": math.sqrt, "linear": lambda times: times}
 
 
 class TrainState(NamedTuple):
-    """All that a run needs to go on, as one tree of arrays.
+    """Everything that a run needs to continue, as one tree of arrays.
 
     Attributes:
       step: int32, how many steps have been taken.
-      parameters, statistics: the network's, see `p3m_jax.models.network.Variables`.
-      optimizer: Optax's state, Adam's moments and count.
-      average: the parameters' exponential moving average, where the run keeps one.
+      parameters, statistics: those of the network, see `p3m_jax.models.network.Variables`.
+      optimizer: the state of Optax: Adam's moments and count.
+      average: the exponential moving average of the parameters; None if the run keeps none.
     """
 
     step: jax.Array
@@ -33,17 +33,17 @@ class TrainState(NamedTuple):
 
     @property
     def variables(self) -> Variables:
-        """Parameters and statistics, as the network takes them."""
+        """The parameters and statistics, in the form that the network accepts."""
         return Variables(self.parameters, self.statistics)
 
 
 def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
-    """Adam with PyTorch's defaults and a constant learning rate, as published.
+    """Returns Adam with PyTorch's defaults and a constant learning rate, as published.
 
-    The rate is that of the recipe's batch of 8; for another size `config.learning_rate_rule` says
-    what becomes of it. "constant" leaves it. "sqrt" takes it times the root of batch / 8: Adam
-    divides a gradient by its size, which is mostly noise, and the noise shrinks with that root.
-    "linear" takes it times batch / 8.
+    The learning rate is meant for the recipe's batch of 8. `config.learning_rate_rule` says how it
+    changes for another batch size. "constant" keeps it. "sqrt" multiplies it by the square root of
+    batch / 8: Adam divides a gradient by its size, which is mostly noise, and the noise shrinks
+    with that root. "linear" multiplies it by batch / 8.
     """
     factor = RULES[config.learning_rate_rule](config.batch_size / RECIPE_BATCH)
     return optax.adam(config.learning_rate * factor, b1=0.9, b2=0.999, eps=1e-8)
@@ -56,9 +56,11 @@ def initial_state(
     *,
     average: bool = False,
 ) -> TrainState:
-    """The state before the first step, with an `average` of the parameters where asked.
+    """Returns the state before the first step.
 
-    The arrays are copied: the step may donate them.
+    With `average`, the state includes a moving average of the parameters.
+
+    The arrays are copied, because the step may donate them.
     """
     variables = jax.tree.map(jnp.array, variables)
     return TrainState(

@@ -20,7 +20,7 @@ Batch = Mapping[str, jax.Array]
 
 
 def targets_of(batch: Batch, dtype=jnp.float32) -> Targets:
-    """What a batch of 8-bit maps is held against; see `p3m_jax.input` for the batch."""
+    """Converts a batch of 8-bit maps (see `p3m_jax.input`) to the targets of the loss."""
     transition = batch["trimap"] == trimaps.TRANSITION
     classes = jnp.where(batch["trimap"] == trimaps.FOREGROUND, FOREGROUND, BACKGROUND)
     classes = jnp.where(transition, TRANSITION, classes)
@@ -39,15 +39,18 @@ def targets_of(batch: Batch, dtype=jnp.float32) -> Targets:
 
 @dataclass(frozen=True)
 class Computing:
-    """How a step computes what it computes; none of it changes what is computed.
+    """How a step computes: its precision, and how it trades time for memory.
+
+    These settings do not change what a step computes.
 
     Attributes:
-      dtype: the precision of maps and products, "bfloat16" or None: that of the parameters. These,
-        their gradients, statistics, norms, softmaxes and losses stay in float32.
-      remat: the encoder's stages are computed again for the gradient, not kept.
-      parts: the batch goes through in so many parts, one after the other. Losses and gradients are
-        those of the whole batch, but a part's BatchNorms see the part alone, and the running
-        statistics move once for each part. (P3M-FCP shrinks its sources by a mean over the part.)
+      dtype: the precision of maps and products: "bfloat16", or None for that of the parameters.
+        Parameters, gradients, statistics, norms, softmaxes and losses stay in float32.
+      remat: whether the encoder's stages are recomputed for the gradient instead of being stored.
+      parts: the number of parts into which a batch is split, which are computed one after the
+        other. Losses and gradients are those of the whole batch. However, the BatchNorms see only
+        one part at a time, and the running statistics are updated once per part. (P3M-FCP shrinks
+        its sources by a mean over the part.)
     """
 
     dtype: str | None = None
@@ -64,17 +67,21 @@ def make_train_step(
     average_decay: float = 0.999,
     computing: Computing = Computing(),
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
-    """The step `(state, batch) -> (state, loss terms)`, to be compiled by the caller.
+    """Returns the step `(state, batch) -> (state, loss terms)`, to be compiled by the caller.
 
-    With a `seed` stochastic depth is on, drawn from (seed, step). With a `paste` faces are pasted
-    among the features, and a batch holds what `p3m_jax.copy_paste.feature` names; without one a
-    batch may hold it, and nothing looks at it. `average_decay` is that of the state's moving
-    average, where it has one. The loss terms are float32 scalars, as `p3m_jax.losses.total_loss`
-    names them.
+    The loss terms are float32 scalars, with the names of `p3m_jax.losses.total_loss`.
+
+    Args:
+      network, optimizer: the network that is trained, and the optimiser.
+      seed: turns stochastic depth on, which is drawn from (seed, step); None: it is off.
+      paste: how faces are pasted among the features; None: they are not. With it, a batch must have
+        the entries that `p3m_jax.copy_paste.feature` lists; without it, they are ignored.
+      average_decay: the decay of the state's moving average, if the state has one.
+      computing: precision, remat and parts.
 
     Raises:
-      ValueError: while it is traced, if the source branch runs on the average and there is none, or
-        the batch cannot be cut into `computing.parts`.
+      ValueError: while the step is traced, if the source branch needs the average and the state has
+        none, or if the batch cannot be split into `computing.parts`.
     """
 
     def edit_of(state, parameters, statistics, batch) -> Edit:
@@ -107,7 +114,7 @@ def make_train_step(
         return jax.grad(loss_of, has_aux=True)(state.parameters)
 
     def over_parts(state, batch, key):
-        """As `gradients_of`, with the batch cut into parts whose means are taken."""
+        """Like `gradients_of`, but splits the batch into parts and averages their gradients."""
         dtype = next(iter(state.parameters.values())).dtype
         share = share_of_transition(targets_of(batch, dtype).transition)
         parts, shared = cut(batch, computing.parts)
@@ -151,9 +158,9 @@ def make_train_step(
 
 
 def compile_step(step: Callable, state: TrainState, batch: Batch, out_shardings):
-    """The step compiled for arrays like these; the state that it is given is used up.
+    """Compiles a step for arrays of these shapes; a call of the compiled step consumes its state.
 
-    Releases the memory that tracing took, up to a quarter of a gigabyte.
+    Afterwards it releases the memory that tracing used, up to a quarter of a gigabyte.
     """
     jitted = jax.jit(step, donate_argnums=0, out_shardings=out_shardings)
     compiled = jitted.lower(state, batch).compile()
@@ -163,18 +170,18 @@ def compile_step(step: Callable, state: TrainState, batch: Batch, out_shardings)
 
 
 def cut(batch: Batch, parts: int) -> tuple[Batch, Batch]:
-    """A batch cut into parts, (B, ...) -> (parts, B / parts, ...), and what all parts share.
+    """Splits a batch into parts, (B, ...) -> (parts, B / parts, ...).
 
-    Part i takes every parts-th example from i on: then a batch that lies on several devices stays
-    where it is.
+    Returns the parts, and the entries that all parts share. Part i consists of every parts-th
+    example, starting at i. In this way the examples of a batch stay on the devices where they are.
 
     Raises:
-      ValueError: it cannot be cut evenly.
+      ValueError: the batch cannot be split evenly.
     """
     shared = {name: array for name, array in batch.items() if name in replicated_entries()}
     size = len(batch["picture"])
     if size % parts:
-        raise ValueError(f"a batch of {size} has no {parts} equal parts.")
+        raise ValueError(f"A batch of {size} cannot be split into {parts} equal parts.")
 
     def split(array):
         return jnp.moveaxis(array.reshape(size // parts, parts, *array.shape[1:]), 1, 0)

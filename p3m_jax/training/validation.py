@@ -1,4 +1,4 @@
-"""Scoring the held-out part of the training set while a run goes on, for model selection."""
+"""Scores the held-out part of the training set during a run, for model selection."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,10 +16,10 @@ from p3m_jax.training.errors import TrainingDiverged
 
 
 class Validation(NamedTuple):
-    """Errors on the validation split.
+    """The result of a validation.
 
     Attributes:
-      errors: the mean of every measure over the pictures, by name.
+      errors: {measure: its mean over the pictures of the validation split}.
       rows: (picture, matte, prediction, caption) of the first pictures, for a sheet.
     """
 
@@ -37,14 +37,23 @@ def validate(
 ) -> Validation:
     """Scores `predict` on every picture, each resized to `size` x `size` for the network.
 
-    `read` gives the picture of an example, uint8 (H, W, 3).
+    One size needs only one compiled program, whatever the sizes of the pictures, but it changes
+    their aspect ratio. That is good enough to compare a run's checkpoints; it is not the protocol
+    of the benchmark, which `p3m_jax.evaluation` follows. Errors are measured at each picture's own
+    size, with trimaps made from the mattes.
 
-    One size means one compiled program, whatever the pictures' sizes, at the price of a changed
-    aspect ratio: good enough to tell a run's checkpoints apart, and not the benchmark's protocol,
-    which `p3m_jax.evaluation` follows. Errors are taken at the pictures' own sizes, against
-    trimaps made from the mattes. Of several processes each scores its share; the errors are those
-    of all pictures, the rows this process's. Raises `TrainingDiverged` where an output is not
-    finite.
+    With several processes, each scores its share of the pictures. The errors are those of all
+    pictures; the rows are those of this process.
+
+    Args:
+      predict: the network, from pictures (B, size, size, 3) to its maps.
+      dataset: the validation split.
+      read: returns the picture of an example, uint8 (H, W, 3).
+      size: the side of the squares, pixels.
+      rows: the largest number of rows for the sheet.
+
+    Raises:
+      TrainingDiverged: an output is not finite.
     """
     scores, shown = [], []
     for example in distributed.share(dataset.examples):
@@ -67,7 +76,8 @@ def _predict_example(predict, picture: np.ndarray, example: Example, size: int):
         alpha = predict("fusion", small[None])[0, ..., 0]
     except ValueError:
         raise TrainingDiverged(
-            f"The network's output for {example.picture} is not finite."
+            f"The network's output for {example.picture} is not finite. Start again in another "
+            "--workdir with a lower config.learning_rate."
         ) from None
     alpha = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR)
     return picture, matte, np.clip(alpha, 0, 1)
