@@ -1,1 +1,1 @@
-"""Training configurations; `train.py --config=configs/NAME.py[:ARGUMENT]` reads one."""
+"""Training configurations; `train.py --config=configs/NAME.py[:VARIANT]` reads one of them."""

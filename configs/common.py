@@ -1,123 +1,127 @@
 """The published recipe, which all configurations share, and its variants.
 
-A variant has parts with commas between them, in any order: at most one base (`smoke`, `finetune`,
-`demonstration`), at most one level of copy and paste (`icp`, `fcp`), and at most one protocol of
-privacy-preserving training (`B:B` to `N:N`), such as "smoke,icp,B:N". Where no data set is named,
-the training command turns the plain recipe into the demonstration.
+A variant is a list of parts separated by commas, such as "smoke,icp,B:N", in any order. It may
+contain one base (`smoke`, `finetune` or `demonstration`), one level of copy and paste (`icp` or
+`fcp`), and one protocol of privacy-preserving training (`B:B`, `B:N`, `N:B` or `N:N`). If no data
+set is named, the training command turns the plain recipe into the demonstration.
 """
 
 import functools
 
 from ml_collections import ConfigDict
 
-# From fresh weights: higher ones than Swin-T's throw its attention off for hundreds of steps.
+# Learning rates for fresh weights. A rate above 1e-4 disturbs Swin-T's attention for hundreds of
+# steps.
 _FROM_SCRATCH = {"resnet34": 3e-4, "swin": 1e-4, "vitae_s": 1e-4}
 
 
 def recipe(network: str) -> ConfigDict:
-    """The published training recipe (both papers), for a data set in P3M-10k's layout."""
+    """Returns the published training recipe (both papers), for a data set in P3M-10k's layout."""
     config = ConfigDict()
     config.network = network
     config.variant = ""
     config.seed = 0
-    # A checkpoint of this project to take the weights from; empty: fresh weights. The published
-    # numbers start from a backbone pretrained on ImageNet: from scratch a learning rate of 1e-5
-    # hardly moves.
+    # A checkpoint of this project whose weights the run starts from; empty: fresh weights. The
+    # published results start from a backbone pretrained on ImageNet. With a learning rate of 1e-5,
+    # fresh weights hardly learn.
     config.init_from = ""
 
     config.batch_size = 8
     config.epochs = 150
-    config.steps = 0  # counts instead of epochs where it is not 0
+    config.steps = 0  # number of steps; 0: `epochs` decides
     config.learning_rate = 1e-5
-    config.stochastic_depth = True  # Swin-T's; the other networks have none
+    config.stochastic_depth = True  # only Swin-T has it; the other networks ignore this
 
-    # Where the batch is not 8: what becomes of the learning rate, "constant", "sqrt" (of batch / 8)
-    # or "linear". The batch is that of all devices together, which must divide it.
+    # How the learning rate changes if the batch is not 8: "constant" keeps it, "sqrt" multiplies it
+    # by the square root of batch / 8, "linear" by batch / 8. The batch is that of all devices
+    # together, so it must be divisible by their number.
     config.learning_rate_rule = "constant"
-    config.average_weights = False  # validate and export their moving average
-    config.average_decay = 0.999  # of that average, which is kept where something needs it
+    config.average_weights = False  # validate and export a moving average of the weights
+    config.average_decay = 0.999  # decay of that average, which is kept only if it is needed
 
-    # What a step takes, see docs/scaling.md. Parameters, statistics, norms, softmaxes and losses
-    # are in float32 whatever the precision of the maps between them.
+    # How a step computes, see docs/scaling.md. Parameters, statistics, norms, softmaxes and losses
+    # are always in float32; the precision applies to the maps between them.
     config.precision = "float32"  # or bfloat16, for accelerators
-    config.remat = False  # compute the encoder's stages again for the gradient: less memory
-    config.batch_parts = 1  # the batch goes through in so many parts: less memory
-    config.shard_state = False  # large parameters and moments are cut along the devices
+    config.remat = False  # recompute the encoder's stages for the gradient, which saves memory
+    config.batch_parts = 1  # compute the batch in so many parts, which saves memory
+    config.shard_state = False  # split large parameters and moments across the devices
 
     config.data = ConfigDict()
-    config.data.directory = ""  # the folder P3M-10k, which holds train/ and validation/
-    # Instead of P3M-10k: one's own pictures and mattes, two folders with files of equal stems.
+    config.data.directory = ""  # the folder of P3M-10k, which contains train/ and validation/
+    # Your own pictures and mattes instead of P3M-10k: two folders, matched by file stem.
     config.data.pictures = ""
     config.data.mattes = ""
-    config.data.foreground_cache = ""  # where `p3m estimate` has put foregrounds and backgrounds
-    # Privacy-preserving training. P3M-10k publishes faces that are blurred already; a set of one's
-    # own may hold ordinary ones ("normal": original_image), to be obfuscated while it streams.
+    config.data.foreground_cache = ""  # folder of foregrounds and backgrounds by `p3m estimate`
+    # Privacy-preserving training. In P3M-10k as published, faces are already blurred. A set of your
+    # own may have ordinary faces ("normal": in original_image), which are obfuscated while the
+    # pictures are read.
     config.data.faces = "blurred"
     config.data.obfuscation = "none"  # or blur, mosaic, fill
-    config.data.obfuscation_strength = 0.24  # share of the face's size, see p3m_jax/faces
-    config.data.facemasks = ""  # face masks that stand apart; without any, faces are searched for
-    config.data.private_cache = ""  # what is private in each picture; empty: in the run's folder
-    config.data.doubtful = "refuse"  # pictures whose faces are not surely found; or leave_out
-    config.data.crop_sizes = (512, 768, 1024)
-    config.data.output_size = 512
+    config.data.obfuscation_strength = 0.24  # fraction of the face's size, see p3m_jax/faces
+    config.data.facemasks = ""  # separate folder of face masks; without masks, faces are searched
+    config.data.private_cache = ""  # cache of private areas; empty: in the run's folder
+    config.data.doubtful = "refuse"  # if faces are uncertain: stop; or leave_out such pictures
+    config.data.crop_sizes = (512, 768, 1024)  # sides of the random crops in pixels
+    config.data.output_size = 512  # crops are resized to this square
     config.data.validation_pictures = 100  # held out of the training set for model selection
     config.data.synthetic = ConfigDict(
         {"train": 64, "test": 8, "faces": 16, "height": 384, "width": 384}
     )
 
-    # P3M-CP: public faces are pasted onto those of training pictures, see p3m_jax/copy_paste.
+    # P3M-CP: public faces are pasted onto the faces of training pictures, see p3m_jax/copy_paste.
     config.copy_paste = ConfigDict()
     config.copy_paste.level = "none"  # or image (P3M-ICP), or feature (P3M-FCP)
-    config.copy_paste.probability = 0.5  # that a picture gets a face
+    config.copy_paste.probability = 0.5  # probability that a picture gets a pasted face
     config.copy_paste.variant = "augment"  # or vanilla (no augmentation), fill (resize to fill)
-    config.copy_paste.rotation = 30.0  # degrees, to either side
-    config.copy_paste.scale = (0.8, 1.2)  # in width and height by themselves
-    config.copy_paste.flip = 0.5
-    # Faces: a folder of pictures, with or without one of face masks; CelebAMask-HQ's folder; or
-    # other pictures of the training set. Empty: the faces that come with the synthetic portraits.
+    config.copy_paste.rotation = 30.0  # largest angle to either side, degrees
+    config.copy_paste.scale = (0.8, 1.2)  # range of factors, drawn separately for width and height
+    config.copy_paste.flip = 0.5  # probability of mirroring left to right
+    # The faces to copy: a folder of pictures, with or without a folder of their face masks; the
+    # folder of CelebAMask-HQ; or other pictures of the training set. Empty: the faces that come
+    # with the synthetic portraits.
     config.copy_paste.sources = ""
     config.copy_paste.source_masks = ""
     config.copy_paste.source_kind = "folder"  # or celebamask_hq, training_set
-    config.copy_paste.source_cache = ""  # masks made from them; empty: in the run's folder
-    # Feature level: since when; where (stem, level0, stage1 to stage4, see
-    # p3m_jax/models/decoders.py), how many source pictures a step has and of what size, whether
-    # they train the layers that they pass, and whether these have the live weights or their moving
-    # average ("average").
-    config.copy_paste.start_epoch = 50
-    config.copy_paste.start_step = 0  # counts instead of start_epoch where it is not 0
-    # The papers do not name their layers. Pasted at the stem, all that is pooled and skipped later
-    # shows one picture; it adds 0.3 % to the FLOPs of a step or less, see benchmarks/copy_paste.py.
+    config.copy_paste.source_cache = ""  # masks of these faces; empty: in the run's folder
+    # The following settings are only for the feature level.
+    config.copy_paste.start_epoch = 50  # pasting starts after so many epochs
+    config.copy_paste.start_step = 0  # pasting starts after so many steps; 0: start_epoch decides
+    # Where to paste: stem, level0, stage1 to stage4, see p3m_jax/models/decoders.py. The papers do
+    # not name their layers. After pasting at the stem, all later pooled and skipped features show
+    # the same pasted picture. It adds at most 0.3 % to the FLOPs of a step, see
+    # benchmarks/copy_paste.py.
     config.copy_paste.layers = ("stem",)
-    config.copy_paste.source_batch = 1
-    config.copy_paste.source_size = 256
-    config.copy_paste.stop_gradient = True
-    config.copy_paste.source_from = "live"
+    config.copy_paste.source_batch = 1  # number of source pictures per step
+    config.copy_paste.source_size = 256  # source pictures are squares of this side, pixels
+    config.copy_paste.stop_gradient = True  # source pictures do not train the layers they pass
+    config.copy_paste.source_from = "live"  # weights of these layers; or their moving "average"
 
     config.loss = ConfigDict()
     config.loss.composition = True  # needs a foreground and a background for every picture
 
-    # In steps.
+    # The three intervals are in steps.
     config.log_every = 20
     config.checkpoint_every = 1000
     config.validate_every = 2000
-    config.keep_checkpoints = 2  # the latest ones; the best by validation is kept besides
-    # Where they lie, a folder or a bucket's (gs://BUCKET/RUN); empty: in the run's folder.
+    config.keep_checkpoints = 2  # number of latest ones to keep; the best by validation stays, too
+    # Folder of the checkpoints, local or in a bucket (gs://BUCKET/RUN); empty: in the run's folder.
     config.checkpoint_directory = ""
     config.validation_size = 512  # validation pictures are resized to this square
-    config.validation_rows = 6  # pictures on a validation sheet
-    # Test sets scored when the training has ended, with RESIZE; `evaluate.py` does it any time.
+    config.validation_rows = 6  # number of pictures on a validation sheet
+    # Test sets that are scored with RESIZE at the end of the training. `evaluate.py` can score them
+    # at any time.
     config.final_test_sets = ()
-    # With faces as P3M-10k publishes the set, or all of them "blurred" or "normal".
+    # Faces of these test sets: "blurred", "normal", or empty: as P3M-10k publishes each set.
     config.test_faces = ""
     return config
 
 
 def demonstration(config: ConfigDict) -> None:
-    """Small crops of the synthetic portraits: a run of minutes on two cores, from scratch."""
+    """Trains from scratch on small crops of synthetic portraits, in minutes on two cores."""
     config.batch_size = 4
     config.steps = 240
     config.learning_rate = _FROM_SCRATCH.get(config.network, min(_FROM_SCRATCH.values()))
-    config.stochastic_depth = False  # too short a run to need regularising
+    config.stochastic_depth = False  # such a short run needs no regularisation
     config.data.crop_sizes = (160, 224, 288)
     config.data.output_size = 128
     config.log_every = 5
@@ -128,11 +132,15 @@ def demonstration(config: ConfigDict) -> None:
 
 
 def smoke(config: ConfigDict) -> None:
-    """Everything once, as small as possible: proves that the program works, not the network."""
+    """Does everything once, as small as possible, to prove that the program works.
+
+    It says nothing about the quality of the network.
+    """
     demonstration(config)
     config.batch_size = 2
     config.steps = 12
-    # XLA takes longer to compile convolutions of 512 channels on maps of 2 x 2, the last of 64.
+    # Not 64: its last maps are 2 x 2, and XLA compiles convolutions of 512 channels on such maps
+    # more slowly.
     config.data.crop_sizes = (96, 128)
     config.data.output_size = 96
     config.data.synthetic = ConfigDict(
@@ -146,11 +154,11 @@ def smoke(config: ConfigDict) -> None:
 
 
 def finetune(config: ConfigDict) -> None:
-    """Continues from `config.init_from` on the user's pictures, see docs/fine_tuning.md.
+    """Fine-tunes `config.init_from` on the user's own pictures, see docs/fine_tuning.md.
 
-    The recipe for a set of tens to thousands of pictures. The composition loss is off, because it
-    needs foregrounds, which would have to be estimated first. If it is turned on, they are
-    estimated into the run's folder unless another is named.
+    This recipe is for sets of tens to thousands of pictures. The composition loss is off, because
+    it needs foregrounds, which would have to be estimated first. If it is turned on, they are
+    estimated into the run's folder, unless another folder is named.
     """
     config.epochs = 50
     config.loss.composition = False
@@ -160,24 +168,27 @@ def finetune(config: ConfigDict) -> None:
 
 
 def image_copy_paste(config: ConfigDict) -> None:
-    """P3M-ICP: copy and paste at image level."""
+    """Turns on copy and paste at image level (P3M-ICP)."""
     config.copy_paste.level = "image"
 
 
 def feature_copy_paste(config: ConfigDict) -> None:
-    """P3M-FCP. Pasting starts when a third of the run is done, as after 50 of 150 epochs."""
+    """Turns on copy and paste at feature level (P3M-FCP).
+
+    Pasting starts after a third of the run, as after 50 of 150 epochs in the recipe.
+    """
     config.copy_paste.level = "feature"
     config.copy_paste.start_epoch = config.epochs // 3
     config.copy_paste.start_step = config.steps // 3
 
 
 def protocol(config: ConfigDict, name: str) -> None:
-    """One of the protocols of privacy-preserving training: "B:B", "B:N", "N:B" or "N:N".
+    """Applies a protocol of privacy-preserving training: "B:B", "B:N", "N:B" or "N:N".
 
-    The first letter says what the network trains on, the second what the report tests on: B,
-    blurred faces, or N, normal ones. Both train on the same pictures, so nothing else differs. That
-    requires a set with ordinary faces, which P3M-10k is not: its plain recipe is the training of
-    B:B and B:N.
+    The first letter says which faces the network trains on, the second which faces the report tests
+    on: B means blurred faces, N normal ones. Both trainings use the same pictures, so that nothing
+    else differs. This requires a set with ordinary faces. P3M-10k has none; for P3M-10k, the plain
+    recipe is the training of B:B and B:N.
     """
     train, test = name.split(":")
     config.data.faces = "normal"
@@ -196,21 +207,24 @@ BASES, COPY_PASTE, _ = (tuple(kind) for kind in _KINDS)
 
 
 def variant(network: str, name: str | None) -> ConfigDict:
-    """The configuration of `network` that `--config=FILE:NAME` asks for; `name` as above.
+    """Returns the configuration of `network` with the variant `name` (see this module's docstring).
 
     Raises:
-      ValueError: there is no such variant, or two of its parts are of one kind.
+      ValueError: a part is unknown, or two parts are of the same kind.
     """
     return _changed(recipe(network), name)
 
 
 def demonstrated(config: ConfigDict) -> ConfigDict:
-    """A plain recipe, perhaps with copy and paste or a protocol, as the demonstration of it."""
+    """Returns a copy of a configuration without a base, with the demonstration as its base."""
     return _changed(config.copy_and_resolve_references(), f"demonstration,{config.variant}")
 
 
 def part_of(config: ConfigDict, kind: tuple[str, ...]) -> str:
-    """Which of `kind` (`BASES`, `COPY_PASTE`) the configuration's variant names; "" if none."""
+    """Returns the part of the configuration's variant that is in `kind`; "" if there is none.
+
+    `kind` is `BASES` or `COPY_PASTE`.
+    """
     return next((part for part in config.variant.split(",") if part in kind), "")
 
 
@@ -221,7 +235,7 @@ def _changed(config: ConfigDict, name: str | None) -> ConfigDict:
     for part in parts:
         if part not in known:
             raise ValueError(
-                f"Unknown variant {part!r} of the configuration; there are "
+                f"Unknown variant {part!r} of the configuration; the variants are "
                 f"{', '.join(map(repr, known))}."
             )
     ordered = []
