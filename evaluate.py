@@ -1,4 +1,4 @@
-"""Scores P3M-Net, or any program's mattes, on a test set.
+"""Scores P3M-Net, or mattes of any program, on a test set or on your own pictures.
 
 python evaluate.py --checkpoint runs/swin --set P3M-500-P --data P3M-10k -o results/swin-p
 python evaluate.py --checkpoint runs/swin --pictures photos --mattes mattes -o results/mine

@@ -1,4 +1,4 @@
-"""Trains P3M-Net: `python train.py --config=configs/swin.py:smoke`; `--help` says more."""
+"""Trains P3M-Net: `python train.py --config=configs/swin.py:smoke`; see also `--help`."""
 
 import sys
 

@@ -1,11 +1,11 @@
-"""P3M-JAX: portrait matting without a trimap, trained without anyone's face.
+"""P3M-JAX: portrait matting without a trimap, trained without clear faces.
 
     matte = p3m_jax.load("checkpoint")
     alpha = matte("photo.jpg")
 
-Importing this package imports nothing heavy; take what else you need from its rooms:
-`p3m_jax.models`, `p3m_jax.losses`, `p3m_jax.data`, `p3m_jax.input`, `p3m_jax.training`,
-`p3m_jax.evaluation` and `p3m_jax.prediction`.
+Importing this package is fast, because it loads no large libraries. Import everything else from its
+subpackages: `p3m_jax.models`, `p3m_jax.losses`, `p3m_jax.data`, `p3m_jax.input`,
+`p3m_jax.training`, `p3m_jax.evaluation` and `p3m_jax.prediction`.
 """
 
 import os
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from p3m_jax.version import __version__
 
-# How etils reaches a bucket, found out once in a process: the same way with TensorFlow installed
-# and without, and no TensorFlow imported for it.
+# etils reads this variable once per process. With "false" it accesses buckets in the same way
+# whether or not TensorFlow is installed, and does not import TensorFlow.
 os.environ.setdefault("EPATH_USE_TF", "false")
 
 if TYPE_CHECKING:

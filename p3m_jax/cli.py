@@ -1,4 +1,4 @@
-"""`p3m`: the command line."""
+"""The command line `p3m`: parses its arguments and runs one command."""
 
 import argparse
 import importlib
@@ -27,7 +27,7 @@ COMMANDS = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command line, the program's own by default; returns the exit code."""
+    """Runs the command line `argv`, by default the process's arguments; returns the exit code."""
     parser = Parser(
         prog="p3m",
         description="Privacy-preserving portrait matting in JAX.",
