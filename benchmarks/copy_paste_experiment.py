@@ -32,7 +32,7 @@ from ml_collections import ConfigDict
 from p3m_jax.checkpoints.folder import RUN_CHECKPOINTS
 from p3m_jax.checkpoints.weights import load_for_inference
 from p3m_jax.configs import common
-from p3m_jax.data.layouts import test_set
+from p3m_jax.data.layouts import find_test_set
 from p3m_jax.data.synthetic.writer import write_synthetic_set
 from p3m_jax.evaluation.evaluator import evaluate_examples
 from p3m_jax.inference.programs import predictor
@@ -89,7 +89,7 @@ def run(condition: str, seed: int, args: argparse.Namespace) -> dict:
     trained = load_for_inference(workdir / RUN_CHECKPOINTS)
     predict, errors = predictor(trained.network, trained.variables), {}
     for faces in ("blurred", "normal"):
-        tested = test_set(args.output / "portraits", "P3M-500-P", faces=faces)
+        tested = find_test_set(args.output / "portraits", "P3M-500-P", faces=faces)
         rows = evaluate_examples(predict, tested, title=f"{condition}-{seed} {faces}")
         errors[faces] = {
             name: float(np.nanmean([row.get(name, np.nan) for row in rows])) for name in MEASURES

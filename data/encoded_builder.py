@@ -22,7 +22,7 @@ from p3m_jax.data.layouts import (
     REQUIRED,
     ROLES,
     DataSet,
-    test_set,
+    find_test_set,
     training_set,
     validation_sets,
 )
@@ -121,5 +121,5 @@ class LayoutBuilder(EncodedBuilder, skip_registration=True):
         root, faces = subfolder(folder, self.FOLDER_NAME), self.builder_config.name
         sets = {"train": training_set(root, faces=faces)}
         names = validation_sets(root, faces)
-        sets |= {name: test_set(root, name, faces=faces) for name in names}
+        sets |= {name: find_test_set(root, name, faces=faces) for name in names}
         return {name: self.portraits(dataset) for name, dataset in sets.items()}

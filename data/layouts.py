@@ -188,7 +188,7 @@ def training_set(root, *, faces="blurred", foreground_cache=None, facemasks=None
     ).dataset()
 
 
-def test_set(root, name: str, *, faces=None, facemasks=None) -> DataSet:  # noqa: PT028
+def find_test_set(root, name: str, *, faces=None, facemasks=None) -> DataSet:
     """The test set `name`: "P3M-500-P", "P3M-500-NP" or "RealWorldPortrait-636".
 
     `faces` "normal" reads the pictures of P3M-500-P from `original_image`, which is not published.
@@ -197,9 +197,6 @@ def test_set(root, name: str, *, faces=None, facemasks=None) -> DataSet:  # noqa
     set's own folder (it contains `image/` and `alpha/`, and has no trimaps). Raises `DataSetError`.
     """
     return scan_test(root, name, faces=faces, facemasks=facemasks).dataset()
-
-
-test_set.__test__ = False  # pytest would take it for a test because of its name
 
 
 def folder_pair(
@@ -253,7 +250,7 @@ def scan_pair(pictures, mattes, *, trimaps=None, facemasks=None, name: str | Non
     return _scan(name or root.resolve().name, root, folders)
 
 
-def test_sets(root) -> tuple[str, ...]:
+def find_test_sets(root) -> tuple[str, ...]:
     """The names of the test sets under `root`."""
     root = user_path(root)
     records = portrait_records(root, "blurred")
@@ -264,9 +261,6 @@ def test_sets(root) -> tuple[str, ...]:
         for name, picture in ((name, parts["picture"]) for name, parts in TEST_FOLDERS.items())
     }
     return tuple(name for name, folder in places.items() if folder.is_dir())
-
-
-test_sets.__test__ = False
 
 
 def validation_sets(root, faces: str) -> tuple[str, ...]:

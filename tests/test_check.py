@@ -194,7 +194,7 @@ def test_values_are_looked_at_when_decoded(root):
     for number, warning in ((0, NOBODY), (2, NEVER_OPAQUE), (2, NEVER_CLEAR)):
         (entry,) = (entry for entry in found.warnings if entry.startswith(warning))
         assert f"synthetic_0000{number}.png" in entry
-    test = check(layouts.test_set(root, "P3M-500-P"), full=True, progress=False)
+    test = check(layouts.find_test_set(root, "P3M-500-P"), full=True, progress=False)
     assert any("trimap" in entry and "77" in entry for entry in test.errors)
 
 

@@ -22,7 +22,7 @@ from running import (
 from small_network import found_by_name
 
 from p3m_jax.checkpoints.weights import load_for_inference
-from p3m_jax.data.layouts import test_set as find_test_set
+from p3m_jax.data.layouts import find_test_set
 from p3m_jax.data.synthetic.writer import write_synthetic_set
 from p3m_jax.evaluation.evaluator import evaluate_examples
 from p3m_jax.evaluation.output import matte_path

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from evaluating import SHAPES, write_set
 
-from p3m_jax.data.layouts import folder_pair
-from p3m_jax.data.layouts import test_set as find_test_set
+from p3m_jax.data.layouts import find_test_set, folder_pair
 from p3m_jax.evaluation.evaluator import (
     EvaluationError,
     Worst,

@@ -58,13 +58,13 @@ def test_newer_archive(tmp_path):
     assert first.foreground == root / "train/fg_blurred/a.png"
     assert first.background == root / "train/bg/a.jpg"
     assert first.facemask == root / "train/facemask/a.png"
-    test = layouts.test_set(root, "P3M-500-P").examples[2]
+    test = layouts.find_test_set(root, "P3M-500-P").examples[2]
     assert test.trimap == root / "validation/P3M-500-P/trimap/c.png"
     assert test.facemask == root / "validation/P3M-500-P/facemask/c.png"
-    normal = layouts.test_set(root, "P3M-500-NP").examples[0]
+    normal = layouts.find_test_set(root, "P3M-500-NP").examples[0]
     assert normal.picture == root / "validation/P3M-500-NP/original_image/a.jpg"
     assert normal.facemask is None
-    assert layouts.test_sets(root) == ("P3M-500-P", "P3M-500-NP")
+    assert layouts.find_test_sets(root) == ("P3M-500-P", "P3M-500-NP")
 
 
 def test_foregrounds_come_in_pairs_and_the_archive_goes_first(tmp_path):
@@ -95,16 +95,16 @@ def test_cache_fills_the_older_archive_and_may_not_exist_yet(tmp_path):
 def test_facemasks_may_stand_apart(tmp_path):
     root = older_archive(tmp_path / "set")
     fill(tmp_path / "masks", ".png", ("a", "b"))
-    examples = layouts.test_set(root, "P3M-500-P", facemasks=tmp_path / "masks").examples
+    examples = layouts.find_test_set(root, "P3M-500-P", facemasks=tmp_path / "masks").examples
     assert [e.facemask and e.facemask.name for e in examples] == ["a.png", "b.png", None]
 
 
 def test_real_world_portraits_have_no_trimaps(tmp_path):
     fill(tmp_path / "image", ".jpg")
     fill(tmp_path / "alpha", ".png")
-    dataset = layouts.test_set(tmp_path, "RealWorldPortrait-636")
+    dataset = layouts.find_test_set(tmp_path, "RealWorldPortrait-636")
     assert dataset.examples[1] == Example("b", tmp_path / "image/b.jpg", tmp_path / "alpha/b.png")
-    assert layouts.test_sets(tmp_path) == ("RealWorldPortrait-636",)
+    assert layouts.find_test_sets(tmp_path) == ("RealWorldPortrait-636",)
 
 
 def test_folder_pair_takes_any_ending_and_ignores_what_is_no_picture(tmp_path):
@@ -128,7 +128,7 @@ def test_missing_mattes_are_an_error_with_count_and_stems(tmp_path):
     with pytest.raises(DataSetError, match=r"train/mask: no matte for 2 \(a, c\)"):
         layouts.training_set(root)
     with pytest.raises(DataSetError, match=r"P3M-500-P/mask: no matte for 2 \(a, c\)"):
-        layouts.test_set(root, "P3M-500-P")
+        layouts.find_test_set(root, "P3M-500-P")
     with pytest.raises(DataSetError, match=r"train/mask: no matte for 2 \(a, c\)"):
         layouts.folder_pair(folder / "blurred_image", folder / "mask")
 
@@ -140,7 +140,7 @@ def test_missing_pictures_and_trimaps_are_errors(tmp_path):
     with pytest.raises(DataSetError, match=r"no picture for 1 \(b\)"):
         layouts.training_set(root)
     with pytest.raises(DataSetError, match=r"no trimap for 1 \(b\)"):
-        layouts.test_set(root, "P3M-500-NP")
+        layouts.find_test_set(root, "P3M-500-NP")
 
 
 def test_a_scan_tells_everything_at_once(tmp_path):
@@ -162,7 +162,7 @@ def test_ambiguous_and_unreadable_formats_are_errors(tmp_path):
         layouts.training_set(root)
     (root / "validation/P3M-500-P/blurred_image/d.tif").touch()
     with pytest.raises(DataSetError, match=r"d\.tif.*unsupported format"):
-        layouts.test_set(root, "P3M-500-P")
+        layouts.find_test_set(root, "P3M-500-P")
 
 
 def test_what_is_not_read_is_named_and_makes_no_set_smaller(tmp_path):
@@ -240,7 +240,7 @@ def test_empty_and_missing_folders_are_errors(tmp_path):
     with pytest.raises(DataSetError, match="holds no pictures"):
         layouts.training_set(tmp_path)
     with pytest.raises(DataSetError, match="choose P3M-500-P"):
-        layouts.test_set(tmp_path, "P3M-500")
+        layouts.find_test_set(tmp_path, "P3M-500")
     with pytest.raises(DataSetError, match="nowhere"):
         layouts.folder_pair(tmp_path / "nowhere", tmp_path)
     with pytest.raises(DataSetError, match="no home folder"):
@@ -251,7 +251,7 @@ def test_synthetic_sets_are_known_by_their_mark_and_unfinished_ones_refused(tmp_
     root = older_archive(tmp_path)
     (root / layouts.SYNTHETIC_MARK).write_text("{}")
     assert layouts.training_set(root).synthetic
-    assert layouts.test_set(root, "P3M-500-P").synthetic
+    assert layouts.find_test_set(root, "P3M-500-P").synthetic
     folder = root / "validation/P3M-500-P"
     assert layouts.folder_pair(folder / "blurred_image", folder / "mask").synthetic
     (root / layouts.SYNTHETIC_MARK).rename(root / layouts.UNFINISHED_MARK)
@@ -303,8 +303,8 @@ def test_sample_portraits():
     train = layouts.training_set(SAMPLES)
     assert len(train.examples) == 8
     assert all(example.facemask.is_file() for example in train.examples)
-    counts = {name: len(layouts.test_set(SAMPLES, name).examples) for name in layouts.TEST_FOLDERS
-              if name in layouts.test_sets(SAMPLES)}  # fmt: skip
+    found = layouts.find_test_sets(SAMPLES)
+    counts = {name: len(layouts.find_test_set(SAMPLES, name).examples) for name in found}
     assert counts == {"P3M-500-P": 2, "P3M-500-NP": 4}
 
 
@@ -319,11 +319,11 @@ def test_ordinary_faces_stand_beside_blurred_ones_or_in_their_place(tmp_path, p3
         assert one.picture.parent.name == "blurred_image"
         assert other.picture.parent.name == "original_image"
         assert other.foreground.parent.name == "fg"
-    test = layouts.test_set(root, "P3M-500-P", faces="normal").examples[0]
+    test = layouts.find_test_set(root, "P3M-500-P", faces="normal").examples[0]
     assert test.picture.parent.name == "original_image"
     # P3M-500-NP has ordinary faces whatever is asked for.
     for faces in (None, *layouts.FACES):
-        example = layouts.test_set(root, "P3M-500-NP", faces=faces).examples[0]
+        example = layouts.find_test_set(root, "P3M-500-NP", faces=faces).examples[0]
         assert example.picture.parent.name == "original_image"
     assert p3m("check", root, "--set", "train", "--faces", "normal") == 0
     for file in (root / "train" / "blurred_image").iterdir():

@@ -16,7 +16,7 @@ from p3m_jax.copy_paste.samples import FacePasting
 from p3m_jax.copy_paste.sources import celebamask_hq_faces, training_set_faces
 from p3m_jax.data.celebamask import MASKS, PICTURES
 from p3m_jax.data.folders import DataSetError
-from p3m_jax.data.layouts import ROLES, SYNTHETIC_MARK, scan_training, test_set, training_set
+from p3m_jax.data.layouts import ROLES, SYNTHETIC_MARK, find_test_set, scan_training, training_set
 from p3m_jax.data.record_index import index_shards, masked_crc32c
 from p3m_jax.data.records import PORTRAITS, find_records
 from p3m_jax.data.synthetic.writer import write_synthetic_set
@@ -81,7 +81,7 @@ def assert_same_batches(one, other, count=3):
 def test_every_file_is_there_byte_for_byte(folder, written):
     assert_same_files(training_set(folder), training_set(written))
     for name in ("P3M-500-P", "P3M-500-NP"):
-        assert_same_files(test_set(folder, name), test_set(written, name))
+        assert_same_files(find_test_set(folder, name), find_test_set(written, name))
 
 
 def test_what_is_read_from_a_part_of_a_shard(folder, written):
@@ -282,7 +282,7 @@ def test_wrong_folders(records, tmp_path, folder):
     with pytest.raises(DataSetError, match="holds blurred faces and no normal ones; use"):
         training_set(records, faces="normal")
     with pytest.raises(DataSetError, match="RealWorldPortrait-636, only train, P3M-500-P"):
-        test_set(records, "RealWorldPortrait-636")
+        find_test_set(records, "RealWorldPortrait-636")
     shutil.copytree(records, records.parent / "2.0.0")
     with pytest.raises(
         DataSetError, match=r"holds several sets of records; choose one of .*1\.0\.0"

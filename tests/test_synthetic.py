@@ -45,7 +45,7 @@ def test_layout_is_the_newer_archive(root):
         assert example.background.suffix == example.picture.suffix == ".jpg"
         assert example.facemask.is_file()
     for name in ("P3M-500-P", "P3M-500-NP"):
-        test = layouts.test_set(root, name)
+        test = layouts.find_test_set(root, name)
         assert len(test.examples) == 4
         assert test.synthetic
         for example in test.examples:

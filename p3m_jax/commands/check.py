@@ -90,10 +90,10 @@ def _misuse(args: argparse.Namespace, pair: bool, names: list[str]) -> str | Non
 
 def _sets(root: str) -> list[str]:
     from p3m_jax.data.folders import user_path
-    from p3m_jax.data.layouts import test_sets
+    from p3m_jax.data.layouts import find_test_sets
     from p3m_jax.data.records import PORTRAITS, find_records
 
-    tests = list(test_sets(root))
+    tests = list(find_test_sets(root))
     folder = user_path(root)
     # If nothing exists, checking the training set reports the error that explains it.
     train = (folder / "train").is_dir() or find_records(folder, PORTRAITS, "blurred")

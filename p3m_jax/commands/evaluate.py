@@ -203,7 +203,9 @@ def _dataset(args: argparse.Namespace):
     from p3m_jax.data import layouts
 
     if args.set:
-        return layouts.test_set(args.data, args.set, faces=args.faces, facemasks=args.facemasks)
+        return layouts.find_test_set(
+            args.data, args.set, faces=args.faces, facemasks=args.facemasks
+        )
     return layouts.folder_pair(
         args.pictures, args.mattes, trimaps=args.trimaps, facemasks=args.facemasks
     )

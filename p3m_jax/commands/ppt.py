@@ -250,7 +250,7 @@ def _sets(args: argparse.Namespace):
     The latter is None if the faces are to be blurred in memory.
     """
     from p3m_jax.data.folders import user_path
-    from p3m_jax.data.layouts import folder_names, folder_pair, test_set
+    from p3m_jax.data.layouts import find_test_set, folder_names, folder_pair
     from p3m_jax.evaluation.evaluator import EvaluationError
 
     if not args.set:
@@ -267,10 +267,10 @@ def _sets(args: argparse.Namespace):
             f"{place}: has no folder {names['normal']} with normal faces of the same people; "
             "P3M-10k does not publish them. Name pictures of your own with --pictures and --mattes."
         )
-    normal = test_set(args.data, args.set, faces="normal", facemasks=args.facemasks)
+    normal = find_test_set(args.data, args.set, faces="normal", facemasks=args.facemasks)
     if args.obfuscate or len(set(names.values())) == 1 or "blurred" not in there:
         return normal, None
-    return normal, test_set(args.data, args.set, faces="blurred", facemasks=args.facemasks)
+    return normal, find_test_set(args.data, args.set, faces="blurred", facemasks=args.facemasks)
 
 
 def _blurred_pictures(args: argparse.Namespace, normal, blurred):

@@ -16,10 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from p3m_jax.copy_paste.recipe import CopyPaste
-from p3m_jax.input import host_tensorflow
+from p3m_jax.input import tf
 from p3m_jax.input.masks import box, ends
-
-tf = host_tensorflow()
 
 # Has its own random stream: turning copy and paste on must change neither crops nor flips.
 _SALT = int.from_bytes(b"copy+put")

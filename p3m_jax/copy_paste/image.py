@@ -19,7 +19,7 @@ from p3m_jax.copy_paste.geometry import Draws, Transform, scales, transform
 from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.data.layouts import Example
 from p3m_jax.faces.obfuscation import Obfuscation
-from p3m_jax.input import host_tensorflow
+from p3m_jax.input import tf
 from p3m_jax.input.contents import name_of, place_at, places, read_contents
 from p3m_jax.input.decode import (
     assert_size,
@@ -29,8 +29,6 @@ from p3m_jax.input.decode import (
 )
 from p3m_jax.input.masks import box, ends, largest_face
 from p3m_jax.input.obfuscate import obfuscate, pasted
-
-tf = host_tensorflow()
 
 # Side of the cropped square, in longer sides of the mask's box. Only pixels inside the mask are
 # pasted, but averaging mixes in pixels next to it.

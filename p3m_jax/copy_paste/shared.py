@@ -9,10 +9,8 @@ from p3m_jax.copy_paste.geometry import Draws, source_at, transform
 from p3m_jax.copy_paste.image import read_face, square_face, take_target
 from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.faces.obfuscation import Obfuscation
-from p3m_jax.input import host_tensorflow
+from p3m_jax.input import tf
 from p3m_jax.input.contents import place_at
-
-tf = host_tensorflow()
 
 
 def shared_faces(

@@ -1,12 +1,15 @@
 """Training samples with tf.data: order, augmentation and batches.
 
 TensorFlow only reads and prepares pictures here, on the host; the network runs in JAX. All code
-gets TensorFlow from `host_tensorflow`, so that it never reserves an accelerator's memory.
+gets TensorFlow from here, so that it never reserves an accelerator's memory: modules import `tf`,
+which loads TensorFlow, in some ten seconds, when one of its names is first used.
 """
 
+import functools
 import os
 
 
+@functools.cache
 def host_tensorflow():
     """Returns the `tensorflow` module, quiet and without accelerators.
 
@@ -19,3 +22,11 @@ def host_tensorflow():
 
     tf.config.set_visible_devices([], "GPU")
     return tf
+
+
+class _Tensorflow:
+    def __getattr__(self, name: str):
+        return getattr(host_tensorflow(), name)
+
+
+tf = _Tensorflow()

@@ -7,10 +7,8 @@ resized with plain bilinear interpolation.
 
 from typing import NamedTuple
 
-from p3m_jax.input import host_tensorflow
+from p3m_jax.input import tf
 from p3m_jax.input.online_trimap import KERNELS, count_transition, transition_pixel
-
-tf = host_tensorflow()
 
 
 class Draws(NamedTuple):

@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from p3m_jax.data.folders import DataSetError
-from p3m_jax.input import host_tensorflow
+from p3m_jax.input import tf
 from p3m_jax.storage.file_part import FilePart
-
-tf = host_tensorflow()
 
 _WHOLE = -1
 _FRAME = 12  # bytes before a record's data: its length and the checksum of the length

@@ -6,10 +6,8 @@ orientations, so a training set must be stored upright. A file that `p3m_jax.pic
 rejects fails here, too; that room then reports the problem in one sentence.
 """
 
-from p3m_jax.input import host_tensorflow
+from p3m_jax.input import tf
 from p3m_jax.pictures.labels import MASK_TOLERANCE, SMALLEST_LABEL
-
-tf = host_tensorflow()
 
 _EXACT = "INTEGER_ACCURATE"
 # At the edge of a window, libjpeg-turbo lacks the neighbours to interpolate the colours of 4:2:0

@@ -4,9 +4,7 @@ Points are (x, y) with y down, in pixels whose edges are whole numbers.
 """
 
 from p3m_jax.faces.region import FACE_ABOVE
-from p3m_jax.input import host_tensorflow
-
-tf = host_tensorflow()
+from p3m_jax.input import tf
 
 
 def box(mask):

@@ -5,9 +5,7 @@ The arithmetic is that of `p3m_jax.faces.obfuscation`, on TensorFlow tensors.
 
 from p3m_jax.faces.obfuscation import Obfuscation, coarsened
 from p3m_jax.faces.region import LARGEST_LABEL, SMALLEST_LABEL
-from p3m_jax.input import host_tensorflow
-
-tf = host_tensorflow()
+from p3m_jax.input import tf
 
 
 def obfuscate(images, labels, obfuscation: Obfuscation, *, whole):

@@ -20,9 +20,7 @@ import operator
 import cv2
 import numpy as np
 
-from p3m_jax.input import host_tensorflow
-
-tf = host_tensorflow()
+from p3m_jax.input import tf
 
 KERNELS = range(15, 31)  # sizes of the published recipe, in pixels
 _WORD = 64  # pixels per word

@@ -17,7 +17,7 @@ import numpy as np
 
 from p3m_jax.data.layouts import DataSet, DataSetError, Example
 from p3m_jax.faces.obfuscation import Obfuscation
-from p3m_jax.input import augment, host_tensorflow
+from p3m_jax.input import augment, tf
 from p3m_jax.input.contents import (
     check_record,
     name_of,
@@ -40,8 +40,6 @@ from p3m_jax.input.online_trimap import dilations, unpack
 from p3m_jax.input.pasting import Pasting, Sample
 from p3m_jax.pictures.images import read_picture
 from p3m_jax.pictures.labels import read_face_mask, read_label_map, read_matte
-
-tf = host_tensorflow()
 
 CROP_SIZES = (512, 768, 1024)  # of the published recipe, like the output size of 512
 _PICTURES = ("picture", "foreground", "background")

@@ -9,10 +9,8 @@ from pathlib import Path
 
 from p3m_jax.data.folders import DataSetError, user_path
 from p3m_jax.data.records import Records, find_records
-from p3m_jax.input import host_tensorflow
+from p3m_jax.input import tf
 from p3m_jax.storage.files import locked
-
-tf = host_tensorflow()
 
 
 def write_records(

@@ -35,7 +35,6 @@ from p3m_jax.storage.files import whole_file
 # A picture of 20,000 x 10,000 pixels is probably a decompression bomb, not a portrait. Pillow warns
 # above its own limit and refuses above twice that limit; this limit replaces both.
 MAX_PIXELS = 200_000_000
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error)  # what Pillow raises for damage
 _TOLD = "p3m_jax"  # the key in an image's `info` for the file's metadata
@@ -86,6 +85,7 @@ def open_picture(path) -> Iterator[Image.Image]:
 
 
 def _open(path, on_disk: Path, files: contextlib.ExitStack) -> Image.Image:
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
     if on_disk.exists() and not on_disk.is_file() and not on_disk.is_dir():
         # Opening a pipe would block.
         raise ImageError(f"{path}: is a pipe or a device, not a picture.")

@@ -1,9 +1,11 @@
 """Writes files atomically, and locks files and folders against other processes."""
 
 import contextlib
+import functools
 import os
 import re
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -11,18 +13,17 @@ from typing import BinaryIO
 from p3m_jax.storage.bucket import is_address
 
 _PREFIX = ".p3m."
+_READING_UMASK = threading.Lock()
 _TEMPORARY = re.compile(re.escape(_PREFIX) + "[a-z0-9_]{8}")  # as mkstemp names them
 
 
+@functools.cache
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
+    """The process's mask for new files, which can only be read by setting it."""
+    with _READING_UMASK:  # two threads at once could leave the wrong one
+        mask = os.umask(0o077)
+        os.umask(mask)
     return mask
-
-
-# Read once, at import. Reading it means setting it for the whole process, so two threads that read
-# it at the same time could leave it at 0.
-_UMASK = _umask()
 
 
 @contextlib.contextmanager
@@ -49,7 +50,7 @@ def whole_file(path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())  # otherwise a power failure may leave an empty file
         with contextlib.suppress(OSError):  # some network drives have no permissions
-            temporary.chmod(0o666 & ~_UMASK)  # mkstemp lets only the owner read the file
+            temporary.chmod(0o666 & ~_umask())  # mkstemp lets only the owner read the file
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)

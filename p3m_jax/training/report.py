@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from p3m_jax.checkpoints.weights import InferenceCheckpoint
-from p3m_jax.data.layouts import test_set
+from p3m_jax.data.layouts import find_test_set
 from p3m_jax.evaluation.evaluator import Worst, evaluate_examples
 from p3m_jax.evaluation.report import worst_sheet
 from p3m_jax.evaluation.summary import summarise
@@ -72,7 +72,7 @@ def _faces(config: ConfigDict) -> str:
 
 
 def _score(name, faces, data: TrainingData, best: InferenceCheckpoint):
-    dataset = test_set(data.root, name, faces=faces)
+    dataset = find_test_set(data.root, name, faces=faces)
     worst = Worst(4)
     rows = evaluate_examples(
         predictor(best.network, best.variables),
