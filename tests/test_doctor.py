@@ -104,6 +104,7 @@ def test_doctor_times_a_checkpoint_and_keeps_the_program(tmp_path):
     assert run.returncode == 0, run.stderr
     assert str(tmp_path / "weights") in run.stdout
     assert "64 x 64" in run.stdout
+    assert "large pages" in run.stdout
     assert f"{cache}: 0 files" in run.stdout
     assert run.stdout.endswith("All is well.\n")
     assert any(cache.iterdir())

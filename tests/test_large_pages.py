@@ -56,6 +56,18 @@ told_by_the_system = pytest.mark.skipif(
 
 
 @asked_for
+def test_it_can_be_turned_off_and_tells():
+    name = restart_with_large_pages.__name__
+    program = (
+        f"from p3m_jax.runtime.large_pages import {name}, describe\n{name}()\nprint(describe())"
+    )
+    command = (sys.executable, "-c", program)
+    assert run(*command, P3M_LARGE_PAGES="off") == ["not requested: P3M_LARGE_PAGES=off"]
+    assert "by starting again" in run(*command)[0]
+    assert run(*command, GLIBC_TUNABLES="a=1") == ["left to GLIBC_TUNABLES=a=1"]
+
+
+@asked_for
 def test_a_program_starts_once_more_with_its_arguments_and_gets_large_pages():
     first, second, told = run(*COMMAND)
     assert first == second  # in the same process

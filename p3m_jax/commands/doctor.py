@@ -106,6 +106,7 @@ def _face_weights() -> str:
 def _show_devices() -> list[str]:
     import jax
 
+    from p3m_jax.runtime import large_pages
     from p3m_jax.runtime.accelerators import unused_accelerators
     from p3m_jax.runtime.machine import available_cores, available_memory, machine_memory
 
@@ -119,6 +120,7 @@ def _show_devices() -> list[str]:
         rows["memory of one"] = f"{statistics['bytes_limit'] / 1e9:.1f} GB"
     if machine_memory():
         rows["memory"] = f"{available_memory() / 1e9:.1f} of {machine_memory() / 1e9:.1f} GB"
+    rows["large pages"] = large_pages.describe()
     for name in ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "XLA_FLAGS", "CUDA_VISIBLE_DEVICES"):
         if name in os.environ:
             rows[name] = os.environ[name]

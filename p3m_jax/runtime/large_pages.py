@@ -13,6 +13,7 @@ from pathlib import Path
 _TUNABLES = "GLIBC_TUNABLES"
 _LARGE_PAGES = "glibc.malloc.hugetlb=1"  # since glibc 2.35: requests large pages as arrays grow
 _RESTARTED = "p3m_large_pages"  # an option of the interpreter; the environment may get cleaned
+_SWITCH = "P3M_LARGE_PAGES"  # off: the user wants none
 _SYSTEM = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
@@ -23,7 +24,7 @@ def restart_with_large_pages() -> None:
 
     - The system uses large pages always or never.
     - The C library is not glibc.
-    - The user has set GLIBC_TUNABLES to any value.
+    - The user has set P3M_LARGE_PAGES to off, or GLIBC_TUNABLES to any value.
     - The process belongs to another program: a debugger, a notebook, or an interpreter that has
       read its program from a pipe.
     """
@@ -45,7 +46,19 @@ def _is_the_program() -> bool:
 
 def environment() -> dict[str, str]:
     """The environment variables that are missing for large pages; empty if none can be set."""
-    return {_TUNABLES: _LARGE_PAGES} if _TUNABLES not in os.environ and _on_request() else {}
+    refused = _TUNABLES in os.environ or os.environ.get(_SWITCH) == "off"
+    return {_TUNABLES: _LARGE_PAGES} if not refused and _on_request() else {}
+
+
+def describe() -> str:
+    """A few words for the user: whether this process uses large pages, and why or why not."""
+    if _RESTARTED in sys._xoptions:
+        return f"requested, by starting again; {_SWITCH}=off prevents it"
+    if os.environ.get(_SWITCH) == "off":
+        return f"not requested: {_SWITCH}=off"
+    if _TUNABLES in os.environ:
+        return f"left to {_TUNABLES}={os.environ[_TUNABLES]}"
+    return "available, not requested" if _on_request() else "left to the system"
 
 
 def _on_request() -> bool:
