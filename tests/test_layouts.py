@@ -239,7 +239,7 @@ def test_empty_and_missing_folders_are_errors(tmp_path):
     (tmp_path / "train/mask").mkdir()
     with pytest.raises(DataSetError, match="holds no pictures"):
         layouts.training_set(tmp_path)
-    with pytest.raises(DataSetError, match="choose P3M-500-P"):
+    with pytest.raises(DataSetError, match="choose one of P3M-500-P"):
         layouts.find_test_set(tmp_path, "P3M-500")
     with pytest.raises(DataSetError, match="nowhere"):
         layouts.folder_pair(tmp_path / "nowhere", tmp_path)
