@@ -1,29 +1,27 @@
 """`p3m doctor`, and how it finds accelerators that lie idle."""
 
-import os
 import subprocess
 import sys
 
 import pytest
 from PIL import Image
+from running import environment
+from small_network import SmallNetwork
 
 from p3m_jax.checkpoints.weights import describe, save_for_inference
-from p3m_jax.models.network import network
 from p3m_jax.runtime.accelerators import unused_accelerators
 
 NVIDIA, TPU, AMD = "dev/nvidia0", "dev/accel0", "dev/kfd"
 GOOGLE = "sys/bus/pci/devices/0000:00:05.0/vendor"
 
 
-def findings(tmp_path, traces, used=("cpu",), packages=("jax",), environment=(), vendor="0x1ae0"):
+def findings(tmp_path, traces, used=("cpu",), packages=("jax",), variables=(), vendor="0x1ae0"):
     for trace in [*traces, GOOGLE]:
         path = tmp_path / trace
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     (tmp_path / GOOGLE).write_text(f"{vendor}\n")
-    found = unused_accelerators(
-        used, root=tmp_path, packages=packages, environment=dict(environment)
-    )
+    found = unused_accelerators(used, root=tmp_path, packages=packages, environment=dict(variables))
     return {finding.kind: finding.reason for finding in found}
 
 
@@ -56,7 +54,7 @@ def test_a_variable_hides_its_own_kind_alone(tmp_path):
         tmp_path,
         [NVIDIA, AMD, TPU],
         packages=("jax-cuda13-plugin", "jax-rocm7-plugin", "libtpu"),
-        environment={"CUDA_VISIBLE_DEVICES": "-1"},
+        variables={"CUDA_VISIBLE_DEVICES": "-1"},
     )
     assert "CUDA_VISIBLE_DEVICES" in hidden["NVIDIA GPU"]
     assert "driver" in hidden["AMD GPU"]
@@ -71,7 +69,7 @@ def test_a_used_accelerator_is_no_finding(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("packages", "environment", "expected"),
+    ("packages", "variables", "expected"),
     [
         (("jax",), {}, "not installed"),
         (("jax-cuda13-plugin",), {"JAX_PLATFORMS": "cpu"}, "JAX_PLATFORMS=cpu keeps"),
@@ -80,25 +78,34 @@ def test_a_used_accelerator_is_no_finding(tmp_path):
         (("jax-cuda13-plugin",), {"JAX_PLATFORMS": "cuda,cpu"}, "driver"),
     ],
 )
-def test_why_a_gpu_is_not_used(tmp_path, packages, environment, expected):
-    found = findings(tmp_path, [NVIDIA], packages=packages, environment=environment)
+def test_why_a_gpu_is_not_used(tmp_path, packages, variables, expected):
+    found = findings(tmp_path, [NVIDIA], packages=packages, variables=variables)
     assert expected in found["NVIDIA GPU"]
 
 
-def doctor(*arguments, **environment):
+# The program, which also knows a small network.
+PROGRAM = (
+    "import sys; from small_network import found_by_name; found_by_name(); "
+    "from p3m_jax.cli import main; sys.exit(main())"
+)
+
+
+def doctor(*arguments, **variables):
     return subprocess.run(
-        [sys.executable, "-m", "p3m_jax.cli", "doctor", "--size", "64", *map(str, arguments)],
-        env={**os.environ, **environment},
+        [sys.executable, "-c", PROGRAM, "doctor", "--size", "64", *map(str, arguments)],
+        env={**environment(), **variables},
         capture_output=True,
         text=True,
         check=False,
     )
 
 
+def save(folder, variables):
+    save_for_inference(folder, variables, describe("small", synthetic=False, provenance={}))
+
+
 def test_doctor_times_a_checkpoint_and_keeps_the_program(tmp_path):
-    net = network("resnet34")
-    description = describe(net.name, synthetic=False, provenance={})
-    save_for_inference(tmp_path / "weights", net.initialize(0), description)
+    save(tmp_path / "weights", SmallNetwork().initialize(0))
     cache = tmp_path / "compiled"
     run = doctor("--checkpoint", tmp_path / "weights", "--compilation-cache", cache)
     assert run.returncode == 0, run.stderr
@@ -111,11 +118,9 @@ def test_doctor_times_a_checkpoint_and_keeps_the_program(tmp_path):
 
 
 def test_doctor_names_what_is_wrong(tmp_path):
-    net = network("resnet34")
-    variables = net.initialize(0)
-    variables.statistics["encoder.stem_norm.variance"][:] = -1.0  # has no root
-    description = describe(net.name, synthetic=False, provenance={})
-    save_for_inference(tmp_path / "weights", variables, description)
+    variables = SmallNetwork().initialize(0)
+    variables.parameters["head"][:] = 1e38  # sums of which are infinite
+    save(tmp_path / "weights", variables)
     blocked = tmp_path / "file"
     blocked.touch()
     run = doctor("--checkpoint", tmp_path / "weights", "--compilation-cache", blocked)
@@ -136,14 +141,12 @@ def test_without_a_device_there_is_one_sentence(tmp_path):
     assert "Traceback" not in run.stderr
     assert "PROBLEM: JAX_PLATFORMS=cuda: JAX has no such device here" in run.stdout
     assert "Caches" in run.stdout
-    net = network("resnet34")
-    description = describe(net.name, synthetic=False, provenance={})
-    save_for_inference(tmp_path / "weights", net.initialize(0), description)
+    save(tmp_path / "weights", SmallNetwork().initialize(0))
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
     paths = tmp_path / "a.png", "-o", tmp_path / "out", "--checkpoint", tmp_path / "weights"
     predict = subprocess.run(
-        [sys.executable, "-m", "p3m_jax.cli", "predict", *map(str, paths)],
-        env={**os.environ, "JAX_PLATFORMS": "cuda"},
+        [sys.executable, "-c", PROGRAM, "predict", *map(str, paths)],
+        env={**environment(), "JAX_PLATFORMS": "cuda"},
         capture_output=True,
         text=True,
         check=False,

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from evaluating import arguments, disc, evaluate, write_set
 from PIL import Image
+from small_network import SmallNetwork, found_by_name
 
 from p3m_jax.commands import evaluate as command
 from p3m_jax.evaluation.report import Evaluation, make_report
@@ -210,12 +211,12 @@ def test_help_teaches(capsys):
 
 
 def test_a_checkpoint_is_evaluated_and_its_mattes_score_the_same(tmp_path, capsys):
-    """The whole way with a real network: load, predict, save, and score the saved files again."""
+    """The whole way with a network: load, predict, save, and score the saved files again."""
     from p3m_jax.checkpoints import weights as checkpoint
-    from p3m_jax.models.network import network
 
-    net = network("resnet34")
-    description = checkpoint.describe("resnet34", synthetic=True, provenance={"run": "a test"})
+    found_by_name()
+    net = SmallNetwork()
+    description = checkpoint.describe("small", synthetic=True, provenance={"run": "a test"})
     checkpoint.save_for_inference(tmp_path / "weights", net.initialize(0), description)
     matte = disc((40, 50), 15)  # small enough that every strategy runs at 32 x 32
     write_image(tmp_path / "pictures" / "a.png", np.repeat(matte[..., None], 3, axis=-1))

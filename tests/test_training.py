@@ -109,7 +109,10 @@ def test_exported_weights_are_those_of_the_best_step(whole):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["between saves", "in the middle of a save"])
+@pytest.mark.parametrize(
+    "moment",
+    [pytest.param("between saves", marks=pytest.mark.release), "in the middle of a save"],
+)
 def test_a_killed_run_goes_on_with_the_same_losses(folder, whole, moment):
     workdir = folder / moment.replace(" ", "_")
     process = start(folder, workdir)
