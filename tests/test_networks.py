@@ -212,7 +212,7 @@ def test_state_dict_problems_are_reported_together():
     with pytest.raises(StateDictError) as caught:
         variables_from_state_dict(network("swin"), arrays)
     message = str(caught.value)
-    assert "3 things" in message
+    assert "3 mismatches" in message
     for part in (
         r"tfi_3\.bn1\.bias.*\(7,\)",
         r"encoder\.norms\.3\.scale: missing",

@@ -169,7 +169,10 @@ def test_one_kind_done_anew_leaves_the_other_as_made_from_the_former_picture(
     write_image(pictures / "a.png", picture_of())
     assert predict("--overwrite") == 0
     assert predict("--save", "cutout") == 1
-    assert "a.png: has changed since it was matted" in capsys.readouterr().err
+    assert (
+        "a.png: the picture, or a file provided for it, has changed since it was matted"
+        in capsys.readouterr().err
+    )
     assert predict("--save", "cutout", "--overwrite") == 0
 
 
