@@ -159,7 +159,7 @@ def _time_forward(path: str | None, size: int) -> list[str]:
     import numpy as np
 
     from p3m_jax.checkpoints.weights import load_for_inference
-    from p3m_jax.inference.programs import predictor
+    from p3m_jax.inference.programs import OutputNotFinite, predictor
     from p3m_jax.models.network import network
 
     if path:
@@ -175,7 +175,7 @@ def _time_forward(path: str | None, size: int) -> list[str]:
         start = time.perf_counter()
         try:
             predict("fusion", pictures)
-        except ValueError:
+        except OutputNotFinite:
             return ["The forward pass is not finite; the weights may be damaged."]
         seconds.append(time.perf_counter() - start)
     _section(

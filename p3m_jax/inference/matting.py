@@ -10,14 +10,14 @@ import numpy as np
 
 from p3m_jax.checkpoints.weights import InferenceCheckpoint, load_for_inference
 from p3m_jax.errors import UserError
-from p3m_jax.inference.programs import programs
+from p3m_jax.inference.programs import OutputNotFinite, programs
 from p3m_jax.inference.resizing import find_protocol
 from p3m_jax.inference.sizes import frame_size, placed_in, scaled_first, smaller
 from p3m_jax.inference.strategies import Placing, matte_picture, network_size
 from p3m_jax.pictures.photos import read
 from p3m_jax.runtime.machine import Budget
 
-# More than any of the networks takes; a size below its share of memory needs no closer look.
+# More than any network needs. If even this fits into memory, the program need not be inspected.
 _BYTES_PER_PIXEL = 3000
 
 
@@ -27,11 +27,11 @@ class MattingError(UserError):
 
 @dataclass(frozen=True)
 class Matte:
-    """What `Matting.matte` knows of one picture.
+    """The matte of one picture.
 
     Attributes:
       alpha: float32 (H, W) in [0, 1].
-      network_sizes: (height, width) by map at which the network ran.
+      network_sizes: the (height, width) at which the network ran, for each map.
       warnings: sentences, such as that memory allowed only a smaller size.
     """
 
@@ -41,7 +41,7 @@ class Matte:
 
 
 class Matting:
-    """A network ready to matte pictures: call it on one, from any thread.
+    """A network that mattes pictures. Call it with a picture; threads may share it.
 
     Attributes:
       checkpoint: its weights, see `p3m_jax.checkpoints.weights`.
@@ -59,23 +59,23 @@ class Matting:
         strategy: str = "hybrid",
         exact_sizes: bool = False,
     ) -> np.ndarray:
-        """The alpha matte of a picture.
+        """Returns the alpha matte of a picture.
 
         Args:
-          picture: a file, EXIF orientation applied, or sRGB uint8 (H, W, 3). Transparent parts of a
-            file are background; the network sees them white, and all colours in sRGB.
-          strategy: "hybrid" takes the person from half size and the hair from full size; "resize"
-            runs once at half size, in a fifth of the time; "native" once at full size.
-          exact_sizes: run at the picture's own size as evaluation does, compiling for each size,
-            instead of in the nearest frame of `p3m_jax.inference.sizes`.
+          picture: a file, or sRGB uint8 (H, W, 3). A file is turned upright by its EXIF orientation
+            and converted to sRGB. Its transparent parts are background; the network sees white.
+          strategy: "hybrid" predicts the person at half size and the hair at full size; "resize"
+            runs once at half size, in a fourth to a fifth of the time; "native" once at full size.
+          exact_sizes: run at the picture's own size, as evaluation does, which compiles a program
+            for each size; by default it runs in the nearest frame of `p3m_jax.inference.sizes`.
 
         Returns:
           float32 (H, W) in [0, 1], of the upright picture's size.
 
         Raises:
           ImageError: the file cannot be read.
-          MattingError: the network's output is no number, or it ran out of memory.
-          ValueError: an array of another kind, or an unknown strategy.
+          MattingError: the network's output is not finite, or it ran out of memory.
+          ValueError: another kind of array, or an unknown strategy.
         """
         opacity = None
         if not isinstance(picture, np.ndarray):
@@ -93,12 +93,12 @@ class Matting:
         memory: int | None = None,
         budget: Budget | None = None,
     ) -> Matte:
-        """The matte of an RGB uint8 (H, W, 3), with what it took; see `__call__`.
+        """Returns the matte of an RGB picture uint8 (H, W, 3), see `__call__`.
 
-        A large picture is scaled first (`p3m_jax.inference.sizes.first_size`), and its alpha back.
-        The network takes at most `memory` bytes beyond its weights: where it would take more, it
-        runs smaller, and the matte carries a warning. Before it runs, it waits until the `budget`
-        that threads share has what it takes.
+        A large picture is first reduced (`p3m_jax.inference.sizes.first_size`), and its alpha is
+        enlarged again. If the network needs more than `memory` bytes beyond its weights, it runs at
+        a smaller size, and the matte has a warning. With a `budget`, which threads share, it waits
+        until enough memory is free.
         """
         sizes, warnings = {}, []
 
@@ -141,13 +141,13 @@ class Matting:
         except jax.errors.JaxRuntimeError as error:  # mostly an accelerator's memory
             reason = (str(error).splitlines() or ["no reason given"])[0]
             raise MattingError(f"the network could not run ({reason}).") from None
-        except ValueError as error:
+        except OutputNotFinite as error:
             raise MattingError(str(error)) from None
 
     def _fitting(
         self, name: str, size: tuple[int, int], memory: int | None, budget: Budget | None
     ) -> tuple[int, int]:
-        """`size`, or the next smaller one whose program keeps within the memory."""
+        """`size`, or the next smaller size whose program fits into the memory."""
         while memory is not None and size[0] * size[1] * _BYTES_PER_PIXEL > memory:
             needed = self._programs.memory(name, self.checkpoint.variables, size, budget)
             if needed <= memory:
@@ -155,7 +155,7 @@ class Matting:
             fitting = smaller(size, memory / needed) if memory > 0 else None
             if fitting is None:
                 raise MattingError(
-                    f"the network takes {needed / 1e9:.1f} GB more at {size[1]} x {size[0]} "
+                    f"the network needs {needed / 1e9:.1f} GB more at {size[1]} x {size[0]} "
                     "pixels; allow more with --max-memory."
                 )
             size = fitting
@@ -163,26 +163,26 @@ class Matting:
 
 
 def load(path: str | os.PathLike) -> Matting:
-    """A network ready to matte pictures, from an inference checkpoint or the folder of a run.
+    """Loads a network for matting, from an inference checkpoint or the folder of a run.
 
         matte = p3m_jax.load("checkpoint")
         alpha = matte("photo.jpg")
 
     Raises:
-      CheckpointError: there is none, or it cannot be used.
+      CheckpointError: it does not exist or cannot be used.
     """
     return Matting(load_for_inference(path))
 
 
 def within_opacity(alpha: np.ndarray, opacity: np.ndarray | None) -> np.ndarray:
-    """Alpha (H, W), in place, of a picture that is itself transparent by `opacity` (of 255)."""
+    """Multiplies alpha (H, W), in place, by the picture's own opacity (H, W), of 255."""
     if opacity is not None:
         alpha *= np.multiply(opacity, np.float32(1 / 255))
     return alpha
 
 
 def identify(checkpoint: InferenceCheckpoint) -> dict[str, str]:
-    """Which weights these are: the network and the numbers' SHA-256, wherever they come from."""
+    """Identifies weights by the network's name and the SHA-256 of their numbers."""
     digest = hashlib.sha256(checkpoint.model_name.encode())
     for arrays in checkpoint.variables:
         for name in sorted(arrays):

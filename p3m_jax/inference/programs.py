@@ -27,6 +27,10 @@ _COMPILING = 500_000_000  # bytes that compiling a program needs for a while
 _LARGE = 10_000_000  # bytes of pictures, in float32
 
 
+class OutputNotFinite(ValueError):
+    """The network's output holds NaN or infinity."""
+
+
 class Programs:
     """The compiled programs of one network. Threads may share it."""
 
@@ -54,7 +58,7 @@ class Programs:
         Returns float32.
 
         Raises:
-          ValueError: an output is not finite.
+          OutputNotFinite: an output is not finite.
           jax.errors.JaxRuntimeError: the network could not run; mostly for lack of memory.
         """
         pictures = np.asarray(pictures, np.float32)
@@ -65,7 +69,7 @@ class Programs:
             outputs = program(variables, pictures)
             outputs = {output: np.asarray(values) for output, values in outputs.items()}
         if not all(np.isfinite(values).all() for values in outputs.values()):
-            raise ValueError("the network's output is not finite; its weights may be damaged.")
+            raise OutputNotFinite("the network's output is not finite; its weights may be damaged.")
         return outputs[name]
 
     def memory(

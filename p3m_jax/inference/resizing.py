@@ -1,7 +1,7 @@
-"""The protocols of evaluation by name: how pictures are resized, and what is scored.
+"""The protocols of evaluation by name: how pictures are resized, and which values are scored.
 
-The published tables come from two programs that differ in what they score, and a table that does
-not say which one it follows cannot be compared. `ours` leaves out what is accidental in them.
+The published tables come from two programs that score different values, so a table can only be
+compared if it names its protocol. `ours` leaves out what is accidental in both programs.
 """
 
 from dataclasses import dataclass
@@ -9,27 +9,27 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-# A bilinear weight below this counts as none, where single precision leaves a trace of it.
+# Bilinear weights below this count as 0: float32 can leave a trace of a weight that is 0.
 _TRACE = 1e-5
-_STRIP = 1 << 20  # pixels that stand in memory as floats at a time
+_STRIP = 1 << 20  # pixels held in memory as floats at a time
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a picture gets to the network and its alpha into the score.
+    """How a picture is resized for the network, and how its alpha is scored.
 
-    name: as said on the command line.
+    name: the name on the command line.
     antialias: smooth before shrinking (a Gaussian, sigma (factor - 1) / 2), as scikit-image does.
     double: resize in float64 with scikit-image, as published, instead of float32 with OpenCV. The
-        classes of HYBRID are then taken as they come out: on 0.5 to 0.9 % of the pixels rounding
-        leaves 254.99999999999997 of a sure 255, and these pixels take `detail`.
-    score: "float" scores alpha as it is; "truncate" and "round" score it as an 8-bit file.
-    smallest_swin_side: below it, Swin-T takes pictures of RealWorldPortrait-636 scaled up.
-    says: one sentence for reports.
+        classes of HYBRID are then used without tolerance: on 0.5 to 0.9 % of the pixels, rounding
+        turns 255 into 254.99999999999997, and these pixels use `detail`.
+    score: "float" scores alpha unchanged; "truncate" and "round" score it as an 8-bit file.
+    smallest_swin_side: Swin-T enlarges pictures of RealWorldPortrait-636 whose side is smaller.
+    says: a sentence for reports.
 
-    Beyond the border the published protocols mirror, as scikit-image does today; ours repeats the
-    outermost pixel, which only these pixels can tell. The scikit-image that the published programs
-    ask for would by default blend them with black, but the predictions published with them do not
+    Beyond the border, the published protocols mirror the picture, as scikit-image does today. Ours
+    repeats the edge pixels; only these pixels differ. The scikit-image version that the published
+    programs require would blend them with black by default, but the published predictions do not
     show that.
     """
 
@@ -49,10 +49,10 @@ class Protocol:
         return resize_in_single_precision(values, size, antialias=self.antialias)
 
     def sure(self, classes: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Where the classes (h, w) in {0, 1, 2}, enlarged, are surely background and foreground.
+        """Where the enlarged classes (h, w) in {0, 1, 2} are certainly background and foreground.
 
-        Enlarging blends the classes, drawn as 0, 128 and 255; only what stays a pure 0 or 255 is
-        sure. Two boolean arrays of `size`.
+        Returns two boolean arrays of `size`. The classes are drawn as 0, 128 and 255 and enlarged,
+        which blends them; only pixels that stay exactly 0 or 255 are certain.
         """
         drawn = np.array([0, 128, 255], np.uint8)[classes]
         if self.double:
@@ -62,11 +62,11 @@ class Protocol:
         return enlarged < _TRACE, enlarged > 1 - _TRACE
 
     def scored(self, alpha: np.ndarray) -> np.ndarray:
-        """What is scored of an alpha in [0, 1]: the floats themselves, or uint8 of a file."""
+        """The values of an alpha in [0, 1] that are scored: the floats, or uint8 as in a file."""
         return alpha if self.score == "float" else self.saved(alpha)
 
     def saved(self, alpha: np.ndarray) -> np.ndarray:
-        """The uint8 matte to write of an alpha; the published programs write by truncation."""
+        """The alpha as a uint8 matte to be written; the published programs truncate."""
         return to_8_bit(alpha, truncate=self.score != "round")
 
 
@@ -103,7 +103,7 @@ PROTOCOLS = {
 
 
 def find_protocol(protocol: Protocol | str) -> Protocol:
-    """The protocol of that name, or the one given; ValueError for an unknown name."""
+    """Returns the protocol of that name, or the one given. Raises ValueError for unknown names."""
     if isinstance(protocol, Protocol):
         return protocol
     if protocol not in PROTOCOLS:
@@ -112,16 +112,16 @@ def find_protocol(protocol: Protocol | str) -> Protocol:
 
 
 def to_8_bit(alpha: np.ndarray, *, truncate: bool = False) -> np.ndarray:
-    """An alpha in [0, 1] as uint8, to the nearest value or, as published, by truncation."""
+    """An alpha in [0, 1] as uint8, rounded or, as published, truncated."""
     scaled = np.clip(alpha, 0, 1) * 255
     return (scaled if truncate else np.rint(scaled)).astype(np.uint8)
 
 
 def resize_in_single_precision(values, size: tuple[int, int], *, antialias: bool) -> np.ndarray:
-    """Bilinear resize in float32: scikit-image's with mode="edge" up to rounding, but faster.
+    """Resizes bilinearly in float32: scikit-image's mode="edge" up to rounding, but faster.
 
-    The rows are resized in strips, then the columns, so that a huge picture that is shrunk never
-    stands in memory as floats.
+    First the rows are resized, strip by strip, then the columns. So a huge picture that is reduced
+    is never in memory as floats as a whole.
     """
     scale = np.float32(1 / 255 if values.dtype == np.uint8 else 1)
     (old_height, old_width), (height, width) = values.shape[:2], size
@@ -137,7 +137,7 @@ def resize_in_single_precision(values, size: tuple[int, int], *, antialias: bool
 
 
 def _smooth(values: np.ndarray, axis: int, factor: float) -> np.ndarray:
-    """Against aliasing when the axis shrinks by `factor`: a Gaussian of sigma (factor - 1) / 2."""
+    """Smooths an axis that shrinks by `factor`, with a Gaussian of sigma (factor - 1) / 2."""
     weights = _gaussian(max(0.0, (factor - 1) / 2))
     if weights.size == 1:
         return values

@@ -1,8 +1,8 @@
-"""Sizes at which pictures run: few, so that a folder of mixed ones compiles few programs.
+"""The sizes at which pictures run. They are few, so that a mixed folder compiles few programs.
 
-A program is compiled for one size. In evaluation every picture runs at its own
-(`p3m_jax.inference.strategies.network_size`); here it keeps its shape and runs in the frame nearest
-to that, of a few.
+A program is compiled for one size. In evaluation every picture runs at its own size
+(`p3m_jax.inference.strategies.network_size`). Here it keeps its aspect ratio and runs inside the
+nearest of a few frames.
 """
 
 import math
@@ -12,21 +12,21 @@ import numpy as np
 
 from p3m_jax.inference.strategies import LARGEST_SIDE, STRIDE, Placing, network_size
 
-# The authors' programs scale pictures that are not the benchmark's to this shorter side first.
+# The authors' programs first scale pictures to this shorter side, except the benchmark's.
 SHORTER_SIDE = 1080
-# A frame is a square, 3:2 (as most photos) or a further step of 1.5, so at most a fifth of it is
-# around the picture. Its sides come in steps of the third root of 2.
+# The aspect ratio of a frame is a power of 1.5: square, 3:2 (most photos), and so on. So at most a
+# fifth of the frame is outside the picture. Its sides come in steps of the third root of 2.
 ASPECT_STEP = 1.5
 SCALE_STEP = 2 ** (1 / 3)
-_SMALLEST_LONG_SIDE = 128  # of what is made smaller to fit into memory
+_SMALLEST_LONG_SIDE = 128  # of a frame that is reduced to fit into memory
 
 
 def first_size(size: tuple[int, int]) -> tuple[int, int]:
-    """The (height, width) to which a picture is scaled first, in its own shape; never enlarged.
+    """The (height, width) to which a picture is scaled first. The aspect ratio stays the same.
 
-    Its shorter side is at most 1080. A panorama, whose longer side would pass 1600 by a stride of
-    32 or more, is scaled to a longer side of 1600 instead: the network takes no more, and its
-    shape counts for more than its pixels.
+    The shorter side is at most 1080; pictures are never enlarged. If the longer side would then
+    exceed 1600 by a stride of 32 or more, as in a panorama, the picture is scaled to a longer side
+    of 1600 instead. The network accepts no more, and the aspect ratio matters more than the pixels.
     """
     scale = min(1.0, SHORTER_SIDE / min(size))
     if max(size) * scale >= LARGEST_SIDE + STRIDE:
@@ -44,15 +44,15 @@ def scaled_first(picture: np.ndarray) -> np.ndarray:
 
 
 def frame_size(size: tuple[int, int], ratio: float) -> tuple[int, int]:
-    """The frame (height, width) for a picture of `size`: nearest in its shape, then in scale.
+    """The frame (height, width) for a picture of `size`: nearest in aspect ratio, then in scale.
 
-    In it the picture has about the area of its `network_size`; both sides are multiples of 32 from
-    32 to 1600.
+    Inside the frame the picture has about the area of its `network_size`. Both sides of the frame
+    are multiples of 32 from 32 to 1600.
     """
     height, width = network_size(size, ratio)
     own = max(size) / min(size)
     aspect = ASPECT_STEP ** round(math.log(own) / math.log(ASPECT_STEP))
-    share = min(own / aspect, aspect / own)  # of the frame that shows the picture
+    share = min(own / aspect, aspect / own)  # of the frame that the picture fills
     wanted = math.sqrt(height * width * aspect / share)  # the frame's longer side
     steps = max(0, round(math.log(LARGEST_SIDE / wanted) / math.log(SCALE_STEP)))
     longest = LARGEST_SIDE / SCALE_STEP**steps
@@ -61,16 +61,16 @@ def frame_size(size: tuple[int, int], ratio: float) -> tuple[int, int]:
 
 
 def placed_in(frame: tuple[int, int], size: tuple[int, int]) -> Placing:
-    """A picture of `size` as large as a frame holds it, in its own shape."""
+    """A picture of `size`, scaled to fit into a frame. The aspect ratio stays the same."""
     scale = min(frame[0] / size[0], frame[1] / size[1])
     height, width = (max(1, round(side * scale)) for side in size)
     return Placing((height, width), frame)
 
 
 def smaller(size: tuple[int, int], factor: float) -> tuple[int, int] | None:
-    """`size` with at most `factor` (below 1) of its pixels, in steps of the frames' scale.
+    """`size` reduced to at most `factor` (below 1) of its pixels, in steps of the frames' scale.
 
-    None where its long side would fall below 128.
+    None if the longer side would be less than 128.
     """
     steps = max(1, math.ceil(-math.log(factor) / 2 / math.log(SCALE_STEP) - 1e-9))
     height, width = (_multiple(side / SCALE_STEP**steps) for side in size)

@@ -1,8 +1,8 @@
-"""From a network that takes multiples of 32 to the matte of a picture of any size.
+"""Mattes of pictures of any size, from a network whose input sides are multiples of 32.
 
-Strategies (the papers' names): RESIZE runs once at half size, and the published tables use it;
-HYBRID takes the classes from half size and the details from full size, recommended for single
-pictures; "native" runs once at full size.
+The strategies have the papers' names. RESIZE runs the network once at half size; the published
+tables use it. HYBRID predicts the classes at half size and the details at full size; it is
+recommended for single pictures. "native" runs once at full size.
 """
 
 from collections.abc import Callable
@@ -18,14 +18,13 @@ LARGEST_SIDE = 1600
 
 
 class Pass(NamedTuple):
-    """One run of the network: for which map, and at which part of the picture's size."""
+    """One run of the network: the map that it computes, and the fraction of the picture's size."""
 
     map: str
     ratio: float
 
 
-# A strategy with a "fusion" needs only that; else the classes come from "semantic", the rest from
-# "detail".
+# A "fusion" is the matte. Without it, the classes come from "semantic" and the rest from "detail".
 STRATEGIES = {
     "resize": (Pass("fusion", 0.5),),
     "hybrid": (Pass("semantic", 0.5), Pass("detail", 1.0)),
@@ -42,16 +41,16 @@ class Placing(NamedTuple):
     """How the network sees a picture; sizes are (height, width).
 
     Attributes:
-      scaled: what the picture is resized to.
-      frame: what the network runs at, both sides multiples of 32. Where it is larger, the picture
-        lies in its middle, and the picture's outermost pixels are repeated around it.
+      scaled: the size to which the picture is resized.
+      frame: the size of the network's input; both sides are multiples of 32. If it is larger than
+        `scaled`, the picture is centred in it, and its edge pixels are repeated around it.
     """
 
     scaled: tuple[int, int]
     frame: tuple[int, int]
 
     def framed(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels (*scaled, C) with what is around them (*frame, C)."""
+        """Pads pixels (*scaled, C) to (*frame, C)."""
         if self.scaled == self.frame:
             return pixels
         top, left = self._corner()
@@ -60,7 +59,7 @@ class Placing(NamedTuple):
         return cv2.copyMakeBorder(pixels, top, bottom, left, right, cv2.BORDER_REPLICATE)
 
     def unframed(self, values: np.ndarray) -> np.ndarray:
-        """The part (*scaled, ...) of a map (*frame, ...) that shows the picture."""
+        """Crops a map (*frame, ...) to the picture (*scaled, ...)."""
         top, left = self._corner()
         return values[top : top + self.scaled[0], left : left + self.scaled[1]]
 
@@ -87,10 +86,9 @@ def matte_picture(
       predict: the network.
       protocol: how the picture and the maps are resized. What the protocol scores is
         `protocol.scored(alpha)`.
-      smallest_side: a picture with a smaller side is not matted by the strategy. It runs once,
-        scaled up so that both sides reach this.
-      place_at: chooses the sizes at which the network runs, default `whole_frame`. They are at
-        least 32.
+      smallest_side: a picture with a smaller side runs once, without the strategy, enlarged so
+        that both sides are at least this long.
+      place_at: chooses the sizes at which the network runs; by default `whole_frame`.
 
     Raises:
       ValueError: another kind of picture, an unknown name, or an output that is not finite.
@@ -115,7 +113,7 @@ def matte_picture(
 
 
 def _run(predict, this: Pass, picture, protocol: Protocol, place_at: PlaceAt) -> np.ndarray:
-    """The map of one pass (h, w, C), without what lies around the picture."""
+    """The map of one pass (h, w, C), cropped to the picture."""
     placing = place_at(this, picture.shape[:2])
     scaled = protocol.resize(picture, placing.scaled)
     scaled *= 255
@@ -124,7 +122,7 @@ def _run(predict, this: Pass, picture, protocol: Protocol, place_at: PlaceAt) ->
 
 
 def whole_frame(this: Pass, size: tuple[int, int]) -> Placing:
-    """The picture at its `network_size`, with nothing around it."""
+    """The picture at its `network_size`, without padding."""
     fitting = network_size(size, this.ratio)
     return Placing(fitting, fitting)
 
@@ -132,8 +130,8 @@ def whole_frame(this: Pass, size: tuple[int, int]) -> Placing:
 def network_size(size: tuple[int, int], ratio: float) -> tuple[int, int]:
     """The (height, width) at which a picture of `size` runs, scaled by `ratio`.
 
-    Each side by itself is cut down to a multiple of 32, at most 1600 and at least 32, so the
-    aspect ratio shifts a little.
+    Each side is rounded down to a multiple of 32 and limited to 32..1600, independently of the
+    other, so the aspect ratio changes a little.
     """
     scaled = (int(side * ratio) // STRIDE * STRIDE for side in size)
     height, width = (min(LARGEST_SIDE, max(STRIDE, side)) for side in scaled)

@@ -8,6 +8,7 @@ import numpy as np
 
 from p3m_jax.data.layouts import DataSet, Example
 from p3m_jax.evaluation.metrics import all_metrics
+from p3m_jax.inference.programs import OutputNotFinite
 from p3m_jax.inference.strategies import Predict
 from p3m_jax.pictures.labels import read_matte
 from p3m_jax.pictures.trimap import TRIMAP_KERNEL, trimap_from_matte
@@ -74,7 +75,7 @@ def _predict_example(predict, picture: np.ndarray, example: Example, size: int):
     small = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
     try:
         alpha = predict("fusion", small[None])[0, ..., 0]
-    except ValueError:
+    except OutputNotFinite:
         raise TrainingDiverged(
             f"The network's output for {example.picture} is not finite. Start again in another "
             "--workdir with a lower config.learning_rate."
