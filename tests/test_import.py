@@ -129,13 +129,13 @@ def test_nothing_is_overwritten(imported, p3m, capsys):
     assert "already exists" in capsys.readouterr().err
     assert p3m("export", folder, "-o", file.with_suffix(".safetensors")) == 0
     assert p3m("export", folder, "-o", file.with_suffix(".safetensors")) == 1
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 def test_a_wrong_model_is_named(imported, p3m, capsys, tmp_path):
     file, _, _ = imported
     assert p3m("import", file, "--model", "swin", "-o", tmp_path / "a") == 1
-    assert re.search(r"does not hold swin; 100% .* resnet34", capsys.readouterr().err)
+    assert re.search(r"does not hold swin, but has 100% .* resnet34", capsys.readouterr().err)
     assert p3m("import", file, "--model", "resnet50", "-o", tmp_path / "a") == 1
     assert "choose from resnet34, swin, vitae_s" in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
