@@ -131,7 +131,7 @@ def test_another_networks_weights_are_found_out_before_anything_is_written(folde
     other = common.variant("swin", "finetune")
     other.update_from_flattened_dict({"init_from": str(folder / "encoder"), "data.pictures": "a"})
     other.data.mattes = "b"
-    with pytest.raises(ConfigurationError, match=r"holds resnet34, .* trains swin"):
+    with pytest.raises(ConfigurationError, match=r"checkpoint of resnet34, .* trains swin"):
         train_here(other, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
