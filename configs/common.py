@@ -98,6 +98,10 @@ def recipe(network: str) -> ConfigDict:
 
     config.loss = ConfigDict()
     config.loss.composition = True  # needs a foreground and a background for every picture
+    # What each loss counts in the total. These are the published weights.
+    config.loss.weights = ConfigDict(
+        {"semantic": 1.0, "detail": 2.0, "fusion": 3.0, "composition": 1.0}
+    )
 
     # The three intervals are in steps.
     config.log_every = 20

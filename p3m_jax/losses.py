@@ -39,6 +39,15 @@ class Targets(NamedTuple):
     transition_share: jax.Array | None = None
 
 
+class Weights(NamedTuple):
+    """The weight of each loss in the total; the defaults are the published ones."""
+
+    semantic: float = 1.0
+    detail: float = 2.0
+    fusion: float = 3.0
+    composition: float = 1.0
+
+
 def _mean(x: jax.Array) -> jax.Array:
     return jnp.mean(mean_over_pixels(x))
 
@@ -147,8 +156,10 @@ def composition_loss(fusion: jax.Array, targets: Targets) -> jax.Array:
 
 
 @jax.named_scope("losses")
-def total_loss(outputs: Outputs, targets: Targets) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Returns semantic + 2 detail + 3 fusion + composition, and the terms by name.
+def total_loss(
+    outputs: Outputs, targets: Targets, weights: Weights = Weights()
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Returns the weighted sum semantic + 2 detail + 3 fusion + composition, and the terms by name.
 
     semantic = (the sum of the three side entropies + 3 times the semantic decoder's) / 6. detail
     and fusion are each the sum of their alpha and Laplacian losses. The composition loss is left
@@ -159,11 +170,11 @@ def total_loss(outputs: Outputs, targets: Targets) -> tuple[jax.Array, dict[str,
     terms["detail_alpha"], terms["detail_laplacian"] = detail_loss(outputs.detail, targets)
     terms["fusion_alpha"], terms["fusion_laplacian"] = fusion_loss(outputs.fusion, targets.alpha)
     total = (
-        (sides + 3 * terms["semantic_entropy"]) / 6
-        + 2 * (terms["detail_alpha"] + terms["detail_laplacian"])
-        + 3 * (terms["fusion_alpha"] + terms["fusion_laplacian"])
+        weights.semantic * (sides + 3 * terms["semantic_entropy"]) / 6
+        + weights.detail * (terms["detail_alpha"] + terms["detail_laplacian"])
+        + weights.fusion * (terms["fusion_alpha"] + terms["fusion_laplacian"])
     )
     if targets.foreground is not None:
         terms["composition"] = composition_loss(outputs.fusion, targets)
-        total = total + terms["composition"]
+        total = total + weights.composition * terms["composition"]
     return total, {"total": total, **terms}

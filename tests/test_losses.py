@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import correlate
 
-from p3m_jax.losses import Targets, laplacian_loss, total_loss
+from p3m_jax.losses import Targets, Weights, laplacian_loss, total_loss
 from p3m_jax.models.p3m_net import Outputs
 
 SHAPE = (2, 64, 96)
@@ -115,3 +115,13 @@ def test_detail_outside_the_transition_does_not_count(maps):
     second = total_loss(outputs._replace(detail=outside), targets)[1]
     assert first["detail_alpha"] == second["detail_alpha"]
     assert first["detail_laplacian"] == second["detail_laplacian"]
+
+
+def test_weights_are_those_of_the_losses_in_the_total(maps):
+    outputs, targets = maps
+    weights = Weights(semantic=0.5, detail=0.0, fusion=7.0, composition=2.0)
+    total, terms = total_loss(outputs, targets, weights)
+    sides = sum(terms[f"side{i}_entropy"] for i in range(3))
+    expected = 0.5 * (sides + 3 * terms["semantic_entropy"]) / 6
+    expected += 7 * (terms["fusion_alpha"] + terms["fusion_laplacian"]) + 2 * terms["composition"]
+    np.testing.assert_allclose(total, expected, rtol=1e-6)

@@ -17,6 +17,7 @@ from p3m_jax.copy_paste.samples import find_pasting
 from p3m_jax.evaluation.sheet import make_sheet
 from p3m_jax.inference.programs import predictor
 from p3m_jax.input.pipeline import training_batches
+from p3m_jax.losses import Weights
 from p3m_jax.models.network import Variables
 from p3m_jax.pictures.images import write_image
 from p3m_jax.runtime import distributed
@@ -190,6 +191,7 @@ def _compiled(setup: Setup, state: TrainState, batch, *, pasting: bool):
         seed=config.seed if config.stochastic_depth else None,
         paste=setup.paste if pasting else None,
         average_decay=config.average_decay,
+        weights=Weights(**config.loss.weights),
         computing=computing(config),
     )
     compiled = compile_step(step, state, batch, (setup.where, setup.places.everywhere))

@@ -44,6 +44,9 @@ def check_settings(config: ConfigDict) -> None:
         problems.append(
             f"data.crop_sizes is {tuple(config.data.crop_sizes)}; name one or more sizes in pixels"
         )
+    for name, weight in config.loss.weights.items():
+        if not 0 <= weight < math.inf:
+            problems.append(f"loss.weights.{name} is {weight:g}; it is 0 or a positive number")
     problems += _batch_problems(config)
     if config.steps < 0 or config.epochs < 1:
         problems.append(

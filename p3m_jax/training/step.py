@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from p3m_jax.copy_paste.feature import FeaturePaste, pasting_edit, replicated_entries
-from p3m_jax.losses import Targets, share_of_transition, total_loss
+from p3m_jax.losses import Targets, Weights, share_of_transition, total_loss
 from p3m_jax.models.decoders import Edit, unedited
 from p3m_jax.models.network import Network, Variables
 from p3m_jax.models.p3m_net import BACKGROUND, FOREGROUND, TRANSITION, normalize
@@ -65,6 +65,7 @@ def make_train_step(
     seed: int | None = None,
     paste: FeaturePaste | None = None,
     average_decay: float = 0.999,
+    weights: Weights = Weights(),
     computing: Computing = Computing(),
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """Returns the step `(state, batch) -> (state, loss terms)`, to be compiled by the caller.
@@ -77,6 +78,7 @@ def make_train_step(
       paste: how faces are pasted among the features; None: they are not. With it, a batch must have
         the entries that `p3m_jax.copy_paste.feature` lists; without it, they are ignored.
       average_decay: the decay of the state's moving average, if the state has one.
+      weights: the weights of the losses.
       computing: precision, remat and parts.
 
     Raises:
@@ -108,7 +110,7 @@ def make_train_step(
                 dtype=computing.dtype,
                 remat=computing.remat,
             )
-            loss, terms = total_loss(outputs, targets)
+            loss, terms = total_loss(outputs, targets, weights)
             return loss, (terms, moved)
 
         return jax.grad(loss_of, has_aux=True)(state.parameters)
