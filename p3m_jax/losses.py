@@ -40,12 +40,15 @@ class Targets(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """The weight of each loss in the total; the defaults are the published ones."""
+    """The weight of each loss in the total; the defaults are those of the papers."""
 
     semantic: float = 1.0
     detail: float = 2.0
     fusion: float = 3.0
     composition: float = 1.0
+
+
+PUBLISHED_WEIGHTS = Weights()
 
 
 def _mean(x: jax.Array) -> jax.Array:
@@ -157,7 +160,7 @@ def composition_loss(fusion: jax.Array, targets: Targets) -> jax.Array:
 
 @jax.named_scope("losses")
 def total_loss(
-    outputs: Outputs, targets: Targets, weights: Weights = Weights()
+    outputs: Outputs, targets: Targets, weights: Weights = PUBLISHED_WEIGHTS
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns the weighted sum semantic + 2 detail + 3 fusion + composition, and the terms by name.
 

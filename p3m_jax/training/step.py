@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from p3m_jax.copy_paste.feature import FeaturePaste, pasting_edit, replicated_entries
-from p3m_jax.losses import Targets, Weights, share_of_transition, total_loss
+from p3m_jax.losses import PUBLISHED_WEIGHTS, Targets, Weights, share_of_transition, total_loss
 from p3m_jax.models.decoders import Edit, unedited
 from p3m_jax.models.network import Network, Variables
 from p3m_jax.models.p3m_net import BACKGROUND, FOREGROUND, TRANSITION, normalize
@@ -65,7 +65,7 @@ def make_train_step(
     seed: int | None = None,
     paste: FeaturePaste | None = None,
     average_decay: float = 0.999,
-    weights: Weights = Weights(),
+    weights: Weights = PUBLISHED_WEIGHTS,
     computing: Computing = Computing(),
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """Returns the step `(state, batch) -> (state, loss terms)`, to be compiled by the caller.
