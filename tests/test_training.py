@@ -1,6 +1,6 @@
 """Training runs as users start them: real processes, killed, stopped, and gone on with.
 
-They train a small network; `.ci/run` trains ResNet-34 by the README's command.
+They train a small network; `.ci/run` trains Swin-T by the README's command.
 """
 
 import json
