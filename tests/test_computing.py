@@ -104,7 +104,7 @@ def test_parts_of_a_batch_share_one_normalisation():
     np.testing.assert_array_equal(parts["alpha"][1], batch["alpha"][1::3])
     errors = [loss({n: v[i] for n, v in parts.items()}, share) for i in range(3)]
     np.testing.assert_allclose(np.mean(errors), whole, rtol=1e-6)
-    with pytest.raises(ValueError, match="a batch of 6 has no 4 equal parts"):
+    with pytest.raises(ValueError, match="A batch of 6 cannot be split into 4 equal parts"):
         cut(batch, 4)
 
 

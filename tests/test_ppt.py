@@ -218,7 +218,7 @@ def test_bad_data_ends_with_a_sentence(made, portraits, p3m, capsys, no_network)
     base = portraits / "set" / "validation" / "P3M-500-P"
     named = ["--data", portraits / "set", "--set", "P3M-500-P"]
     next((base / "blurred_image").iterdir()).unlink()
-    assert "blurred_image: 1 (" in refused(*made.networks, *named)
+    assert "blurred_image: no picture for 1 (" in refused(*made.networks, *named)
     shutil.rmtree(base / "original_image")
     assert "has no folder original_image" in refused(*made.networks, *named)
     # Blurred pictures must be there, and have the size of the others.

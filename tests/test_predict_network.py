@@ -173,7 +173,7 @@ def test_a_folder_by_a_checkpoint(p3m, small, cache, tmp_path, capsys):
     assert p3m(*arguments, *options) == 0
     captured = capsys.readouterr()
     assert "3 pictures: 3 done" in captured.out
-    assert "2 programs" in captured.out
+    assert "2 compiled programs" in captured.out
     assert "synthetic portraits" in captured.err
     for name in "abc":
         deep = np.asarray(Image.open(tmp_path / "out" / "alpha" / f"{name}.png"))
