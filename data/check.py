@@ -143,7 +143,10 @@ def _check_folders(scan: Scan, findings: _Findings) -> None:
 
 def _check_counts(dataset, examples, published, findings: _Findings) -> None:
     if not examples:
-        kind = f"{dataset.root}: holds no picture with a matte; unpack both under the same names."
+        kind = (
+            f"{dataset.root}: no picture has a matte. A picture and its matte must have the same "
+            "name, except for the ending."
+        )
         findings.errors[kind] = []
     if published is not None and len(examples) != published:
         kind = f"{len(examples):,} pictures; {dataset.name} was published with {published:,}."

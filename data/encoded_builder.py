@@ -117,7 +117,7 @@ class LayoutBuilder(EncodedBuilder, skip_registration=True):
     FOLDER_NAME = ""
 
     def splits_of(self, folder: Path) -> dict[str, list[tuple[str, dict]]]:
-        """The examples of train and of the test sets that have pictures."""
+        """The examples of the training set, and of each test set that has such pictures."""
         root, faces = subfolder(folder, self.FOLDER_NAME), self.builder_config.name
         sets = {"train": training_set(root, faces=faces)}
         names = validation_sets(root, faces)

@@ -352,8 +352,8 @@ def _find(root, inside: Path, names: dict[str, str]) -> tuple[Path, dict[str, Pa
     if both and other and (place / other).is_dir() and not (place / picture).is_dir():
         faces = FACES[other == normal]
         raise DataSetError(
-            f"{place}: holds {other} ({faces} faces) and no {picture}; use {faces} faces "
-            f"(--config.data.faces={faces} in training)."
+            f"{place}: holds {other} ({faces} faces) and no {picture}; use --faces {faces} "
+            f"(in training: --config.data.faces={faces})."
         )
     root = find_root(root, inside / picture)
     return root, _present(root / inside, names)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from p3m_jax.models.layers import mean_over_pixels
+from p3m_jax.models.ops.precision import mean_over_pixels
 from p3m_jax.models.p3m_net import Outputs
 
 _EPSILON = 1e-12  # added under the square roots that replace absolute values

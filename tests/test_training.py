@@ -316,8 +316,8 @@ def test_other_pictures_may_not_go_on_in_a_run(folder, tmp_path):
     [
         ({"network": "resnet50"}, "network is 'resnet50'"),
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"loss.weights.detail": -1.0}, "loss.weights.detail is -1; it is 0 or a positive number"),
-        ({"validation_size": 100}, "validation_size is 100; it must be a multiple of 32"),
+        ({"loss.weights.detail": -1.0}, "loss.weights.detail is -1; it must be 0 or positive"),
+        ({"validation_size": 100}, "validation_size is 100; it must be a positive multiple of 32"),
         ({"data.output_size": 16}, "data.output_size is 16"),
         ({"final_test_sets": ("P3M",)}, "final_test_sets names 'P3M'"),
     ],

@@ -7,7 +7,7 @@ import contextlib
 import json
 import re
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from p3m_jax.anonymizing.proposals import Proposals
 from p3m_jax.anonymizing.sheets import COLUMNS, ROWS, cell, sheet
 from p3m_jax.jobs.plan import Job
 from p3m_jax.pictures.images import write_image
-from p3m_jax.storage.files import write_text
+from p3m_jax.storage.files import remove_leftovers, write_text
 
 LIST = "review.jsonl"
 _SHEET = re.compile(r"sheet_(\d{3,})\.jpg")
@@ -54,6 +54,12 @@ class ReviewList:
         self._entries: dict[str, dict[str, Any]] = {}
         self._cells: list[Image.Image] = []
         self._number, self._sheets = 0, set()
+
+    def remove_leftovers(self, jobs: Iterable[Job]) -> None:
+        """Removes temporary files of a killed run, while no other process writes here."""
+        proposals = {self.proposals.file(job).parent for job in jobs}
+        for place in {self.folder, *proposals}:
+            remove_leftovers(place)
 
     def add(
         self,

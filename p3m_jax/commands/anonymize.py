@@ -55,13 +55,14 @@ A proposed mask that you edited counts as reviewed. An unchanged one is accepted
 --reviewed. Pictures that were passed on with a mask stay done when you run the command again
 without --masks.
 
-out/keep_private is only for you. Its folder review shows clear faces. Its folder records holds, for
-each picture that was passed on, the exact pixels of the face and the hash of the input.
+out/keep_private is only for you. The sheets in out/keep_private/review show clear faces. For each
+picture that was passed on, out/keep_private/records holds the exact pixels of the face and the hash
+of the input.
 
 The copies contain no metadata: no EXIF data, no location, no thumbnail. They never keep the input's
 colour profile. Colours in Display P3 or Adobe RGB keep their values and get a profile made by this
-program; all others are converted to sRGB without a profile. This also applies to colour spaces that
-are declared in EXIF data or by numbers in PNG and AVIF files.
+program; all others are converted to sRGB and saved without a profile. This also applies to colour
+spaces that are declared in EXIF data or by codes in PNG and AVIF files.
 Publish only blurred_image, mask and facemask: manifest.jsonl also holds the inputs' names and
 hashes.
 
@@ -102,7 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="face",
         help="face: from the jaw to the brows, as in P3M-10k (default); head: also hair and ears, "
         "but long hair may extend beyond it. Masks given with --masks replace this area. With "
-        "--mattes the transition areas stay sharp, which contain most of the hair",
+        "--mattes, the transition areas, which contain most of the hair, stay sharp",
     )
     what.add_argument(
         "--mattes",
@@ -120,7 +121,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--reviewed",
         action="store_true",
-        help="you looked at all masks in --masks; unchanged proposals are then accepted, too",
+        help="confirms that you have reviewed every mask in --masks; proposed masks that you did "
+        "not change are then accepted, too",
     )
     what.add_argument(
         "--no-face",
@@ -141,7 +143,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_writing(out)
     machine = parser.add_argument_group("the machine")
     add_machine(machine, threads="search for faces", memory="memory limit of the program")
-    add_share(machine, last="searches pictures that need review again, to list them")
+    add_share(
+        machine, last="repeats the search for pictures that need review, in order to list them"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -188,6 +192,8 @@ def run(args: argparse.Namespace) -> int:
     )
     settings = _settings(args, obfuscation, plan)
     with open_manifest(output, jobs, args.share) as manifest:
+        if args.share is None:
+            review.remove_leftovers(jobs)
         if not args.overwrite:
             manifest.check(jobs, settings)
         (output / PRIVATE).mkdir(mode=0o700, exist_ok=True)

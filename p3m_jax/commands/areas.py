@@ -25,8 +25,8 @@ takes long; this command does it beforehand. Pass the folder to the run with
 
 If a picture has a face mask, the mask defines its private area, and a search checks whether the
 mask misses a face. If it has none, the search finds the faces. Uncertain pictures are listed in
-CACHE/to_review.txt. Correct their label maps in CACHE/private where they are wrong (black: no
-face), then put the pictures' names into CACHE/reviewed.txt.
+CACHE/to_review.txt. Correct their label maps in CACHE/private where they are wrong (faces
+white, all else black, without soft edges), then put the pictures' names into CACHE/reviewed.txt.
 
 {on_beam}
 Exit code: 0 all found, 1 some failed (the end of the output says which), 2 wrong options,

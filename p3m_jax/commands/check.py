@@ -14,7 +14,12 @@ _SETS = (_TRAIN, "P3M-500-P", "P3M-500-NP", "RealWorldPortrait-636")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
-    parser.add_argument("root", nargs="?", metavar="DIR", help="P3M-10k or RealWorldPortrait-636")
+    parser.add_argument(
+        "root",
+        nargs="?",
+        metavar="DIR",
+        help="folder of P3M-10k, of RealWorldPortrait-636, of synthetic portraits, or of records",
+    )
     parser.add_argument(
         "--set",
         action="append",

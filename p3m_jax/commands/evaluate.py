@@ -23,7 +23,7 @@ HELP = "score a checkpoint, or any program's mattes, on a test set or a folder p
 EXAMPLES = """\
 Score a checkpoint on a test set of P3M-10k (the folder that contains train/ and validation/):
   evaluate.py --checkpoint runs/swin --set P3M-500-P --data P3M-10k -o results/swin-p
-Score both strategies with the protocol of the authors' program of 2024:
+Score with RESIZE and HYBRID, by the protocol of the authors' program of 2024:
   evaluate.py --checkpoint runs/swin --set P3M-500-NP --data P3M-10k \\
       --strategy resize hybrid --protocol p3m-2024 -o results/swin-np
 Score on your own pictures and mattes, matched by name:

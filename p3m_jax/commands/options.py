@@ -122,6 +122,7 @@ def add_faces(parser) -> None:
     parser.add_argument(
         "--faces",
         choices=("blurred", "normal"),
-        help="blurred: read blurred_image; normal: read original_image, with ordinary faces, which "
-        "a set of your own may contain (default: the faces as P3M-10k publishes them)",
+        help="blurred: read the folder blurred_image; normal: read the folder original_image, "
+        "whose faces are not blurred. P3M-10k has it only for P3M-500-NP (default: the folder "
+        "that P3M-10k has)",
     )

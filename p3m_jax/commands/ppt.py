@@ -8,7 +8,10 @@ from p3m_jax.pictures.left_out import warn_of
 from p3m_jax.runtime.machine import available_cores
 from p3m_jax.text import say, shown, warn
 
-HELP = "compare checkpoints trained on blurred and on normal faces, on both kinds of faces"
+HELP = (
+    "score a checkpoint trained on blurred faces and one trained on normal faces, each on both "
+    "kinds of faces (privacy-preserving training)"
+)
 
 EXAMPLES = """\
 A protocol is named TRAINED:TESTED, each with B(lurred) or N(ormal) faces. The four protocols are

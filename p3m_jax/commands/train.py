@@ -149,7 +149,7 @@ def _options(arguments: list[str]) -> flags.FlagValues:
         None,
         "Folder that keeps compiled programs, so that a resumed run need not compile again; off: "
         "keep none (default: $JAX_COMPILATION_CACHE_DIR if set, else p3m-jax/compiled in "
-        "~/.cache).",
+        "$XDG_CACHE_HOME or ~/.cache).",
         flag_values=values,
     )
     return values

@@ -181,7 +181,7 @@ def warp(
     *,
     empty: bool = False,
 ) -> jax.Array:
-    """Warps maps (Bs, h, w, C) onto the targets: (B, *shape, C), bilinear; both have that stride.
+    """Warps maps (Bs, h, w, C) onto the targets, bilinearly: (B, *shape, C).
 
     Target i uses map i mod Bs through its matrix (2, 3). Outside a map its edge is repeated, or it
     is 0 if `empty`. These are dense gathers along flattened positions, which depend only on the

@@ -48,7 +48,7 @@ def lay_a_face(
     seed: int,
     obfuscation: Obfuscation | None,
 ) -> dict:
-    """Returns a sample without its "target", with the position of its slot's face over it.
+    """Adds to a sample where its slot's face is to be pasted, and removes its "target".
 
     The new entries are "facemask" (S, S, 1) uint8, where a face may be pasted; "paste" bool (),
     whether one is pasted; and "paste_matrix" float32 (2, 3), from points of the sample to points of

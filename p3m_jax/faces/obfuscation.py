@@ -78,10 +78,10 @@ class Obfuscation(NamedTuple):
 
 
 def obfuscate(picture: np.ndarray, labels: np.ndarray, obfuscation: Obfuscation) -> np.ndarray:
-    """Obfuscates the private areas of a picture; both uint8, (H, W, 3) and (H, W).
+    """Obfuscates the private areas of a picture uint8 (H, W, 3).
 
-    `labels` is a label map of `region`: each face is obfuscated in proportion to its own size.
-    Where it is 0, the picture stays unchanged, bit for bit.
+    `labels`, uint8 (H, W), is a label map of `region`: each face is obfuscated in proportion to its
+    own size. Where it is 0, the picture stays unchanged, bit for bit.
     """
     obfuscated = picture.copy()
     for label in np.unique(labels[labels >= SMALLEST_LABEL]):

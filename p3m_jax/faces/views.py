@@ -108,9 +108,9 @@ def shrunk(
 
 
 def upright_views(picture: np.ndarray, enlarged: float = 1.0) -> Iterator[View]:
-    """Yields the picture RGB uint8 (H, W, 3) with a reflected border, `enlarged` times as large.
+    """Yields windows of the picture RGB uint8 (H, W, 3), which is `enlarged` by that factor.
 
-    Its reflection completes a face that the picture's edge cuts.
+    The picture gets a reflected border, which completes faces that are cut by its edge.
     """
     height, width = picture.shape[:2]
     border = min(_BORDER, height, width)

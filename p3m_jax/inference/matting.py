@@ -65,7 +65,7 @@ class Matting:
           picture: a file, or sRGB uint8 (H, W, 3). A file is turned upright by its EXIF orientation
             and converted to sRGB. Its transparent parts are background; the network sees white.
           strategy: "hybrid" predicts the person at half size and the hair at full size; "resize"
-            runs once at half size, in a fourth to a fifth of the time; "native" once at full size.
+            runs once at half size, in about a fifth of the time; "native" once at full size.
           exact_sizes: run at the picture's own size, as evaluation does, which compiles a program
             for each size; by default it runs in the nearest frame of `p3m_jax.inference.sizes`.
 

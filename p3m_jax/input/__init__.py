@@ -1,8 +1,8 @@
 """Training samples with tf.data: order, augmentation and batches.
 
 TensorFlow only reads and prepares pictures here, on the host; the network runs in JAX. All code
-gets TensorFlow from here, so that it never reserves an accelerator's memory: modules import `tf`,
-which loads TensorFlow, in some ten seconds, when one of its names is first used.
+imports `tf` from here, so that TensorFlow never reserves an accelerator's memory. TensorFlow is
+loaded when an attribute of `tf` is first used; this takes about ten seconds.
 """
 
 import functools

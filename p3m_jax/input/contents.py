@@ -78,7 +78,10 @@ def read_record(place):
 
 
 def check_record(file: Path | FilePart) -> None:
-    """Raises `DataSetError` if the record with a file cannot be read; whole files always pass."""
+    """Raises `DataSetError` if the record that contains `file` cannot be read.
+
+    Does nothing for a file that is not part of a record.
+    """
     try:
         read_record(place_at(places([file]), 0))
     except tf.errors.OpError:

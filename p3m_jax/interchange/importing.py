@@ -147,7 +147,7 @@ def _require(path, file: WeightsFile, model: str | None) -> Contents:
         )
     if model is not None and model != best.network:
         raise StateDictError(
-            f"{path}: does not hold {model}, but has {best.share:.0%} of the names of "
+            f"{path}: does not hold {model}, but has {best.share:.0%} of the array names of "
             f"{best.network}; import it with --model {best.network}, or without --model."
         )
     return best
@@ -211,13 +211,13 @@ def _match(path: Path, file: WeightsFile, contents: Contents) -> Imported:
             problems.append(f"{name}: {wrong:,} of {array.size:,} numbers are not finite")
     if problems:
         raise StateDictError(
-            f"{path}: most resembles {_part(contents)} (it has {contents.share:.0%} of its names), "
-            f"but there are {len(problems)} mismatches:",
+            f"{path}: most resembles {_part(contents)} ({contents.share:.0%} of its names are "
+            f"in the file), but there are {len(problems)} mismatches:",
             *list_problems(problems),
         )
     dropped = Counter(_kind(contents.network, full_keys[key]) for key in match.dropped)
     if file.others:
-        dropped["values that are no arrays"] = file.others
+        dropped["values that are not arrays"] = file.others
     variables = complete(net, match)
     found = len(match.found)
     return Imported(contents, variables, found, dict(dropped), match.drawn, sorted(converted), file)

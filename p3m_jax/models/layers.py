@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from p3m_jax.models.ops.convolution import convolve, product_of_rows
-from p3m_jax.models.ops.precision import at_least_float32
+from p3m_jax.models.ops.convolution import convolve, multiply
+from p3m_jax.models.ops.precision import at_least_float32, mean_over_pixels
 
 
 def recomputed(run):
@@ -90,8 +90,7 @@ class Linear(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.kernel[...].astype(x.dtype)
-        # On a TPU the axes are kept: joining them would copy the map into another layout.
-        y = jax.lax.platform_dependent(x, kernel, cpu=product_of_rows, default=jnp.matmul)
+        y = multiply(x, kernel)
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
 
@@ -109,15 +108,6 @@ class LayerNorm(nnx.Module):
         variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
         y = centred * jax.lax.rsqrt(variance + self.epsilon) * self.scale[...] + self.bias[...]
         return y.astype(x.dtype)
-
-
-def mean_over_pixels(x: jax.Array) -> jax.Array:
-    """The mean of (B, H, W, C) per channel, computed axis by axis.
-
-    On a CPU a single reduction over 100,000 pixels adds them one after another in float32 and
-    loses three digits. A mean of the means of short rows does not.
-    """
-    return jnp.mean(jnp.mean(jnp.mean(x, axis=2), axis=1), axis=0)
 
 
 @jax.custom_vjp

@@ -4,11 +4,11 @@ import itertools
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from p3m_jax.models.decoders import STRIDES, Edit, EncoderShape, Features, unedited
 from p3m_jax.models.layers import Convolution, LayerNorm, Linear, recomputed
+from p3m_jax.models.ops.activation import relu_before_norm
 from p3m_jax.models.ops.pooling import max_pool
 
 
@@ -81,8 +81,7 @@ class PoolingTransformer(nnx.Module):
         offsets.append(positions)
         x = self.stem2(x)
         if self.stem_ends_in_relu:
-            # Written as a select: for a maximum before a norm, XLA:CPU stores a map of zeros.
-            x = jnp.where(x <= 0, 0, x)
+            x = relu_before_norm(x)
         x = self.stem_norm(x)
         for i in range(len(self.stages)):
             run = partial(self.run_stage, train=train, key=keys[i])

@@ -180,19 +180,28 @@ def _agree(well: bool, what: str) -> None:
         raise DistributedError(f"Another process of this job failed with {what}; see its message.")
 
 
+def wait_for_all(what: str) -> None:
+    """Waits up to a day until all processes call this with the same name for what they have done.
+
+    Without such a wait, a collective operation of JAX gives up after seconds.
+    """
+    if count() > 1:
+        from orbax.checkpoint import multihost
+
+        multihost.get_barrier_sync_fn()(key=what, timeout_ms=24 * 3600 * 1000)
+
+
 def gather(values: Sequence[T]) -> list[T]:
     """Returns the JSON values of all processes in one list, those of the first process first.
 
-    It waits up to a day for all processes; without this wait, a collective operation gives up after
-    seconds.
+    It waits for all processes, see `wait_for_all`.
     """
     if count() == 1:
         return list(values)
     import numpy as np
     from jax.experimental import multihost_utils
-    from orbax.checkpoint import multihost
 
-    multihost.get_barrier_sync_fn()(key="gather", timeout_ms=24 * 3600 * 1000)
+    wait_for_all("gather")
     text = np.frombuffer(json.dumps(list(values)).encode(), np.uint8)
     lengths = multihost_utils.process_allgather(np.int32(len(text)))
     padded = np.zeros(int(lengths.max()), np.uint8)

@@ -195,8 +195,8 @@ def _compiled(setup: Setup, state: TrainState, batch, *, pasting: bool):
         computing=computing(config),
     )
     compiled = compile_step(step, state, batch, (setup.where, setup.places.everywhere))
-    # Wait for all processes here: compiling may take longer than devices wait for each other.
-    distributed.gather([])
+    # Compiling may take longer than devices wait for each other.
+    distributed.wait_for_all("compiled")
     if _writes():
         say(f"Compiled in {time.time() - started:.0f} s.")
     return compiled
@@ -213,7 +213,7 @@ def _export(setup: Setup, log: RunLog | Silence, step: int) -> None:
     save_for_inference(workdir / RUN_INFERENCE, best.variables, best.description, overwrite=True)
     write_report(setup.config, workdir, setup.data, best)
     log.write("report", {"step": step})
-    distributed.gather([])  # no process ends before the first one has written everything
+    distributed.wait_for_all("exported")  # by the first process
     say(f"Done. {shown(_where_it_is(workdir))}")
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,7 +33,7 @@ _policies = ocp.training.preservation_policies
 
 
 class Saved(NamedTuple):
-    """A checkpoint of a run that was read and is complete.
+    """A run's checkpoint, read completely and undamaged.
 
     Attributes:
       state: the state, as NumPy arrays.
@@ -225,14 +226,23 @@ class RunCheckpoints:
         except Exception as error:  # TensorStore's errors have no class of their own
             self._failed = True
             if not is_address(self._folder):
-                for partial in self._folder.glob(f"{self._saved}.orbax-checkpoint-tmp*"):
-                    shutil.rmtree(partial, ignore_errors=True)
+                self._remove_partial()
             steps = [int(step.name) for step in complete_steps(self._folder)]
             after = f"resume from step {max(steps)}" if steps else "start over"
             raise CheckpointError(
                 f"{self._folder / str(self._saved)}: cannot be saved ({reason_of(error)}); free "
                 f"some disk space, then run the same command again to {after}."
             ) from error
+
+    def _remove_partial(self) -> None:
+        """Removes what was written of the step that failed."""
+        pattern = f"{self._saved}.orbax-checkpoint-tmp*"
+        for _ in range(50):  # Orbax's threads may still write other arrays for a moment
+            for partial in self._folder.glob(pattern):
+                shutil.rmtree(partial, ignore_errors=True)
+            if not list(self._folder.glob(pattern)):
+                break
+            time.sleep(0.1)
 
 
 def _arrays(state: TrainState) -> dict[str, Any]:

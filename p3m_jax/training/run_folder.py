@@ -139,7 +139,7 @@ def claim_data(home: Path, dataset: DataSet, copy_paste: CopyPaste | None = None
     if complete_steps(home / RUN_CHECKPOINTS) and file.exists() and _read(file) != identity:
         raise RunFolderError(
             f"{home}: its run used other pictures than those of {dataset.root}, or copied other "
-            "faces. Name the original ones to resume it, or name another --workdir."
+            "faces. To resume it, use the original ones; otherwise choose another --workdir."
         )
     write_text(file, json.dumps(identity, indent=2) + "\n")
 

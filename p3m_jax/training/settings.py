@@ -39,14 +39,14 @@ def check_settings(config: ConfigDict) -> None:
     sizes = {"data.output_size": config.data.output_size, "validation_size": config.validation_size}
     for name, size in sizes.items():
         if size < 32 or size % 32:
-            problems.append(f"{name} is {size}; it must be a multiple of 32")
+            problems.append(f"{name} is {size}; it must be a positive multiple of 32")
     if not config.data.crop_sizes or min(config.data.crop_sizes) < 1:
         problems.append(
             f"data.crop_sizes is {tuple(config.data.crop_sizes)}; name one or more sizes in pixels"
         )
     for name, weight in config.loss.weights.items():
         if not 0 <= weight < math.inf:
-            problems.append(f"loss.weights.{name} is {weight:g}; it is 0 or a positive number")
+            problems.append(f"loss.weights.{name} is {weight:g}; it must be 0 or positive")
     problems += _batch_problems(config)
     if config.steps < 0 or config.epochs < 1:
         problems.append(

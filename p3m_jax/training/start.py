@@ -47,10 +47,10 @@ def past_of(description: dict[str, Any]) -> dict[str, Any]:
 
 
 def first_variables(config: ConfigDict, net: Network) -> tuple[Variables, bool, dict[str, Any]]:
-    """Returns the first variables of a new run, whether they are synthetic, and their past.
+    """Returns the first variables of a new run, whether they are synthetic, and their provenance.
 
-    They are synthetic if they were trained on synthetic portraits. The past is {"init_from": the
-    setting, "started_from": the provenance of that checkpoint, if one is named}.
+    They are synthetic if they were trained on synthetic portraits. The provenance is {"init_from":
+    the setting, and, if that names a checkpoint, "started_from": its own provenance}.
     """
     past = {"init_from": config.init_from}
     if not config.init_from:

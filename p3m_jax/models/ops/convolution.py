@@ -86,6 +86,14 @@ def _dense(x, kernel):
     return _wide(x, kernel) if weight_gradient.pays(x.shape, kernel.shape) else _plain(x, kernel)
 
 
+def multiply(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x (..., in) @ kernel (in, out).
+
+    On a TPU the axes are kept: joining them would copy the map into another layout.
+    """
+    return jax.lax.platform_dependent(x, kernel, cpu=product_of_rows, default=jnp.matmul)
+
+
 def product_of_rows(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """x (..., in) @ kernel (in, out) as one product of two matrices.
 
