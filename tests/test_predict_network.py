@@ -18,7 +18,7 @@ from conftest import RELEASE
 from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 from predicting import red_is_opaque
-from running import WELL_COMPILED
+from running import WELL_COMPILED, environment
 from small_network import SmallNetwork, found_by_name
 
 import p3m_jax
@@ -203,30 +203,33 @@ def test_no_checkpoint_there_is_one_sentence(p3m, cache, tmp_path, capsys):
 
 
 def start(checkpoint, tmp_path, out, cache):
-    program = "import sys; from p3m_jax.cli import main; sys.exit(main())"
+    program = (
+        "import sys; from small_network import found_by_name; found_by_name(); "
+        "from p3m_jax.cli import main; sys.exit(main())"
+    )
     arguments = [
         *("predict", tmp_path / "a.png", "-o", tmp_path / out, "--checkpoint", checkpoint),
         *("--strategy", "resize", "--compilation-cache", cache),
     ]
-    environment = {**os.environ, "JAX_LOG_COMPILES": "1", "JAX_EXPLAIN_CACHE_MISSES": "1"}
+    told = {"JAX_LOG_COMPILES": "1", "JAX_EXPLAIN_CACHE_MISSES": "1"}
     return subprocess.run(
         [sys.executable, "-c", program, *map(str, arguments)],
         capture_output=True,
         text=True,
-        env=environment,
+        env={**environment(), **told},
         check=False,
     )
 
 
-def test_a_second_start_compiles_nothing(checkpoint, tmp_path):
+def test_a_second_start_compiles_nothing(small, tmp_path):
     write_image(tmp_path / "a.png", picture_of(64, 64))
     cache = tmp_path / "compiled"
-    first = start(checkpoint, tmp_path, "first", cache)
+    first = start(small, tmp_path, "first", cache)
     assert first.returncode == 0, first.stderr
     files = {path.name for path in cache.iterdir() if path.name.endswith("-cache")}
     assert files
     assert "Persistent compilation cache hit for 'jit_maps'" not in first.stderr
-    second = start(checkpoint, tmp_path, "second", cache)
+    second = start(small, tmp_path, "second", cache)
     assert second.returncode == 0
     assert {path.name for path in cache.iterdir() if path.name.endswith("-cache")} == files
     assert "Persistent compilation cache hit for 'jit_maps'" in second.stderr
