@@ -170,7 +170,8 @@ def test_two_processes_train_as_one(folder):
             bound = 1e-4 if name in FUSED_TERMS else 2e-6
             np.testing.assert_allclose(two[step][name], value, rtol=bound, err_msg=f"{step} {name}")
     validations = [read_log(folder / name, "validation")[-1] for name in ("one", "two")]
-    np.testing.assert_allclose(validations[1]["SAD"], validations[0]["SAD"], rtol=1e-3)
+    # A pixel of the 96 x 96 that flips moves the SAD of the picture, about 10, by up to 0.0018.
+    np.testing.assert_allclose(validations[1]["SAD"], validations[0]["SAD"], rtol=2e-4)
     weights = [load_for_inference(folder / name).variables for name in ("one", "two")]
     moved = 1e-5 * STEPS
     for name, values in weights[0].parameters.items():
@@ -189,7 +190,7 @@ def test_two_processes_train_as_one(folder):
     assert len(rows) == 3
     means = summarise(rows)
     for name, score in zip(names.split("|")[1:], scores.split("|")[1:], strict=True):
-        # Rounded otherwise on one device, so that a pixel may flip.
+        # The report shows four digits, and a pixel may flip on one device.
         np.testing.assert_allclose(float(score), means[name.strip()].mean, rtol=1e-3, err_msg=name)
 
 

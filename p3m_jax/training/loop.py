@@ -92,7 +92,11 @@ def train(config: ConfigDict, workdir) -> Outcome:
                 f"{shown(_where_it_is(workdir))} To continue training, increase config.steps."
             )
             return Outcome(first, True, workdir, {})
-        log = RunLog(workdir, first, synthetic=setup.synthetic) if _writes() else Silence()
+        log = (
+            RunLog(workdir, first, synthetic=setup.synthetic)
+            if distributed.is_first()
+            else Silence()
+        )
         stack.callback(log.close)
         log.write("start", {"step": first, "steps": setup.steps, "config": config.to_dict()})
         stop = stack.enter_context(StopRequest())
@@ -182,7 +186,7 @@ def _compiled(setup: Setup, state: TrainState, batch, *, pasting: bool):
     """Compiles the step, with or without pasting among features, and prints how long it took."""
     config = setup.config
     started = time.time()
-    if _writes():
+    if distributed.is_first():
         which = "that pastes faces" if pasting else "of this run"
         say(f"Compiling the training step {which}: one to four minutes on a CPU ...")
     step = make_train_step(
@@ -197,13 +201,9 @@ def _compiled(setup: Setup, state: TrainState, batch, *, pasting: bool):
     compiled = compile_step(step, state, batch, (setup.where, setup.places.everywhere))
     # Compiling may take longer than devices wait for each other.
     distributed.wait_for_all("compiled")
-    if _writes():
+    if distributed.is_first():
         say(f"Compiled in {time.time() - started:.0f} s.")
     return compiled
-
-
-def _writes() -> bool:
-    return distributed.is_first()
 
 
 def _export(setup: Setup, log: RunLog | Silence, step: int) -> None:
@@ -261,7 +261,7 @@ def _validate(setup: Setup, state: TrainState, log: RunLog | Silence) -> dict[st
         size=config.validation_size,
         rows=config.validation_rows,
     )
-    if _writes():
+    if distributed.is_first():
         sheet = make_sheet(result.rows)
         write_image(setup.workdir / "sheets" / f"step_{step:06d}.jpg", sheet)
         log.scalars("validation", step, result.errors)
