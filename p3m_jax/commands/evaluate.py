@@ -10,6 +10,7 @@ from p3m_jax.commands.options import (
     add_distributed,
     add_faces,
     add_output,
+    add_pairs,
     at_least,
 )
 from p3m_jax.pictures.left_out import warn_of
@@ -61,15 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", metavar="DIR", help="folder of P3M-10k or of RealWorldPortrait-636"
     )
     add_faces(against)
-    against.add_argument("--pictures", metavar="DIR", help="your own pictures; requires --mattes")
-    against.add_argument(
-        "--mattes", metavar="DIR", help="their reference mattes, matched by file stem"
-    )
-    against.add_argument(
-        "--trimaps", metavar="DIR", help="their trimaps (default: made from the mattes)"
-    )
-    against.add_argument(
-        "--facemasks", metavar="DIR", help="face masks; adds the measures inside the face"
+    add_pairs(
+        against,
+        pictures="your own pictures; requires --mattes",
+        facemasks="face masks; adds the measures inside the face",
     )
     how = parser.add_argument_group("method")
     how.add_argument(

@@ -117,6 +117,21 @@ def add_distributed(parser) -> None:
     )
 
 
+def add_pairs(parser, *, pictures: str, facemasks: str) -> None:
+    """Adds options for the user's own pairs: `--pictures`, `--mattes`, `--trimaps`, `--facemasks`.
+
+    `pictures` and `facemasks` are help texts.
+    """
+    parser.add_argument("--pictures", metavar="DIR", help=pictures)
+    parser.add_argument(
+        "--mattes", metavar="DIR", help="their reference mattes, matched by file stem"
+    )
+    parser.add_argument(
+        "--trimaps", metavar="DIR", help="their trimaps (default: made from the mattes)"
+    )
+    parser.add_argument("--facemasks", metavar="DIR", help=facemasks)
+
+
 def add_faces(parser) -> None:
     """Adds `--faces`, which selects pictures in P3M-10k's layout; see `p3m_jax.data.layouts`."""
     parser.add_argument(

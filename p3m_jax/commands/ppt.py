@@ -3,7 +3,7 @@
 import argparse
 
 from p3m_jax.commands.evaluate import SETS
-from p3m_jax.commands.options import add_compilation_cache, add_output, at_least
+from p3m_jax.commands.options import add_compilation_cache, add_output, add_pairs, at_least
 from p3m_jax.pictures.left_out import warn_of
 from p3m_jax.runtime.machine import available_cores
 from p3m_jax.text import say, shown, warn
@@ -53,19 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     against = parser.add_argument_group("pictures (a test set, or your own)")
     against.add_argument("--set", choices=SETS, help="a test set; requires --data")
     against.add_argument("--data", metavar="DIR", help="the folder that contains validation/")
-    against.add_argument(
-        "--pictures", metavar="DIR", help="your own pictures with normal faces; requires --mattes"
-    )
-    against.add_argument(
-        "--mattes", metavar="DIR", help="their reference mattes, matched by file stem"
-    )
-    against.add_argument(
-        "--trimaps", metavar="DIR", help="their trimaps (default: made from the mattes)"
-    )
-    against.add_argument(
-        "--facemasks",
-        metavar="DIR",
-        help="face masks. They say which areas to blur, and add the measures inside the face",
+    add_pairs(
+        against,
+        pictures="your own pictures with normal faces; requires --mattes",
+        facemasks="face masks. They say which areas to blur, and add the measures inside the face",
     )
     blurred = parser.add_argument_group(
         "blurred faces (default: the set's own, or blur with strength 0.24 if it has none)"

@@ -71,22 +71,21 @@ def main(arguments: list[str] | None = None) -> int:
     """Trains as `train.py` does, by default with the process's arguments; returns the exit code."""
     from p3m_jax.commands import one_sentence_errors
 
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if any(argument.lstrip("-") in ("help", "h", "helpfull") for argument in arguments):
-        say(USAGE + _options([]).module_help(__name__))
-        return 0
     with one_sentence_errors():
-        return train(arguments, restart=True)
+        return train(sys.argv[1:] if arguments is None else arguments, restart=True)
 
 
 def train(arguments: list[str], *, restart: bool = False) -> int:
-    """Trains with these options, and returns 0.
+    """Trains with these options, or shows them if they ask for help; returns 0.
 
     With `restart` the program may restart itself; see `p3m_jax.runtime.large_pages`.
 
     Raises:
       OptionError: the options are wrong.
     """
+    if not {"--help", "-help", "-h", "--helpfull"}.isdisjoint(arguments):
+        say(USAGE + _options([]).module_help(__name__))
+        return 0
     options = _parse(arguments)
     config = _configuration(options)
     if restart:
@@ -103,9 +102,9 @@ def train(arguments: list[str], *, restart: bool = False) -> int:
     # The order matters: an error is printed before the other processes learn that this one ends.
     with distributed.connected(options.distributed), one_sentence_errors():
         # Imported here, after `connected` has silenced all processes but the first.
-        from p3m_jax.training.loop import train
+        from p3m_jax.training import loop
 
-        train(config, workdir)
+        loop.train(config, workdir)
     return 0
 
 

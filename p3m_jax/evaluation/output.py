@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import tempfile
 from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,7 @@ from p3m_jax.data.folders import user_path
 from p3m_jax.evaluation.evaluator import EvaluationError
 from p3m_jax.inference.strategies import STRATEGIES
 from p3m_jax.pictures.images import write_image
-from p3m_jax.storage.files import write_text
+from p3m_jax.storage.files import require_writable, write_text
 
 CSV, JSON, MARKDOWN = "pictures.csv", "results.json", "summary.md"
 MATTES = "mattes"
@@ -72,9 +71,7 @@ def claim_folder(path, *, overwrite: bool, kind: str | None = None) -> Path:
                     f"{folder}: already holds an evaluation; name another folder, or use "
                     "--overwrite to replace it."
                 )
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        require_writable(folder)
     except OSError as error:
         raise EvaluationError(
             f"{folder}: results cannot be written there ({error.strerror}); name another folder."

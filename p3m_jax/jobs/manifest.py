@@ -18,7 +18,6 @@ them into one.
 import contextlib
 import json
 import os
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -26,7 +25,7 @@ from typing import Any
 
 from p3m_jax.jobs.plan import MANIFEST, Job, PlanError, is_manifest
 from p3m_jax.jobs.share import Share
-from p3m_jax.storage.files import locked, remove_leftovers, write_text
+from p3m_jax.storage.files import locked, remove_leftovers, require_writable, write_text
 
 STARTED, DONE, WAITING, FAILED = "started", "done", "waiting", "failed"
 _OF_THE_ATTEMPT = {"input", "name", "status", "reason", "reasons"}
@@ -175,9 +174,7 @@ def open_manifest(
     writing them.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        require_writable(folder)
     except OSError as error:
         raise PlanError(
             f"{folder}: outputs cannot be written there ({error.strerror}); free disk space, or "

@@ -97,6 +97,13 @@ def locked(path: Path, refusal: Exception, *, shared: bool = False) -> Iterator[
         os.close(handle)
 
 
+def require_writable(folder: Path) -> None:
+    """Creates a folder if it does not exist; raises `OSError` if files cannot be created in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
 def remove_leftovers(folder: Path) -> None:
     """Removes temporary files of killed programs from a folder that no program is writing to."""
     with contextlib.suppress(FileNotFoundError):
