@@ -58,7 +58,7 @@ def places_of(topology: str, chips: int | None = None) -> Places:
 
 def compile_step(name: str, places: Places, size: int, batch: int, computing: Computing, *, cut):
     """Compiles a network's training step for batches of `batch` pictures of `size` x `size`."""
-    net, optimizer = network(name), make_optimizer(common.recipe(name))
+    net, optimizer = network(name), make_optimizer(common.recipe(name).learning_rate)
     state = jax.eval_shape(lambda v: initial_state(net, optimizer, v), net.shapes)
     where = places.of_state(state, cut=cut)
     state = jax.tree.map(

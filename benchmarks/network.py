@@ -46,7 +46,7 @@ def compile_forward(name: str, size: tuple[int, int], batch: int):
 
 def compile_step(name: str, size: tuple[int, int], batch: int):
     """Like `compile_forward`, for a training step with all losses."""
-    net, optimizer = network(name), make_optimizer(common.recipe(name))
+    net, optimizer = network(name), make_optimizer(common.recipe(name).learning_rate)
     state = initial_state(net, optimizer, net.initialize(0))
     rng = np.random.default_rng(0)
     shape = (batch, *size)

@@ -10,7 +10,6 @@ import urllib.request
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from running import SMALL_RUN, SMALL_STEP, free_port, start_training
 from small_network import found_by_name
 
@@ -95,18 +94,18 @@ def test_a_bucket_keeps_the_latest_and_the_best(bucket, capsys, monkeypatch):
 
 def test_settings_are_those_of_the_bucket_wherever_a_run_goes_on(bucket, tmp_path):
     home = f"{bucket}/claimed"
-    config = ConfigDict({"learning_rate": 1e-5, "checkpoint_directory": home})
+    config = {"learning_rate": 1e-5, "checkpoint_directory": home}
     with claim_run_folder(tmp_path / "one", config):
         pass
     (folder_or_bucket(home) / "checkpoints" / "4" / "commit_success.txt").write_text("")
     with claim_run_folder(tmp_path / "another", config):
         pass
-    config.learning_rate = 1e-3
+    config["learning_rate"] = 1e-3
     refused = pytest.raises(RunFolderError, match=r"gs://runs/claimed: .*learning_rate is 1e-05")
     with refused, claim_run_folder(tmp_path / "a_third", config):
         pass
     (folder_or_bucket(f"{bucket}/other") / "thesis.txt").write_text("mine")
-    config.checkpoint_directory = f"{bucket}/other"
+    config["checkpoint_directory"] = f"{bucket}/other"
     refused = pytest.raises(RunFolderError, match=r"not a training run.*--config\.checkpoint_dir")
     with refused, claim_run_folder(tmp_path / "a_fourth", config):
         pass

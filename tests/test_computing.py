@@ -21,7 +21,7 @@ from p3m_jax.models.network import Variables, network
 from p3m_jax.models.ops.activation import gelu, silu
 from p3m_jax.models.resnet import DEPTHS
 from p3m_jax.training.errors import ConfigurationError
-from p3m_jax.training.settings import check_settings
+from p3m_jax.training.parsing import parse
 from p3m_jax.training.sharding import Places
 from p3m_jax.training.state import initial_state, make_optimizer
 from p3m_jax.training.step import Computing, cut, make_train_step
@@ -113,9 +113,7 @@ def test_parts_of_a_batch_share_one_normalisation():
     [("constant", 64, 1), ("sqrt", 32, 2), ("linear", 32, 4), ("sqrt", 8, 1)],
 )
 def test_the_learning_rate_follows_the_rule(rule, batch, factor):
-    config = common.recipe("swin")
-    config.learning_rate_rule, config.batch_size = rule, batch
-    optimizer = make_optimizer(config)
+    optimizer = make_optimizer(1e-5, rule=rule, batch_size=batch)
     gradients = {"x": jnp.ones(3)}
     updates, _ = optimizer.update(gradients, optimizer.init(gradients))
     np.testing.assert_allclose(updates["x"], -factor * 1e-5, rtol=1e-5)
@@ -137,7 +135,7 @@ def test_settings_that_cannot_work_are_named(changes, sentence):
     config = common.recipe("resnet34")
     config.update(ConfigDict(changes))
     with pytest.raises(ConfigurationError) as error:
-        check_settings(config)
+        parse(config)
     assert sentence in str(error.value)
 
 

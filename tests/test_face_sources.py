@@ -24,10 +24,10 @@ from p3m_jax.faces.finding import COVERED, FoundFace
 from p3m_jax.faces.mesh import POINTS, Landmarks
 from p3m_jax.pictures.images import read_picture
 from p3m_jax.pictures.labels import read_matte
-from p3m_jax.training.copy_paste_settings import find_copy_paste
 from p3m_jax.training.errors import ConfigurationError, RunFolderError
+from p3m_jax.training.faces_to_copy import find_copy_paste
+from p3m_jax.training.parsing import parse
 from p3m_jax.training.run_folder import claim_data
-from p3m_jax.training.settings import check_settings
 
 PUBLIC = Path(__file__).parents[2] / "shared" / "faces" / "pictures"
 
@@ -257,7 +257,7 @@ def test_settings_that_cannot_work_are_named(settings, sentence):
         {f"copy_paste.{name}": value for name, value in settings.items()}
     )
     with pytest.raises(ConfigurationError, match=re.escape(sentence)):
-        check_settings(config)
+        parse(config)
 
 
 @pytest.mark.parametrize("name", ["", "demonstration", "smoke", "B:N", "smoke,N:B", "finetune"])
@@ -269,7 +269,7 @@ def test_configurations_are_the_plain_ones_with_pasting(name):
     config = common.variant("swin", f"{name},icp")
     if name == "finetune":
         config.init_from, config.data.directory = "weights", "set"
-    check_settings(config)
+    parse(config)
 
 
 def test_parts_of_a_variant_go_in_any_order():
@@ -291,7 +291,11 @@ def test_parts_of_a_variant_go_in_any_order():
 
 def test_the_faces_of_a_run(root, tmp_path):
     config, dataset = common.variant("swin", "smoke,icp"), training_set(root)
-    find = lambda data=dataset: find_copy_paste(config, tmp_path, data, root, obfuscated=False)  # noqa: E731
+
+    def find(data=dataset):
+        wanted = parse(config).copy_paste
+        return find_copy_paste(wanted, tmp_path, data, root, obfuscated=False)
+
     recipe = find()
     assert recipe == CopyPaste(synthetic_faces(root))
     assert str(recipe) == "image, augment, probability 0.5, 2 faces"
@@ -311,7 +315,7 @@ def test_the_faces_of_a_run(root, tmp_path):
     config.copy_paste.source_kind = "training_set"
     assert len(find(real).sources) == 3
     config.copy_paste.level = "none"
-    assert find(pair) is None
+    assert parse(config).copy_paste is None
 
 
 def test_other_faces_may_not_go_on_in_a_run(root, tmp_path):

@@ -12,7 +12,6 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from ml_collections import ConfigDict
 from pasting import batch_of, entries
 from running import environment
 
@@ -23,10 +22,9 @@ from p3m_jax.models.decoders import STRIDES
 from p3m_jax.models.network import ENCODERS, network
 from p3m_jax.models.ops.pooling import max_pool
 from p3m_jax.training.errors import ConfigurationError
-from p3m_jax.training.feature_paste import feature_paste, start_step
+from p3m_jax.training.parsing import parse
 from p3m_jax.training.run_checkpoints import RunCheckpoints, newest_whole
 from p3m_jax.training.run_folder import claim_run_folder
-from p3m_jax.training.settings import check_settings
 from p3m_jax.training.state import TrainState, initial_state
 from p3m_jax.training.step import make_train_step
 
@@ -210,11 +208,11 @@ def test_the_average_cannot_be_pasted_from_where_none_is_kept():
 @pytest.mark.parametrize("variant", ["", "demonstration", "smoke"])
 def test_the_configurations_can_work(name, variant):
     config = common.variant(name, f"{variant},fcp")
-    check_settings(config)
-    assert feature_paste(config) is not None
+    pasting = parse(config).copy_paste
+    assert pasting.features == FeaturePaste(("stem",))
     # A third of the way, however the run is counted.
     steps = config.steps or config.epochs * 1000 / config.batch_size
-    assert start_step(config, 1000) == steps // 3
+    assert pasting.start.in_steps(1000) == steps // 3
 
 
 @pytest.mark.parametrize(
@@ -234,12 +232,12 @@ def test_settings_that_cannot_work_are_named(setting, value, sentence):
     config = common.variant("resnet34", "smoke,fcp")
     config.copy_paste[setting] = value
     with pytest.raises(ConfigurationError, match=re.escape(sentence)):
-        check_settings(config)
+        parse(config)
 
 
 def test_a_run_of_an_older_version_goes_on_without_pasting_only(tmp_path):
     config = common.variant("resnet34", "smoke")
-    with claim_run_folder(tmp_path / "run", config):
+    with claim_run_folder(tmp_path / "run", config.to_dict()):
         pass
     file = tmp_path / "run" / "config.json"
     older = json.loads(file.read_text())
@@ -248,15 +246,18 @@ def test_a_run_of_an_older_version_goes_on_without_pasting_only(tmp_path):
     step.mkdir(parents=True)
     (step / "_CHECKPOINT_METADATA").write_text("{}")
     file.write_text(json.dumps(older))
-    with claim_run_folder(tmp_path / "run", config):
+    with claim_run_folder(tmp_path / "run", config.to_dict()):
         pass
     file.write_text(json.dumps(older))
     refused = pytest.raises(
         Exception, match=r"copy_paste.level is 'none' in that run and 'feature' now"
     )
-    with refused, claim_run_folder(tmp_path / "run", common.variant("resnet34", "smoke,fcp")):
+    with (
+        refused,
+        claim_run_folder(tmp_path / "run", common.variant("resnet34", "smoke,fcp").to_dict()),
+    ):
         pass
-    with claim_run_folder(tmp_path / "other", ConfigDict({"steps": 1})):
+    with claim_run_folder(tmp_path / "other", {"steps": 1}):
         pass
 
 
@@ -264,9 +265,9 @@ def test_a_run_of_the_former_configuration_files_resumes(tmp_path):
     """They said nothing of copy and paste in the variant."""
     config = common.variant("resnet34", "smoke,fcp")
     config.variant = "smoke"
-    with claim_run_folder(tmp_path, config):
+    with claim_run_folder(tmp_path, config.to_dict()):
         saved = tmp_path / "checkpoints" / "4"
         saved.mkdir(parents=True)
         (saved / "_CHECKPOINT_METADATA").write_text("{}")
-    with claim_run_folder(tmp_path, common.variant("resnet34", "fcp,smoke")):
+    with claim_run_folder(tmp_path, common.variant("resnet34", "fcp,smoke").to_dict()):
         pass

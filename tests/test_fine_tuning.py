@@ -17,7 +17,7 @@ from p3m_jax.training.data import prepare_data
 from p3m_jax.training.errors import ConfigurationError
 from p3m_jax.training.log import read_log
 from p3m_jax.training.loop import train as train_here
-from p3m_jax.training.settings import check_settings
+from p3m_jax.training.parsing import parse
 from p3m_jax.training.start import first_variables
 
 SOURCE = {"imported_from": {"file": "theirs.pth", "sha256": "0" * 64}}
@@ -87,8 +87,9 @@ def test_fine_tuning_goes_on_from_the_checkpoint_and_from_its_own(folder, tmp_pa
 
 
 def test_a_backbone_gives_the_encoder_and_the_seed_the_decoders(folder, capsys):
-    settings = config(**{"init_from": str(folder / "encoder"), "seed": 3})
-    variables, synthetic, past = first_variables(settings, network("resnet34"))
+    variables, synthetic, past = first_variables(
+        network("resnet34"), str(folder / "encoder"), seed=3, learning_rate=1e-5
+    )
     assert "the decoders are drawn from the seed" in capsys.readouterr().out
     assert not synthetic
     assert past["init_from"] == str(folder / "encoder")
@@ -122,9 +123,9 @@ def config(**settings):
     ],
 )
 def test_settings_that_cannot_work(settings, sentence):
-    check_settings(config(**{"batch_size": 8}))
+    parse(config(**{"batch_size": 8}))
     with pytest.raises(ConfigurationError, match=sentence):
-        check_settings(config(**settings))
+        parse(config(**settings))
 
 
 def test_another_networks_weights_are_found_out_before_anything_is_written(folder, tmp_path):
@@ -142,7 +143,7 @@ def test_pictures_without_mattes_are_named(folder, tmp_path):
     shutil.copy(first, photos / f"another{first.suffix}")
     named = config(**{"data.pictures": str(photos), "data.mattes": str(folder / "mattes")})
     with pytest.raises(DataSetError, match=r"1 kinds of errors"):
-        prepare_data(named, tmp_path)
-    data = prepare_data(config(**{"data.pictures": str(folder / "photos"),
-                                  "data.mattes": str(folder / "mattes")}), tmp_path)  # fmt: skip
+        prepare_data(parse(named).data, tmp_path)
+    named.data.pictures = str(folder / "photos")
+    data = prepare_data(parse(named).data, tmp_path)
     assert (len(data.train.examples), len(data.validation.examples)) == (5, 1)

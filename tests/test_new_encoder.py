@@ -14,7 +14,7 @@ from p3m_jax.models.layers import Convolution
 from p3m_jax.models.network import ENCODERS, NETWORKS, Network
 from p3m_jax.models.ops.pooling import max_pool
 from p3m_jax.training.errors import ConfigurationError
-from p3m_jax.training.settings import check_settings
+from p3m_jax.training.parsing import parse
 from p3m_jax.training.state import initial_state
 from p3m_jax.training.step import make_train_step
 
@@ -65,7 +65,7 @@ def test_it_is_a_network_that_trains(toy):
 
 
 def test_its_configuration_works_but_for_what_it_cannot_do(toy):
-    check_settings(common.variant("toy", "smoke,icp"))
+    parse(common.variant("toy", "smoke,icp"))
     refused = pytest.raises(ConfigurationError, match="toy names no layers to paste at")
     with refused:
-        check_settings(common.variant("toy", "smoke,fcp"))
+        parse(common.variant("toy", "smoke,fcp"))

@@ -227,16 +227,18 @@ def test_missing_areas_and_wrong_sizes_are_named(pair, tmp_path):
 
 def test_training_warns_of_a_strength_that_is_not_safe(pair, tmp_path, capsys):
     from p3m_jax.configs import common
-    from p3m_jax.training.data import describe_faces, prepare_data
+    from p3m_jax.training.data import prepare_data
+    from p3m_jax.training.parsing import parse
 
     config = common.variant("resnet34", "smoke")
     config.data.directory, config.data.faces = str(pair[0].root), "normal"
     config.data.obfuscation, config.loss.composition = "mosaic", False
     for strength, weak in ((0.1, True), (0.125, False)):
         config.data.obfuscation_strength = strength
-        prepare_data(config, tmp_path)
+        wanted = parse(config).data
+        prepare_data(wanted, tmp_path)
         warned = "with mosaic 0.1 people may be recognised" in capsys.readouterr().err
-        assert warned == weak == describe_faces(config).get("below_safe_strength", False)
+        assert warned == weak == wanted.describe_faces().get("below_safe_strength", False)
 
 
 @pytest.mark.slow

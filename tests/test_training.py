@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from running import SMALL_RUN, SMALL_STEP, start_training
 from small_network import found_by_name
 
@@ -26,8 +25,8 @@ from p3m_jax.models.network import ENCODERS
 from p3m_jax.training import loop
 from p3m_jax.training.errors import ConfigurationError, RunFolderError
 from p3m_jax.training.log import RunLog, read_log
+from p3m_jax.training.parsing import parse
 from p3m_jax.training.run_folder import claim_data, claim_run_folder
-from p3m_jax.training.settings import check_settings
 
 STEPS = 8
 
@@ -235,7 +234,7 @@ def test_learning_rates_that_cannot_train_are_refused(rate):
     with pytest.raises(
         ConfigurationError, match=r"learning_rate is .*; it must be a number above 0"
     ):
-        check_settings(config)
+        parse(config)
 
 
 def saved_step(run):
@@ -247,15 +246,15 @@ def saved_step(run):
 
 def test_settings_may_change_until_a_step_is_saved_and_only_some_after(tmp_path):
     run = tmp_path / "run"
-    config = ConfigDict({"learning_rate": 1e-5, "steps": 10, "data": {"directory": "a"}})
-    for config.learning_rate in (1e-5, 1e-3):
+    config = {"learning_rate": 1e-5, "steps": 10, "data": {"directory": "a"}}
+    for config["learning_rate"] in (1e-5, 1e-3):
         with claim_run_folder(run, config):
             pass
     saved_step(run)
-    config.steps, config.data.directory = 20, "moved"
+    config["steps"], config["data"]["directory"] = 20, "moved"
     with claim_run_folder(run, config):
         pass
-    config.learning_rate = 1e-4
+    config["learning_rate"] = 1e-4
     refused = pytest.raises(
         RunFolderError, match=r"learning_rate is 0.001 in that run and 0.0001 now"
     )
@@ -264,8 +263,8 @@ def test_settings_may_change_until_a_step_is_saved_and_only_some_after(tmp_path)
 
 
 def test_a_run_does_not_lose_its_checkpoints_by_another_place_for_them(tmp_path):
-    here, elsewhere = ConfigDict({"steps": 1}), tmp_path / "elsewhere"
-    there = ConfigDict({"steps": 1, "checkpoint_directory": str(elsewhere)})
+    here, elsewhere = {"steps": 1}, tmp_path / "elsewhere"
+    there = {"steps": 1, "checkpoint_directory": str(elsewhere)}
     for first, other, home in ((here, there, tmp_path / "a"), (there, here, elsewhere)):
         run = tmp_path / ("a" if first is here else "b")
         for config in (other, first):  # before a step is saved it may change
@@ -282,7 +281,7 @@ def test_a_run_does_not_lose_its_checkpoints_by_another_place_for_them(tmp_path)
 def test_a_folder_of_other_things_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     refused = pytest.raises(RunFolderError, match="not a training run")
-    with refused, claim_run_folder(tmp_path, ConfigDict({"steps": 1})):
+    with refused, claim_run_folder(tmp_path, {"steps": 1}):
         pass
 
 
@@ -293,7 +292,7 @@ def test_a_bucket_is_no_folder(place):
 
 
 def test_only_one_process_trains_in_a_folder(tmp_path):
-    config = ConfigDict({"steps": 1})
+    config = {"steps": 1}
     refused = pytest.raises(RunFolderError, match="another process")
     with claim_run_folder(tmp_path / "run", config), refused:  # noqa: SIM117
         with claim_run_folder(tmp_path / "run", config):
@@ -326,10 +325,10 @@ def test_settings_that_cannot_work_are_named(settings, sentence):
     config = common.variant("swin", "smoke")
     config.update_from_flattened_dict(settings)
     with pytest.raises(ConfigurationError, match=re.escape(sentence)):
-        check_settings(config)
+        parse(config)
 
 
 @pytest.mark.parametrize("network", sorted(ENCODERS))
 @pytest.mark.parametrize("name", ["", "demonstration", "smoke"])
 def test_the_variants_can_work(network, name):
-    check_settings(common.variant(network, name))
+    parse(common.variant(network, name))

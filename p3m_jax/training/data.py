@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.data.check import check
@@ -28,7 +27,8 @@ from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.runtime import distributed
 from p3m_jax.storage.files import write_text
 from p3m_jax.text import say, shown, warn
-from p3m_jax.training.copy_paste_settings import find_copy_paste
+from p3m_jax.training.faces_to_copy import find_copy_paste
+from p3m_jax.training.settings import CopyPasteSettings, DataSettings
 
 SYNTHETIC_FOLDER = "synthetic_portraits"
 FOREGROUND_FOLDER = "foregrounds"
@@ -72,44 +72,23 @@ class TrainingData(NamedTuple):
         return functools.partial(read_obfuscated, obfuscation=self.obfuscation)
 
 
-def find_obfuscation(config: ConfigDict) -> Obfuscation | None:
-    """Returns the obfuscation that `config.data` asks for, or None.
-
-    Raises:
-      ObfuscationError: its kind or its strength is invalid.
-    """
-    if config.data.obfuscation == "none":
-        return None
-    return Obfuscation(config.data.obfuscation, config.data.obfuscation_strength).check()
-
-
-def describe_faces(config: ConfigDict) -> dict[str, str]:
-    """Returns what a checkpoint records about the faces that it was trained on.
-
-    It is {} for blurred faces as P3M-10k publishes them.
-    """
-    obfuscation = find_obfuscation(config)
-    if obfuscation is not None:
-        below = {"below_safe_strength": True} if obfuscation.below_safe_strength else {}
-        return {"faces": f"obfuscated: {obfuscation}", **below}
-    return {} if config.data.faces == "blurred" else {"faces": config.data.faces}
-
-
-def prepare_data(config: ConfigDict, workdir: Path) -> TrainingData:
+def prepare_data(
+    wanted: DataSettings, workdir: Path, copy_paste: CopyPasteSettings | None = None
+) -> TrainingData:
     """Finds and checks the data set, and completes it; draws a synthetic one if none is named.
 
-    Missing foregrounds and backgrounds are estimated into `config.data.foreground_cache` if it is
-    set. Otherwise, those of the user's own pictures are estimated into the run's folder. If faces
-    are to be obfuscated, their private areas are found first, and foregrounds are estimated from
-    the obfuscated pictures.
+    Missing foregrounds and backgrounds are estimated into the foreground cache if one is named.
+    Otherwise, those of the user's own pictures are estimated into the run's folder. If faces are to
+    be obfuscated, their private areas are found first, and foregrounds are estimated from the
+    obfuscated pictures.
 
     Raises:
       DataSetError: the named data set is wrong or incomplete. There is no fallback.
     """
-    scan = _scan(config, workdir)
+    scan = _scan(wanted, workdir)
     root = scan.root
     if scan.synthetic:
-        named = config.data.directory or config.data.pictures
+        named = wanted.directory or wanted.pictures
         why = f"{shown(root)} contains" if named else "No data set was named, so this run uses"
         notice = SYNTHETIC_NOTICE.format(why=why)
         say(notice)
@@ -121,45 +100,46 @@ def prepare_data(config: ConfigDict, workdir: Path) -> TrainingData:
             f"{root}: the data set has {len(report.errors)} kinds of errors, listed above. "
             "Fix them before training on it."
         )
-    dataset, obfuscation = scan.dataset(), find_obfuscation(config)
+    dataset, obfuscation = scan.dataset(), wanted.obfuscation
     if obfuscation is not None:
         if obfuscation.warning and distributed.is_first():
             warn(obfuscation.warning)
         dataset = with_private_areas(
             dataset,
-            config.data.private_cache or workdir / PRIVATE_FOLDER,
-            leave_out=config.data.doubtful == "leave_out",
+            wanted.private_cache or workdir / PRIVATE_FOLDER,
+            leave_out=wanted.leave_out_doubtful,
         )
-    if config.loss.composition:
-        cache = config.data.foreground_cache
-        if config.data.pictures:
+    if wanted.composition:
+        cache = wanted.foreground_cache
+        if wanted.pictures:
             cache = cache or workdir / FOREGROUND_FOLDER
-        dataset = _with_foregrounds(dataset, cache or None, obfuscation)
-    train, validation = split_validation(dataset, config.data.validation_pictures)
-    copy_paste = find_copy_paste(config, workdir, train, root, obfuscated=obfuscation is not None)
-    return TrainingData(root, train, validation, obfuscation, copy_paste)
+        dataset = _with_foregrounds(dataset, cache, obfuscation)
+    train, validation = split_validation(dataset, wanted.validation_pictures)
+    faces = copy_paste and find_copy_paste(
+        copy_paste, workdir, train, root, obfuscated=obfuscation is not None
+    )
+    return TrainingData(root, train, validation, obfuscation, faces)
 
 
-def _scan(config: ConfigDict, workdir: Path) -> Scan:
-    masks = config.data.facemasks or None
-    if config.data.pictures:
-        return scan_pair(config.data.pictures, config.data.mattes, facemasks=masks)
-    root = Path(config.data.directory or workdir / SYNTHETIC_FOLDER).expanduser()
-    if not config.data.directory:
-        size = (config.data.synthetic.height, config.data.synthetic.width)
+def _scan(wanted: DataSettings, workdir: Path) -> Scan:
+    if wanted.pictures:
+        return scan_pair(wanted.pictures, wanted.mattes, facemasks=wanted.facemasks)
+    root = Path(wanted.directory or workdir / SYNTHETIC_FOLDER).expanduser()
+    if not wanted.directory:
+        drawn = wanted.synthetic
         write_synthetic_set(
             root,
-            train=config.data.synthetic.train,
-            test=config.data.synthetic.test,
-            faces=config.data.synthetic.faces,
-            size=size,
-            seed=config.seed,
+            train=drawn.train,
+            test=drawn.test,
+            faces=drawn.faces,
+            size=(drawn.height, drawn.width),
+            seed=drawn.seed,
         )
     return scan_training(
         root,
-        faces=config.data.faces,
-        foreground_cache=config.data.foreground_cache or None,
-        facemasks=masks,
+        faces=wanted.faces,
+        foreground_cache=wanted.foreground_cache,
+        facemasks=wanted.facemasks,
     )
 
 

@@ -1,5 +1,7 @@
 """The errors that end a training run early; each message is a sentence for the user."""
 
+from collections.abc import Iterable
+
 from p3m_jax.errors import UserError
 
 
@@ -17,3 +19,11 @@ class ConfigurationError(TrainingError):
 
 class TrainingDiverged(TrainingError):
     """A loss, a weight or an output is no longer finite."""
+
+
+def one_of(name: str, value: str, known: Iterable[str]) -> list[str]:
+    """Returns a clause if the setting `name` is none of the `known` values; else no clause."""
+    known = tuple(known)
+    if value in known:
+        return []
+    return [f"{name} is {value!r}; it must be one of {', '.join(map(repr, known))}"]

@@ -17,7 +17,6 @@ from p3m_jax.copy_paste.samples import find_pasting
 from p3m_jax.evaluation.sheet import make_sheet
 from p3m_jax.inference.programs import predictor
 from p3m_jax.input.pipeline import training_batches
-from p3m_jax.losses import Weights
 from p3m_jax.models.network import Variables
 from p3m_jax.pictures.images import write_image
 from p3m_jax.runtime import distributed
@@ -25,11 +24,11 @@ from p3m_jax.text import say, shown
 from p3m_jax.training.errors import TrainingDiverged
 from p3m_jax.training.interrupt import StopRequest
 from p3m_jax.training.log import RunLog, Silence, read_log
+from p3m_jax.training.parsing import parse
 from p3m_jax.training.progress import Progress
 from p3m_jax.training.report import write_report
 from p3m_jax.training.run_checkpoints import RunCheckpoints
 from p3m_jax.training.run_folder import claim_run_folder, home_of_checkpoints, refuse_buckets
-from p3m_jax.training.settings import check_settings, computing
 from p3m_jax.training.setup import Setup, set_up
 from p3m_jax.training.start import check_start
 from p3m_jax.training.state import TrainState
@@ -74,15 +73,16 @@ def train(config: ConfigDict, workdir) -> Outcome:
     """
     refuse_buckets(workdir)
     workdir, started = Path(workdir), time.time()
-    check_settings(config)
+    settings, configuration = parse(config), config.to_dict()
     with contextlib.ExitStack() as stack:
         with distributed.first_in_turn("the run's folder"):
-            check_start(config, home_of_checkpoints(config, workdir) / RUN_CHECKPOINTS)
+            home = home_of_checkpoints(settings.loop.checkpoint_directory, workdir)
+            check_start(settings.init_from, settings.network, home / RUN_CHECKPOINTS)
             if distributed.is_first():
-                stack.enter_context(claim_run_folder(workdir, config))
-        setup, state = set_up(config, workdir)
+                stack.enter_context(claim_run_folder(workdir, configuration))
+        setup, state = set_up(settings, workdir)
         checkpoints = RunCheckpoints(
-            setup.checkpoints, setup.description, keep=config.keep_checkpoints
+            setup.checkpoints, setup.description, keep=settings.loop.keep_checkpoints
         )
         stack.callback(checkpoints.close)
         first = int(state.step)
@@ -98,7 +98,7 @@ def train(config: ConfigDict, workdir) -> Outcome:
             else Silence()
         )
         stack.callback(log.close)
-        log.write("start", {"step": first, "steps": setup.steps, "config": config.to_dict()})
+        log.write("start", {"step": first, "steps": setup.steps, "config": configuration})
         stop = stack.enter_context(StopRequest())
         state, errors, stopped_by = _take_steps(setup, state, checkpoints, log, stop)
         checkpoints.close()
@@ -131,11 +131,12 @@ def _take_steps(
 
     Returns the state, the errors of the last validation, and the signal's name or None.
     """
-    config, workdir, steps, first = setup.config, setup.workdir, setup.steps, int(state.step)
+    settings, workdir, steps, first = setup.settings, setup.workdir, setup.steps, int(state.step)
+    loop = settings.loop
     batches = _batches(setup, first)
     errors: dict[str, float] = {}
     stopping = None
-    with contextlib.closing(Progress(first, steps, config.batch_size)) as progress:
+    with contextlib.closing(Progress(first, steps, settings.step.batch_size)) as progress:
         batch = next(batches) if first < steps else None
         for step in range(first + 1, steps + 1):
             # There are two programs, with and without pasting. Each is compiled when first needed.
@@ -147,14 +148,14 @@ def _take_steps(
             terms = {name: float(value) for name, value in jax.device_get(terms).items()}
             _require_finite(terms, step, workdir)
             progress.update(terms["total"])
-            if step % config.log_every == 0 or step == steps:
+            if step % loop.log_every == 0 or step == steps:
                 log.scalars("step", step, {**terms, "pictures_per_second": progress.rate()})
             stopping = stop.at(step)
-            if step % config.validate_every == 0 or step == steps:
+            if step % loop.validate_every == 0 or step == steps:
                 errors = _validate(setup, state, log)
                 _save(checkpoints, state, workdir, errors)
                 progress.pause()
-            elif step % config.checkpoint_every == 0 or stopping:
+            elif step % loop.checkpoint_every == 0 or stopping:
                 _save(checkpoints, state, workdir)
                 progress.pause()
             if stopping:
@@ -164,18 +165,18 @@ def _take_steps(
 
 def _batches(setup: Setup, first: int):
     """Returns an iterator over the batches of the steps after `first`, placed on the devices."""
-    config, data = setup.config, setup.data
+    settings, data = setup.settings, setup.data
     batches = training_batches(
         data.train,
-        batch_size=config.batch_size,
-        crop_sizes=tuple(config.data.crop_sizes),
-        output_size=config.data.output_size,
-        seed=config.seed,
+        batch_size=settings.step.batch_size,
+        crop_sizes=settings.crop_sizes,
+        output_size=settings.output_size,
+        seed=settings.seed,
         start_step=first,
-        composition=config.loss.composition,
+        composition=settings.data.composition,
         obfuscation=data.obfuscation,
         pasting=find_pasting(
-            data.copy_paste, data.train.examples, seed=config.seed, obfuscation=data.obfuscation
+            data.copy_paste, data.train.examples, seed=settings.seed, obfuscation=data.obfuscation
         ),
         shard=(jax.process_index(), jax.process_count()),
     )
@@ -184,7 +185,7 @@ def _batches(setup: Setup, first: int):
 
 def _compiled(setup: Setup, state: TrainState, batch, *, pasting: bool):
     """Compiles the step, with or without pasting among features, and prints how long it took."""
-    config = setup.config
+    settings, wanted = setup.settings, setup.settings.step
     started = time.time()
     if distributed.is_first():
         which = "that pastes faces" if pasting else "of this run"
@@ -192,11 +193,11 @@ def _compiled(setup: Setup, state: TrainState, batch, *, pasting: bool):
     step = make_train_step(
         setup.network,
         setup.optimizer,
-        seed=config.seed if config.stochastic_depth else None,
-        paste=setup.paste if pasting else None,
-        average_decay=config.average_decay,
-        weights=Weights(**config.loss.weights),
-        computing=computing(config),
+        seed=settings.seed if wanted.stochastic_depth else None,
+        paste=settings.copy_paste.features if pasting and settings.copy_paste else None,
+        average_decay=wanted.average_decay,
+        weights=wanted.weights,
+        computing=wanted.computing,
     )
     compiled = compile_step(step, state, batch, (setup.where, setup.places.everywhere))
     # Compiling may take longer than devices wait for each other.
@@ -211,7 +212,7 @@ def _export(setup: Setup, log: RunLog | Silence, step: int) -> None:
     workdir = setup.workdir
     best = load_for_inference(setup.checkpoints)
     save_for_inference(workdir / RUN_INFERENCE, best.variables, best.description, overwrite=True)
-    write_report(setup.config, workdir, setup.data, best)
+    write_report(setup, best)
     log.write("report", {"step": step})
     distributed.wait_for_all("exported")  # by the first process
     say(f"Done. {shown(_where_it_is(workdir))}")
@@ -251,15 +252,15 @@ def _save(checkpoints: RunCheckpoints, state: TrainState, workdir: Path, errors=
 
 def _validate(setup: Setup, state: TrainState, log: RunLog | Silence) -> dict[str, float]:
     """Validates the state; returns the mean errors, and writes a sheet to the run's folder."""
-    config, step = setup.config, int(state.step)
-    weights = state.average if config.average_weights else state.parameters
+    loop, step = setup.settings.loop, int(state.step)
+    weights = state.average if loop.validate_average else state.parameters
     variables = setup.places.local(Variables(weights, state.statistics))
     result = validate(
         predictor(setup.network, variables),
         setup.data.validation,
         read=setup.data.read,
-        size=config.validation_size,
-        rows=config.validation_rows,
+        size=loop.validation_size,
+        rows=loop.validation_rows,
     )
     if distributed.is_first():
         sheet = make_sheet(result.rows)

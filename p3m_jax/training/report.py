@@ -1,10 +1,8 @@
 """Writes the short report of a finished run: curves, scores, and sheets of mattes."""
 
 import io
-from pathlib import Path
 
 import numpy as np
-from ml_collections import ConfigDict
 from PIL import Image
 
 from p3m_jax.checkpoints.weights import InferenceCheckpoint
@@ -17,42 +15,44 @@ from p3m_jax.pictures.images import write_image
 from p3m_jax.runtime import distributed
 from p3m_jax.storage.files import write_text
 from p3m_jax.text import counted, printable, shown
-from p3m_jax.training.data import TrainingData, describe_faces
+from p3m_jax.training.data import TrainingData
 from p3m_jax.training.log import read_log
+from p3m_jax.training.settings import DataSettings
+from p3m_jax.training.setup import Setup
 
 _SHOWN = ("SAD", "MSE", "MAD", "SAD-T", "GRAD", "CONN")
 
 
-def write_report(
-    config: ConfigDict, workdir: Path, data: TrainingData, best: InferenceCheckpoint
-) -> None:
-    """Writes `report.md`, `curves.png` and a sheet for each scored test set into `workdir`.
+def write_report(setup: Setup, best: InferenceCheckpoint) -> None:
+    """Writes `report.md`, `curves.png` and a sheet for each scored test set into the run's folder.
 
     All processes score the test sets; only the first one writes.
     """
+    settings, workdir, data = setup.settings, setup.workdir, setup.data
     scored = {
-        name: _score(name, config.test_faces or None, data, best) for name in config.final_test_sets
+        name: _score(name, settings.test_faces, data, best) for name in settings.final_test_sets
     }
     if not distributed.is_first():
         return
     steps, validations = read_log(workdir, "step"), read_log(workdir, "validation")
     write_image(workdir / "curves.png", _curves(steps, validations))
     first, last = _ends([line["total"] for line in steps])
-    chosen = best.provenance.get("step")
+    chosen, size = best.provenance.get("step"), settings.loop.validation_size
     lines = [
-        shown(f"# Training of {config.network}: {workdir.name}"),
+        shown(f"# Training of {settings.network}: {workdir.name}"),
         "",
         *(["```", (workdir / "SYNTHETIC").read_text(), "```", ""] if data.synthetic else []),
         f"{counted(len(data.train.examples), 'picture')} of {shown(data.train.name)}"
-        f"{_faces(config)}, {steps[-1]['step']:,} steps of {config.batch_size}, learning rate "
-        f"{config.learning_rate:g}, seed {config.seed}. The loss changed from {first:.3f} to "
-        f"{last:.3f} (medians of the first and the last tenth of the logged steps).",
+        f"{_faces(settings.data)}, {steps[-1]['step']:,} steps of {settings.step.batch_size}, "
+        f"learning rate {settings.step.learning_rate:g}, seed {settings.seed}. The loss changed "
+        f"from {first:.3f} to {last:.3f} (medians of the first and the last tenth of the logged "
+        "steps).",
         "",
         "![curves](curves.png)",
         "",
         f"## Validation split ({counted(len(data.validation.examples), 'picture')} held out)",
         "",
-        f"The network saw pictures resized to {config.validation_size} x {config.validation_size}. "
+        f"The network saw pictures resized to {size} x {size}. "
         f"The exported weights are those of step {chosen}, which has the lowest SAD.",
         "",
         *_table("step", [(line["step"], line) for line in validations]),
@@ -62,12 +62,12 @@ def write_report(
     ]
     for name, (rows, worst) in scored.items():
         write_image(workdir / "sheets" / f"{name}.jpg", worst_sheet(worst))
-        lines += _scores(name, config.test_faces, rows)
+        lines += _scores(name, settings.test_faces, rows)
     write_text(workdir / "report.md", printable("\n".join(lines)))
 
 
-def _faces(config: ConfigDict) -> str:
-    faces = describe_faces(config).get("faces")
+def _faces(data: DataSettings) -> str:
+    faces = data.describe_faces().get("faces")
     return f" (faces {faces})" if faces else ""
 
 
@@ -83,7 +83,7 @@ def _score(name, faces, data: TrainingData, best: InferenceCheckpoint):
     return rows, worst.together()
 
 
-def _scores(name: str, faces: str, rows) -> list[str]:
+def _scores(name: str, faces: str | None, rows) -> list[str]:
     of_faces = f", {faces} faces" if faces else ""
     means = {measure: estimate.mean for measure, estimate in summarise(rows).items()}
     return [

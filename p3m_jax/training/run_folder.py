@@ -10,8 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-
-from ml_collections import ConfigDict
+from typing import Any
 
 from p3m_jax.checkpoints.folder import RUN_CHECKPOINTS, complete_steps
 from p3m_jax.configs import common
@@ -19,8 +18,8 @@ from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.data.layouts import DataSet
 from p3m_jax.storage.bucket import folder_or_bucket, is_address
 from p3m_jax.storage.files import locked, write_text
-from p3m_jax.training.copy_paste_settings import identity_of_faces
 from p3m_jax.training.errors import RunFolderError
+from p3m_jax.training.faces_to_copy import identity_of_faces
 
 CONFIG_FILE = "config.json"
 DATA_FILE = "data.json"
@@ -64,22 +63,25 @@ def refuse_buckets(workdir) -> None:
         )
 
 
-def home_of_checkpoints(config: ConfigDict, workdir: Path) -> Path:
+def home_of_checkpoints(directory: str | None, workdir: Path) -> Path:
     """Returns the folder that holds a run's checkpoints, settings and identity of data.
 
     Raises:
-      BucketError: the configuration names a bucket that this machine cannot use.
+      BucketError: `directory`, the setting, is a bucket that this machine cannot use.
     """
-    wanted = config.get("checkpoint_directory")
-    return folder_or_bucket(wanted) if wanted else workdir
+    return folder_or_bucket(directory) if directory else workdir
 
 
 @contextlib.contextmanager
-def claim_run_folder(workdir: Path, config: ConfigDict) -> Iterator[None]:
+def claim_run_folder(workdir: Path, configuration: dict[str, Any]) -> Iterator[None]:
     """Claims `workdir` for this configuration, or checks that it already belongs to it.
 
     Only one process at a time can claim a folder. The settings may change until the first step is
     saved.
+
+    Args:
+      workdir: the run's folder.
+      configuration: all settings and their values, as they are recorded.
 
     Raises:
       RunFolderError: the folder contains other files, or a run with other settings, or another
@@ -87,7 +89,7 @@ def claim_run_folder(workdir: Path, config: ConfigDict) -> Iterator[None]:
     """
     if workdir.exists() and not workdir.is_dir():
         raise RunFolderError(f"{workdir}: is a file; name a folder with --workdir.")
-    home = home_of_checkpoints(config, workdir)
+    home = home_of_checkpoints(configuration.get("checkpoint_directory"), workdir)
     for folder, flag in ((workdir, "--workdir"), (home, "--config.checkpoint_directory")):
         foreign = folder.exists() and [p for p in folder.iterdir() if not p.name.startswith(".")]
         if foreign and not (folder / CONFIG_FILE).exists():
@@ -100,9 +102,10 @@ def claim_run_folder(workdir: Path, config: ConfigDict) -> Iterator[None]:
     )
     (workdir / LOCK_FILE).touch()
     with locked(workdir / LOCK_FILE, refusal):
-        settings = json.loads(json.dumps(config.to_dict()))
+        settings = json.loads(json.dumps(configuration))  # tuples become lists
         if (workdir / CONFIG_FILE).exists():
-            before = home_of_checkpoints(ConfigDict(_read(workdir / CONFIG_FILE)), workdir)
+            before = _read(workdir / CONFIG_FILE).get("checkpoint_directory")
+            before = home_of_checkpoints(before, workdir)
             if before != home and complete_steps(before / RUN_CHECKPOINTS):
                 raise RunFolderError(
                     f"{workdir}: the checkpoints of its run are in {before}, not in {home}; use "

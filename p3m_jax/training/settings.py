@@ -1,144 +1,179 @@
-"""Checks the settings before anything else is done, and derives the step's settings from them."""
+"""The settings of a run, checked and typed, in the groups in which its parts take them.
 
-import math
-from pathlib import Path
+`p3m_jax.training.parsing.parse` makes them from a configuration. What each setting means is
+explained in configs/common.py.
+"""
 
-import jax
-from ml_collections import ConfigDict
+from dataclasses import dataclass
 
-from p3m_jax.configs import common
-from p3m_jax.data.layouts import FACES, TEST_FOLDERS
-from p3m_jax.faces.obfuscation import ObfuscationError
-from p3m_jax.models.network import NETWORKS
-from p3m_jax.training.copy_paste_settings import copy_paste_problems
-from p3m_jax.training.data import find_obfuscation
-from p3m_jax.training.errors import ConfigurationError
-from p3m_jax.training.feature_paste import feature_paste_problems
-from p3m_jax.training.state import RULES
+from p3m_jax.copy_paste.feature import FeaturePaste
+from p3m_jax.copy_paste.recipe import CopyPaste
+from p3m_jax.faces.obfuscation import Obfuscation
+from p3m_jax.losses import Weights
 from p3m_jax.training.step import Computing
 
-PRECISIONS = ("float32", "bfloat16")
-_AT_LEAST_ONE = (
-    "batch_size",
-    "log_every",
-    "checkpoint_every",
-    "validate_every",
-    "keep_checkpoints",
-    "validation_rows",
-)
+
+@dataclass(frozen=True)
+class Duration:
+    """A part of a training: a number of steps, or, if that is 0, of epochs."""
+
+    steps: int
+    epochs: int
+    batch_size: int
+
+    def in_steps(self, pictures: int) -> int:
+        """Returns its number of steps, if an epoch consists of so many pictures."""
+        return self.steps or -(-self.epochs * pictures // self.batch_size)
 
 
-def check_settings(config: ConfigDict) -> None:
-    """Raises `ConfigurationError` that names all invalid settings and their valid values."""
-    problems = []
-    if config.network not in NETWORKS:
-        problems.append(f"network is {config.network!r}; it must be one of {', '.join(NETWORKS)}")
-    for name in _AT_LEAST_ONE:
-        if config[name] < 1:
-            problems.append(f"{name} is {config[name]}; it must be at least 1")
-    sizes = {"data.output_size": config.data.output_size, "validation_size": config.validation_size}
-    for name, size in sizes.items():
-        if size < 32 or size % 32:
-            problems.append(f"{name} is {size}; it must be a positive multiple of 32")
-    if not config.data.crop_sizes or min(config.data.crop_sizes) < 1:
-        problems.append(
-            f"data.crop_sizes is {tuple(config.data.crop_sizes)}; name one or more sizes in pixels"
-        )
-    for name, weight in config.loss.weights.items():
-        if not 0 <= weight < math.inf:
-            problems.append(f"loss.weights.{name} is {weight:g}; it must be 0 or positive")
-    problems += _batch_problems(config)
-    if config.steps < 0 or config.epochs < 1:
-        problems.append(
-            "steps must be at least 0 (0: the number of epochs decides), epochs at least 1"
-        )
-    for name in set(config.final_test_sets) - TEST_FOLDERS.keys():
-        problems.append(
-            f"final_test_sets names {name!r}; the test sets are {', '.join(TEST_FOLDERS)}"
-        )
-    problems += _data_problems(config) + _privacy_problems(config) + copy_paste_problems(config)
-    if config.network in NETWORKS:
-        problems += feature_paste_problems(config)
-    if problems:
-        raise ConfigurationError("The configuration is invalid: " + "; ".join(problems) + ".")
+@dataclass(frozen=True)
+class SyntheticSettings:
+    """The synthetic portraits that are drawn if no data set is named: counts, and sizes in pixels.
+
+    `seed` also decides how they look.
+    """
+
+    train: int
+    test: int
+    faces: int
+    height: int
+    width: int
+    seed: int
 
 
-def _batch_problems(config: ConfigDict) -> list[str]:
-    problems, devices = [], jax.device_count()
-    if not 0 < config.learning_rate < math.inf:
-        problems.append(f"learning_rate is {config.learning_rate:g}; it must be a number above 0")
-    if config.batch_parts < 1:
-        problems.append(f"batch_parts is {config.batch_parts}; it must be at least 1")
-    elif config.batch_size % (devices * config.batch_parts):
-        wanted = devices * config.batch_parts
-        parts = f", each with {config.batch_parts} batch_parts" if config.batch_parts > 1 else ""
-        larger = -(-config.batch_size // wanted) * wanted
-        problems.append(
-            f"batch_size is {config.batch_size}, which cannot be divided evenly among {devices} "
-            f"devices{parts}; use a multiple of {wanted}, such as --config.batch_size={larger} "
-            "--config.learning_rate_rule=sqrt, or use fewer devices"
-        )
-    if config.learning_rate_rule not in RULES:
-        known = ", ".join(map(repr, RULES))
-        problems.append(
-            f"learning_rate_rule is {config.learning_rate_rule!r}; it must be one of {known}"
-        )
-    if config.precision not in PRECISIONS:
-        known = ", ".join(map(repr, PRECISIONS))
-        problems.append(f"precision is {config.precision!r}; it must be one of {known}")
-    pasting = config.copy_paste.level == "feature" and config.copy_paste.source_batch > 1
-    if config.batch_parts > 1 and pasting:
-        problems.append("batch_parts above 1 requires copy_paste.source_batch=1")
-    return problems
+@dataclass(frozen=True)
+class DataSettings:
+    """The data set, and how it is completed.
+
+    Attributes:
+      directory: a folder in P3M-10k's layout; None if there is none.
+      pictures, mattes: the user's own two folders; None if `directory` or nothing is named.
+      facemasks, foreground_cache, private_cache: folders; None for the usual places.
+      faces: the kind of faces to read, "blurred" or "normal".
+      obfuscation: how faces are obfuscated while pictures are read; None: they are not.
+      leave_out_doubtful: whether pictures with uncertain faces are left out; if not, they stop the
+        run.
+      composition: whether every picture needs a foreground and a background.
+      validation_pictures: how many pictures are held out.
+      synthetic: what is drawn if nothing is named.
+    """
+
+    directory: str | None
+    pictures: str | None
+    mattes: str | None
+    facemasks: str | None
+    foreground_cache: str | None
+    private_cache: str | None
+    faces: str
+    obfuscation: Obfuscation | None
+    leave_out_doubtful: bool
+    composition: bool
+    validation_pictures: int
+    synthetic: SyntheticSettings
+
+    def describe_faces(self) -> dict[str, object]:
+        """Returns what a checkpoint records about the faces that it was trained on.
+
+        It is {} for blurred faces as P3M-10k publishes them.
+        """
+        if self.obfuscation is not None:
+            below = {"below_safe_strength": True} if self.obfuscation.below_safe_strength else {}
+            return {"faces": f"obfuscated: {self.obfuscation}", **below}
+        return {} if self.faces == "blurred" else {"faces": self.faces}
 
 
-def computing(config: ConfigDict) -> Computing:
-    """Returns how the training step computes: precision, remat and batch parts."""
-    dtype = None if config.precision == "float32" else config.precision
-    return Computing(dtype, config.remat, config.batch_parts)
+@dataclass(frozen=True)
+class CopyPasteSettings:
+    """Copy and paste of faces (P3M-CP).
+
+    Attributes:
+      recipe: how faces are pasted; the faces themselves, and the first step, are found later.
+      kind: what `folder` is, one of `p3m_jax.copy_paste.sources.KINDS`.
+      folder, masks: the faces to copy, and their masks; None if none are named.
+      cache: the folder of masks that are found; None: in the run's folder.
+      features: how faces are pasted among the features (P3M-FCP); None at image level.
+      start: the part of the run before the first step that pastes; only for the feature level.
+    """
+
+    recipe: CopyPaste
+    kind: str
+    folder: str | None
+    masks: str | None
+    cache: str | None
+    features: FeaturePaste | None
+    start: Duration
 
 
-def keeps_average(config: ConfigDict) -> bool:
-    """Returns True if the run keeps a moving average of its weights."""
-    pasting = config.copy_paste.level == "feature"
-    return config.average_weights or (pasting and config.copy_paste.source_from == "average")
+@dataclass(frozen=True)
+class StepSettings:
+    """What a training step computes, and how.
+
+    Attributes:
+      batch_size: pictures per step, on all devices together.
+      learning_rate, learning_rate_rule: see `p3m_jax.training.state.make_optimizer`.
+      stochastic_depth: whether it is on, for networks that have it.
+      weights: the weights of the losses.
+      average, average_decay: whether a moving average of the weights is kept, and its decay.
+      computing: precision, recomputed stages, and batch parts.
+      shard_state: whether large arrays are split across the devices.
+    """
+
+    batch_size: int
+    learning_rate: float
+    learning_rate_rule: str
+    stochastic_depth: bool
+    weights: Weights
+    average: bool
+    average_decay: float
+    computing: Computing
+    shard_state: bool
 
 
-def _data_problems(config: ConfigDict) -> list[str]:
-    data, problems = config.data, []
-    if bool(data.pictures) != bool(data.mattes):
-        problems.append("data.pictures and data.mattes must be given together")
-    elif data.pictures and Path(data.pictures).resolve() == Path(data.mattes).resolve():
-        problems.append("data.pictures and data.mattes are the same folder; name two folders")
-    if data.pictures and data.directory:
-        problems.append("data.directory and data.pictures are both given; name only one of them")
-    if data.pictures and config.final_test_sets:
-        problems.append("final_test_sets requires data.directory, which contains the test sets")
-    if common.part_of(config, common.BASES) == "finetune":
-        if not config.init_from:
-            problems.append(
-                "init_from is empty; fine-tuning starts from a checkpoint, such as one that "
-                "`p3m import` makes from a published file"
-            )
-        if not data.pictures and not data.directory:
-            problems.append(
-                "data.pictures and data.mattes are empty; name the pictures to fine-tune on"
-            )
-    return problems
+@dataclass(frozen=True)
+class LoopSettings:
+    """What happens between the steps; the intervals are in steps.
+
+    Attributes:
+      log_every, checkpoint_every, validate_every: the intervals.
+      keep_checkpoints: how many of the latest ones are kept.
+      checkpoint_directory: a folder or a bucket; None: the run's folder.
+      validation_size: the side of the squares that are validated, pixels.
+      validation_rows: the number of pictures on a validation sheet.
+      validate_average: whether the moving average is validated and exported.
+    """
+
+    log_every: int
+    checkpoint_every: int
+    validate_every: int
+    keep_checkpoints: int
+    checkpoint_directory: str | None
+    validation_size: int
+    validation_rows: int
+    validate_average: bool
 
 
-def _privacy_problems(config: ConfigDict) -> list[str]:
-    data, problems = config.data, []
-    choices = {
-        "data.faces": (data.faces, FACES),
-        "data.doubtful": (data.doubtful, ("refuse", "leave_out")),
-        "test_faces": (config.test_faces, ("", *FACES)),
-    }
-    for name, (value, known) in choices.items():
-        if value not in known:
-            problems.append(f"{name} is {value!r}; it must be one of {', '.join(map(repr, known))}")
-    try:
-        find_obfuscation(config)
-    except ObfuscationError as error:
-        problems.append(f"data.obfuscation: {str(error).removesuffix('.')} (or none)")
-    return problems
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a run.
+
+    Attributes:
+      network: a name in `p3m_jax.models.network.NETWORKS`.
+      seed: of the weights, the batches and the synthetic portraits.
+      init_from: the checkpoint whose weights the run starts from; None: fresh weights.
+      length: the whole run.
+      crop_sizes, output_size: the sides of the random crops, and what they are resized to, pixels.
+      final_test_sets, test_faces: the test sets of the report, and their faces; None: as published.
+    """
+
+    network: str
+    seed: int
+    init_from: str | None
+    length: Duration
+    data: DataSettings
+    crop_sizes: tuple[int, ...]
+    output_size: int
+    copy_paste: CopyPasteSettings | None
+    step: StepSettings
+    loop: LoopSettings
+    final_test_sets: tuple[str, ...]
+    test_faces: str | None

@@ -6,19 +6,16 @@ from typing import Any, NamedTuple
 
 import jax
 import optax
-from ml_collections import ConfigDict
 
 from p3m_jax.checkpoints.folder import RUN_CHECKPOINTS
 from p3m_jax.checkpoints.weights import describe
-from p3m_jax.copy_paste.feature import FeaturePaste
 from p3m_jax.models.network import Network, network
 from p3m_jax.runtime import distributed
 from p3m_jax.text import say, shown
-from p3m_jax.training.data import TrainingData, describe_faces, prepare_data
-from p3m_jax.training.feature_paste import feature_paste, start_step
+from p3m_jax.training.data import TrainingData, prepare_data
 from p3m_jax.training.run_checkpoints import newest_whole
 from p3m_jax.training.run_folder import claim_data, home_of_checkpoints
-from p3m_jax.training.settings import keeps_average
+from p3m_jax.training.settings import Settings
 from p3m_jax.training.sharding import Places
 from p3m_jax.training.start import first_variables, past_of
 from p3m_jax.training.state import TrainState, initial_state, make_optimizer
@@ -28,18 +25,17 @@ class Setup(NamedTuple):
     """A run that is ready to take steps.
 
     Attributes:
-      config, workdir: as given by the user.
+      settings, workdir: as given by the user.
       data: the pictures for training and for validation.
       steps: the number of steps of the whole run.
       network, optimizer: the network that is trained, and the optimiser.
       places, where: the devices, and on which of them each array of the state is.
-      paste: how faces are pasted among features (P3M-FCP); None if they are not pasted.
       pasting_from: the number of steps before the first one that pastes among features.
       checkpoints: the folder of the run's checkpoints.
       description: the description of the weights that checkpoints store.
     """
 
-    config: ConfigDict
+    settings: Settings
     workdir: Path
     data: TrainingData
     steps: int
@@ -47,7 +43,6 @@ class Setup(NamedTuple):
     optimizer: optax.GradientTransformation
     places: Places
     where: TrainState
-    paste: FeaturePaste | None
     pasting_from: int
     checkpoints: Path
     description: dict[str, Any]
@@ -58,22 +53,26 @@ class Setup(NamedTuple):
         return self.description["synthetic"]
 
 
-def set_up(config: ConfigDict, workdir: Path) -> tuple[Setup, TrainState]:
+def set_up(settings: Settings, workdir: Path) -> tuple[Setup, TrainState]:
     """Prepares a run; returns it with its newest saved state, or with an initial state.
 
     Raises the same errors as `p3m_jax.training.loop.train`.
     """
+    step, pasting = settings.step, settings.copy_paste
     with distributed.first_in_turn("the data set"):
-        data = prepare_data(config, workdir)
-        home = home_of_checkpoints(config, workdir)
+        data = prepare_data(settings.data, workdir, pasting)
+        home = home_of_checkpoints(settings.loop.checkpoint_directory, workdir)
         claim_data(home, data.train, data.copy_paste)
     pictures = len(data.train.examples)
-    steps = config.steps or -(-config.epochs * pictures // config.batch_size)
-    net, optimizer = network(config.network), make_optimizer(config)
-    places, paste = Places.of_all_devices(), feature_paste(config)
-    first = functools.partial(initial_state, net, optimizer, average=keeps_average(config))
+    steps = settings.length.in_steps(pictures)
+    net = network(settings.network)
+    optimizer = make_optimizer(
+        step.learning_rate, rule=step.learning_rate_rule, batch_size=step.batch_size
+    )
+    places = Places.of_all_devices()
+    first = functools.partial(initial_state, net, optimizer, average=step.average)
     shapes = jax.eval_shape(first, net.shapes)
-    where = places.of_state(shapes, cut=config.shard_state)
+    where = places.of_state(shapes, cut=step.shard_state)
     with distributed.first_in_turn("the run's checkpoints"):
         saved = newest_whole(home / RUN_CHECKPOINTS, shapes)
     if saved:
@@ -81,24 +80,26 @@ def set_up(config: ConfigDict, workdir: Path) -> tuple[Setup, TrainState]:
         synthetic, past = saved.description["synthetic"], past_of(saved.description)
         say(f"Resuming from step {int(state.step)} of {shown(home)}.")
     else:
-        variables, synthetic, past = first_variables(config, net)
+        variables, synthetic, past = first_variables(
+            net, settings.init_from, seed=settings.seed, learning_rate=step.learning_rate
+        )
         state = jax.jit(first, out_shardings=where)(variables)
     description = describe(
         net.name,
-        weights="average" if config.average_weights else "parameters",
+        weights="average" if settings.loop.validate_average else "parameters",
         synthetic=synthetic or data.synthetic,
         provenance={
             "run": workdir.name,
             "data": data.train.name,
             "pictures": pictures,
-            "seed": config.seed,
-            **describe_faces(config),
+            "seed": settings.seed,
+            **settings.data.describe_faces(),
             **({"copy_paste": str(data.copy_paste)} if data.copy_paste else {}),
             **past,
         },
     )
     setup = Setup(
-        config=config,
+        settings=settings,
         workdir=workdir,
         data=data,
         steps=steps,
@@ -106,8 +107,7 @@ def set_up(config: ConfigDict, workdir: Path) -> tuple[Setup, TrainState]:
         optimizer=optimizer,
         places=places,
         where=where,
-        paste=paste,
-        pasting_from=start_step(config, pictures) if paste else steps,
+        pasting_from=pasting.start.in_steps(pictures) if pasting and pasting.features else steps,
         checkpoints=home / RUN_CHECKPOINTS,
         description=description,
     )

@@ -7,11 +7,8 @@ otherwise fresh random weights.
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from p3m_jax.checkpoints.folder import complete_steps, find_checkpoint, read_description
 from p3m_jax.checkpoints.weights import load_weights
-from p3m_jax.configs import common
 from p3m_jax.models.network import Network, Variables
 from p3m_jax.text import say, shown
 from p3m_jax.training.errors import ConfigurationError
@@ -20,20 +17,22 @@ from p3m_jax.training.errors import ConfigurationError
 _LEAST_FROM_FRESH = 1e-4
 
 
-def check_start(config: ConfigDict, checkpoints: Path) -> None:
-    """Checks, without reading weights, that `config.init_from` can be used if the run needs it.
+def check_start(init_from: str | None, network_name: str, checkpoints: Path) -> None:
+    """Checks, without reading weights, that `init_from` can be used if the run needs it.
+
+    `checkpoints` is the folder of the run's own checkpoints.
 
     Raises:
       ConfigurationError: it holds another network.
       UserError: it is not a checkpoint.
     """
-    if config.init_from and not complete_steps(checkpoints):
-        there = read_description(find_checkpoint(config.init_from))["network"]
-        if there != config.network:
+    if init_from and not complete_steps(checkpoints):
+        there = read_description(find_checkpoint(init_from))["network"]
+        if there != network_name:
             raise ConfigurationError(
-                f"{config.init_from}: config.init_from is a checkpoint of {there}, but the "
-                f"configuration trains {config.network}; name a checkpoint of that network, or use "
-                "the other configuration."
+                f"{init_from}: config.init_from is a checkpoint of {there}, but the configuration "
+                f"trains {network_name}; name a checkpoint of that network, or use the other "
+                "configuration."
             )
 
 
@@ -46,25 +45,26 @@ def past_of(description: dict[str, Any]) -> dict[str, Any]:
     return {name: past[name] for name in ("init_from", "started_from") if name in past}
 
 
-def first_variables(config: ConfigDict, net: Network) -> tuple[Variables, bool, dict[str, Any]]:
+def first_variables(
+    net: Network, init_from: str | None, *, seed: int, learning_rate: float
+) -> tuple[Variables, bool, dict[str, Any]]:
     """Returns the first variables of a new run, whether they are synthetic, and their provenance.
 
     They are synthetic if they were trained on synthetic portraits. The provenance is {"init_from":
     the setting, and, if that names a checkpoint, "started_from": its own provenance}.
     """
-    past = {"init_from": config.init_from}
-    if not config.init_from:
-        if not common.part_of(config, common.BASES) and config.learning_rate < _LEAST_FROM_FRESH:
+    past = {"init_from": init_from or ""}
+    if not init_from:
+        if learning_rate < _LEAST_FROM_FRESH:
             say(
-                f"NOTE: with a learning rate of {config.learning_rate:g}, fresh weights hardly "
-                "learn. The published results start from a pretrained backbone "
-                "(--config.init_from=...)."
+                f"NOTE: with a learning rate of {learning_rate:g}, fresh weights hardly learn. The "
+                "published results start from a pretrained backbone (--config.init_from=...)."
             )
-        return net.initialize(config.seed), False, past
-    source = load_weights(config.init_from)
+        return net.initialize(seed), False, past
+    source = load_weights(init_from)
     variables = source.variables
     if source.part == "encoder":
         say(f"The encoder comes from {shown(source.path)}; the decoders are drawn from the seed.")
-        fresh = net.initialize(config.seed)
+        fresh = net.initialize(seed)
         variables = Variables(*({**new, **old} for new, old in zip(fresh, variables, strict=True)))
     return variables, source.synthetic, {**past, "started_from": source.provenance}

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
 
 from p3m_jax.models.network import Arrays, Network, Variables
 
@@ -37,16 +36,18 @@ class TrainState(NamedTuple):
         return Variables(self.parameters, self.statistics)
 
 
-def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
+def make_optimizer(
+    learning_rate: float, *, rule: str = "constant", batch_size: int = RECIPE_BATCH
+) -> optax.GradientTransformation:
     """Returns Adam with PyTorch's defaults and a constant learning rate, as published.
 
-    The learning rate is meant for the recipe's batch of 8. `config.learning_rate_rule` says how it
-    changes for another batch size. "constant" keeps it. "sqrt" multiplies it by the square root of
-    batch / 8: Adam divides a gradient by its size, which is mostly noise, and the noise shrinks
-    with that root. "linear" multiplies it by batch / 8.
+    The learning rate is meant for the recipe's batch of 8. `rule` says how it changes for another
+    batch size. "constant" keeps it. "sqrt" multiplies it by the square root of batch / 8: Adam
+    divides a gradient by its size, which is mostly noise, and the noise shrinks with that root.
+    "linear" multiplies it by batch / 8.
     """
-    factor = RULES[config.learning_rate_rule](config.batch_size / RECIPE_BATCH)
-    return optax.adam(config.learning_rate * factor, b1=0.9, b2=0.999, eps=1e-8)
+    factor = RULES[rule](batch_size / RECIPE_BATCH)
+    return optax.adam(learning_rate * factor, b1=0.9, b2=0.999, eps=1e-8)
 
 
 def initial_state(
