@@ -4,6 +4,7 @@ Alpha maps are (B, H, W, 1) in [0, 1] and logits (B, H, W, 3). Colour maps are (
 normalised like the network's input. Every loss is a float32 scalar.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -49,6 +50,9 @@ class Weights(NamedTuple):
 
 
 PUBLISHED_WEIGHTS = Weights()
+# The loss of a training: from outputs and targets to a scalar, and to scalars by name for the log,
+# among them "total".
+Loss = Callable[[Outputs, Targets], tuple[jax.Array, dict[str, jax.Array]]]
 
 
 def _mean(x: jax.Array) -> jax.Array:

@@ -1,6 +1,7 @@
 """Trains from start to end: `train(config, workdir)`."""
 
 import contextlib
+import functools
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from p3m_jax.copy_paste.samples import find_pasting
 from p3m_jax.evaluation.sheet import make_sheet
 from p3m_jax.inference.programs import predictor
 from p3m_jax.input.pipeline import training_batches
+from p3m_jax.losses import total_loss
 from p3m_jax.models.network import Variables
 from p3m_jax.pictures.images import write_image
 from p3m_jax.runtime import distributed
@@ -194,9 +196,9 @@ def _compiled(setup: Setup, state: TrainState, batch, *, pasting: bool):
         setup.network,
         setup.optimizer,
         seed=settings.seed if wanted.stochastic_depth else None,
+        loss=functools.partial(total_loss, weights=wanted.weights),
         paste=settings.copy_paste.features if pasting and settings.copy_paste else None,
         average_decay=wanted.average_decay,
-        weights=wanted.weights,
         computing=wanted.computing,
     )
     compiled = compile_step(step, state, batch, (setup.where, setup.places.everywhere))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from p3m_jax.copy_paste.feature import FeaturePaste, pasting_edit, replicated_entries
-from p3m_jax.losses import PUBLISHED_WEIGHTS, Targets, Weights, share_of_transition, total_loss
+from p3m_jax.losses import Loss, Targets, share_of_transition, total_loss
 from p3m_jax.models.decoders import Edit, unedited
 from p3m_jax.models.network import Network, Variables
 from p3m_jax.models.p3m_net import BACKGROUND, FOREGROUND, TRANSITION, normalize
@@ -63,22 +63,22 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     *,
     seed: int | None = None,
+    loss: Loss = total_loss,
     paste: FeaturePaste | None = None,
     average_decay: float = 0.999,
-    weights: Weights = PUBLISHED_WEIGHTS,
     computing: Computing = Computing(),
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """Returns the step `(state, batch) -> (state, loss terms)`, to be compiled by the caller.
 
-    The loss terms are float32 scalars, with the names of `p3m_jax.losses.total_loss`.
+    The loss terms are float32 scalars, with the names that `loss` gives them.
 
     Args:
       network, optimizer: the network that is trained, and the optimiser.
       seed: turns stochastic depth on, which is drawn from (seed, step); None: it is off.
+      loss: the loss, by default the published sum.
       paste: how faces are pasted among the features; None: they are not. With it, a batch must have
         the entries that `p3m_jax.copy_paste.feature` lists; without it, they are ignored.
       average_decay: the decay of the state's moving average, if the state has one.
-      weights: the weights of the losses.
       computing: precision, remat and parts.
 
     Raises:
@@ -110,8 +110,8 @@ def make_train_step(
                 dtype=computing.dtype,
                 remat=computing.remat,
             )
-            loss, terms = total_loss(outputs, targets, weights)
-            return loss, (terms, moved)
+            total, terms = loss(outputs, targets)
+            return total, (terms, moved)
 
         return jax.grad(loss_of, has_aux=True)(state.parameters)
 
