@@ -7,7 +7,6 @@ given as masks, no proposals are added to it.
 
 import contextlib
 import hashlib
-import json
 import os
 import threading
 from pathlib import Path
@@ -19,6 +18,7 @@ from p3m_jax.jobs.plan import Job
 from p3m_jax.pictures.images import write_image
 from p3m_jax.pictures.labels import read_face_mask
 from p3m_jax.pictures.photos import digest
+from p3m_jax.storage.json_lines import LineWriter, read_lines
 
 _KNOWN = "proposals.jsonl"
 # Kinds of given masks: not a proposal, an unchanged proposal, a proposal the user has edited.
@@ -109,25 +109,16 @@ class Proposals:
         with self._lock:
             self._known[entry["name"]] = entry
             self._list.parent.mkdir(parents=True, exist_ok=True)
-            with self._list.open("ab", buffering=0) as file:
-                file.write(b"\n" * _is_cut(self._list) + json.dumps(entry).encode() + b"\n")
+            with LineWriter(self._list) as lines:
+                lines.append(entry)
 
 
 def _read(file: Path) -> dict[str, dict[str, str]]:
     entries = {}
-    with contextlib.suppress(FileNotFoundError):
-        for line in file.read_text("utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValueError, TypeError, KeyError):  # last line of a killed run
-                entry = json.loads(line)
-                entries[entry["name"]] = {"mask": entry["mask"], **entry}
+    for entry in read_lines(file):
+        with contextlib.suppress(TypeError, KeyError):  # written by a user
+            entries[entry["name"]] = {"mask": entry["mask"], **entry}
     return entries
-
-
-def _is_cut(file: Path) -> bool:
-    """Whether a killed run left the last line of a file unfinished."""
-    with file.open("rb") as content:
-        content.seek(max(file.stat().st_size - 1, 0))
-        return content.read(1) not in (b"", b"\n")
 
 
 def _content(file: Path) -> str | None:

@@ -4,7 +4,6 @@ All of them show clear faces or their positions, and are only for the owner.
 """
 
 import contextlib
-import json
 import re
 import threading
 from collections.abc import Collection, Iterable
@@ -18,7 +17,8 @@ from p3m_jax.anonymizing.proposals import Proposals
 from p3m_jax.anonymizing.sheets import COLUMNS, ROWS, cell, sheet
 from p3m_jax.jobs.plan import Job
 from p3m_jax.pictures.images import write_image
-from p3m_jax.storage.files import remove_leftovers, write_text
+from p3m_jax.storage.files import remove_leftovers
+from p3m_jax.storage.json_lines import read_lines, write_lines
 
 LIST = "review.jsonl"
 _SHEET = re.compile(r"sheet_(\d{3,})\.jpg")
@@ -119,7 +119,7 @@ class ReviewList:
                     path.unlink()
             if entries or (self.folder / LIST).exists():
                 ordered = sorted(entries.values(), key=lambda entry: entry["input"])
-                write_text(self.folder / LIST, "".join(json.dumps(e) + "\n" for e in ordered))
+                write_lines(self.folder / LIST, ordered)
 
     def _free_number(self) -> int:
         number = self._number + 1
@@ -140,10 +140,8 @@ def _name(number: int) -> str:
 
 def _read(file: Path) -> dict[str, dict[str, Any]]:
     entries = {}
-    with contextlib.suppress(FileNotFoundError):
-        for line in file.read_text("utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValueError, TypeError, KeyError):
-                entry = json.loads(line)
-                if isinstance(entry["input"], str) and Path(entry["input"]).exists():
-                    entries[entry["name"]] = {**entry, "sheet": entry.get("sheet")}
+    for entry in read_lines(file):
+        with contextlib.suppress(TypeError, KeyError):  # written by a user
+            if isinstance(entry["input"], str) and Path(entry["input"]).exists():
+                entries[entry["name"]] = {**entry, "sheet": entry.get("sheet")}
     return entries

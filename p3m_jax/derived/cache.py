@@ -8,20 +8,18 @@ machines append to one file may be lost. All lists are read, and at the end of s
 merged into `sources.jsonl`.
 """
 
-import contextlib
-import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from p3m_jax.data.folders import DataSetError
 from p3m_jax.data.layouts import Example
 from p3m_jax.pictures.images import read_picture
 from p3m_jax.pictures.labels import read_matte
 from p3m_jax.storage.file_part import size_in_bytes
-from p3m_jax.storage.files import write_text
+from p3m_jax.storage.json_lines import LineWriter, read_lines, write_lines
 
 SOURCES, PARTS = "sources.jsonl", "sources-*.jsonl"
 _NOTES, _PROBLEM = "notes", "problem"
@@ -98,17 +96,15 @@ class Cache:
         """The line of a picture that could not be made; only `problems` reads it."""
         return {"stem": example.stem, _PROBLEM: problem}
 
-    def open_part(self) -> TextIO:
+    def open_part(self) -> LineWriter:
         """Opens a new list for one writer to append to; `OSError` if the folder does not exist."""
-        name = PARTS.replace("*", uuid.uuid4().hex)
-        return (self.folder / name).open("a", encoding="utf-8")
+        return LineWriter(self.folder / PARTS.replace("*", uuid.uuid4().hex))
 
     def gather(self) -> None:
         """Merges the lines of all lists into one; only safe while nothing fills the cache."""
         parts, lines = list(self.folder.glob(PARTS)), self._lines()
         if parts:
-            text = "".join(json.dumps(lines[stem]) + "\n" for stem in sorted(lines))
-            write_text(self.sources_file, text)
+            write_lines(self.sources_file, (lines[stem] for stem in sorted(lines)))
         for part in parts:
             part.unlink(missing_ok=True)
 
@@ -131,17 +127,10 @@ class Cache:
     def _all_lines(self) -> Iterator[dict[str, Any]]:
         for path in (self.sources_file, *sorted(self.folder.glob(PARTS))):
             try:
-                lines = path.read_text("utf-8", errors="replace").splitlines()
-            except FileNotFoundError:
-                continue
+                lines = list(read_lines(path))
             except OSError as error:
                 raise self.unwritable(error) from error
-            for text in lines:
-                # A line that a killed run cut off is ignored, so its picture is made again.
-                with contextlib.suppress(ValueError):
-                    line = json.loads(text)
-                    if isinstance(line, dict) and isinstance(line.get("stem"), str):
-                        yield line
+            yield from (line for line in lines if isinstance(line.get("stem"), str))
 
     def _folders(self) -> list[str]:
         return [path.parent.name for path in self.files("")]
@@ -155,11 +144,7 @@ class Cache:
         try:
             for name in self._folders():
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
-            with self.sources_file.open("a+b") as sources:
-                # Ends an unfinished line of a killed run, so that the next line is not lost in it.
-                sources.seek(max(sources.tell() - 1, 0))
-                if sources.read(1) not in (b"", b"\n"):
-                    sources.write(b"\n")
+            LineWriter(self.sources_file).close()
         except OSError as error:
             raise self.unwritable(error) from error
 

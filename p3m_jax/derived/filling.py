@@ -6,7 +6,6 @@ for bit.
 """
 
 import functools
-import json
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -19,6 +18,7 @@ from p3m_jax.data.layouts import Example
 from p3m_jax.derived.cache import Cache
 from p3m_jax.errors import UserError
 from p3m_jax.runtime.machine import available_cores
+from p3m_jax.storage.json_lines import LineWriter
 from p3m_jax.text import say
 
 _NAMED = 10  # number of broken pictures that an error names
@@ -180,15 +180,14 @@ def _fill_by_threads(
     with (
         _bar(len(missing), cache.what, progress) as bar,
         ThreadPoolExecutor(workers) as pool,
-        cache.sources_file.open("a", encoding="utf-8") as lines,
+        LineWriter(cache.sources_file) as lines,
     ):
         futures = [pool.submit(make_one, cache, make, example) for example in missing]
         try:
             for future in as_completed(futures):
                 made.append(future.result())
                 if made[-1].line is not None:
-                    lines.write(json.dumps(made[-1].line) + "\n")
-                    lines.flush()
+                    lines.append(made[-1].line)
                 bar.update()
         except OSError as error:
             raise cache.unwritable(error) from error

@@ -12,13 +12,12 @@ why pictures could not be made. Beam counts `done`, `broken`, `bytes_read`, `byt
 """
 
 import contextlib
-import json
 import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics, MetricsFilter
@@ -28,7 +27,8 @@ from apache_beam.runners.runner import PipelineState
 from p3m_jax.data.layouts import ROLES, Example
 from p3m_jax.derived.cache import Cache
 from p3m_jax.derived.filling import EngineError, Filled, Made, Make, Processor, Tally, make_one
-from p3m_jax.storage.files import locked, write_text
+from p3m_jax.storage.files import locked
+from p3m_jax.storage.json_lines import LineWriter, read_lines, write_lines
 from p3m_jax.text import shown
 
 _NAMESPACE = "p3m"
@@ -67,7 +67,7 @@ class BeamEngine:
         with locked(cache.folder, busy):
             cache.gather()  # the lists of killed jobs
             todo = cache.folder / "todo.jsonl"
-            write_text(todo, "".join(map(_to_line, missing)))
+            write_lines(todo, map(_to_line, missing))
             try:
                 counted = self._run(cache, make, todo)
             finally:
@@ -119,14 +119,14 @@ class _MakeOne(beam.DoFn):
 
     def __init__(self, cache: Cache, make: Make):
         self._cache, self._make = cache, make
-        self._part: TextIO | None = None
+        self._part: LineWriter | None = None
 
     def setup(self):
         # Threads of one worker that spin while they wait would slow the other workers. OpenMP reads
         # this setting when its first thread starts.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-    def process(self, line: str):
+    def process(self, line: dict[str, Any]):
         example = _from_line(line)
         try:
             if self._part is None:  # fails before any work if the worker does not see the folder
@@ -146,8 +146,7 @@ class _MakeOne(beam.DoFn):
 
     def _write(self, line: dict[str, Any]) -> None:
         if self._part is not None:
-            self._part.write(json.dumps(line) + "\n")
-            self._part.flush()
+            self._part.append(line)
 
     def _count(self, made: Made) -> None:
         counts = {
@@ -161,21 +160,20 @@ class _MakeOne(beam.DoFn):
             Metrics.counter(_NAMESPACE, name).inc(int(count))
 
 
-def _to_line(example: Example) -> str:
+def _to_line(example: Example) -> dict[str, Any]:
     paths = {role: path and str(path.absolute()) for role, path in _paths(example).items()}
-    return json.dumps({"stem": example.stem, "published": example.published, **paths}) + "\n"
+    return {"stem": example.stem, "published": example.published, **paths}
 
 
-def _from_line(line: str) -> Example:
-    values = json.loads(line)
-    known = {name: values.pop(name) for name in ("stem", "published")}
-    return Example(**known, **{role: path and Path(path) for role, path in values.items()})
+def _from_line(line: dict[str, Any]) -> Example:
+    roles = line.keys() - {"stem", "published"}
+    paths = {role: line[role] and Path(line[role]) for role in roles}
+    return Example(stem=line["stem"], published=line["published"], **paths)
 
 
 def _paths(example: Example) -> dict[str, Path | None]:
     return {role: getattr(example, role) for role in (*ROLES, "private")}
 
 
-def _lines(todo: str) -> Iterator[str]:
-    with Path(todo).open(encoding="utf-8") as lines:
-        yield from lines
+def _lines(todo: str) -> Iterator[dict[str, Any]]:
+    yield from read_lines(Path(todo))

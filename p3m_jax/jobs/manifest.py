@@ -25,7 +25,8 @@ from typing import Any
 
 from p3m_jax.jobs.plan import MANIFEST, Job, PlanError, is_manifest
 from p3m_jax.jobs.share import Share
-from p3m_jax.storage.files import locked, remove_leftovers, require_writable, write_text
+from p3m_jax.storage.files import locked, remove_leftovers, require_writable
+from p3m_jax.storage.json_lines import LineWriter, read_lines, write_lines
 
 STARTED, DONE, WAITING, FAILED = "started", "done", "waiting", "failed"
 _OF_THE_ATTEMPT = {"input", "name", "status", "reason", "reasons"}
@@ -52,7 +53,7 @@ class Manifest:
         self._parts = [] if share else [file for file in files if file != self._own]
         self._entries = {name: entry for file in files for name, entry in _read(file).items()}
         self._recorded = set(_read(self._own)) if share else self._entries.keys()
-        self._file = None
+        self._file: LineWriter | None = None
 
     def entry(self, job: Job) -> Entry:
         """The manifest's entry for a job; one without outputs if it has none."""
@@ -137,11 +138,11 @@ class Manifest:
         }
         with self._lock:
             if self._file is None:
-                self._file = _append_to(self._own)
+                self._file = LineWriter(self._own)
             self._entries[str(job.name)] = entry
             if isinstance(self._recorded, set):
                 self._recorded.add(entry["name"])
-            self._file.write(json.dumps(entry).encode() + b"\n")
+            self._file.append(entry)
 
     def close(self, order: Iterable[Job] = ()) -> None:
         """Rewrites the manifest with one line per picture.
@@ -156,8 +157,7 @@ class Manifest:
         names = [str(job.name) for job in order]
         current = dict.fromkeys(names)
         names = [name for name in self._entries if name not in current] + names
-        lines = [json.dumps(self._entries[name]) for name in names if name in self._recorded]
-        write_text(self._own, "".join(f"{line}\n" for line in lines))
+        write_lines(self._own, (self._entries[name] for name in names if name in self._recorded))
         for part in self._parts:
             part.unlink(missing_ok=True)
 
@@ -198,25 +198,12 @@ def open_manifest(
 
 def _read(file: Path) -> dict[str, Entry]:
     entries = {}
-    try:
-        lines = file.read_text("utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return entries
-    for line in lines:
-        with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
-            entry = json.loads(line)
+    for entry in read_lines(file):
+        with contextlib.suppress(TypeError, KeyError, AttributeError):  # written by a user
             outputs = entry["outputs"].values()
             if all(isinstance(how["settings"], dict) for how in outputs) and "writing" in entry:
                 entries[entry["name"]] = entry
     return entries
-
-
-def _append_to(file: Path):
-    handle = file.open("a+b", buffering=0)
-    handle.seek(max(handle.tell() - 1, 0))
-    if handle.read(1) not in (b"", b"\n"):
-        handle.write(b"\n")  # ends a partial line that a killed run left
-    return handle
 
 
 def _difference(before: dict, now: dict) -> set[str]:

@@ -1,12 +1,10 @@
 """The log of a run: one JSON line per logged step, and TensorBoard events."""
 
-import json
-import math
 import time
 from pathlib import Path
 from typing import Any
 
-from p3m_jax.storage.files import write_text
+from p3m_jax.storage.json_lines import LineWriter, read_lines, write_lines
 
 LOG_FILE = "log.jsonl"
 
@@ -26,15 +24,14 @@ class RunLog:
 
         self._summary = host_tensorflow().summary
         _take_out_after(Path(workdir) / LOG_FILE, first)
-        self._file = (Path(workdir) / LOG_FILE).open("a", encoding="utf-8")
+        self._file = LineWriter(Path(workdir) / LOG_FILE)
         self._synthetic = synthetic
         self._events = self._summary.create_file_writer(str(Path(workdir) / "tensorboard"))
 
     def write(self, event: str, values: dict[str, Any]) -> None:
         """Writes one line at once, so that a killed run loses none."""
         line = {"event": event, "time": round(time.time(), 3), "synthetic": self._synthetic}
-        self._file.write(json.dumps({**line, **values}) + "\n")
-        self._file.flush()
+        self._file.append({**line, **values})
 
     def scalars(self, event: str, step: int, values: dict[str, float]) -> None:
         """Writes a line and the same numbers as TensorBoard scalars "event/name"."""
@@ -58,20 +55,8 @@ class RunLog:
 
 def _take_out_after(file: Path, first: int) -> None:
     """Removes the lines of steps after `first`, and lines that were cut off, from a log."""
-    if not file.exists():
-        return
-    texts = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [text for text in texts if _step_of(text) <= first]
-    if kept != texts:
-        write_text(file, "".join(kept))
-
-
-def _step_of(text: str) -> float:
-    """Returns the step of a line, 0 if it has none, or infinity if the line is cut off."""
-    try:
-        return json.loads(text).get("step", 0) if text.endswith("\n") else math.inf
-    except json.JSONDecodeError:
-        return math.inf
+    if file.exists():
+        write_lines(file, [line for line in read_lines(file) if line.get("step", 0) <= first])
 
 
 class Silence:
@@ -97,14 +82,7 @@ def read_log(workdir: Path, event: str) -> list[dict[str, Any]]:
     run was killed is skipped. Returns [] if the log does not exist.
     """
     lines = {}
-    if not (Path(workdir) / LOG_FILE).exists():
-        return []
-    with (Path(workdir) / LOG_FILE).open(encoding="utf-8") as file:
-        for text in file:
-            try:
-                line = json.loads(text)
-            except json.JSONDecodeError:
-                continue
-            if line["event"] == event and "step" in line:
-                lines[line["step"]] = line
+    for line in read_lines(Path(workdir) / LOG_FILE):
+        if line.get("event") == event and "step" in line:
+            lines[line["step"]] = line
     return [lines[step] for step in sorted(lines)]
