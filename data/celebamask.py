@@ -15,6 +15,7 @@ import numpy as np
 from p3m_jax.data.folders import DataSetError, find_root, list_folder
 from p3m_jax.data.records import CELEBAMASK, Records, find_records
 from p3m_jax.pictures.labels import read_face_mask
+from p3m_jax.pictures.sizes import require_size
 from p3m_jax.storage.file_part import FilePart
 
 PICTURES, MASKS = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno"
@@ -106,9 +107,9 @@ def face_mask(face: CelebAFace, size: tuple[int, int]) -> np.ndarray:
     these are missing, too, the position of the brows is unknown and the mask is empty.
     """
     masks = {part: read_face_mask(path) > 0 for part, path in face.parts.items()}
-    shapes = {mask.shape for mask in masks.values()}
-    if len(shapes) > 1:
-        raise DataSetError(f"{face.skin}: masks of one face differ in size; unpack them again.")
+    skin = masks["skin"]
+    for part, mask in masks.items():
+        require_size(face.parts[part], mask.shape, skin.shape, "skin mask", "unpack both again")
     together = np.logical_or.reduce(list(masks.values()))
     for parts in (_BROWS, _EYES):
         rows = [np.flatnonzero(masks[part].any(1))[:1] for part in parts if part in masks]

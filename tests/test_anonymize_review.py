@@ -137,7 +137,7 @@ def test_what_is_no_mask_is_refused(folders, tmp_path):
     write_image(masks / "deep/a.png", painted())
     assert "colour channels differ" in reason()
     write_image(masks / "deep/a.png", np.zeros((6, 8), np.uint8))
-    assert "is 8 x 6, but its picture is 80 x 60" in reason()
+    assert "is 8 x 6 pixels, but its picture is 80 x 60" in reason()
     (masks / "deep/a.png").write_bytes(b"")
     assert "is empty" in reason()
     for wrong in (mask_of(inside()) // 255, cv2.GaussianBlur(mask_of(inside()), (0, 0), 3)):

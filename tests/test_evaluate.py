@@ -121,8 +121,8 @@ def test_everything_in_the_way_is_named_at_once(root, dataset):
         write_image(root / "theirs" / f"{stem}.png", np.zeros((64, 96), np.uint8))
     with pytest.raises(EvaluationError) as error:
         evaluate_predictions(root / "theirs", dataset, progress=False)
-    assert "b.png: is 96 x 64, but its matte is 70 x 70" in str(error.value)
-    assert "c.png: is 96 x 64, but its matte is 70 x 90" in str(error.value)
+    assert "b.png: is 96 x 64 pixels, but its matte is 70 x 70" in str(error.value)
+    assert "c.png: is 96 x 64 pixels, but its matte is 70 x 90" in str(error.value)
     assert "a.png" not in str(error.value)
 
     write_image(root / "theirs" / "b.jpg", np.zeros((70, 70), np.uint8))

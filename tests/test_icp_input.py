@@ -12,13 +12,13 @@ pytest.importorskip("tensorflow")
 from p3m_jax.copy_paste.recipe import CopyPaste, FaceSource
 from p3m_jax.copy_paste.samples import find_pasting
 from p3m_jax.copy_paste.sources import synthetic_faces, training_set_faces
-from p3m_jax.data.layouts import DataSetError, training_set
+from p3m_jax.data.layouts import training_set
 from p3m_jax.data.synthetic.writer import write_synthetic_set
 from p3m_jax.derived.private_areas import with_private_areas
 from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.input import augment, host_tensorflow
 from p3m_jax.input.pipeline import load_sample, training_batches
-from p3m_jax.pictures.images import read_picture
+from p3m_jax.pictures.images import ImageError, read_picture
 from p3m_jax.pictures.labels import read_matte
 
 tf = host_tensorflow()
@@ -193,7 +193,7 @@ def test_sources_that_cannot_be_read_are_named(dataset, faces, tmp_path):
     Image.fromarray(np.full((9, 9), 255, np.uint8)).save(small)
     wrong = (FaceSource("small", faces[0].picture, small),)
     with pytest.raises(
-        DataSetError, match=r"small\.png: is 9 x 9 pixels, but its picture is 256 x 256"
+        ImageError, match=r"small\.png: is 9 x 9 pixels, but its picture is 256 x 256"
     ):
         find_pasting(CopyPaste(wrong), dataset.examples, seed=0).diagnose(0, 0)
 

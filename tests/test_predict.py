@@ -217,7 +217,7 @@ def test_broken_inputs_are_listed_and_the_others_done(predict, folders, capsys):
         "loop.jpg": "leads back to itself",
         "pipe.jpg": "is a pipe",
         "alone.png": "there is no such matte",
-        "small.png": "is 30 x 20, but its picture is 60 x 40",
+        "small.png": "is 30 x 20 pixels, but its picture is 60 x 40",
         "round": "was already searched, skipped",
     }.items():
         assert any(name in line and reason in line for line in captured.err.splitlines()), name

@@ -23,7 +23,7 @@ from p3m_jax.faces.detector import Face
 from p3m_jax.faces.finding import COVERED, FoundFace
 from p3m_jax.faces.mesh import Landmarks
 from p3m_jax.faces.obfuscation import MODES, Obfuscation
-from p3m_jax.pictures.images import read_picture
+from p3m_jax.pictures.images import ImageError, read_picture
 from p3m_jax.pictures.labels import read_label_map, read_matte
 
 FACES = Path(__file__).parents[2] / "shared" / "faces"
@@ -216,9 +216,9 @@ def test_missing_areas_and_wrong_sizes_are_named(pair, tmp_path):
     small = tmp_path / "small.png"
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(small)
     wrong = replace(dataset, examples=tuple(replace(e, private=small) for e in dataset.examples))
-    with pytest.raises(DataSetError, match=r"small\.png: is 9 x 9"):
+    with pytest.raises(ImageError, match=r"small\.png: is 9 x 9"):
         batches(wrong, FILL, 1)
-    with pytest.raises(DataSetError, match="its size does not match"):
+    with pytest.raises(ImageError, match=r"small\.png: is 9 x 9 .*; delete it"):
         read_obfuscated(wrong.examples[0], FILL)
     masks = replace(dataset, examples=tuple(replace(e, facemask=small) for e in dataset.examples))
     with pytest.raises(DataSetError, match="4 of 4 private areas could not be found"):

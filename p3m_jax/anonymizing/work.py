@@ -18,13 +18,14 @@ from p3m_jax.anonymizing.review import ReviewList
 from p3m_jax.faces.areas import find_private_areas
 from p3m_jax.faces.finding import FaceFinder
 from p3m_jax.faces.obfuscation import Obfuscation, obfuscate
-from p3m_jax.jobs.given import find_given, find_if_given, require_size
+from p3m_jax.jobs.given import find_given, find_if_given
 from p3m_jax.jobs.memory import picture_memory
 from p3m_jax.jobs.plan import Job
 from p3m_jax.jobs.work import NeedsReview
 from p3m_jax.pictures.images import ImageError, write_image
 from p3m_jax.pictures.labels import read_face_mask, read_matte
 from p3m_jax.pictures.photos import digest, in_standard_colours, read
+from p3m_jax.pictures.sizes import require_size
 from p3m_jax.storage.files import write_text
 
 # Kinds of outputs; each is a folder.

@@ -6,11 +6,12 @@ from p3m_jax.copy_paste import geometry
 from p3m_jax.copy_paste.image import copy_a_face, source_files
 from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.copy_paste.shared import lay_a_face, shared_faces
-from p3m_jax.data.layouts import DataSetError, Example
+from p3m_jax.data.layouts import Example
 from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.input.contents import check_record
 from p3m_jax.input.pasting import Sample
 from p3m_jax.pictures.images import read_picture
+from p3m_jax.pictures.sizes import require_size
 
 
 class FacePasting:
@@ -70,17 +71,13 @@ class FacePasting:
         return shared_faces(step, self._files, self._recipe, self._seed, self._obfuscation)
 
     def diagnose(self, step: int, place: int) -> None:
-        """Raises `DataSetError` or `ImageError` if a source that the sample may use is invalid."""
+        """Raises a `UserError` if a source that the sample may use is invalid."""
         sources = self._recipe.sources
         first = int(geometry.source_at(step, place, len(sources), self._seed))
         for source in (sources[first], sources[(first + 1) % len(sources)]):
             check_record(source.picture)
             size, of_mask = read_picture(source.picture).shape[:2], source.read_mask().shape
-            if size != of_mask:
-                raise DataSetError(
-                    f"{source.mask}: is {of_mask[1]} x {of_mask[0]} pixels, but its picture is "
-                    f"{size[1]} x {size[0]}; replace the wrong one."
-                )
+            require_size(source.mask, of_mask, size)
 
     def _draws(self, sample: Sample) -> geometry.Draws:
         draws = geometry.draw(self._seed, sample.number, self._recipe)

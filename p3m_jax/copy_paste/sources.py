@@ -35,6 +35,7 @@ from p3m_jax.pictures.images import (
     write_image,
 )
 from p3m_jax.pictures.left_out import warn_of
+from p3m_jax.pictures.sizes import require_size
 from p3m_jax.text import say, shown
 
 KINDS = ("folder", "celebamask_hq", "training_set")
@@ -73,8 +74,9 @@ def folder_faces(
       workers, progress: number of threads (default: one per core), and whether to show a bar.
 
     Raises:
-      DataSetError: no face exists, masks are missing or have other sizes, or the pipeline cannot
-        read a picture (it reads JPEG and PNG, stored upright).
+      DataSetError: no face exists, masks are missing, or the pipeline cannot read a picture (it
+        reads JPEG and PNG, stored upright).
+      ImageError: a mask has another size than its picture.
       FaceWeightsError: faces must be searched for and the weights are not installed.
     """
     folder = picture_folder(folder)
@@ -159,12 +161,7 @@ def _with_masks(folder: Path, files, masks: Path, progress: bool) -> tuple[FaceS
     # For a short list, the check ends before a bar is shown.
     for face in tqdm(faces, desc="faces", unit="picture", disable=not progress, delay=1):
         _require_pipeline_reads(face.picture)
-        size, of_mask = picture_size(face.picture), face.read_mask().shape
-        if size != of_mask:
-            raise DataSetError(
-                f"{face.mask}: is {of_mask[1]} x {of_mask[0]} pixels, but its picture is {size[1]} "
-                f"x {size[0]}; replace the wrong one."
-            )
+        require_size(face.mask, face.read_mask().shape, picture_size(face.picture))
     return faces
 
 

@@ -18,6 +18,7 @@ from p3m_jax.data.folders import DataSetError
 from p3m_jax.data.layouts import Example
 from p3m_jax.pictures.images import read_picture
 from p3m_jax.pictures.labels import read_matte
+from p3m_jax.pictures.sizes import require_size
 from p3m_jax.storage.file_part import size_in_bytes
 from p3m_jax.storage.json_lines import LineWriter, read_lines, write_lines
 
@@ -158,14 +159,9 @@ class Cache:
 
 
 def read_pair(example: Example):
-    """Reads picture (H, W, 3) and matte (H, W), uint8; `DataSetError` if their sizes differ."""
+    """Reads picture (H, W, 3) and matte (H, W), uint8; `ImageError` if their sizes differ."""
     picture, matte = read_picture(example.picture), read_matte(example.matte)
-    if picture.shape[:2] != matte.shape:
-        (height, width), (rows, columns) = picture.shape[:2], matte.shape
-        raise DataSetError(
-            f"{example.picture}: is {width} x {height} pixels, but its matte is {columns} x "
-            f"{rows}; replace the wrong one."
-        )
+    require_size(example.picture, picture.shape[:2], matte.shape, "matte")
     return picture, matte
 
 

@@ -23,6 +23,7 @@ from p3m_jax.faces.obfuscation import Obfuscation, obfuscate
 from p3m_jax.faces.weights import find_weights
 from p3m_jax.pictures.images import read_picture, write_image
 from p3m_jax.pictures.labels import read_face_mask, read_label_map
+from p3m_jax.pictures.sizes import require_size
 from p3m_jax.storage.files import write_text
 from p3m_jax.text import shown
 
@@ -163,11 +164,7 @@ def _to_review(cache: Cache, examples: Iterable[Example]) -> dict[str, list[str]
 
 def _mask(example: Example, size: tuple[int, int]) -> np.ndarray:
     mask = read_face_mask(example.facemask, several_channels=example.published)
-    if mask.shape != size:
-        raise DataSetError(
-            f"{example.facemask}: is {mask.shape[1]} x {mask.shape[0]} pixels, but its matte is "
-            f"{size[1]} x {size[0]}; replace the wrong one."
-        )
+    require_size(example.facemask, mask.shape, size, "matte")
     return mask
 
 
@@ -178,11 +175,8 @@ def obfuscated(
     if obfuscation is None:
         return picture
     labels = read_label_map(example.private)
-    if labels.shape != picture.shape[:2]:
-        raise DataSetError(
-            f"{example.private}: its size does not match {example.picture}; delete it, and the "
-            "next run makes it again."
-        )
+    remedy = "delete it, and the next run makes it again"
+    require_size(example.private, labels.shape, picture.shape[:2], remedy=remedy)
     return obfuscate(picture, labels, obfuscation)
 
 

@@ -40,6 +40,7 @@ from p3m_jax.input.online_trimap import dilations, unpack
 from p3m_jax.input.pasting import Pasting, Sample
 from p3m_jax.pictures.images import read_picture
 from p3m_jax.pictures.labels import read_face_mask, read_label_map, read_matte
+from p3m_jax.pictures.sizes import require_size
 
 CROP_SIZES = (512, 768, 1024)  # of the published recipe, like the output size of 512
 _PICTURES = ("picture", "foreground", "background")
@@ -291,9 +292,5 @@ def _diagnose(example: Example) -> None:
         example.private: read_label_map,
     }
     for file, read in readers.items():
-        found = size if file is None else read(file).shape[:2]
-        if found != size:
-            raise DataSetError(
-                f"{file}: is {found[1]} x {found[0]} pixels, but its matte is {size[1]} x "
-                f"{size[0]}; all files of {example.stem} must have the same size."
-            )
+        if file is not None:
+            require_size(file, read(file).shape[:2], size, "matte")

@@ -51,13 +51,3 @@ def is_given(folder: Path, job: Job) -> bool:
 def _find(folder: Path, name: PurePath) -> Path | None:
     paths = (folder / f"{name}{ending}" for ending in _ENDINGS)
     return next((path for path in paths if path.is_file()), None)
-
-
-def require_size(path: Path, shape: tuple[int, int], size: tuple[int, int]) -> None:
-    """Raises `ImageError` if a file and its picture differ in size; both are (height, width)."""
-    if shape != size:
-        raise ImageError(
-            "{}: is {} x {}, but its picture is {} x {}; replace the wrong one.".format(
-                path, *shape[::-1], *size[::-1]
-            )
-        )
