@@ -8,6 +8,7 @@ from typing import NamedTuple
 from p3m_jax.errors import UserError
 from p3m_jax.pictures.formats import JPEG_ENDINGS, endings, unread_picture
 from p3m_jax.pictures.left_out import LeftOut, is_system_folder
+from p3m_jax.storage.paths import source_folder
 
 ENDINGS = (*JPEG_ENDINGS, ".png", ".webp")
 
@@ -82,30 +83,10 @@ def list_folder(folder: Path) -> Listing:
     return Listing(files, complaints, [f"{folder}: {left_out}"] if str(left_out) else [])
 
 
-def user_path(path) -> Path:
-    """`path` with a leading ~ expanded; raises `DataSetError` if the home folder is unknown."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise DataSetError(f"{path}: no home folder is known; write the full path.") from None
-
-
-def picture_folder(path) -> Path:
-    """The folder `path`; raises `DataSetError` if it does not exist."""
-    path = user_path(path)
-    if not path.is_dir():
-        state = "is a file" if path.exists() else "there is no such folder"
-        raise DataSetError(f"{path}: {state}; name a folder of pictures.")
-    return path
-
-
 def find_root(root, needed: Path) -> Path:
     """`root` if it contains the folder `needed`; else raises an error that suggests one nearby."""
-    root = user_path(root)
     wanted = f"name the folder that holds {needed}"
-    if not root.is_dir():
-        state = "is a file" if root.exists() else "there is no such folder"
-        raise DataSetError(f"{root}: {state}; {wanted}.")
+    root = source_folder(root, wanted)
     if (root / needed).is_dir():
         return root
     for place in [*upwards(root), *_children(root)]:

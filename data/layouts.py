@@ -22,12 +22,11 @@ from p3m_jax.data.folders import (
     find_root,
     list_folder,
     name_some,
-    picture_folder,
     upwards,
-    user_path,
 )
 from p3m_jax.data.records import FOLDER, Records, portrait_records
 from p3m_jax.storage.file_part import FilePart
+from p3m_jax.storage.paths import source_folder, user_path
 
 SYNTHETIC_MARK = "SYNTHETIC.json"
 UNFINISHED_MARK = "SYNTHETIC.unfinished.json"  # exists while a synthetic set is being written
@@ -224,7 +223,7 @@ def scan_training(root, *, faces="blurred", foreground_cache=None, facemasks=Non
         return _scan_records(records, name, "train", facemasks, cache)
     root, folders = _find(root, Path("train"), folder_names("train", faces))
     if facemasks is not None:
-        folders["facemask"] = picture_folder(facemasks)
+        folders["facemask"] = source_folder(facemasks)
     return _scan("P3M-10k train", root, folders, cache, published=facemasks is None)
 
 
@@ -238,14 +237,14 @@ def scan_test(root, name: str, *, faces=None, facemasks=None) -> Scan:
     inside = Path() if name == "RealWorldPortrait-636" else Path("validation") / name
     root, folders = _find(root, inside, folder_names(name, faces))
     if facemasks is not None:
-        folders["facemask"] = picture_folder(facemasks)
+        folders["facemask"] = source_folder(facemasks)
     return _scan(name, root, folders, published="facemask" in folders and facemasks is None)
 
 
 def scan_pair(pictures, mattes, *, trimaps=None, facemasks=None, name: str | None = None) -> Scan:
     """Scans a user's folders; raises `DataSetError` if one of them does not exist."""
     named = {"picture": pictures, "matte": mattes, "trimap": trimaps, "facemask": facemasks}
-    folders = {role: picture_folder(path) for role, path in named.items() if path is not None}
+    folders = {role: source_folder(path) for role, path in named.items() if path is not None}
     root = folders["picture"]
     return _scan(name or root.resolve().name, root, folders)
 
@@ -309,7 +308,7 @@ def _scan_records(records: Records, name: str, split: str, facemasks, cache) -> 
         files.setdefault(role, {})
     folders = dict.fromkeys(files, records.folder)
     if facemasks is not None:
-        folders["facemask"] = picture_folder(facemasks)
+        folders["facemask"] = source_folder(facemasks)
         files["facemask"], unusable, left_out = list_folder(folders["facemask"])
     published = facemasks is None and records.name != FOLDER
     synthetic = records.synthetic

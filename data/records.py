@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from p3m_jax.data.folders import DataSetError, user_path
+from p3m_jax.data.folders import DataSetError
 from p3m_jax.data.record_index import read_index
 from p3m_jax.storage.file_part import FilePart
+from p3m_jax.storage.paths import user_path
 
 # The builders. Features of portrait builders are the roles of `layouts.Example`.
 P3M10K, SYNTHETIC, FOLDER = PORTRAITS = ("p3m10k", "p3m_synthetic", "portrait_folder")

@@ -24,6 +24,7 @@ from p3m_jax.faces.finding import COVERED, FoundFace
 from p3m_jax.faces.mesh import POINTS, Landmarks
 from p3m_jax.pictures.images import ImageError, read_picture
 from p3m_jax.pictures.labels import read_matte
+from p3m_jax.storage.paths import PathError
 from p3m_jax.training.errors import ConfigurationError, RunFolderError
 from p3m_jax.training.faces_to_copy import find_copy_paste
 from p3m_jax.training.parsing import parse
@@ -102,7 +103,7 @@ def test_celebamask_hq(tmp_path, capsys):
 
 def test_celebamask_hq_errors(tmp_path):
     root = tmp_path / "CelebAMask-HQ"
-    with pytest.raises(DataSetError, match="there is no such folder"):
+    with pytest.raises(PathError, match="there is no such folder"):
         celebamask_hq_faces(root, cache=tmp_path / "cache")
     save(root / celebamask.PICTURES / "0.jpg", colour((9, 9)))
     with pytest.raises(DataSetError, match=r"CelebAMask-HQ-mask-anno: there is no such folder"):
@@ -143,7 +144,7 @@ def test_a_folder_with_masks(tmp_path):
     (tmp_path / "faces" / "1.jpg").unlink()
     save(tmp_path / "faces" / "1.webp", colour((40, 30)))
     refused(r"1\.webp: is WEBP; faces to copy must be JPEG or PNG")
-    with pytest.raises(DataSetError, match="nowhere: there is no such folder"):
+    with pytest.raises(PathError, match="nowhere: there is no such folder"):
         folder_faces(tmp_path / "nowhere", masks=tmp_path / "masks")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataSetError, match="holds no pictures; choose a folder of faces"):

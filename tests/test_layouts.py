@@ -8,7 +8,9 @@ import pytest
 
 from p3m_jax.data import layouts
 from p3m_jax.data.layouts import DataSet, DataSetError, Example
+from p3m_jax.errors import UserError
 from p3m_jax.pictures.images import write_image
+from p3m_jax.storage.paths import PathError
 
 SAMPLES = Path(__file__).parents[1].parent / "shared" / "p3m_samples"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample portraits are absent")
@@ -201,7 +203,7 @@ def test_wrong_roots_say_what_to_do(tmp_path, named, remedy):
     older_archive(tmp_path / "P3M-10k")
     (tmp_path / "deep/deeper/deepest/empty").mkdir(parents=True)
     root = tmp_path / ("deep/deeper/deepest/empty" if named == "empty" else named)
-    with pytest.raises(DataSetError, match=remedy) as caught:
+    with pytest.raises(UserError, match=remedy) as caught:
         layouts.training_set(root)
     assert str(root) in str(caught.value)
     if "did you mean" in remedy:  # the advice must be right
@@ -241,7 +243,7 @@ def test_empty_and_missing_folders_are_errors(tmp_path):
         layouts.training_set(tmp_path)
     with pytest.raises(DataSetError, match="choose one of P3M-500-P"):
         layouts.find_test_set(tmp_path, "P3M-500")
-    with pytest.raises(DataSetError, match="nowhere"):
+    with pytest.raises(PathError, match="nowhere"):
         layouts.folder_pair(tmp_path / "nowhere", tmp_path)
     with pytest.raises(DataSetError, match="no home folder"):
         layouts.training_set("~nobody-has-this-name/P3M-10k")

@@ -29,6 +29,7 @@ from p3m_jax.input.contents import place_at, places, read_contents
 from p3m_jax.input.pipeline import training_batches
 from p3m_jax.pictures.images import read_picture, write_image
 from p3m_jax.pictures.labels import read_matte
+from p3m_jax.storage.paths import PathError
 
 tf = host_tensorflow()
 OPTIONS = {"batch_size": 4, "crop_sizes": (64, 96), "output_size": 64, "seed": 3}
@@ -297,7 +298,7 @@ def test_wrong_folders(records, tmp_path, folder):
         (records / "dataset_info.json").write_text(text)
         with pytest.raises(DataSetError, match=sentence):
             training_set(records)
-    with pytest.raises(DataSetError, match="there is no such folder"):
+    with pytest.raises(PathError, match="there is no such folder"):
         training_set(tmp_path / "nowhere")
 
 

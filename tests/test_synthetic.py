@@ -13,6 +13,7 @@ from p3m_jax.errors import OptionError
 from p3m_jax.pictures.images import read_picture
 from p3m_jax.pictures.labels import read_matte
 from p3m_jax.pictures.trimap import trimap_from_matte
+from p3m_jax.storage.paths import PathError
 
 SIZE = (192, 144)
 
@@ -200,7 +201,7 @@ def test_a_finished_set_is_left_alone_and_others_are_refused(root, tmp_path):
     with pytest.raises(DataSetError, match="not empty"):
         write_synthetic_set(mine, train=1, test=1, size=SIZE)
     assert [p.name for p in mine.iterdir()] == ["thesis.txt"]
-    with pytest.raises(DataSetError, match="is a file"):
+    with pytest.raises(PathError, match="is a file"):
         write_synthetic_set(mine / "thesis.txt", train=1, test=1, size=SIZE)
     for size in [(16, 64), (99_999, 99_999)]:
         with pytest.raises(OptionError, match="choose sides of 32 to 4096"):

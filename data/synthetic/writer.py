@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from p3m_jax.data.folders import DataSetError, user_path
+from p3m_jax.data.folders import DataSetError
 from p3m_jax.data.layouts import (
     SYNTHETIC_MARK,
     UNFINISHED_MARK,
@@ -25,6 +25,7 @@ from p3m_jax.errors import OptionError
 from p3m_jax.pictures.images import write_image
 from p3m_jax.pictures.trimap import trimap_from_matte
 from p3m_jax.storage.files import write_text
+from p3m_jax.storage.paths import output_folder
 
 # Must be increased whenever the same settings give different pixels than before.
 GENERATOR = 3
@@ -68,7 +69,7 @@ def write_synthetic_set(
       OptionError: sizes or counts that cannot be drawn.
       DataSetError: `root` contains a set with other settings, or any other files.
     """
-    root = user_path(root)
+    root = output_folder(root, "choose a new folder for the synthetic set")
     height, width = (int(side) for side in size)
     if min(height, width) < SIDES[0] or max(height, width) > SIDES[1]:
         raise OptionError(
@@ -153,8 +154,6 @@ def _folders(part: str) -> set[str]:
 def _claim(root: Path, settings: dict) -> None:
     """Marks `root` as being written with these settings, unless it already has their mark."""
     mark, unfinished = root / SYNTHETIC_MARK, root / UNFINISHED_MARK
-    if root.exists() and not root.is_dir():
-        raise DataSetError(f"{root}: is a file; choose a new folder for the synthetic set.")
     for path in (mark, unfinished):
         if path.is_file():
             found = _read_settings(path)

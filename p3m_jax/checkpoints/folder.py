@@ -18,9 +18,9 @@ from p3m_jax.checkpoints.arrays import (
     reason_of,
     unsealed,
 )
-from p3m_jax.data.folders import user_path
 from p3m_jax.models.network import NETWORKS
 from p3m_jax.storage.bucket import folder_or_bucket, is_address
+from p3m_jax.storage.paths import user_path
 
 INFERENCE_FORMAT = "p3m-jax inference"
 TRAINING_FORMAT = "p3m-jax training"

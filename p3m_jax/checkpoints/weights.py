@@ -33,6 +33,7 @@ from p3m_jax.checkpoints.folder import (
 )
 from p3m_jax.models.network import Network, Variables, network
 from p3m_jax.storage.bucket import is_address
+from p3m_jax.storage.paths import user_path
 from p3m_jax.version import __version__
 
 
@@ -107,7 +108,7 @@ def save_for_inference(
     """
     if is_address(path):
         raise CheckpointError(f"{path}: weights can only be exported to a folder on disk.")
-    path = Path(path).absolute()
+    path = user_path(path).absolute()
     if path.exists() and not overwrite:
         raise CheckpointError(f"{path} already exists; name another folder or remove it first.")
     if any(is_checkpoint(parent) for parent in path.parents):

@@ -15,6 +15,7 @@ from p3m_jax.commands.collecting import (
     time_taken,
 )
 from p3m_jax.commands.options import add_output
+from p3m_jax.storage.paths import source_folder, user_path
 from p3m_jax.text import counted, say, shown, warn
 
 HELP = "make a copy of portraits with obfuscated faces; uncertain pictures wait for your review"
@@ -150,7 +151,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Anonymises the pictures; returns the exit code. Its errors are shown by the command line."""
-    from p3m_jax.data.folders import user_path
     from p3m_jax.faces.obfuscation import STRENGTH, Obfuscation
     from p3m_jax.jobs.memory import BASE
     from p3m_jax.runtime.machine import default_memory
@@ -163,7 +163,10 @@ def run(args: argparse.Namespace) -> int:
         return 2
     obfuscation = Obfuscation(args.mode, strength).check()
     output = user_path(args.output)
-    folders = {name: user_path(path) for name, path in _given(args).items()}
+    folders = {
+        name: source_folder(path, f"name the folder of {name}")
+        for name, path in _given(args).items()
+    }
     plan = _plan(args, output, folders)
     from p3m_jax.anonymizing.review import ReviewList
     from p3m_jax.anonymizing.work import PRIVATE, AnonymizingWork
@@ -184,7 +187,8 @@ def run(args: argparse.Namespace) -> int:
         FaceFinder(area=args.area),
         obfuscation,
         review,
-        **folders,
+        mattes=folders.get("mattes"),
+        masks=folders.get("masks"),
         area=args.area,
         no_face_is_fine=args.no_face == "ok",
         quality=args.quality,
@@ -237,18 +241,15 @@ def _misuse(args: argparse.Namespace, memory: int, least: float) -> str | None:
 
 def _plan(args: argparse.Namespace, output: Path, folders: dict[str, Path]):
     from p3m_jax.anonymizing.work import FACEMASK, MATTE, PICTURE, RECORD
-    from p3m_jax.data.folders import user_path
     from p3m_jax.jobs.given import is_given
     from p3m_jax.jobs.plan import PlanError, check_given, make_plan
 
     endings = {PICTURE: args.format, FACEMASK: "png", RECORD: "json"}
     if "mattes" in folders:
         endings |= {MATTE: "png"}
-    plan = make_plan(map(user_path, args.inputs), output, endings, full_names=args.full_names)
+    plan = make_plan(args.inputs, output, endings, full_names=args.full_names)
     kinds = {"mattes": MATTE, "masks": FACEMASK}
     for name, folder in folders.items():
-        if not folder.is_dir():
-            raise PlanError(f"{folder}: there is no such folder; name the folder of {name}.")
         check_given(plan, output, folder, kind=kinds[name], what=name)
     masks = folders.get("masks")
     if masks is not None and not any(is_given(masks, job) for job in plan.jobs):

@@ -4,6 +4,8 @@ import argparse
 import dataclasses
 
 from p3m_jax.commands.options import add_faces, at_least
+from p3m_jax.errors import UserError
+from p3m_jax.storage.paths import source_folder, user_path
 from p3m_jax.text import say, warn
 
 HELP = "check a data set: counts, sizes, missing mattes, files that cannot be read"
@@ -51,7 +53,6 @@ def run(args: argparse.Namespace) -> int:
     Returns 0 without errors, 1 if a set has errors, and 2 for wrong options.
     """
     from p3m_jax.data.check import check
-    from p3m_jax.data.folders import DataSetError, picture_folder
 
     pair = args.pictures is not None or args.mattes is not None
     names = [_PAIR] if pair else args.sets or (_sets(args.root) if args.root else [])
@@ -61,12 +62,12 @@ def run(args: argparse.Namespace) -> int:
         return 2
     for folder in (args.facemasks, args.foreground_cache):
         if folder is not None:
-            picture_folder(folder)  # here, so that an error is shown once and not for every set
+            source_folder(folder)  # here, so that an error is shown once and not for every set
     failed = False
     for name in names:
         try:
             scan = _scan(args, name)
-        except DataSetError as error:
+        except UserError as error:
             warn(*error.args, "")
             failed = True
             continue
@@ -94,7 +95,6 @@ def _misuse(args: argparse.Namespace, pair: bool, names: list[str]) -> str | Non
 
 
 def _sets(root: str) -> list[str]:
-    from p3m_jax.data.folders import user_path
     from p3m_jax.data.layouts import find_test_sets
     from p3m_jax.data.records import PORTRAITS, find_records
 
@@ -123,13 +123,12 @@ def _scan(args: argparse.Namespace, name: str):
 
 def _with_cache_problem(scan, cache):
     """Returns the scan with the problem of its cache added, if `p3m estimate` would report one."""
-    from p3m_jax.data.folders import DataSetError
     from p3m_jax.derived.foregrounds import foreground_cache, without_own_pair
 
     try:
         if cache is not None:
             known = foreground_cache(cache)
             known.missing(without_own_pair(scan.examples(), known.folder))
-    except DataSetError as error:
+    except UserError as error:
         return dataclasses.replace(scan, unusable=(*scan.unusable, str(error)))
     return scan

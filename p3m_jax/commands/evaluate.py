@@ -17,6 +17,7 @@ from p3m_jax.pictures.left_out import warn_of
 from p3m_jax.runtime import distributed
 from p3m_jax.runtime.large_pages import restart_with_large_pages
 from p3m_jax.runtime.machine import available_cores
+from p3m_jax.storage.paths import user_path
 from p3m_jax.text import say, shown, warn
 
 HELP = "score a checkpoint, or any program's mattes, on a test set or a folder pair"
@@ -116,8 +117,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from p3m_jax.data.folders import user_path
-
     dataset = _dataset(args)
     problem = _overlap(args, dataset)
     if problem:
@@ -150,7 +149,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _left_out(args: argparse.Namespace, dataset) -> list[str]:
     """Returns sentences about files that were not read, in the folders of set and predictions."""
-    from p3m_jax.data.folders import list_folder, user_path
+    from p3m_jax.data.folders import list_folder
 
     given = list_folder(user_path(args.predictions)).left_out if args.predictions else []
     return [*dataset.left_out, *given]

@@ -6,6 +6,7 @@ from p3m_jax.commands.evaluate import SETS
 from p3m_jax.commands.options import add_compilation_cache, add_output, add_pairs, at_least
 from p3m_jax.pictures.left_out import warn_of
 from p3m_jax.runtime.machine import available_cores
+from p3m_jax.storage.paths import user_path
 from p3m_jax.text import say, shown, warn
 
 HELP = (
@@ -196,7 +197,6 @@ def _evaluate(args: argparse.Namespace, normal, blurred):
 
 
 def _misuse(args: argparse.Namespace) -> str | None:
-    from p3m_jax.data.folders import user_path
     from p3m_jax.faces.obfuscation import ObfuscationError
 
     pair = args.pictures is not None or args.mattes is not None
@@ -243,7 +243,6 @@ def _sets(args: argparse.Namespace):
 
     The latter is None if the faces are to be blurred in memory.
     """
-    from p3m_jax.data.folders import user_path
     from p3m_jax.data.layouts import find_test_set, folder_names, folder_pair
     from p3m_jax.evaluation.evaluator import EvaluationError
 

@@ -15,6 +15,7 @@ from p3m_jax.commands.collecting import (
     time_taken,
 )
 from p3m_jax.commands.options import add_compilation_cache, add_output
+from p3m_jax.storage.paths import source_folder, user_path
 from p3m_jax.text import counted, say, shown, warn
 
 HELP = "predict mattes of pictures: alpha, cut-outs, foregrounds, composites"
@@ -151,7 +152,6 @@ def run(args: argparse.Namespace) -> int:
     if problem:
         warn(problem)
         return 2
-    from p3m_jax.data.folders import user_path
     from p3m_jax.jobs.manifest import open_manifest
     from p3m_jax.jobs.memory import BASE
     from p3m_jax.jobs.plan import check_given, make_plan
@@ -165,14 +165,15 @@ def run(args: argparse.Namespace) -> int:
         return 2
     output = user_path(args.output)
     plan = make_plan(
-        map(user_path, args.inputs),
+        args.inputs,
         output,
         {kind: ending(kind, args.format) for kind in kinds},
         full_names=args.full_names,
     )
     background = find_background(args.background) if args.background else None
-    mattes = user_path(args.alphas) if args.alphas else None
-    if mattes is not None:
+    mattes = None
+    if args.alphas:
+        mattes = source_folder(args.alphas, "name the folder of mattes")
         check_given(plan, output, mattes, kind="alpha", what="mattes")
     if background is not None:
         check_background(plan, output, background)
@@ -237,10 +238,6 @@ def _work(args, mattes: Path | None, memory: int, writing):
     from p3m_jax.prediction.work import MattingWork
 
     if mattes is not None:
-        from p3m_jax.jobs.plan import PlanError
-
-        if not mattes.is_dir():
-            raise PlanError(f"{mattes}: there is no such folder; name the folder of mattes.")
         return MattingWork(writing, mattes=mattes), {"mattes": "given"}, None
     from p3m_jax.runtime.compilation import keep_compiled, settle
 

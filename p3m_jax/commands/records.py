@@ -6,6 +6,7 @@ import signal
 import tempfile
 
 from p3m_jax.commands.options import add_faces, add_output, at_least
+from p3m_jax.storage.paths import user_path
 from p3m_jax.text import counted, say, shown, warn
 
 HELP = "write a data set as sharded records (TFDS), to train from instead of folders"
@@ -138,15 +139,12 @@ def _scans(args: argparse.Namespace, pair: bool) -> list:
 
 def _is_celebamask(root: str) -> bool:
     from p3m_jax.data.celebamask import PICTURES
-    from p3m_jax.data.folders import user_path
 
     return (user_path(root) / PICTURES).is_dir()
 
 
 def _builder(args: argparse.Namespace, pair: bool) -> tuple:
     """Returns the builder's class, its configuration, and the folder that it reads."""
-    from p3m_jax.data.folders import user_path
-
     if pair:
         from p3m_jax.data.portrait_folder import portrait_folder_dataset_builder as own
 

@@ -14,13 +14,7 @@ from tqdm import tqdm
 
 from p3m_jax.copy_paste.recipe import FaceSource
 from p3m_jax.data.celebamask import face_mask, scan_celebamask
-from p3m_jax.data.folders import (
-    DataSetError,
-    list_folder,
-    name_some,
-    picture_folder,
-    user_path,
-)
+from p3m_jax.data.folders import DataSetError, list_folder, name_some
 from p3m_jax.data.layouts import DataSet
 from p3m_jax.data.synthetic.writer import FACES_FOLDER
 from p3m_jax.derived.cache import Cache
@@ -36,6 +30,7 @@ from p3m_jax.pictures.images import (
 )
 from p3m_jax.pictures.left_out import warn_of
 from p3m_jax.pictures.sizes import require_size
+from p3m_jax.storage.paths import source_folder, user_path
 from p3m_jax.text import say, shown
 
 KINDS = ("folder", "celebamask_hq", "training_set")
@@ -79,10 +74,10 @@ def folder_faces(
       ImageError: a mask has another size than its picture.
       FaceWeightsError: faces must be searched for and the weights are not installed.
     """
-    folder = picture_folder(folder)
+    folder = source_folder(folder)
     files = _listed(folder)
     if masks is not None:
-        return _with_masks(folder, files, picture_folder(masks), progress)
+        return _with_masks(folder, files, source_folder(masks), progress)
     pictures = [_Picture(stem, path) for stem, path in sorted(files.items())]
     kept = _mask_cache(cache, ("picture",), "found")
     find = None

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from p3m_jax.data.folders import user_path
 from p3m_jax.data.layouts import CACHE_FOLDERS, DataSet, Example
 from p3m_jax.derived.cache import Cache, read_pair
 from p3m_jax.derived.filling import Engine, fill
@@ -18,6 +17,7 @@ from p3m_jax.derived.private_areas import obfuscated
 from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.pictures.foreground import estimate_foreground
 from p3m_jax.pictures.images import write_image
+from p3m_jax.storage.paths import user_path
 
 
 def foreground_cache(folder, obfuscation: Obfuscation | None = None) -> Cache:

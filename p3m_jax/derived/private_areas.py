@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from p3m_jax.data.folders import DataSetError, name_some, user_path
+from p3m_jax.data.folders import DataSetError, name_some
 from p3m_jax.data.layouts import DataSet, Example
 from p3m_jax.derived.cache import Cache, read_pair
 from p3m_jax.derived.filling import Engine, fill
@@ -25,6 +25,7 @@ from p3m_jax.pictures.images import read_picture, write_image
 from p3m_jax.pictures.labels import read_face_mask, read_label_map
 from p3m_jax.pictures.sizes import require_size
 from p3m_jax.storage.files import write_text
+from p3m_jax.storage.paths import user_path
 from p3m_jax.text import shown
 
 REVIEWED, TO_REVIEW = "reviewed.txt", "to_review.txt"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from p3m_jax.data.folders import list_folder, user_path
+from p3m_jax.data.folders import list_folder
 from p3m_jax.data.layouts import ROLES, Example
 from p3m_jax.errors import UserError
 from p3m_jax.evaluation.metrics import all_metrics
@@ -24,6 +24,7 @@ from p3m_jax.pictures.sizes import size_mismatch
 from p3m_jax.pictures.trimap import trimap_from_matte
 from p3m_jax.runtime import distributed
 from p3m_jax.runtime.machine import Budget, default_memory
+from p3m_jax.storage.paths import source_folder
 
 Row = dict[str, str | int | float]  # stem, height, width, and the measures by name
 # Called in the set's order with the example, the matte that was scored, and the row.
@@ -138,9 +139,7 @@ def find_predictions(folder, dataset) -> dict[str, Path]:
     Raises:
       EvaluationError: predictions are missing or exist twice; the message lists them.
     """
-    folder = user_path(folder)
-    if not folder.is_dir():
-        raise EvaluationError(f"{folder}: there is no such folder; name the folder of predictions.")
+    folder = source_folder(folder, "name the folder of predictions")
     files, complaints, _ = list_folder(folder)
     if complaints:
         raise EvaluationError(*complaints)

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from p3m_jax.data.folders import user_path
 from p3m_jax.evaluation.evaluator import EvaluationError
 from p3m_jax.inference.strategies import STRATEGIES
 from p3m_jax.pictures.images import write_image
 from p3m_jax.storage.files import require_writable, write_text
+from p3m_jax.storage.paths import output_folder, user_path
 
 CSV, JSON, MARKDOWN = "pictures.csv", "results.json", "summary.md"
 MATTES = "mattes"
@@ -50,10 +50,8 @@ def claim_folder(path, *, overwrite: bool, kind: str | None = None) -> Path:
     Raises:
       EvaluationError: the folder holds something else, or cannot be written to.
     """
-    folder = user_path(path)
+    folder = output_folder(path, "name a folder for the results")
     try:
-        if folder.exists() and not folder.is_dir():
-            raise EvaluationError(f"{folder}: is a file; name a folder for the results.")
         if folder.is_dir() and any(folder.iterdir()):
             former = _former(folder)
             if former is None:

@@ -7,10 +7,11 @@ import os
 import shutil
 from pathlib import Path
 
-from p3m_jax.data.folders import DataSetError, user_path
+from p3m_jax.data.folders import DataSetError
 from p3m_jax.data.records import Records, find_records
 from p3m_jax.input import tf
 from p3m_jax.storage.files import locked
+from p3m_jax.storage.paths import output_folder
 
 
 def write_records(
@@ -34,9 +35,7 @@ def write_records(
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()
-    output = user_path(output)
-    if output.exists() and not output.is_dir():
-        raise DataSetError(f"{output}: is a file; choose a folder for the records.")
+    output = output_folder(output, "choose a folder for the records")
     output.mkdir(parents=True, exist_ok=True)
     builder = builder(data_dir=os.fspath(output), config=config)
     folder = Path(builder.data_dir)

@@ -16,6 +16,7 @@ import safetensors.numpy
 from p3m_jax.checkpoints.arrays import checksum_of, damaged_arrays, sealed, unsealed
 from p3m_jax.errors import UserError
 from p3m_jax.storage.files import whole_file
+from p3m_jax.storage.paths import user_path
 from p3m_jax.text import warn
 
 ENDING = ".safetensors"
@@ -35,7 +36,7 @@ def write_safetensors(path, arrays: Mapping[str, np.ndarray], description: dict[
     Raises:
       SafetensorsError: `path` already exists.
     """
-    path = Path(path)
+    path = user_path(path)
     if path.exists():
         raise SafetensorsError(f"{path} already exists; name another file or remove it first.")
     contiguous = {key: np.asarray(array, order="C") for key, array in arrays.items()}

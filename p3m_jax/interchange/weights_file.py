@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ from p3m_jax.errors import UserError
 from p3m_jax.interchange.safetensors_file import ENDING, read_safetensors
 from p3m_jax.interchange.torch_file import read_torch_file
 from p3m_jax.storage.bucket import is_address
+from p3m_jax.storage.paths import user_path
 
 # The keys under which training programs save the weights. The moving average comes first, because
 # the authors of such files use it if a file holds both.
@@ -54,7 +54,7 @@ def read_weights(path) -> WeightsFile:
         raise WeightsFileError(
             f"{path}: this program downloads nothing; download the file yourself, then name it."
         )
-    path = Path(path)
+    path = user_path(path)
     if path.exists() and not path.is_file():  # opening a pipe would block
         state = "is a folder" if path.is_dir() else "is not a regular file"
         raise WeightsFileError(f"{path}: {state}; name a file (.pth, .pt, {ENDING}).")

@@ -12,6 +12,7 @@ from p3m_jax.errors import UserError
 from p3m_jax.pictures.formats import endings as endings_read
 from p3m_jax.pictures.formats import unread_picture
 from p3m_jax.pictures.left_out import LeftOut, is_system_folder
+from p3m_jax.storage.paths import output_folder, user_path
 
 # The kinds of outputs. Commands write each kind to a folder of that name in the output folder.
 MATTING_KINDS = ("alpha", "cutout", "foreground", "background", "composite")
@@ -98,11 +99,9 @@ def make_plan(
       PlanError: an input is missing or holds no pictures, an output would be written among the
         inputs, or two pictures would be written to the same place.
     """
-    output, search = Path(output), _Search()
-    if output.exists() and not output.is_dir():
-        raise PlanError(f"{output}: is a file; name a folder for the outputs.")
+    output, search = output_folder(output, "name a folder for the outputs"), _Search()
     found: dict[Path, tuple[Path, PurePath, str | None]] = {}
-    for named in map(Path, inputs):
+    for named in map(user_path, inputs):
         folder = named.is_dir()
         search.pictures = []
         _find(named, output, endings, search)

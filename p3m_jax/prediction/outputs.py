@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from p3m_jax.data.folders import user_path
 from p3m_jax.errors import OptionError
 from p3m_jax.inference.resizing import to_8_bit
 from p3m_jax.jobs.plan import Plan, PlanError
@@ -16,6 +15,7 @@ from p3m_jax.pictures.images import write_image
 from p3m_jax.pictures.photos import Picture, digest, read
 from p3m_jax.pictures.profiles import in_profile
 from p3m_jax.prediction.compose import blurred, composite, cover, cut_out, deep, parse_colour
+from p3m_jax.storage.paths import user_path
 
 BLUR = "blur"
 _PERSON = 0.001  # if a smaller fraction of the picture is person, none was found

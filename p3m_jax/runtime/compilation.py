@@ -7,10 +7,12 @@ import contextlib
 import ctypes
 import gc
 import os
-import tempfile
 import time
 import zlib
 from pathlib import Path
+
+from p3m_jax.storage.files import require_writable
+from p3m_jax.storage.paths import PathError, user_path
 
 OFF = "off"
 _CHECKED = ".checked"  # its modification time: all programs cached earlier have been checked
@@ -21,8 +23,7 @@ OPTION = "--compilation-cache"
 
 def default_cache() -> Path:
     """The folder for compiled programs if the user does not choose one."""
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(caches) / "p3m-jax" / "compiled"
+    return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "p3m-jax" / "compiled"
 
 
 def keep_compiled(choice: str | None = None, *, option: str = OPTION) -> str | None:
@@ -45,14 +46,10 @@ def keep_compiled(choice: str | None = None, *, option: str = OPTION) -> str | N
         jax.config.update("jax_enable_compilation_cache", False)
         return None
     try:
-        folder = Path(
-            choice or os.environ.get("JAX_COMPILATION_CACHE_DIR") or default_cache()
-        ).expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        folder = user_path(choice or os.environ.get("JAX_COMPILATION_CACHE_DIR") or default_cache())
+        require_writable(folder)
         _remove_cut_off(folder)
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
+    except (OSError, PathError) as error:
         reason = getattr(error, "strerror", None) or error
         jax.config.update("jax_enable_compilation_cache", False)
         return (

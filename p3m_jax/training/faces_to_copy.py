@@ -10,8 +10,8 @@ from p3m_jax.copy_paste.sources import (
     synthetic_faces,
     training_set_faces,
 )
-from p3m_jax.data.folders import user_path
 from p3m_jax.data.layouts import DataSet, DataSetError
+from p3m_jax.storage.paths import user_path
 from p3m_jax.training.settings import CopyPasteSettings
 
 CACHE_FOLDER = "face_masks"

@@ -1,0 +1,34 @@
+"""Paths that the user names."""
+
+from pathlib import Path
+
+from p3m_jax.errors import UserError
+
+
+class PathError(UserError):
+    """A path that the user named cannot be used; the message says what to name instead."""
+
+
+def user_path(path) -> Path:
+    """`path` with a leading ~ expanded; raises `PathError` if the home folder is unknown."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise PathError(f"{path}: no home folder is known; write the full path.") from None
+
+
+def source_folder(path, remedy: str = "name a folder of pictures") -> Path:
+    """A folder to read, with ~ expanded; raises `PathError` with this remedy if it is missing."""
+    folder = user_path(path)
+    if not folder.is_dir():
+        state = "is a file" if folder.exists() else "there is no such folder"
+        raise PathError(f"{folder}: {state}; {remedy}.")
+    return folder
+
+
+def output_folder(path, remedy: str) -> Path:
+    """A folder to write to, which may not exist yet; `PathError` with this remedy for a file."""
+    folder = user_path(path)
+    if folder.exists() and not folder.is_dir():
+        raise PathError(f"{folder}: is a file; {remedy}.")
+    return folder
