@@ -17,6 +17,7 @@ from p3m_jax.interchange.state_dict import (
     wanted_shapes,
 )
 from p3m_jax.interchange.weights_file import WeightsFile, WeightsFileError, read_weights
+from p3m_jax.models.layers import DTYPE
 from p3m_jax.models.network import ENCODERS, Variables, network
 
 _LEAST_SHARE = 0.1  # of a network's names; a file with fewer of them holds something else
@@ -54,7 +55,7 @@ class Imported(NamedTuple):
       matched: the number of arrays used from the file.
       dropped: {kind of key: how many} of everything in the file that is not kept.
       drawn: our names of the random features that the file lacks; they are drawn from seed 0.
-      converted: the types of numbers that were converted to float32.
+      converted: the types of numbers that were converted to `DTYPE`.
       file: the weights file that was read.
       approximate: a phrase that says what does not fit exactly but was accepted, or empty.
     """
@@ -202,10 +203,10 @@ def _match(path: Path, file: WeightsFile, contents: Contents) -> Imported:
         if not np.issubdtype(array.dtype, np.inexact) and array.dtype != "bfloat16":
             problems.append(f"{name}: holds {array.dtype} numbers")
             continue
-        if array.dtype != np.float32:
+        if array.dtype != DTYPE:
             converted.add(str(array.dtype))
         with np.errstate(over="ignore"):  # overflows are reported below
-            match.found[name] = np.asarray(array, np.float32, order="C")
+            match.found[name] = np.asarray(array, DTYPE, order="C")
         wrong = np.count_nonzero(~np.isfinite(match.found[name]))
         if wrong:
             problems.append(f"{name}: {wrong:,} of {array.size:,} numbers are not finite")

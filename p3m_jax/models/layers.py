@@ -18,6 +18,9 @@ def recomputed(run):
     return nnx.remat(lambda module, x: run(module, x))  # nnx.remat accepts plain functions only
 
 
+DTYPE = np.float32  # of parameters and running statistics, in memory and in checkpoints
+
+
 def parameter(shape: tuple[int, ...], initializer) -> nnx.Param:
     """A parameter that `initializer(generator, shape)` will draw, see `Network.initialize`."""
     return nnx.Param(jnp.zeros(shape), initializer=initializer)
@@ -25,32 +28,32 @@ def parameter(shape: tuple[int, ...], initializer) -> nnx.Param:
 
 def zeros(generator: np.random.Generator, shape):
     """Initial biases of linear layers and norms: zeros."""
-    return np.zeros(shape, np.float32)
+    return np.zeros(shape, DTYPE)
 
 
 def ones(generator: np.random.Generator, shape):
     """Initial scales of norms: ones."""
-    return np.ones(shape, np.float32)
+    return np.ones(shape, DTYPE)
 
 
 def fan_in_uniform(fan_in: int):
     """Uniform in +-1 / sqrt(fan_in), for weights and their biases: PyTorch's default."""
 
     def draw(generator, shape):
-        return ((2 * generator.random(shape, np.float32) - 1) * fan_in**-0.5).astype(np.float32)
+        return ((2 * generator.random(shape, DTYPE) - 1) * fan_in**-0.5).astype(DTYPE)
 
     return draw
 
 
 def kaiming_fan_out(generator: np.random.Generator, shape):
     """Normal with variance 2 / fan_out (He et al. 2015), for kernels (k, k, in, out)."""
-    deviation = np.float32((2 / (shape[0] * shape[1] * shape[3])) ** 0.5)
-    return deviation * generator.standard_normal(shape, np.float32)
+    deviation = DTYPE((2 / (shape[0] * shape[1] * shape[3])) ** 0.5)
+    return deviation * generator.standard_normal(shape, DTYPE)
 
 
 def normal_002(generator: np.random.Generator, shape):
     """Normal with deviation 0.02. The published cut at +-2 is 100 deviations away: no effect."""
-    return np.float32(0.02) * generator.standard_normal(shape, np.float32)
+    return DTYPE(0.02) * generator.standard_normal(shape, DTYPE)
 
 
 class Convolution(nnx.Module):

@@ -6,7 +6,7 @@ import numpy as np
 from flax import nnx
 
 from p3m_jax.models.decoders import EncoderShape
-from p3m_jax.models.layers import BatchNorm, Convolution, LayerNorm, Linear
+from p3m_jax.models.layers import DTYPE, BatchNorm, Convolution, LayerNorm, Linear
 from p3m_jax.models.ops.activation import gelu, silu
 from p3m_jax.models.ops.attention import attention, linear_attention
 from p3m_jax.models.pooling_transformer import PoolingTransformer
@@ -28,7 +28,7 @@ def orthogonal_rows(generator: np.random.Generator, shape):
     """Orthogonal rows of length sqrt(m), (m, d) with m <= d, in random directions."""
     columns, triangle = np.linalg.qr(generator.standard_normal(shape[::-1]))
     columns *= np.sign(np.diag(triangle))  # without it some directions would be more likely
-    return (columns.T * shape[0] ** 0.5).astype(np.float32)
+    return (columns.T * shape[0] ** 0.5).astype(DTYPE)
 
 
 class Attention(nnx.Module):
