@@ -27,7 +27,8 @@ from p3m_jax.copy_paste.sources import (
     synthetic_faces,
     training_set_faces,
 )
-from p3m_jax.data.layouts import DataSet, training_set
+from p3m_jax.data.layouts import training_set
+from p3m_jax.data.sets import DataSet
 from p3m_jax.data.synthetic.writer import write_synthetic_set
 from p3m_jax.input.pipeline import training_batches
 from p3m_jax.pictures.images import write_image

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from p3m_jax.data.layouts import ROLES, TEST_FOLDERS, DataSet, Example, Scan
+from p3m_jax.data.layouts import TEST_FOLDERS
+from p3m_jax.data.sets import ROLES, DataSet, Example, Scan
 from p3m_jax.pictures.images import (
     ImageError,
     largest_pixels,

@@ -18,16 +18,10 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from p3m_jax.data.folders import DataSetError
-from p3m_jax.data.layouts import (
-    REQUIRED,
-    ROLES,
-    DataSet,
-    find_test_set,
-    training_set,
-    validation_sets,
-)
+from p3m_jax.data.layouts import find_test_set, training_set, validation_sets
 from p3m_jax.data.record_index import STEM
 from p3m_jax.data.records import SYNTHETIC
+from p3m_jax.data.sets import REQUIRED, ROLES, DataSet
 
 _ALWAYS = REQUIRED[:2]  # picture and matte
 FACES_CONFIGS = (

@@ -6,26 +6,15 @@ P3M-10k has two forms, which are recognised by their folders: the older archive 
 sets may have pictures with ordinary faces, too: `original_image` next to `blurred_image` or instead
 of it, and `fg` for `fg_blurred`. Files of different folders are matched by stem.
 
-A folder is first scanned: a `Scan` has its files and problems. Only a complete scan becomes a
-`DataSet`; the check before a run reads the same scans. A folder of records (see `data/records.py`)
-replaces the layout that it was written from: its scans are the same, but their files are parts of
-shards.
+A folder of records (see `data/records.py`) replaces the layout that it was written from: its scans
+are the same, but their files are parts of shards.
 """
 
-import hashlib
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from p3m_jax.data.folders import (
-    ENDINGS,
-    DataSetError,
-    find_root,
-    list_folder,
-    name_some,
-    upwards,
-)
+from p3m_jax.data.folders import DataSetError, find_root, list_folder, upwards
 from p3m_jax.data.records import FOLDER, Records, portrait_records
-from p3m_jax.storage.file_part import FilePart
+from p3m_jax.data.sets import REQUIRED, ROLES, DataSet, Scan
 from p3m_jax.storage.paths import source_folder, user_path
 
 SYNTHETIC_MARK = "SYNTHETIC.json"
@@ -52,46 +41,6 @@ TEST_FOLDERS = {
 FACES = ("blurred", "normal")
 _NORMAL = {"picture": "original_image", "foreground": "fg"}
 CACHE_FOLDERS = {"foreground": "fg", "background": "bg"}
-# A picture without these cannot be used; the others are optional for each picture.
-REQUIRED = ("picture", "matte", "trimap")
-
-
-@dataclass(frozen=True)
-class Example:
-    """One picture and its other files, all of the same size.
-
-    `private` belongs to a cache, not to a data set: it is the label map of the private areas, which
-    must be obfuscated before anything else reads the picture (see `p3m_jax.faces.areas`).
-    `published`: the face mask is P3M-10k's own; if it has several channels, only the first is used.
-    """
-
-    stem: str
-    picture: Path | FilePart
-    matte: Path | FilePart
-    trimap: Path | FilePart | None = None
-    foreground: Path | FilePart | None = None
-    background: Path | FilePart | None = None
-    facemask: Path | FilePart | None = None
-    private: Path | None = None
-    published: bool = False
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """A complete set of examples, sorted by stem; `synthetic` if the portraits were drawn.
-
-    `left_out` has sentences about the files in its folders that are not read.
-    """
-
-    name: str
-    root: Path
-    examples: tuple[Example, ...]
-    synthetic: bool
-    left_out: tuple[str, ...] = ()
-
-
-_NO_ROLES = ("stem", "private", "published")
-ROLES = tuple(part.name for part in fields(Example) if part.name not in _NO_ROLES)
 
 
 def folder_names(part: str, faces: str | None = None) -> dict[str, str]:
@@ -105,73 +54,6 @@ def folder_names(part: str, faces: str | None = None) -> dict[str, str]:
         return names
     kept = {role: folder for role, folder in _NORMAL.items() if role in names}
     return names | kept if names["picture"] == TRAINING_FOLDERS["picture"] else names
-
-
-@dataclass(frozen=True)
-class Scan:
-    """The files in the folders of one set, complete or not.
-
-    `folders` and `files` are by role (the field names of `Example`); `files[role]` maps stems to
-    files. `unusable` has sentences about files that cannot be assigned; `published` is as in
-    `Example`.
-    """
-
-    name: str
-    root: Path
-    folders: dict[str, Path]
-    files: dict[str, dict[str, Path | FilePart]]
-    unusable: tuple[str, ...] = ()
-    synthetic: bool = False
-    cache: dict[str, dict[str, Path]] = field(default_factory=dict)
-    published: bool = False
-    left_out: tuple[str, ...] = ()
-
-    def problems(self) -> list[str]:
-        """One sentence for each problem that makes the set unusable; empty if it is complete."""
-        pictures, found = self.files["picture"], list(self.unusable)
-        if not pictures:
-            found.append(
-                f"{self.folders['picture']}: holds no pictures; name the folder that holds the "
-                f"data set ({', '.join(ENDINGS)} are read)."
-            )
-        for role in REQUIRED[1:]:
-            if role in self.folders:
-                missing = pictures.keys() - self.files[role].keys()
-                if missing:
-                    found.append(
-                        f"{self.folders[role]}: no {role} for {name_some(missing)} of "
-                        f"{self.folders['picture']}; add these files or remove these pictures."
-                    )
-        extra = self.files["matte"].keys() - pictures.keys()
-        if extra:
-            found.append(
-                f"{self.folders['picture']}: no picture for {name_some(extra)} of "
-                f"{self.folders['matte']}; unpack the pictures again or remove these mattes."
-            )
-        return found
-
-    def examples(self) -> tuple[Example, ...]:
-        """The examples with all required files, sorted by stem."""
-        required = [self.files[role] for role in REQUIRED if role in self.folders]
-        stems = set.intersection(*(set(files) for files in required))
-        return tuple(self._example(stem) for stem in sorted(stems))
-
-    def _example(self, stem: str) -> Example:
-        parts = {role: files.get(stem) for role, files in self.files.items()}
-        pair = ("foreground", "background")
-        # Foreground and background are estimated together, so they must come from the same place.
-        if not all(parts.get(role) for role in pair):
-            cached = {role: self.cache.get(role, {}).get(stem) for role in pair}
-            parts |= cached if all(cached.values()) else dict.fromkeys(pair)
-        return Example(stem=stem, **parts, published=self.published)
-
-    def dataset(self) -> DataSet:
-        """The complete set; raises `DataSetError` with the first problem if it is not complete."""
-        problems = self.problems()
-        if problems:
-            more = f" ({len(problems) - 1} more: run `p3m check`.)" if len(problems) > 1 else ""
-            raise DataSetError(problems[0] + more)
-        return DataSet(self.name, self.root, self.examples(), self.synthetic, self.left_out)
 
 
 def training_set(root, *, faces="blurred", foreground_cache=None, facemasks=None) -> DataSet:
@@ -273,32 +155,6 @@ def validation_sets(root, faces: str) -> tuple[str, ...]:
 def is_synthetic(root) -> bool:
     """Whether a folder contains portraits that this project drew."""
     return any((place / SYNTHETIC_MARK).is_file() for place in upwards(user_path(root)))
-
-
-def split_validation(dataset: DataSet, count: int) -> tuple[DataSet, DataSet]:
-    """Splits a training set into (train, validation); validation is for model selection.
-
-    The pictures whose stems have the smallest SHA-256 are held out. So these are the same on every
-    machine and independent of the pictures' order, and they hardly change when pictures are added
-    or removed. `count` pictures are held out, but at most an eighth of the set and at least one.
-    """
-    if len(dataset.examples) < 2:
-        raise DataSetError(
-            f"{dataset.root}: {dataset.name} has {len(dataset.examples)} picture(s), too few to "
-            "hold one out for validation; add pictures."
-        )
-    count = max(1, min(count, len(dataset.examples) // 8))
-    ranked = sorted(
-        dataset.examples,
-        key=lambda e: hashlib.sha256(e.stem.encode("utf-8", "surrogateescape")).digest(),
-    )
-    held_out = {example.stem for example in ranked[:count]}
-
-    def part(name: str, held: bool) -> DataSet:
-        chosen = tuple(e for e in dataset.examples if (e.stem in held_out) is held)
-        return DataSet(name, dataset.root, chosen, dataset.synthetic)
-
-    return part(dataset.name, False), part(f"{dataset.name}, held out", True)
 
 
 def _scan_records(records: Records, name: str, split: str, facemasks, cache) -> Scan:

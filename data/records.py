@@ -18,7 +18,7 @@ from p3m_jax.data.record_index import read_index
 from p3m_jax.storage.file_part import FilePart
 from p3m_jax.storage.paths import user_path
 
-# The builders. Features of portrait builders are the roles of `layouts.Example`.
+# The builders. Features of portrait builders are the roles of `sets.Example`.
 P3M10K, SYNTHETIC, FOLDER = PORTRAITS = ("p3m10k", "p3m_synthetic", "portrait_folder")
 CELEBAMASK = "celebamask_hq"
 _INFO = "dataset_info.json"
@@ -70,7 +70,7 @@ class Records:
         return splits
 
     def files(self, split: str) -> dict[str, dict[str, FilePart]]:
-        """The files of a split by feature and stem, as in `layouts.Scan`.
+        """The files of a split by feature and stem, as in `sets.Scan`.
 
         Features that no example has are left out. Raises `DataSetError` if the split does not
         exist, or if a shard is missing or damaged.

@@ -17,7 +17,8 @@ from p3m_jax.copy_paste.sources import (
     training_set_faces,
 )
 from p3m_jax.data import celebamask
-from p3m_jax.data.layouts import DataSetError, folder_pair, training_set
+from p3m_jax.data.folders import DataSetError
+from p3m_jax.data.layouts import folder_pair, training_set
 from p3m_jax.data.synthetic.writer import write_synthetic_set
 from p3m_jax.faces import weights
 from p3m_jax.faces.finding import COVERED, FoundFace

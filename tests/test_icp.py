@@ -8,7 +8,7 @@ pytest.importorskip("tensorflow")
 from pasting_pictures import STILL, blob, box, paste, target_of, turned
 
 from p3m_jax.copy_paste import geometry
-from p3m_jax.copy_paste.image import Face, square_face, take_target
+from p3m_jax.copy_paste.image import FaceCrop, square_face, take_target
 from p3m_jax.copy_paste.recipe import VARIANTS, CopyPaste
 from p3m_jax.input import augment, host_tensorflow, masks
 
@@ -181,7 +181,7 @@ def test_a_batch_takes_different_faces():
 
 def test_square_faces():
     picture, mask = corners(64, 32)
-    face = square_face(Face(tf.constant(picture[:, :48]), tf.constant(mask[:, :48])), 32)
+    face = square_face(FaceCrop(tf.constant(picture[:, :48]), tf.constant(mask[:, :48])), 32)
     assert face.picture.shape == (32, 32, 3)
     assert face.picture.dtype == tf.uint8
     expected = np.zeros((32, 32), bool)

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from p3m_jax.data import layouts
-from p3m_jax.data.layouts import DataSet, DataSetError, Example
+from p3m_jax.data import layouts, sets
+from p3m_jax.data.folders import DataSetError
+from p3m_jax.data.sets import DataSet, Example
 from p3m_jax.errors import UserError
 from p3m_jax.pictures.images import write_image
 from p3m_jax.storage.paths import PathError
@@ -230,7 +231,7 @@ def test_names_that_are_no_text_are_split_like_others(tmp_path):
     except OSError:
         pytest.skip("this file system takes no such names")
     fill(root / "train/mask", ".png", (stem,))
-    train, held_out = layouts.split_validation(layouts.training_set(root), 1)
+    train, held_out = sets.split_validation(layouts.training_set(root), 1)
     assert len(train.examples) + len(held_out.examples) == 4
 
 
@@ -268,7 +269,7 @@ def make_dataset(count, order=1):
 
 def test_split_is_a_partition_that_depends_on_stems_alone():
     dataset = make_dataset(100)
-    train, held_out = layouts.split_validation(dataset, 10)
+    train, held_out = sets.split_validation(dataset, 10)
     stems = {example.stem for example in held_out.examples}
     assert len(stems) == 10
     assert len(train.examples) == 90
@@ -279,11 +280,11 @@ def test_split_is_a_partition_that_depends_on_stems_alone():
     assert held_out.synthetic
     ranks = {e.stem: hashlib.sha256(e.stem.encode()).hexdigest() for e in dataset.examples}
     assert max(ranks[s] for s in stems) < min(ranks[e.stem] for e in train.examples)
-    _, again = layouts.split_validation(make_dataset(100, order=-1), 10)
+    _, again = sets.split_validation(make_dataset(100, order=-1), 10)
     assert {example.stem for example in again.examples} == stems
     # Removing a picture changes the held-out ones by at most that picture's successor.
     smaller = dataclasses.replace(dataset, examples=dataset.examples[1:])
-    _, fewer = layouts.split_validation(smaller, 10)
+    _, fewer = sets.split_validation(smaller, 10)
     assert len({e.stem for e in fewer.examples} - stems) <= 1
 
 
@@ -291,13 +292,13 @@ def test_split_is_a_partition_that_depends_on_stems_alone():
     ("count", "wanted", "held"), [(100, 1000, 12), (100, 0, 1), (5, 4, 1), (2, 1, 1), (16, 2, 2)]
 )
 def test_split_is_bounded(count, wanted, held):
-    train, held_out = layouts.split_validation(make_dataset(count), wanted)
+    train, held_out = sets.split_validation(make_dataset(count), wanted)
     assert (len(train.examples), len(held_out.examples)) == (count - held, held)
 
 
 def test_one_picture_cannot_be_split():
     with pytest.raises(DataSetError, match="too few"):
-        layouts.split_validation(make_dataset(1), 1)
+        sets.split_validation(make_dataset(1), 1)
 
 
 @needs_samples

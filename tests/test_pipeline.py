@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("tensorflow")
-from p3m_jax.data.layouts import DataSet, DataSetError, Example, training_set
+from p3m_jax.data.folders import DataSetError
+from p3m_jax.data.layouts import training_set
+from p3m_jax.data.sets import DataSet, Example
 from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.input import augment, host_tensorflow
 from p3m_jax.input.decode import decode_matte, decode_picture, decode_window

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from p3m_jax.data.layouts import DataSetError, folder_pair, training_set
+from p3m_jax.data.folders import DataSetError
+from p3m_jax.data.layouts import folder_pair, training_set
 from p3m_jax.data.synthetic.writer import write_synthetic_set
 from p3m_jax.derived.foregrounds import estimate_missing
 from p3m_jax.derived.private_areas import read_obfuscated, with_private_areas

@@ -20,7 +20,7 @@ from p3m_jax.data.synthetic.drawing import (
     smooth_polygon,
 )
 
-BROWS = -0.17  # the top of the brows and of the face mask
+BROW_LINE = -0.17  # the top of the brows and of the face mask
 _SKINS = [[244, 212, 188], [234, 194, 164], [222, 172, 134], [190, 136, 98], [142, 94, 64],
           [98, 64, 46]]  # fmt: skip
 _IRISES = [[70, 45, 25], [95, 65, 35], [70, 100, 130], [80, 110, 70]]
@@ -56,7 +56,7 @@ def face_outline(person: Person, start: float, end: float, count: int = 60) -> n
 
 def face_area(person: Person) -> np.ndarray:
     """The face mask's polygon: along the jaw, then straight across at the top of the brows."""
-    angle = np.arccos(-BROWS / 0.5)
+    angle = np.arccos(-BROW_LINE / 0.5)
     return face_outline(person, angle, 2 * np.pi - angle, 80) * (0.97, 1.0)
 
 

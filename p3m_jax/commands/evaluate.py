@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from p3m_jax.commands import one_sentence_errors
+from p3m_jax.commands.misuse import own_pictures_or_test_set, refuse, refuse_output_among
 from p3m_jax.commands.options import (
     Parser,
     add_compilation_cache,
@@ -108,22 +109,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluates; returns 0, or 2 for wrong options. Its errors are shown by the command line."""
-    problem = _misuse(args)
-    if problem:
-        warn(problem)
-        return 2
+    refuse(_misuse(args))
     with distributed.connected(args.distributed), one_sentence_errors():
         return _run(args)
 
 
 def _run(args: argparse.Namespace) -> int:
     dataset = _dataset(args)
-    problem = _overlap(args, dataset)
-    if problem:
-        warn(problem)
-        return 2
+    named = (args.predictions, args.pictures, args.mattes, args.trimaps, args.facemasks)
+    refuse_output_among(args.output, named, [dataset])
     from p3m_jax.evaluation.output import MARKDOWN, claim_folder, write_files
-    from p3m_jax.evaluation.report import SYNTHETIC, make_report
+    from p3m_jax.evaluation.report import SYNTHETIC_WARNING, make_report
 
     output = user_path(args.output)
     with distributed.first_in_turn("the output folder"):
@@ -142,7 +138,7 @@ def _run(args: argparse.Namespace) -> int:
     write_files(report, output, evaluation.mattes)
     say(f"Written to {shown(output)}")
     if evaluation.synthetic:
-        warn(SYNTHETIC.format(evaluation.synthetic))
+        warn(SYNTHETIC_WARNING.format(evaluation.synthetic))
     warn_of(_left_out(args, dataset))
     return 0
 
@@ -158,16 +154,7 @@ def _left_out(args: argparse.Namespace, dataset) -> list[str]:
 def _misuse(args: argparse.Namespace) -> str | None:
     if bool(args.checkpoint) == bool(args.predictions):
         return "Name either --checkpoint or --predictions."
-    pair = args.pictures is not None or args.mattes is not None
-    named = args.set is not None or args.data is not None
-    if pair == named or (pair and not (args.pictures and args.mattes)):
-        return "Name either --set and --data, or --pictures and --mattes."
-    if named and not (args.set and args.data):
-        return "--set and --data must be given together."
-    if named and args.trimaps:
-        return "--trimaps requires --pictures and --mattes; the test sets have their own."
-    if args.faces and not named:
-        return "--faces requires --set and --data; --pictures are read as they are."
+    own_pictures_or_test_set(args)
     if args.predictions and args.distributed != "off":
         return "--distributed requires --checkpoint; scoring finished mattes uses one process."
     if args.predictions and args.save_mattes:
@@ -175,23 +162,6 @@ def _misuse(args: argparse.Namespace) -> str | None:
     if args.predictions and (args.strategy or args.protocol):
         return "--strategy and --protocol require --checkpoint; --predictions are scored as read."
     return None
-
-
-def _overlap(args: argparse.Namespace, dataset) -> str | None:
-    """Returns an error if the output overlaps with an input, which it might overwrite; or None."""
-    from p3m_jax.data.layouts import ROLES
-    from p3m_jax.evaluation.output import first_overlap
-
-    named = (args.predictions, args.pictures, args.mattes, args.trimaps, args.facemasks)
-    files = (getattr(example, role) for example in dataset.examples for role in ROLES)
-    sources = {*filter(None, named), *(file.parent for file in files if file is not None)}
-    source = first_overlap(args.output, sorted(map(str, sources)))
-    if source is None:
-        return None
-    return (
-        f"{args.output}: overlaps with {source}, whose files are scored; name a separate folder "
-        "for the results."
-    )
 
 
 def _dataset(args: argparse.Namespace):

@@ -24,7 +24,7 @@ _SALT = int.from_bytes(b"copy+put")
 _SOURCE_SALT = int.from_bytes(b"sources+")
 
 
-class Draws(NamedTuple):
+class PastingDraws(NamedTuple):
     """The random choices for pasting into one sample."""
 
     paste: object  # bool ()
@@ -45,11 +45,13 @@ class Transform(NamedTuple):
     paste: object
 
 
-def draw(seed: int, number, recipe: CopyPaste) -> Draws:
+def draw(seed: int, number, recipe: CopyPaste) -> PastingDraws:
     """Draws for the sample with global index `number`; `paste` does not depend on the variant."""
     seeds = tf.stack([tf.constant(seed ^ _SALT, tf.int64), tf.cast(number, tf.int64)])
     paste, angle, flip, *scale = tf.unstack(tf.random.stateless_uniform([5], seeds))
-    drawn = Draws(paste < recipe.probability, tf.constant(0.0), tf.ones(2), tf.constant(False))
+    drawn = PastingDraws(
+        paste < recipe.probability, tf.constant(0.0), tf.ones(2), tf.constant(False)
+    )
     if recipe.variant != "augment":
         return drawn
     smallest, largest = recipe.scale
@@ -71,7 +73,7 @@ def source_at(step, place, count: int, seed: int):
     return tf.random.experimental.index_shuffle(place % count, seeds, last)
 
 
-def transform(source_mask, target_box, draws: Draws, variant: str) -> Transform:
+def transform(source_mask, target_box, draws: PastingDraws, variant: str) -> Transform:
     """Computes the map that places the face of a source over that of a target.
 
     Args:

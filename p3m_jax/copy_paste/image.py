@@ -15,9 +15,9 @@ avoids aliasing. The mask is processed in the same way; values of half or more c
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from p3m_jax.copy_paste.geometry import Draws, Transform, scales, transform
+from p3m_jax.copy_paste.geometry import PastingDraws, Transform, scales, transform
 from p3m_jax.copy_paste.recipe import CopyPaste
-from p3m_jax.data.layouts import Example
+from p3m_jax.data.sets import Example
 from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.input import tf
 from p3m_jax.input.contents import name_of, place_at, places, read_contents
@@ -36,7 +36,7 @@ REACH = 1.1
 _OPAQUE = 255  # of a trimap
 
 
-class Face(NamedTuple):
+class FaceCrop(NamedTuple):
     """A source, cropped.
 
     Attributes:
@@ -79,7 +79,7 @@ def copy_a_face(
     files: dict,
     source,
     example,
-    draws: Draws,
+    draws: PastingDraws,
     copy_paste: CopyPaste,
     obfuscation: Obfuscation | None,
 ) -> dict:
@@ -118,11 +118,11 @@ def read_face(
     obfuscated=False,
     obfuscation: Obfuscation | None = None,
     published=False,
-) -> Face:
+) -> FaceCrop:
     """Reads a square around the face of a source, limited to the picture.
 
     Args:
-      picture, mask: names of files, string (), or `contents.Places`.
+      picture, mask: names of files, string (), or `contents.FilePositions`.
       reach: side of the square, in longer sides of the mask's box.
       obfuscated: bool (), whether the mask's areas are first obfuscated with `obfuscation`, so that
         no clear face of a training picture reappears where training pictures are obfuscated.
@@ -151,10 +151,10 @@ def read_face(
             lambda: obfuscate({"picture": window}, cut, obfuscation, whole=labels)["picture"],
             lambda: window,
         )
-    return Face(window, face[top:bottom, left:right])
+    return FaceCrop(window, face[top:bottom, left:right])
 
 
-def square_face(face: Face, side: int) -> Face:
+def square_face(face: FaceCrop, side: int) -> FaceCrop:
     """Resizes a face to a square of `side` pixels, for pictures that must have the same size.
 
     A face that is not square is padded with black on the right or below.
@@ -167,10 +167,12 @@ def square_face(face: Face, side: int) -> Face:
     size = [side, side]
     picture = tf.image.resize(picture, size, antialias=True)
     picture = tf.cast(tf.clip_by_value(picture, 0, 255) + 0.5, tf.uint8)
-    return Face(picture, tf.image.resize(mask, size, antialias=True)[..., 0] >= 0.5)
+    return FaceCrop(picture, tf.image.resize(mask, size, antialias=True)[..., 0] >= 0.5)
 
 
-def paste_face(sample: dict, face: Face, target: Target, draws: Draws, variant: str) -> dict:
+def paste_face(
+    sample: dict, face: FaceCrop, target: Target, draws: PastingDraws, variant: str
+) -> dict:
     """Pastes a face into a sample's picture and foreground (if any), all uint8 (S, S, C)."""
     laid = transform(face.mask, target.box, draws, variant)
     return tf.cond(
@@ -185,7 +187,7 @@ def take_target(sample: dict) -> tuple[dict, Target]:
     return sample, Target(mask, tf.unstack(sample.pop("target_box")))
 
 
-def _pasted(sample: dict, face: Face, target_mask, laid: Transform) -> dict:
+def _pasted(sample: dict, face: FaceCrop, target_mask, laid: Transform) -> dict:
     top, bottom = ends(tf.reduce_any(target_mask, 1))
     left, right = ends(tf.reduce_any(target_mask, 0))
     colours, covered = _warped(face, laid.matrix, (top, left), (bottom - top, right - left))
@@ -199,7 +201,7 @@ def _pasted(sample: dict, face: Face, target_mask, laid: Transform) -> dict:
     return changed
 
 
-def _warped(face: Face, matrix, corner, size):
+def _warped(face: FaceCrop, matrix, corner, size):
     """Warps a source into a window of the target: its pixels uint8 (h, w, 3), mask bool (h, w).
 
     The first pixel of the window of `size` (h, w) is at the row and column `corner`.

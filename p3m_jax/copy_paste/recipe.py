@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from p3m_jax.pictures.labels import read_face_mask, read_label_map
+from p3m_jax.text import counted
 
 VARIANTS = ("augment", "vanilla", "fill")
 
@@ -66,5 +67,5 @@ class CopyPaste(NamedTuple):
     source_size: int = 256
 
     def __str__(self) -> str:
-        faces = f"probability {self.probability:g}, {len(self.sources)} faces"
+        faces = f"probability {self.probability:g}, {counted(len(self.sources), 'face')}"
         return f"{self.level}, {self.variant}, {faces}"

@@ -6,7 +6,7 @@ from p3m_jax.copy_paste import geometry
 from p3m_jax.copy_paste.image import copy_a_face, source_files
 from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.copy_paste.shared import lay_a_face, shared_faces
-from p3m_jax.data.layouts import Example
+from p3m_jax.data.sets import Example
 from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.input.contents import check_record
 from p3m_jax.input.pasting import Sample
@@ -79,7 +79,7 @@ class FacePasting:
             size, of_mask = read_picture(source.picture).shape[:2], source.read_mask().shape
             require_size(source.mask, of_mask, size)
 
-    def _draws(self, sample: Sample) -> geometry.Draws:
+    def _draws(self, sample: Sample) -> geometry.PastingDraws:
         draws = geometry.draw(self._seed, sample.number, self._recipe)
         return draws._replace(paste=draws.paste & (sample.step >= self._recipe.first_step))
 

@@ -5,7 +5,7 @@ of a batch uses the source in slot i mod `source_batch`, or none if that is its 
 Targets, draws and transforms are those of the image level.
 """
 
-from p3m_jax.copy_paste.geometry import Draws, source_at, transform
+from p3m_jax.copy_paste.geometry import PastingDraws, source_at, transform
 from p3m_jax.copy_paste.image import read_face, square_face, take_target
 from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.faces.obfuscation import Obfuscation
@@ -43,7 +43,7 @@ def lay_a_face(
     step,
     place,
     example,
-    draws: Draws,
+    draws: PastingDraws,
     copy_paste: CopyPaste,
     seed: int,
     obfuscation: Obfuscation | None,

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from p3m_jax.copy_paste.recipe import FaceSource
 from p3m_jax.data.celebamask import face_mask, scan_celebamask
 from p3m_jax.data.folders import DataSetError, list_folder, name_some
-from p3m_jax.data.layouts import DataSet
+from p3m_jax.data.sets import DataSet
 from p3m_jax.data.synthetic.writer import FACES_FOLDER
 from p3m_jax.derived.cache import Cache
 from p3m_jax.derived.filling import fill

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from p3m_jax.data.folders import DataSetError
-from p3m_jax.data.layouts import Example
+from p3m_jax.data.sets import Example
 from p3m_jax.pictures.images import read_picture
 from p3m_jax.pictures.labels import read_matte
 from p3m_jax.pictures.sizes import require_size

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from p3m_jax.data.folders import DataSetError
-from p3m_jax.data.layouts import Example
+from p3m_jax.data.sets import Example
 from p3m_jax.derived.cache import Cache
 from p3m_jax.errors import UserError
 from p3m_jax.runtime.machine import available_cores

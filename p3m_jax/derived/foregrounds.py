@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from p3m_jax.data.layouts import CACHE_FOLDERS, DataSet, Example
+from p3m_jax.data.layouts import CACHE_FOLDERS
+from p3m_jax.data.sets import DataSet, Example
 from p3m_jax.derived.cache import Cache, read_pair
 from p3m_jax.derived.filling import Engine, fill
 from p3m_jax.derived.private_areas import obfuscated

@@ -24,7 +24,7 @@ from apache_beam.metrics import Metrics, MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.runner import PipelineState
 
-from p3m_jax.data.layouts import ROLES, Example
+from p3m_jax.data.sets import ROLES, Example
 from p3m_jax.derived.cache import Cache
 from p3m_jax.derived.filling import EngineError, Filled, Made, Make, Processor, Tally, make_one
 from p3m_jax.storage.files import locked

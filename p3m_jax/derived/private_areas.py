@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from p3m_jax.data.folders import DataSetError, name_some
-from p3m_jax.data.layouts import DataSet, Example
+from p3m_jax.data.sets import DataSet, Example
 from p3m_jax.derived.cache import Cache, read_pair
 from p3m_jax.derived.filling import Engine, fill
 from p3m_jax.faces.areas import find_private_areas

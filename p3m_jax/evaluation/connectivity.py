@@ -11,7 +11,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-LEVELS = 10  # thresholds 0.1, 0.2 .. 1.0
+THRESHOLDS = 10  # thresholds 0.1, 0.2 .. 1.0
 # A pixel's connectivity may be lower than its alpha by less than this without being an error.
 TOLERANCE = np.float32(0.15)
 
@@ -28,7 +28,7 @@ def connectivity_error(prediction: np.ndarray, matte: np.ndarray) -> float:
     if not differs.any():
         return 0.0
     last = last_connected_level(threshold_levels(np.minimum(prediction, matte)))[differs]
-    last = (np.arange(LEVELS + 1) / LEVELS).astype(np.float32)[last]
+    last = (np.arange(THRESHOLDS + 1) / THRESHOLDS).astype(np.float32)[last]
     phi = []
     for values in (prediction[differs], matte[differs]):
         excess = values - last
@@ -42,7 +42,7 @@ def threshold_levels(values: np.ndarray) -> np.ndarray:
     A value equal to a threshold reaches it: 153 / 255 reaches 0.6. This is exact, because in
     float32 ten times the nearest value to a threshold is exactly the threshold's number.
     """
-    return (values * np.float32(LEVELS)).astype(np.uint8)
+    return (values * np.float32(THRESHOLDS)).astype(np.uint8)
 
 
 def last_connected_level(levels: np.ndarray) -> np.ndarray:
@@ -55,11 +55,11 @@ def last_connected_level(levels: np.ndarray) -> np.ndarray:
     upper, lower = _contacts(start, length, levels.shape)
     contact = np.minimum(level[upper], level[lower])  # highest threshold at which they touch
     order = np.argsort(contact, kind="stable")
-    bounds = np.searchsorted(contact[order], np.arange(LEVELS + 2))
+    bounds = np.searchsorted(contact[order], np.arange(THRESHOLDS + 2))
 
     component = np.arange(len(start))  # each run's component at the thresholds processed so far
-    last = np.full(len(start), LEVELS, np.uint8)
-    for threshold in range(LEVELS, 0, -1):
+    last = np.full(len(start), THRESHOLDS, np.uint8)
+    for threshold in range(THRESHOLDS, 0, -1):
         touching = order[bounds[threshold] : bounds[threshold + 1]]
         component = _join(component, upper[touching], lower[touching])
         inside = np.flatnonzero(level >= threshold)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from p3m_jax.data.folders import list_folder
-from p3m_jax.data.layouts import ROLES, Example
+from p3m_jax.data.sets import ROLES, Example
 from p3m_jax.errors import UserError
 from p3m_jax.evaluation.metrics import all_metrics
 from p3m_jax.inference.resizing import Protocol, find_protocol
@@ -25,6 +25,7 @@ from p3m_jax.pictures.trimap import trimap_from_matte
 from p3m_jax.runtime import distributed
 from p3m_jax.runtime.machine import Budget, default_memory
 from p3m_jax.storage.paths import source_folder
+from p3m_jax.text import counted
 
 Row = dict[str, str | int | float]  # stem, height, width, and the measures by name
 # Called in the set's order with the example, the matte that was scored, and the row.
@@ -139,7 +140,7 @@ def find_predictions(folder, dataset) -> dict[str, Path]:
     Raises:
       EvaluationError: predictions are missing or exist twice; the message lists them.
     """
-    folder = source_folder(folder, "name the folder of predictions")
+    folder = source_folder(folder, "name the folder of predictions: --predictions DIR")
     files, complaints, _ = list_folder(folder)
     if complaints:
         raise EvaluationError(*complaints)
@@ -177,11 +178,11 @@ def check_files(
     problems = [problem for found, _ in looks for problem in found]
     if problems:
         _refuse(
-            f"{dataset.name}: {len(problems)} files cannot be used for scoring; replace them:",
+            f"{dataset.name}: {counted(len(problems), 'file')} cannot be scored; replace:",
             problems,
         )
     kinds = Counter(warning for _, warnings in looks for warning in warnings)
-    return [f"{warning} ({count} files)." for warning, count in kinds.items()]
+    return [f"{warning} ({counted(count, 'file')})." for warning, count in kinds.items()]
 
 
 def _check(example, predictions) -> tuple[list[str], list[str]]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from p3m_jax.data.layouts import DataSet, Example
+from p3m_jax.data.sets import DataSet, Example
 from p3m_jax.evaluation.evaluator import (
     EvaluationError,
     Observe,
@@ -30,7 +30,7 @@ from p3m_jax.pictures.images import read_picture
 from p3m_jax.pictures.labels import read_face_mask, read_matte
 
 BLURRED, NORMAL = "B", "N"
-PROTOCOLS = ("B:B", "B:N", "N:B", "N:N")  # trained:tested
+PPT_PROTOCOLS = ("B:B", "B:N", "N:B", "N:N")  # trained:tested
 
 
 class Pictures(NamedTuple):
@@ -126,17 +126,17 @@ def evaluate_protocols(
     progress: bool = True,
     observe: Callable[[str], Observe | None] = lambda name: None,
 ) -> dict[str, list[Row]]:
-    """Evaluates each of `PROTOCOLS`; returns the rows of `evaluate_examples` for each.
+    """Evaluates each of `PPT_PROTOCOLS`; returns the rows of `evaluate_examples` for each.
 
     Args:
       networks: the name ("swin") and the prediction function of the networks trained on `BLURRED`
         and on `NORMAL` faces.
       tested: the pictures with `BLURRED` and with `NORMAL` faces; their files were checked.
       strategy, protocol, workers, progress: as for `evaluate_examples`.
-      observe: returns the `Observe` for one of `PROTOCOLS`.
+      observe: returns the `Observe` for one of `PPT_PROTOCOLS`.
     """
     rows = {}
-    for name in PROTOCOLS:
+    for name in PPT_PROTOCOLS:
         trained, faces = name.split(":")
         model_name, predict = networks[trained]
         rows[name] = evaluate_examples(

@@ -10,20 +10,20 @@ import numpy as np
 from p3m_jax.evaluation.comparison import ROUNDING, SIGNIFICANCE, Comparison, compare
 from p3m_jax.evaluation.evaluator import Row
 from p3m_jax.evaluation.output import JSON, MARKDOWN, PPT_KIND, PPT_SHEET
-from p3m_jax.evaluation.ppt import BLURRED, NORMAL, PROTOCOLS, Pictures
+from p3m_jax.evaluation.ppt import BLURRED, NORMAL, PPT_PROTOCOLS, Pictures
 from p3m_jax.evaluation.ppt_sheet import Predictions, differences_sheet
-from p3m_jax.evaluation.published import PICTURES, WARNINGS
-from p3m_jax.evaluation.report import SYNTHETIC
+from p3m_jax.evaluation.published import PUBLISHED_COUNT, WARNINGS
+from p3m_jax.evaluation.report import SYNTHETIC_WARNING
 from p3m_jax.evaluation.summary import Estimate, summarise
 from p3m_jax.evaluation.tables import about_intervals, cell, measures_table, results, rows_csv
 from p3m_jax.inference.resizing import Protocol
 from p3m_jax.text import counted, phrases, shown
 
-CSV = "ppt.csv"
-FACES = {BLURRED: "blurred", NORMAL: "normal"}
+PPT_CSV = "ppt.csv"
+FACE_KINDS = {BLURRED: "blurred", NORMAL: "normal"}
 
-# SAD on P3M-500-P, in the order of `PROTOCOLS` (Li et al., 2021).
-PUBLISHED = {
+# SAD on P3M-500-P, in the order of `PPT_PROTOCOLS` (Li et al., 2021).
+PUBLISHED_PPT = {
     "SHM": (21.56, 24.33, 23.91, 17.13),
     "GFM": (13.20, 13.08, 13.54, 10.73),
     "BASIC (P3M-Net without TFI, sBFI, dBFI)": (15.13, 15.52, 24.38, 14.52),
@@ -61,9 +61,9 @@ class PPT:
 
     def warnings(self) -> list[str]:
         """The warnings that every reader must see, one sentence each."""
-        found = [SYNTHETIC.format(self.synthetic)] if self.synthetic else []
+        found = [SYNTHETIC_WARNING.format(self.synthetic)] if self.synthetic else []
         sad = {name: [row["SAD"] for row in rows] for name, rows in self.rows.items()}
-        pairs = [(sad[f"{faces}:B"], sad[f"{faces}:N"]) for faces in FACES if sad]
+        pairs = [(sad[f"{faces}:B"], sad[f"{faces}:N"]) for faces in FACE_KINDS if sad]
         if sad and all(np.allclose(*pair, rtol=ROUNDING, atol=0) for pair in pairs):
             found.append(
                 "NOTE: blurred and normal pictures score exactly the same; are they the same "
@@ -86,8 +86,8 @@ def notes(blurred, normal) -> list[str]:
     for faces, others in ((BLURRED, "normal"), (NORMAL, "obfuscated")):
         if said[faces].startswith(others):
             found.append(
-                f"NOTE: according to its provenance, the checkpoint for {FACES[faces]} faces was "
-                f"trained on other faces ({said[faces]}); are the two swapped?"
+                f"NOTE: according to its provenance, the checkpoint for {FACE_KINDS[faces]} faces "
+                f"was trained on other faces ({said[faces]}); are the two swapped?"
             )
     if blurred.model_name != normal.model_name:
         return found + [
@@ -109,11 +109,11 @@ def make_report(
 
     It writes nothing, so a picture that cannot be read leaves no partial report.
     """
-    estimates = {name: summarise(ppt.rows[name]) for name in PROTOCOLS}
+    estimates = {name: summarise(ppt.rows[name]) for name in PPT_PROTOCOLS}
     comparisons = compare(ppt.rows)
     report: dict[str, str | np.ndarray] = {
         MARKDOWN: markdown(ppt, estimates, comparisons),
-        CSV: rows_csv("protocol", ppt.rows),
+        PPT_CSV: rows_csv("protocol", ppt.rows),
         JSON: _json(ppt, estimates, comparisons),
     }
     if count:
@@ -125,7 +125,7 @@ def markdown(
     ppt: PPT, estimates: Mapping[str, dict[str, Estimate]], comparisons: list[Comparison]
 ) -> str:
     """Makes the summary: the matrix, the comparisons, all measures, and published scores."""
-    count = len(ppt.rows[PROTOCOLS[0]])
+    count = len(ppt.rows[PPT_PROTOCOLS[0]])
     loud = [line for warning in ppt.warnings() for line in (f"**{warning}**", "")]
     lines = [
         f"# Privacy-preserving training: {ppt.dataset_name}, {counted(count, 'picture')}",
@@ -135,8 +135,8 @@ def markdown(
     for faces, trained in ppt.trained.items():
         origin = "; ".join(phrases(trained.provenance))
         lines.append(
-            f"- {faces}, trained on {FACES[faces]} faces: {trained.model_name}, {trained.path} "
-            f"({origin})"
+            f"- {faces}, trained on {FACE_KINDS[faces]} faces: {trained.model_name}, "
+            f"{trained.path} ({origin})"
         )
     lines += [
         f"- Tested on blurred faces: {ppt.blurred_source}",
@@ -167,10 +167,10 @@ def markdown(
 
 def _matrix(estimates) -> list[str]:
     lines = ["| | tested on blurred faces | tested on normal faces |", "|---|---|---|"]
-    for trained, word in FACES.items():
+    for trained, word in FACE_KINDS.items():
         cells = (
             f"{trained}:{tested} **{cell('SAD', estimates[f'{trained}:{tested}']['SAD'])}**"
-            for tested in FACES
+            for tested in FACE_KINDS
         )
         lines.append(f"| trained on {word} faces | " + " | ".join(cells) + " |")
     return lines
@@ -211,15 +211,16 @@ def _signed(estimate: Estimate) -> str:
 
 
 def _beside_published(ppt: PPT, estimates, count: int) -> list[str]:
-    lines = ["| method | " + " | ".join(PROTOCOLS) + " |", "|---" * 5 + "|"]
-    for method, values in PUBLISHED.items():
+    lines = ["| method | " + " | ".join(PPT_PROTOCOLS) + " |", "|---" * 5 + "|"]
+    for method, values in PUBLISHED_PPT.items():
         lines.append(f"| {method} | " + " | ".join(f"{value:.2f}" for value in values) + " |")
     own = "SYNTHETIC, not comparable" if ppt.synthetic else "this evaluation"
-    cells = (cell("SAD", estimates[name]["SAD"]) for name in PROTOCOLS)
+    cells = (cell("SAD", estimates[name]["SAD"]) for name in PPT_PROTOCOLS)
     lines += [f"| **{own}, {ppt.strategy.upper()}** | " + " | ".join(cells) + " |", ""]
-    if count != PICTURES:
+    if count != PUBLISHED_COUNT:
         lines.append(
-            f"- NOT COMPARABLE: {counted(count, 'picture')} here, {PICTURES} in the published set."
+            f"- NOT COMPARABLE: {counted(count, 'picture')} here, {PUBLISHED_COUNT} in the "
+            "published set."
         )
     if ppt.made_here:
         lines.append(

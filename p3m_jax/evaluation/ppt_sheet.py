@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from p3m_jax.evaluation.evaluator import Observe, Row
-from p3m_jax.evaluation.ppt import PROTOCOLS, Pictures
+from p3m_jax.evaluation.ppt import PPT_PROTOCOLS, Pictures
 from p3m_jax.evaluation.sheet import make_sheet
 from p3m_jax.inference.resizing import Protocol
 from p3m_jax.pictures.labels import read_matte
@@ -51,14 +51,14 @@ def differences_sheet(
     """Makes the sheet uint8 (H, W, 3) of the `count` pictures with the most different SAD.
 
     The difference is that of the two protocols in `COMPARED`. Each picture has a row for each of
-    `PROTOCOLS`, with the picture that was matted. `rows` is the result of `evaluate_protocols`, and
-    `tested` its argument.
+    `PPT_PROTOCOLS`, with the picture that was matted. `rows` is the result of
+    `evaluate_protocols`, and `tested` its argument.
     """
     one, other = (rows[name] for name in COMPARED)
     gaps = [-abs(a["SAD"] - b["SAD"]) for a, b in zip(one, other, strict=True)]
     panels = []
     for number, index in enumerate(np.argsort(gaps, kind="stable")[:count], 1):
-        for name in PROTOCOLS:
+        for name in PPT_PROTOCOLS:
             dataset, read = tested[name.split(":")[1]]
             example = dataset.examples[index]
             matte = read_matte(example.matte) / np.float32(255)

@@ -39,7 +39,7 @@ PUBLISHED = {
     ),
 }
 
-PICTURES = 500  # in each of the two sets
+PUBLISHED_COUNT = 500  # in each of the two sets
 
 # Warnings about comparing with these scores.
 WARNINGS = (

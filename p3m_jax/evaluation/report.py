@@ -8,7 +8,7 @@ import numpy as np
 
 from p3m_jax.evaluation.evaluator import Worst
 from p3m_jax.evaluation.output import CSV, JSON, MARKDOWN, sheet_name
-from p3m_jax.evaluation.published import PICTURES, PUBLISHED, WARNINGS
+from p3m_jax.evaluation.published import PUBLISHED, PUBLISHED_COUNT, WARNINGS
 from p3m_jax.evaluation.sheet import make_sheet
 from p3m_jax.evaluation.summary import Estimate, summarise
 from p3m_jax.evaluation.tables import about_intervals, cell, measures_table, results, rows_csv
@@ -16,7 +16,7 @@ from p3m_jax.pictures.images import read_picture
 from p3m_jax.pictures.labels import read_matte
 from p3m_jax.text import counted, phrases, shown
 
-SYNTHETIC = (
+SYNTHETIC_WARNING = (
     "SYNTHETIC: {}. These numbers show that the program works; they say nothing about portraits."
 )
 
@@ -59,7 +59,7 @@ def make_report(evaluation: Evaluation) -> dict[str, str | np.ndarray]:
 def markdown(evaluation: Evaluation, estimates: dict[str, dict[str, Estimate]]) -> str:
     """Makes the summary: the scores, how they were computed, published scores, and warnings."""
     count = len(next(iter(evaluation.rows.values())))
-    loud = f"**{SYNTHETIC.format(evaluation.synthetic)}**" if evaluation.synthetic else ""
+    loud = f"**{SYNTHETIC_WARNING.format(evaluation.synthetic)}**" if evaluation.synthetic else ""
     lines = [f"# {evaluation.dataset_name}: {counted(count, 'picture')}", ""]
     lines += [loud, ""] if loud else []
     lines += [
@@ -79,10 +79,10 @@ def markdown(evaluation: Evaluation, estimates: dict[str, dict[str, Estimate]]) 
     published = PUBLISHED.get(evaluation.dataset_name)
     if published:
         lines += ["## Published scores", "", *_comparison(evaluation, estimates), ""]
-        if count != PICTURES:
+        if count != PUBLISHED_COUNT:
             lines.append(
-                f"- NOT COMPARABLE: {counted(count, 'picture')} here, {PICTURES} in the published "
-                "set."
+                f"- NOT COMPARABLE: {counted(count, 'picture')} here, {PUBLISHED_COUNT} in the "
+                "published set."
             )
         lines += [f"- {warning}" for warning in WARNINGS] + [""]
         lines += [loud, ""] if loud else []

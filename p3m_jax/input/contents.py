@@ -19,7 +19,7 @@ _WHOLE = -1
 _FRAME = 12  # bytes before a record's data: its length and the checksum of the length
 
 
-class Places(NamedTuple):
+class FilePositions(NamedTuple):
     """The positions of files' bytes, tensors of one shape; () for one file.
 
     Attributes:
@@ -37,7 +37,7 @@ class Places(NamedTuple):
 
 
 def places(files: Sequence[Path | FilePart | None]):
-    """Positions of files: a string tensor (N,) of names if all are whole, else `Places` (N,)."""
+    """Positions of files: a string tensor (N,) of names if all are whole, else `FilePositions`."""
     names = tf.constant([str(file or "") for file in files])
     if not any(isinstance(file, FilePart) for file in files):
         return names
@@ -49,7 +49,7 @@ def places(files: Sequence[Path | FilePart | None]):
 
     paths = tf.constant([str(getattr(file, "path", file) or "") for file in files])
     columns = zip(*map(numbers, files), strict=True)
-    return Places(names, paths, *(tf.constant(column, tf.int64) for column in columns))
+    return FilePositions(names, paths, *(tf.constant(column, tf.int64) for column in columns))
 
 
 def place_at(places, number):
@@ -59,12 +59,12 @@ def place_at(places, number):
 
 def name_of(place):
     """The name of a file, string (); "" if there is no file."""
-    return place.name if isinstance(place, Places) else place
+    return place.name if isinstance(place, FilePositions) else place
 
 
 def read_record(place):
     """The data of the record that contains a file, string (); "" for a whole file."""
-    if not isinstance(place, Places):
+    if not isinstance(place, FilePositions):
         return tf.constant("")
 
     def record():
@@ -93,7 +93,7 @@ def check_record(file: Path | FilePart) -> None:
 
 def read_contents(place, record=None):
     """The bytes of a file, string (); a part is cut from `record` if that was already read."""
-    if not isinstance(place, Places):
+    if not isinstance(place, FilePositions):
         return tf.io.read_file(place)
 
     def part():

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from p3m_jax.data.layouts import DataSet, DataSetError, Example
+from p3m_jax.data.folders import DataSetError
+from p3m_jax.data.sets import DataSet, Example
 from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.input import augment, tf
 from p3m_jax.input.contents import (
@@ -143,8 +144,9 @@ def load_sample(
     """Loads one sample, a dict of uint8 tensors as in `training_batches`, without the batch axis.
 
     `files` maps picture, matte and optionally foreground, background, facemask and private to file
-    names (scalar strings) or `contents.Places`; all files get the same crop and flip. Its entry
-    "published", bool (), is that of the `Example`. An `obfuscation` requires the entry "private".
+    names (scalar strings) or `contents.FilePositions`; all files get the same crop and flip. Its
+    entry "published", bool (), is that of the `Example`. An `obfuscation` requires the entry
+    "private".
 
     `target`, bool (), requires an entry "target": a face mask, with an `obfuscation` a label map,
     or "". The sample then also has the following entries:

@@ -11,7 +11,7 @@ from p3m_jax.models.ops.precision import at_least_float32
 
 MEAN = (0.485, 0.456, 0.406)
 STANDARD_DEVIATION = (0.229, 0.224, 0.225)
-BACKGROUND, TRANSITION, FOREGROUND = 0, 1, 2
+BACKGROUND_CLASS, TRANSITION_CLASS, FOREGROUND_CLASS = 0, 1, 2
 
 
 class Outputs(NamedTuple):

@@ -40,7 +40,7 @@ class Kind:
     certain: bool = True
 
 
-KINDS = (
+ACCELERATORS = (
     Kind(
         "NVIDIA GPU",
         ("gpu", "cuda"),
@@ -125,7 +125,7 @@ def unused_accelerators(
     variable = next((name for name in _PLATFORMS if environment.get(name)), "")
     chosen = environment.get(variable, "")
     findings = []
-    for kind in KINDS:
+    for kind in ACCELERATORS:
         if used & set(kind.platforms):
             continue
         if not _is_there(kind, root):

@@ -10,17 +10,9 @@ import numpy as np
 
 from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.data.check import check
-from p3m_jax.data.folders import list_folder
-from p3m_jax.data.layouts import (
-    CACHE_FOLDERS,
-    DataSet,
-    DataSetError,
-    Example,
-    Scan,
-    scan_pair,
-    scan_training,
-    split_validation,
-)
+from p3m_jax.data.folders import DataSetError, list_folder
+from p3m_jax.data.layouts import CACHE_FOLDERS, scan_pair, scan_training
+from p3m_jax.data.sets import DataSet, Example, Scan, split_validation
 from p3m_jax.data.synthetic.writer import write_synthetic_set
 from p3m_jax.derived.private_areas import read_obfuscated, with_private_areas
 from p3m_jax.faces.obfuscation import Obfuscation

@@ -11,7 +11,7 @@ from p3m_jax.copy_paste.feature import FeaturePaste, pasting_edit, replicated_en
 from p3m_jax.losses import Loss, Targets, share_of_transition, total_loss
 from p3m_jax.models.decoders import Edit, unedited
 from p3m_jax.models.network import Network, Variables
-from p3m_jax.models.p3m_net import BACKGROUND, FOREGROUND, TRANSITION, normalize
+from p3m_jax.models.p3m_net import BACKGROUND_CLASS, FOREGROUND_CLASS, TRANSITION_CLASS, normalize
 from p3m_jax.pictures import trimap as trimaps
 from p3m_jax.runtime.compilation import return_memory
 from p3m_jax.training.state import TrainState
@@ -22,8 +22,8 @@ Batch = Mapping[str, jax.Array]
 def targets_of(batch: Batch, dtype=jnp.float32) -> Targets:
     """Converts a batch of 8-bit maps (see `p3m_jax.input`) to the targets of the loss."""
     transition = batch["trimap"] == trimaps.TRANSITION
-    classes = jnp.where(batch["trimap"] == trimaps.FOREGROUND, FOREGROUND, BACKGROUND)
-    classes = jnp.where(transition, TRANSITION, classes)
+    classes = jnp.where(batch["trimap"] == trimaps.FOREGROUND, FOREGROUND_CLASS, BACKGROUND_CLASS)
+    classes = jnp.where(transition, TRANSITION_CLASS, classes)
     colours = {
         name: normalize(batch[name], dtype)
         for name in ("picture", "foreground", "background")

@@ -3,17 +3,19 @@
 import cv2
 import numpy as np
 
-from p3m_jax.copy_paste.geometry import Draws
-from p3m_jax.copy_paste.image import Face, Target, paste_face
+from p3m_jax.copy_paste.geometry import PastingDraws
+from p3m_jax.copy_paste.image import FaceCrop, Target, paste_face
 from p3m_jax.input import host_tensorflow, masks
 
 tf = host_tensorflow()
-STILL = Draws(tf.constant(True), tf.constant(0.0), tf.ones(2), tf.constant(False))
+STILL = PastingDraws(tf.constant(True), tf.constant(0.0), tf.ones(2), tf.constant(False))
 
 
 def turned(degrees=0.0, scale=(1.0, 1.0), flip=False):
     radians = tf.constant(np.radians(degrees), tf.float32)
-    return Draws(tf.constant(True), radians, tf.constant(scale, tf.float32), tf.constant(flip))
+    return PastingDraws(
+        tf.constant(True), radians, tf.constant(scale, tf.float32), tf.constant(flip)
+    )
 
 
 def blob(size, seed, *, threshold=0.2):
@@ -29,7 +31,7 @@ def paste(picture, mask, target_mask, draws, variant="augment", target=None):
     if target is None:
         target = np.full((*target_mask.shape, 3), 99, np.uint8)
     sample = {"picture": tf.constant(target), "foreground": tf.constant(target)}
-    face = Face(tf.constant(picture), tf.constant(mask))
+    face = FaceCrop(tf.constant(picture), tf.constant(mask))
     done = paste_face(sample, face, target_of(target_mask), draws, variant)
     np.testing.assert_array_equal(done["picture"], done["foreground"])
     return done["picture"].numpy()
