@@ -254,8 +254,8 @@ def test_command(root, synthetic, capsys, run):
         ["DIR", "--workers", "0"],
         ["DIR", "--trimaps", "DIR"],
         ["DIR", "--set", "P3M-500-P", "--foreground-cache", "DIR"],
-        ["--pictures", "DIR", "--mattes", "DIR", "--set", "train"],
-        ["--pictures", "DIR", "--mattes", "DIR", "--foreground-cache", "DIR"],
+        ["--pictures", "DIR", "--mattes", "mattes", "--set", "train"],
+        ["--pictures", "DIR", "--mattes", "mattes", "--foreground-cache", "DIR"],
     ],
 )
 def test_options_that_do_not_apply(wrong, synthetic, capsys, run):

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from p3m_jax.data.layouts import DataSetError, training_set
+from p3m_jax.data.folders import DataSetError
+from p3m_jax.data.layouts import training_set
 from p3m_jax.derived import foregrounds as foreground
 from p3m_jax.derived.foregrounds import estimate_foreground, estimate_missing
 from p3m_jax.pictures.images import read_picture, write_image
@@ -183,9 +184,9 @@ def test_a_single_pixel_is_its_own_foreground():
 def test_command(root, tmp_path, estimated, capsys, p3m):
     options = ("-o", tmp_path / "cache", "--workers", 1)
     assert p3m("estimate", root, *options) == 0
-    assert "estimated 4" in capsys.readouterr().out
+    assert "foregrounds of 4 estimated, 0 already done" in capsys.readouterr().out
     assert p3m("estimate", root, *options) == 0
-    assert "estimated 0" in capsys.readouterr().out
+    assert "foregrounds of 0 estimated, 4 already done" in capsys.readouterr().out
     assert p3m("estimate", tmp_path / "nowhere", *options) == 1
     assert "nowhere: there is no such folder" in capsys.readouterr().err
     assert p3m("estimate", root, "-o", tmp_path / "cache", "--workers", 0) == 2

@@ -277,7 +277,7 @@ def test_a_picture_too_large_for_the_memory_is_refused_with_what_it_takes(predic
     pictures, mattes, _ = folders
     bound = 2 * BASE
     side = 10_000
-    assert picture_memory(10_000 * side, colours=False) > bound - BASE
+    assert picture_memory(10_000 * side) > bound - BASE
     Image.new("1", (side, 10_000)).save(pictures / "large.png")
     write_image(mattes / "large.png", matte_of())
     assert predict("--max-memory", bound / 1e9) == 1

@@ -16,9 +16,10 @@ from p3m_jax.copy_paste.samples import FacePasting
 from p3m_jax.copy_paste.sources import celebamask_hq_faces, training_set_faces
 from p3m_jax.data.celebamask import MASKS, PICTURES
 from p3m_jax.data.folders import DataSetError
-from p3m_jax.data.layouts import ROLES, SYNTHETIC_MARK, find_test_set, scan_training, training_set
+from p3m_jax.data.layouts import SYNTHETIC_MARK, find_test_set, scan_training, training_set
 from p3m_jax.data.record_index import index_shards, masked_crc32c
 from p3m_jax.data.records import PORTRAITS, find_records
+from p3m_jax.data.sets import ROLES
 from p3m_jax.data.synthetic.writer import write_synthetic_set
 from p3m_jax.derived.filling import fill
 from p3m_jax.derived.foregrounds import foreground_cache
@@ -320,7 +321,7 @@ def test_the_command_refuses(folder, written, tmp_path, p3m, capsys):
 
     assert "Name either DATA, or both" in said(2, "-o", tmp_path)
     assert "Name either DATA, or both" in said(2, "--pictures", folder, "-o", tmp_path)
-    assert "--trimaps and --facemasks require" in said(
+    assert "--trimaps requires --pictures and --mattes" in said(
         2, folder, "--trimaps", folder, "-o", tmp_path
     )
     assert "already exists; delete it" in said(1, folder, "-o", written)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from p3m_jax.data import layouts
-from p3m_jax.data.layouts import DataSetError
+from p3m_jax.data.folders import DataSetError
 from p3m_jax.data.synthetic.portrait import draw_portrait, obfuscate_portrait, private_labels
 from p3m_jax.data.synthetic.writer import example_files, write_synthetic_set
 from p3m_jax.errors import OptionError

@@ -15,11 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from p3m_jax.data.folders import DataSetError
-from p3m_jax.data.layouts import (
-    SYNTHETIC_MARK,
-    UNFINISHED_MARK,
-    folder_names,
-)
+from p3m_jax.data.layouts import SYNTHETIC_MARK, UNFINISHED_MARK, folder_names
 from p3m_jax.data.synthetic.portrait import Portrait, draw_portrait, obfuscate_portrait
 from p3m_jax.errors import OptionError
 from p3m_jax.pictures.images import write_image
@@ -69,7 +65,7 @@ def write_synthetic_set(
       OptionError: sizes or counts that cannot be drawn.
       DataSetError: `root` contains a set with other settings, or any other files.
     """
-    root = output_folder(root, "choose a new folder for the synthetic set")
+    root = output_folder(root, "choose a new folder for the synthetic set with -o")
     height, width = (int(side) for side in size)
     if min(height, width) < SIDES[0] or max(height, width) > SIDES[1]:
         raise OptionError(

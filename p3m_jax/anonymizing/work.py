@@ -32,6 +32,7 @@ from p3m_jax.storage.files import write_text
 PICTURE, MATTE, FACEMASK = "blurred_image", "mask", "facemask"  # P3M-10k's names
 PRIVATE = "keep_private"
 RECORD = f"{PRIVATE}/records"
+ANONYMIZED_KINDS = (PICTURE, MATTE, FACEMASK, RECORD)
 NOT_REVIEWED = "its proposed mask is unchanged: review it, then add --reviewed"
 
 
@@ -85,7 +86,7 @@ class AnonymizingWork:
 
     def memory(self, job: Job, pixels: int) -> int:
         """Bytes of memory that a picture needs while it is processed."""
-        return 2 * picture_memory(pixels, colours=False)
+        return 2 * picture_memory(pixels)
 
     def load(self, job: Job, given: dict[str, Path]) -> Hidden:
         """Returns the picture with its faces hidden; raises `NeedsReview` in case of doubt."""

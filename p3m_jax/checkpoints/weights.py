@@ -96,23 +96,35 @@ def describe(
     }
 
 
+def new_checkpoint(path, *, overwrite: bool = False) -> Path:
+    """The folder `path` for a new inference checkpoint.
+
+    Raises:
+      CheckpointError: it already exists and `overwrite` is off, or is not in the file system, or
+        lies inside another checkpoint.
+    """
+    if is_address(path):
+        raise CheckpointError(f"{path}: weights can only be exported to a folder on disk.")
+    path = user_path(path).absolute()
+    if path.exists() and not overwrite:
+        raise CheckpointError(f"{path} already exists; choose another folder with -o.")
+    if any(is_checkpoint(parent) for parent in path.parents):
+        raise CheckpointError(
+            f"{path}: is inside another checkpoint; choose another folder with -o."
+        )
+    return path
+
+
 def save_for_inference(
     path, variables: Variables, description: dict[str, Any], *, overwrite: bool = False
 ) -> None:
     """Writes an inference checkpoint atomically.
 
     Raises:
-      CheckpointError: `path` already exists and `overwrite` is off, or is not in the file system,
-        or lies inside another checkpoint, or cannot be written; or an array holds infinite or NaN
-        values.
+      CheckpointError: `new_checkpoint` refuses `path`, or it cannot be written; or an array holds
+        infinite or NaN values.
     """
-    if is_address(path):
-        raise CheckpointError(f"{path}: weights can only be exported to a folder on disk.")
-    path = user_path(path).absolute()
-    if path.exists() and not overwrite:
-        raise CheckpointError(f"{path} already exists; name another folder or remove it first.")
-    if any(is_checkpoint(parent) for parent in path.parents):
-        raise CheckpointError(f"{path}: is inside another checkpoint; name another folder.")
+    path = new_checkpoint(path, overwrite=overwrite)
     try:
         require_room(path.parent, variables)
         # If there are several processes, the first writes NumPy arrays while the others wait.

@@ -5,12 +5,16 @@ Each command is a module with HELP, `add_arguments` and `run`.
 
 import contextlib
 import os
+import signal
 import sys
+import threading
 
 from p3m_jax.errors import OptionError, UserError
 from p3m_jax.runtime.accelerators import no_device
 from p3m_jax.runtime.distributed import lost_peer
 from p3m_jax.text import warn
+
+INTERRUPTED = 130  # the exit code after Ctrl-C or SIGTERM
 
 
 @contextlib.contextmanager
@@ -18,13 +22,15 @@ def one_sentence_errors():
     """Turns errors that a user can fix into one sentence and exit code 1, or 2 for wrong options.
 
     Such errors are `UserError`s, the system's errors about files and disks, and JAX's errors, such
-    as being out of memory or finding no device. A bug keeps its traceback. Ctrl-C exits with 130.
+    as being out of memory or finding no device. A bug keeps its traceback. Ctrl-C and SIGTERM exit
+    with `INTERRUPTED`, after the command has kept what it had finished.
     """
     # Some terminals cannot show every character.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")
     try:
-        yield
+        with _sigterm_interrupts():
+            yield
     except BrokenPipeError:  # the reader of the output, such as head, has closed it
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - Python flushes it at exit
         raise SystemExit(141) from None
@@ -48,4 +54,21 @@ def one_sentence_errors():
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         warn("", "Interrupted.")
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
+
+
+@contextlib.contextmanager
+def _sigterm_interrupts():
+    """Makes SIGTERM, which schedulers and containers send, interrupt as Ctrl-C does.
+
+    Handlers that were set before, such as those of the training loop, are kept.
+    """
+    unset = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if not unset or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -5,16 +5,21 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from p3m_jax.commands import INTERRUPTED
 from p3m_jax.commands.collecting import (
     add_machine,
     add_share,
     add_writing,
+    find_pictures,
+    memory_limit,
     prepare,
     say_what_is_missing,
     say_why_it_ended,
     time_taken,
 )
-from p3m_jax.commands.options import add_output
+from p3m_jax.commands.misuse import obfuscation_of
+from p3m_jax.commands.options import add_output, strength
+from p3m_jax.errors import OptionError
 from p3m_jax.storage.paths import source_folder, user_path
 from p3m_jax.text import counted, say, shown, warn
 
@@ -93,7 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument(
         "--strength",
-        type=float,
+        type=strength,
         metavar="S",
         help="sigma of the blur, or side of a mosaic cell, as a fraction of the area's longer side "
         "(default: 0.24); a blur below 0.16 or a mosaic below 0.125 is not safe",
@@ -151,21 +156,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Anonymises the pictures; returns the exit code. Its errors are shown by the command line."""
-    from p3m_jax.faces.obfuscation import STRENGTH, Obfuscation
-    from p3m_jax.jobs.memory import BASE
-    from p3m_jax.runtime.machine import default_memory
-
-    strength = STRENGTH if args.strength is None else args.strength
-    memory = args.max_memory or default_memory()
-    problem = _misuse(args, memory, 1.5 * BASE)
-    if problem:
-        warn(problem)
-        return 2
-    obfuscation = Obfuscation(args.mode, strength).check()
+    if args.reviewed and args.masks is None:
+        raise OptionError("--reviewed requires --masks, the folder of the masks that you reviewed.")
+    memory = memory_limit(args)
+    obfuscation = obfuscation_of(args.mode, args.strength)
     output = user_path(args.output)
+    named = {"mattes": args.mattes, "masks": args.masks}
     folders = {
-        name: source_folder(path, f"name the folder of {name}")
-        for name, path in _given(args).items()
+        name: source_folder(path, f"name the folder of {name}: --{name} DIR")
+        for name, path in named.items()
+        if path is not None
     }
     plan = _plan(args, output, folders)
     from p3m_jax.anonymizing.review import ReviewList
@@ -215,39 +215,18 @@ def run(args: argparse.Namespace) -> int:
             review.close(done if outcome.interrupted else names)
             manifest.close(jobs)
     code = _summarise(outcome, work, jobs, args, output, time.monotonic() - started)
-    return 1 if say_what_is_missing(plan) and code != 130 else code
-
-
-def _given(args: argparse.Namespace) -> dict[str, str]:
-    named = {"mattes": args.mattes, "masks": args.masks}
-    return {name: path for name, path in named.items() if path is not None}
-
-
-def _misuse(args: argparse.Namespace, memory: int, least: float) -> str | None:
-    if "" in (*args.inputs, args.output, *_given(args).values()):  # would mean the current folder
-        return "One of the given names is empty; a shell variable may be unset."
-    if args.mode == "fill" and args.strength is not None:
-        return "--strength works only with blur and mosaic; fill has no strength."
-    if args.strength is not None and not 0.02 <= args.strength <= 1:
-        return "--strength must be between 0.02 and 1, a fraction of the face's size."
-    if args.reviewed and args.masks is None:
-        return "--reviewed requires --masks, the folder of the masks that you reviewed."
-    if args.quality > 100:
-        return "--quality must be at most 100."
-    if memory < least:
-        return f"--max-memory must be at least {least / 1e9:.1f} (GB)."
-    return None
+    return 1 if say_what_is_missing(plan) and code != INTERRUPTED else code
 
 
 def _plan(args: argparse.Namespace, output: Path, folders: dict[str, Path]):
     from p3m_jax.anonymizing.work import FACEMASK, MATTE, PICTURE, RECORD
     from p3m_jax.jobs.given import is_given
-    from p3m_jax.jobs.plan import PlanError, check_given, make_plan
+    from p3m_jax.jobs.plan import PlanError, check_given
 
     endings = {PICTURE: args.format, FACEMASK: "png", RECORD: "json"}
     if "mattes" in folders:
         endings |= {MATTE: "png"}
-    plan = make_plan(args.inputs, output, endings, full_names=args.full_names)
+    plan = find_pictures(args, output, endings)
     kinds = {"mattes": MATTE, "masks": FACEMASK}
     for name, folder in folders.items():
         check_given(plan, output, folder, kind=kinds[name], what=name)
@@ -283,7 +262,7 @@ def _summarise(outcome, work, jobs, args, output: Path, seconds: float) -> int:
 
     waiting = {file for file, _ in outcome.waiting}
     for sentence, count in Counter(text for _, text in outcome.warnings).items():
-        warn(f"Warning: {sentence}: {count} picture{'s' if count > 1 else ''}")
+        warn(f"Warning: {sentence}: {counted(count, 'picture')}")
     for _, reason in outcome.failed:
         warn(f"Failed: {reason}")
     unchanged = len(work.unchanged)
@@ -309,7 +288,7 @@ def _summarise(outcome, work, jobs, args, output: Path, seconds: float) -> int:
         )
     say_why_it_ended(outcome, len(jobs))
     if outcome.interrupted:
-        return 130
+        return INTERRUPTED
     if outcome.failed or outcome.stopped:
         return 1
     return REVIEW_CODE if waiting else 0

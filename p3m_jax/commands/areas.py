@@ -7,12 +7,12 @@ from p3m_jax.commands.preparing import (
     ON_BEAM,
     add_engine,
     add_set,
+    check_options,
     find_engine,
     find_set,
-    is_misused,
 )
 from p3m_jax.pictures.left_out import warn_of
-from p3m_jax.text import say, shown
+from p3m_jax.text import counted, say, shown, warn
 
 HELP = "find the private areas that training on obfuscated faces needs"
 
@@ -45,17 +45,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fills the cache; returns the exit code. Its errors are shown by the command line."""
-    if is_misused(args):
-        return 2
+    check_options(args)
     from p3m_jax.derived.private_areas import find_missing_areas, list_doubtful
 
     engine, dataset = find_engine(args), find_set(args)
     count = find_missing_areas(dataset, args.output, engine=engine)
     doubtful = list_doubtful(dataset, args.output)
+    total, folder = len(dataset.examples), shown(args.output)
     say(
-        f"{shown(args.output)}: found {count}, nothing missing for {len(dataset.examples)} "
-        f"pictures; {len(doubtful)} need review"
-        + (", see to_review.txt in it." if doubtful else ".")
+        f"{counted(total, 'picture')}: private areas of {count:,} found, {total - count:,} already "
+        f"done, {len(doubtful):,} need review.\nIn {folder}; train with "
+        f"--config.data.private_cache={folder}."
     )
+    if doubtful:
+        warn(
+            f"See {args.output}/to_review.txt. Correct wrong label maps in {args.output}/private, "
+            f"then put the names into {args.output}/reviewed.txt."
+        )
     warn_of(dataset.left_out)
     return REVIEW_CODE if doubtful else 0

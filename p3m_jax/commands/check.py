@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 
+from p3m_jax.commands.misuse import own_pictures, refuse
 from p3m_jax.commands.options import add_faces, at_least
 from p3m_jax.errors import UserError
 from p3m_jax.storage.paths import source_folder, user_path
@@ -54,12 +55,9 @@ def run(args: argparse.Namespace) -> int:
     """
     from p3m_jax.data.check import check
 
-    pair = args.pictures is not None or args.mattes is not None
-    names = [_PAIR] if pair else args.sets or (_sets(args.root) if args.root else [])
-    problem = _misuse(args, pair, names)
-    if problem:
-        warn(problem)
-        return 2
+    own = own_pictures(args, args.root is not None, "DIR")
+    names = [_PAIR] if own else args.sets or _sets(args.root)
+    refuse(_misuse(args, own, names))
     for folder in (args.facemasks, args.foreground_cache):
         if folder is not None:
             source_folder(folder)  # here, so that an error is shown once and not for every set
@@ -77,15 +75,9 @@ def run(args: argparse.Namespace) -> int:
     return int(failed)
 
 
-def _misuse(args: argparse.Namespace, pair: bool, names: list[str]) -> str | None:
-    if pair == (args.root is not None) or (pair and not (args.pictures and args.mattes)):
-        return "Name either DIR, or both --pictures and --mattes."
-    if pair and args.sets:
+def _misuse(args: argparse.Namespace, own: bool, names: list[str]) -> str | None:
+    if own and args.sets:
         return "--set requires DIR; it cannot be used with --pictures and --mattes."
-    if args.faces and pair:
-        return "--faces requires DIR; --pictures are read as they are."
-    if args.trimaps and not pair:
-        return "--trimaps requires --pictures and --mattes; the sets in DIR have their own."
     if args.foreground_cache and _TRAIN not in names:
         return (
             "--foreground-cache applies only to the training set (--set train), which these "

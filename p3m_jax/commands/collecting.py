@@ -1,11 +1,12 @@
 """Options and messages that `predict` and `anonymize` share: both process many pictures."""
 
-import signal
 import warnings
+from pathlib import Path
 
 from p3m_jax.commands.options import at_least, gigabytes, share
+from p3m_jax.errors import OptionError
 from p3m_jax.pictures.left_out import warn_of
-from p3m_jax.runtime.machine import available_cores
+from p3m_jax.runtime.machine import available_cores, default_memory
 from p3m_jax.text import counted, warn
 
 
@@ -13,7 +14,7 @@ def add_writing(out) -> None:
     """Adds the options for naming, quality and replacing of files to the group `out`."""
     out.add_argument(
         "--quality",
-        type=at_least(1),
+        type=at_least(1, 100),
         default=95,
         metavar="N",
         help="quality of JPEG and WebP files, 1 to 100 (default: 95)",
@@ -63,15 +64,35 @@ def add_share(machine, *, last: str) -> None:
     )
 
 
+def memory_limit(args) -> int:
+    """The memory in bytes that the run may use; `OptionError` if it is too little."""
+    from p3m_jax.jobs.memory import BASE
+
+    memory, least = args.max_memory or default_memory(), 1.5 * BASE
+    if memory < least:
+        raise OptionError(f"--max-memory must be at least {least / 1e9:.1f} (GB).")
+    return memory
+
+
+def find_pictures(args, output: Path, endings: dict[str, str]):
+    """The `Plan` of a command; folders that either command has written are not searched."""
+    from p3m_jax.anonymizing import work
+    from p3m_jax.jobs.plan import make_plan
+    from p3m_jax.prediction import outputs
+
+    return make_plan(
+        args.inputs,
+        output,
+        endings,
+        full_names=args.full_names,
+        written=(*outputs.MATTING_KINDS, *work.ANONYMIZED_KINDS),
+    )
+
+
 def prepare(plan) -> None:
-    """Prints a plan's notes, and makes SIGTERM interrupt the run as Ctrl-C does."""
+    """Prints a plan's notes, and silences warnings that are no use to the user."""
     warn(*plan.notes)
-    signal.signal(signal.SIGTERM, _interrupt)
     warnings.filterwarnings("ignore", module="PIL")  # the manifest holds the warnings that matter
-
-
-def _interrupt(number, frame):
-    raise KeyboardInterrupt
 
 
 def say_what_is_missing(plan) -> bool:

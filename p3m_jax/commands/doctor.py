@@ -11,7 +11,7 @@ from pathlib import Path
 
 import p3m_jax
 from p3m_jax.commands.options import add_compilation_cache, at_least
-from p3m_jax.text import say, shown
+from p3m_jax.text import counted, say, shown
 
 HELP = "show versions, devices and caches, and time one forward pass; uses no network connection"
 
@@ -149,10 +149,8 @@ def _show_caches() -> None:
         with contextlib.suppress(OSError):  # another process may delete files meanwhile
             if path.is_file() and not path.name.startswith("."):
                 sizes.append(path.stat().st_size)
-    _section(
-        "Caches",
-        {"compiled programs": f"{folder}: {len(sizes)} files, {sum(sizes) / 1e6:.0f} MB"},
-    )
+    files = f"{counted(len(sizes), 'file')}, {sum(sizes) / 1e6:.0f} MB"
+    _section("Caches", {"compiled programs": f"{folder}: {files}"})
 
 
 def _time_forward(path: str | None, size: int) -> list[str]:

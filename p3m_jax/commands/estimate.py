@@ -2,17 +2,19 @@
 
 import argparse
 
-from p3m_jax.commands.options import add_output
+from p3m_jax.commands.misuse import obfuscation_of
+from p3m_jax.commands.options import add_output, strength
 from p3m_jax.commands.preparing import (
     ON_BEAM,
     add_engine,
     add_set,
+    check_options,
     find_engine,
     find_set,
-    is_misused,
 )
+from p3m_jax.errors import OptionError
 from p3m_jax.pictures.left_out import warn_of
-from p3m_jax.text import say, shown, warn
+from p3m_jax.text import counted, say, shown, warn
 
 HELP = "estimate the foregrounds and backgrounds that the composition loss needs"
 
@@ -30,7 +32,6 @@ Exit code: 0 all estimated, 1 some failed (the end of the output says which), 2 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
-    from p3m_jax.faces.obfuscation import STRENGTH
 
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = NOTES.format(on_beam=ON_BEAM.format(command="estimate"))
@@ -49,10 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     faces.add_argument(
         "--obfuscation-strength",
-        type=float,
-        default=STRENGTH,
+        type=strength,
         metavar="S",
-        help="strength as a fraction of the face's size (default: %(default)s)",
+        help="strength as a fraction of the face's size, 0.02 to 1 (default: 0.24)",
     )
     faces.add_argument(
         "--private-cache",
@@ -71,27 +71,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fills the cache; returns 0 if it is complete, 2 for wrong options, and otherwise raises."""
-    if is_misused(args):
-        return 2
+    check_options(args)
     if (args.obfuscation is None) != (args.private_cache is None):
-        warn("--obfuscation and --private-cache must be given together.")
-        return 2
+        raise OptionError("--obfuscation and --private-cache must be given together.")
     from p3m_jax.derived.foregrounds import estimate_missing
     from p3m_jax.derived.private_areas import with_private_areas
-    from p3m_jax.faces.obfuscation import Obfuscation
 
     engine, dataset, obfuscation = find_engine(args), find_set(args), None
     if args.obfuscation is not None:
-        obfuscation = Obfuscation(args.obfuscation, args.obfuscation_strength).check()
+        obfuscation = obfuscation_of(
+            args.obfuscation, args.obfuscation_strength, "--obfuscation-strength"
+        )
         if obfuscation.warning:
             warn(obfuscation.warning)
         dataset = with_private_areas(
             dataset, args.private_cache, leave_out=args.doubtful == "leave_out", engine=engine
         )
     count = estimate_missing(dataset, args.output, obfuscation=obfuscation, engine=engine)
+    total, folder = len(dataset.examples), shown(args.output)
     say(
-        f"{shown(args.output)}: estimated {count}, nothing missing for {len(dataset.examples)} "
-        "pictures."
+        f"{counted(total, 'picture')}: foregrounds of {count:,} estimated, {total - count:,} "
+        f"already done.\nIn {folder}; train with --config.data.foreground_cache={folder}."
     )
     warn_of(dataset.left_out)
     return 0

@@ -38,13 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Imports the file and prints what was imported; returns the exit code."""
-    from pathlib import Path
-
-    from p3m_jax.checkpoints.arrays import CheckpointError
+    from p3m_jax.checkpoints.weights import new_checkpoint
     from p3m_jax.interchange.importing import import_weights
 
-    if Path(args.output).exists():  # checked early, because reading the file takes long
-        raise CheckpointError(f"{args.output} already exists; name another folder.")
+    new_checkpoint(args.output)  # checked early, because reading the file takes long
     imported = import_weights(args.file, args.output, args.model, approximate=args.approximate)
     contents, file = imported.contents, imported.file
     parameters, statistics = (

@@ -20,9 +20,17 @@ class Parser(argparse.ArgumentParser):
         """Prints the usage and `message`, and exits with code 2."""
         super().error(shown(message))
 
+    def parse_args(self, args=None, namespace=None):
+        """Parses the arguments; a name must not be empty, which would mean the current folder."""
+        parsed = super().parse_args(args, namespace)
+        values = vars(parsed).values()
+        if any("" in value if isinstance(value, list) else value == "" for value in values):
+            self.error("one of the given names is empty; a shell variable may be unset")
+        return parsed
 
-def at_least(lowest: int) -> Callable[[str], int]:
-    """Returns an option's `type` that accepts whole numbers from `lowest`.
+
+def at_least(lowest: int, highest: float = math.inf) -> Callable[[str], int]:
+    """Returns an option's `type` that accepts whole numbers from `lowest` to `highest`.
 
     Any other value ends the program with exit code 2.
     """
@@ -34,6 +42,8 @@ def at_least(lowest: int) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
         if value < lowest:
             raise argparse.ArgumentTypeError(f"{value} is too small; it must be at least {lowest}")
+        if value > highest:
+            raise argparse.ArgumentTypeError(f"{value} is too large; it must be at most {highest}")
         return value
 
     return number
@@ -94,6 +104,16 @@ def gigabytes(text: str) -> int:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of gigabytes")
     return int(value * 1e9)
+
+
+def strength(text: str) -> float:
+    """Parses the strength of an obfuscation; used as an option's `type`."""
+    from p3m_jax.faces.obfuscation import Obfuscation
+
+    try:
+        return Obfuscation("blur", float(text)).check().strength
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_compilation_cache(parser) -> None:

@@ -3,7 +3,20 @@
 import argparse
 
 from p3m_jax.commands.evaluate import SETS
-from p3m_jax.commands.options import add_compilation_cache, add_output, add_pairs, at_least
+from p3m_jax.commands.misuse import (
+    obfuscation_of,
+    own_pictures_or_test_set,
+    refuse,
+    refuse_output_among,
+    refuse_same,
+)
+from p3m_jax.commands.options import (
+    add_compilation_cache,
+    add_output,
+    add_pairs,
+    at_least,
+    strength,
+)
 from p3m_jax.pictures.left_out import warn_of
 from p3m_jax.runtime.machine import available_cores
 from p3m_jax.storage.paths import user_path
@@ -72,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     blurred.add_argument(
         "--strength",
-        type=float,
+        type=strength,
         metavar="S",
         help="strength as a fraction of the face's size, 0.02 to 1 (default: 0.24)",
     )
@@ -115,15 +128,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluates; returns 0, or 2 for wrong options. Its errors are shown by the command line."""
-    problem = _misuse(args)
-    if problem:
-        warn(problem)
-        return 2
+    refuse(_misuse(args))
+    _obfuscation(args)  # raises early if the options do not go together
     normal, blurred = _sets(args)
-    problem = _overlap(args, [normal, blurred] if blurred else [normal])
-    if problem:
-        warn(problem)
-        return 2
+    named = (args.blurred, args.normal, args.facemasks, args.trimaps)
+    refuse_output_among(args.output, named, filter(None, (normal, blurred)))
     from p3m_jax.checkpoints.folder import find_checkpoint, read_description
     from p3m_jax.evaluation.evaluator import check_files
     from p3m_jax.evaluation.output import MARKDOWN, PPT_KIND, claim_folder, write_files
@@ -197,39 +206,20 @@ def _evaluate(args: argparse.Namespace, normal, blurred):
 
 
 def _misuse(args: argparse.Namespace) -> str | None:
-    from p3m_jax.faces.obfuscation import ObfuscationError
-
-    pair = args.pictures is not None or args.mattes is not None
-    named = args.set is not None or args.data is not None
-    if pair == named or (pair and not (args.pictures and args.mattes)):
-        return "Name either --set and --data, or --pictures and --mattes."
-    if named and not (args.set and args.data):
-        return "--set and --data must be given together."
-    if named and (args.trimaps or args.blurred_pictures):
-        return "--trimaps and --blurred-pictures require --pictures; the test sets have their own."
+    own = own_pictures_or_test_set(args)
+    if args.blurred_pictures and not own:
+        return "--blurred-pictures requires --pictures and --mattes."
     if args.blurred_pictures and args.obfuscate:
         return "Name either --blurred-pictures or --obfuscate."
-    if args.blurred_pictures and (
-        user_path(args.blurred_pictures).resolve() == user_path(args.pictures).resolve()
-    ):
-        return (
-            "--pictures and --blurred-pictures are the same folder; --pictures must have normal "
-            "faces."
-        )
+    if args.blurred_pictures:
+        refuse_same(args, "pictures", "blurred_pictures")
     if args.strength is not None and not args.obfuscate:
         return "--strength requires --obfuscate."
-    try:
-        _obfuscation(args).check()
-    except ObfuscationError as error:
-        return str(error)
     return None
 
 
 def _obfuscation(args: argparse.Namespace):
-    from p3m_jax.faces.obfuscation import STRENGTH, Obfuscation
-
-    strength = STRENGTH if args.strength is None else args.strength
-    return Obfuscation(args.obfuscate or "blur", strength)
+    return obfuscation_of(args.obfuscate or "blur", args.strength)
 
 
 def _weak(args: argparse.Namespace, blurred) -> list[str]:
@@ -287,17 +277,3 @@ def _blurred_pictures(args: argparse.Namespace, normal, blurred):
     pictures = ", ".join(f"{text}: {count}" for text, count in counts.items() if count)
     source = f"made from those with normal faces ({how}); pictures {pictures}"
     return Pictures(normal, read), source
-
-
-def _overlap(args: argparse.Namespace, datasets) -> str | None:
-    """Returns an error if the output overlaps with an input, which it might overwrite; or None."""
-    from p3m_jax.data.layouts import ROLES
-    from p3m_jax.evaluation.output import first_overlap
-
-    files = (getattr(e, role) for dataset in datasets for e in dataset.examples for role in ROLES)
-    sources = {str(file.parent) for file in files if file is not None}
-    sources |= {args.blurred, args.normal, *filter(None, (args.facemasks, args.trimaps))}
-    source = first_overlap(args.output, sorted(sources))
-    if source is None:
-        return None
-    return f"{args.output}: overlaps with the input {source}; name a separate folder."

@@ -5,15 +5,19 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from p3m_jax.commands import INTERRUPTED
 from p3m_jax.commands.collecting import (
     add_machine,
     add_share,
     add_writing,
+    find_pictures,
+    memory_limit,
     prepare,
     say_what_is_missing,
     say_why_it_ended,
     time_taken,
 )
+from p3m_jax.commands.misuse import refuse
 from p3m_jax.commands.options import add_compilation_cache, add_output
 from p3m_jax.storage.paths import source_folder, user_path
 from p3m_jax.text import counted, say, shown, warn
@@ -136,7 +140,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _kind(text: str) -> str:
-    from p3m_jax.jobs.plan import MATTING_KINDS
+    from p3m_jax.prediction.outputs import MATTING_KINDS
 
     if text not in MATTING_KINDS:
         raise argparse.ArgumentTypeError(
@@ -148,32 +152,19 @@ def _kind(text: str) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Predicts the mattes; returns the exit code. Its errors are shown by the command line."""
-    problem = _misuse(args)
-    if problem:
-        warn(problem)
-        return 2
+    refuse(_misuse(args))
     from p3m_jax.jobs.manifest import open_manifest
-    from p3m_jax.jobs.memory import BASE
-    from p3m_jax.jobs.plan import check_given, make_plan
+    from p3m_jax.jobs.plan import check_given
     from p3m_jax.prediction.outputs import Writing, check_background, ending, find_background
-    from p3m_jax.runtime.machine import default_memory
 
     kinds = tuple(dict.fromkeys(args.save or ("alpha",)))
-    memory = args.max_memory or default_memory()
-    if memory < 1.5 * BASE:
-        warn(f"--max-memory must be at least {1.5 * BASE / 1e9:.1f} (GB).")
-        return 2
+    memory = memory_limit(args)
     output = user_path(args.output)
-    plan = make_plan(
-        args.inputs,
-        output,
-        {kind: ending(kind, args.format) for kind in kinds},
-        full_names=args.full_names,
-    )
+    plan = find_pictures(args, output, {kind: ending(kind, args.format) for kind in kinds})
     background = find_background(args.background) if args.background else None
     mattes = None
     if args.alphas:
-        mattes = source_folder(args.alphas, "name the folder of mattes")
+        mattes = source_folder(args.alphas, "name the folder of mattes: --alphas DIR")
         check_given(plan, output, mattes, kind="alpha", what="mattes")
     if background is not None:
         check_background(plan, output, background)
@@ -207,16 +198,13 @@ def run(args: argparse.Namespace) -> int:
     _summarise(outcome, len(jobs), output, seconds, matting)
     closed = say_what_is_missing(plan)
     if outcome.interrupted:
-        return 130
+        return INTERRUPTED
     return int(bool(outcome.failed or outcome.stopped or closed))
 
 
 def _misuse(args: argparse.Namespace) -> str | None:
     if args.checkpoint is None and args.alphas is None:
         return NO_WEIGHTS
-    named = (*args.inputs, args.output, args.checkpoint, args.alphas, args.background)
-    if "" in named:  # would mean the current folder
-        return "One of the given names is empty; a shell variable may be unset."
     if args.checkpoint and args.alphas:
         return "Name either --checkpoint or --alphas."
     if args.alphas and (args.strategy or args.exact_sizes):
@@ -228,8 +216,6 @@ def _misuse(args: argparse.Namespace) -> str | None:
         return "--alpha-bits requires --save alpha."
     if args.keep_metadata and kinds == ["alpha"]:
         return "--keep-metadata requires a colour output; alpha never has metadata."
-    if args.quality > 100:
-        return "--quality must be at most 100."
     return None
 
 
@@ -280,6 +266,6 @@ def _summarise(outcome, total: int, output: Path, seconds: float, matting) -> No
         f"warnings; {time_taken(outcome, seconds)}"
     )
     if outcome.done and matting is not None:
-        text += f" ({matting.compiled} compiled programs)"
+        text += f" ({counted(matting.compiled, 'compiled program')})"
     say(f"{text}.\nIn {shown(output)}; {MANIFEST} has a line for each picture.")
     say_why_it_ended(outcome, total)

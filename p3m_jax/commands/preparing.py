@@ -2,9 +2,9 @@
 
 import argparse
 
+from p3m_jax.commands.misuse import own_pictures, refuse
 from p3m_jax.commands.options import add_faces, at_least
 from p3m_jax.storage.bucket import is_address
-from p3m_jax.text import warn
 
 THREADS, BEAM = "threads", "beam"
 
@@ -58,20 +58,13 @@ def split_engine_options(argv: list[str]) -> tuple[list[str], list[str]]:
     return argv[:end], argv[end + 1 :]
 
 
-def is_misused(args: argparse.Namespace) -> bool:
-    """Returns True, and prints why, if the options cannot be combined."""
-    problem = _misuse(args)
-    if problem:
-        warn(problem)
-    return problem is not None
+def check_options(args: argparse.Namespace) -> None:
+    """Raises `OptionError` if the options cannot be combined."""
+    own_pictures(args, args.root is not None, "DATA")
+    refuse(_misuse(args))
 
 
 def _misuse(args: argparse.Namespace) -> str | None:
-    pair = args.pictures is not None or args.mattes is not None
-    if pair == (args.root is not None) or (pair and not (args.pictures and args.mattes)):
-        return "Name either DATA, or both --pictures and --mattes."
-    if args.faces and pair:
-        return "--faces requires DATA; --pictures are read as they are."
     given = vars(args)
     named = ("root", "pictures", "mattes", "facemasks", "private_cache", "output")
     buckets = [given[name] for name in named if is_address(given.get(name))]

@@ -2,10 +2,11 @@
 
 import argparse
 import importlib.util
-import signal
 import tempfile
 
+from p3m_jax.commands.misuse import own_pictures
 from p3m_jax.commands.options import add_faces, add_output, at_least
+from p3m_jax.errors import OptionError
 from p3m_jax.storage.paths import user_path
 from p3m_jax.text import counted, say, shown, warn
 
@@ -59,11 +60,9 @@ def run(args: argparse.Namespace) -> int:
     Returns 0 if they are complete, 1 if the set has errors or a package is missing, and 2 for wrong
     options.
     """
-    pair = args.pictures is not None or args.mattes is not None
-    problem = _misuse(args, pair)
-    if problem:
-        warn(problem)
-        return 2
+    pair = own_pictures(args, args.root is not None, "DATA")
+    if args.facemasks and not pair:
+        raise OptionError("--facemasks requires --pictures and --mattes.")
     if not all(map(importlib.util.find_spec, ("tensorflow", "tensorflow_datasets"))):
         warn(
             "Writing records requires TensorFlow and TFDS (reading them requires only TensorFlow); "
@@ -77,7 +76,6 @@ def run(args: argparse.Namespace) -> int:
     if not all(usable):
         warn("Nothing was written. Fix the errors above, then run the command again.")
         return 1
-    signal.signal(signal.SIGTERM, _interrupt)
     with tempfile.TemporaryDirectory() as scratch:
         records = write_records(
             *_builder(args, pair), args.output, scratch=scratch, shards=args.shards
@@ -89,20 +87,6 @@ def run(args: argparse.Namespace) -> int:
         say(f"{name}: {pictures} in {files}, {sizes[name] / 1e6:,.1f} MB")
     say(f"{shown(records.folder)}: complete. The pictures' licence also applies to the records.")
     return 0
-
-
-def _misuse(args: argparse.Namespace, pair: bool) -> str | None:
-    if pair == (args.root is not None) or (pair and not (args.pictures and args.mattes)):
-        return "Name either DATA, or both --pictures and --mattes."
-    if not pair and (args.trimaps or args.facemasks):
-        return "--trimaps and --facemasks require --pictures and --mattes."
-    if pair and args.faces:
-        return "--faces requires DATA; --pictures are read as they are."
-    return None
-
-
-def _interrupt(number, frame):
-    raise KeyboardInterrupt
 
 
 def _usable(scan) -> bool:
@@ -130,9 +114,7 @@ def _scans(args: argparse.Namespace, pair: bool) -> list:
     faces = args.faces or "blurred"
     scans = [scan_training(args.root, faces=faces)]
     if isinstance(next(iter(scans[0].files["picture"].values()), None), FilePart):
-        raise DataSetError(
-            f"{args.root}: already contains records; name the folder that they were made from."
-        )
+        raise DataSetError(f"{args.root}: already contains records; name the files' folder.")
     names = validation_sets(args.root, faces)
     return scans + [scan_test(args.root, name, faces=faces) for name in names]
 

@@ -4,7 +4,7 @@ import argparse
 import re
 
 from p3m_jax.commands.options import add_output, at_least
-from p3m_jax.text import say, shown
+from p3m_jax.text import counted, say, shown
 
 HELP = "write synthetic portraits in P3M-10k's folder layout"
 
@@ -62,5 +62,6 @@ def run(args: argparse.Namespace) -> int:
         size=args.size,
         seed=args.seed,
     )
-    say(f"{shown(root)}: {args.train} training pictures, and {args.test} for each test set.")
+    pictures = counted(args.train, "training picture")
+    say(f"{shown(root)}: {pictures}, and {args.test:,} for each test set.")
     return 0

@@ -96,7 +96,7 @@ def train(arguments: list[str], *, restart: bool = False) -> int:
     from p3m_jax.runtime.compilation import keep_compiled
 
     workdir = options.workdir or _default_workdir(config, options)
-    warning = keep_compiled(options.compilation_cache, option="--compilation_cache")
+    warning = keep_compiled(options.compilation_cache)
     if warning:
         warn(warning)
     # The order matters: an error is printed before the other processes learn that this one ends.
@@ -144,13 +144,14 @@ def _options(arguments: list[str]) -> flags.FlagValues:
         flag_values=values,
     )
     flags.DEFINE_string(
-        "compilation_cache",
+        "compilation-cache",
         None,
         "Folder that keeps compiled programs, so that a resumed run need not compile again; off: "
         "keep none (default: $JAX_COMPILATION_CACHE_DIR if set, else p3m-jax/compiled in "
         "$XDG_CACHE_HOME or ~/.cache).",
         flag_values=values,
     )
+    flags.DEFINE_alias("compilation_cache", "compilation-cache", flag_values=values)
     return values
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,16 +31,6 @@ def matte_path(folder: Path, strategy: str, stem: str) -> Path:
     return folder / MATTES / strategy / f"{stem}.png"
 
 
-def first_overlap(folder, sources: Iterable) -> Path | None:
-    """The first of `sources` that equals, contains or is inside `folder`, with links resolved."""
-    folder = user_path(folder).resolve()
-    for source in map(user_path, sources):
-        place = source.resolve()
-        if folder.is_relative_to(place) or place.is_relative_to(folder):
-            return source
-    return None
-
-
 def claim_folder(path, *, overwrite: bool, kind: str | None = None) -> Path:
     """Creates the output folder and checks that results can be written there.
 
@@ -50,29 +40,31 @@ def claim_folder(path, *, overwrite: bool, kind: str | None = None) -> Path:
     Raises:
       EvaluationError: the folder holds something else, or cannot be written to.
     """
-    folder = output_folder(path, "name a folder for the results")
+    folder = user_path(path)
     try:
+        output_folder(folder, "choose a folder for the results with -o")
         if folder.is_dir() and any(folder.iterdir()):
             former = _former(folder)
             if former is None:
                 raise EvaluationError(
-                    f"{folder}: is not empty and holds no evaluation (no {JSON}); name another "
-                    "folder, so that none of your files is overwritten."
+                    f"{folder}: is not empty and holds no evaluation (no {JSON}); choose another "
+                    "folder with -o, so that none of your files is overwritten."
                 )
             if former.kind != kind:
                 raise EvaluationError(
-                    f"{folder}: holds results of `p3m {former.kind or 'evaluate'}`; name another "
-                    "folder."
+                    f"{folder}: holds results of `p3m {former.kind or 'evaluate'}`; choose another "
+                    "folder with -o."
                 )
             if not overwrite:
                 raise EvaluationError(
-                    f"{folder}: already holds an evaluation; name another folder, or use "
-                    "--overwrite to replace it."
+                    f"{folder}: already holds an evaluation; choose another folder with -o, or "
+                    "use --overwrite to replace it."
                 )
         require_writable(folder)
     except OSError as error:
         raise EvaluationError(
-            f"{folder}: results cannot be written there ({error.strerror}); name another folder."
+            f"{folder}: results cannot be written there ({error.strerror}); choose another folder "
+            "with -o."
         ) from None
     return folder
 

@@ -35,7 +35,7 @@ def write_records(
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()
-    output = output_folder(output, "choose a folder for the records")
+    output = output_folder(output, "choose a folder for the records with -o")
     output.mkdir(parents=True, exist_ok=True)
     builder = builder(data_dir=os.fspath(output), config=config)
     folder = Path(builder.data_dir)

@@ -38,7 +38,7 @@ def write_safetensors(path, arrays: Mapping[str, np.ndarray], description: dict[
     """
     path = user_path(path)
     if path.exists():
-        raise SafetensorsError(f"{path} already exists; name another file or remove it first.")
+        raise SafetensorsError(f"{path} already exists; choose another file with -o.")
     contiguous = {key: np.asarray(array, order="C") for key, array in arrays.items()}
     content = sealed(description, {key: checksum_of(array) for key, array in contiguous.items()})
     metadata = {"format": "pt", _DESCRIPTION: json.dumps(content)}

@@ -89,13 +89,13 @@ class Manifest:
         if foreign:
             raise PlanError(
                 f"{_some(foreign)}: already present, but not written from this picture by this "
-                "command; name another folder, or use --overwrite to replace."
+                "command; choose another folder with -o, or use --overwrite to replace."
             )
         if others:
             raise PlanError(
                 f"{self.folder}: {len(others)} of the pictures were done with other settings "
-                f"({'; '.join(sorted(difference))}); name another folder, or use --overwrite to do "
-                "them again."
+                f"({'; '.join(sorted(difference))}); choose another folder with -o, or use "
+                "--overwrite to do them again."
             )
 
     def start(self, job: Job, made: dict[str, Entry]) -> None:
@@ -178,10 +178,11 @@ def open_manifest(
     except OSError as error:
         raise PlanError(
             f"{folder}: outputs cannot be written there ({error.strerror}); free disk space, or "
-            "name another folder."
+            "choose another folder with -o."
         ) from None
     refusal = PlanError(
-        f"{folder}: another process is writing there; wait for it, or name another folder."
+        f"{folder}: another process is writing there; wait for it, or choose another folder with "
+        "-o."
     )
     with locked(folder, refusal, shared=share is not None):
         if share is not None:

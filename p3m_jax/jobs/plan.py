@@ -12,16 +12,11 @@ from p3m_jax.errors import UserError
 from p3m_jax.pictures.formats import endings as endings_read
 from p3m_jax.pictures.formats import unread_picture
 from p3m_jax.pictures.left_out import LeftOut, is_system_folder
-from p3m_jax.storage.paths import output_folder, user_path
+from p3m_jax.storage.paths import output_folder, overlap, user_path
 
-# The kinds of outputs. Commands write each kind to a folder of that name in the output folder.
-MATTING_KINDS = ("alpha", "cutout", "foreground", "background", "composite")
-# The names of P3M-10k, and the files that the owner must not pass on.
-ANONYMIZED_KINDS = ("blurred_image", "mask", "facemask", "keep_private")
 FORMATS = ("png", "webp", "jpg")
 MANIFEST = "manifest.jsonl"
 
-_KINDS = MATTING_KINDS + ANONYMIZED_KINDS
 _NAMED = 10  # how many files an error names
 
 
@@ -69,9 +64,11 @@ class Plan:
 class _Search:
     """The results of searching the inputs so far.
 
-    `pictures` are only those of the input that is being searched.
+    `pictures` are only those of the input that is being searched. `own` are the names of folders
+    that a command writes next to a manifest.
     """
 
+    own: frozenset[str]
     pictures: list[tuple[Path, PurePath]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
@@ -79,7 +76,12 @@ class _Search:
 
 
 def make_plan(
-    inputs: Iterable, output, endings: Mapping[str, str], *, full_names: bool = False
+    inputs: Iterable,
+    output,
+    endings: Mapping[str, str],
+    *,
+    full_names: bool = False,
+    written: Iterable[str] = (),
 ) -> Plan:
     """Finds the pictures and names their outputs.
 
@@ -92,14 +94,16 @@ def make_plan(
     Args:
       inputs: files and folders.
       output: the output folder.
-      endings: by kind of output, the ending of its files.
+      endings: by kind of output, the ending of its files. Each kind is a folder in `output`.
       full_names: keeps the ending of the picture in the name (a.jpg becomes a.jpg.png).
+      written: further folders that commands write next to a manifest, which are not searched.
 
     Raises:
       PlanError: an input is missing or holds no pictures, an output would be written among the
         inputs, or two pictures would be written to the same place.
     """
-    output, search = output_folder(output, "name a folder for the outputs"), _Search()
+    output = output_folder(output, "choose a folder for the outputs with -o")
+    search = _Search(frozenset(PurePath(kind).parts[0] for kind in (*endings, *written)))
     found: dict[Path, tuple[Path, PurePath, str | None]] = {}
     for named in map(user_path, inputs):
         folder = named.is_dir()
@@ -128,8 +132,8 @@ def make_plan(
         for path in job.outputs.values():
             if output / path in found or (output / path).resolve() in found:
                 raise PlanError(
-                    f"{output / path}: is an input and would be replaced by an output; name "
-                    "another folder."
+                    f"{output / path}: is an input and would be replaced by an output; choose "
+                    "another folder with -o."
                 )
     by_source = {job.source: job for job in jobs} | refused_jobs
     return Plan(
@@ -168,7 +172,7 @@ def check_given(plan: Plan, output, folder: Path, *, kind: str, what: str) -> No
         if place.is_relative_to(own) or (written == kind and own.is_relative_to(place)):
             raise PlanError(
                 f"{folder}: the outputs in {output / written} would be mixed with these {what}; "
-                "name another output folder."
+                "choose another folder with -o."
             )
 
 
@@ -184,10 +188,10 @@ def _find(named: Path, output: Path, kinds, search: _Search) -> None:
     if not own.is_relative_to(place):  # otherwise the output folder is left out below
         writes += [own / kind for kind in kinds]
     for folder in writes:
-        if folder == place or folder.is_relative_to(place) or place.is_relative_to(folder):
+        if overlap(folder, place):
             raise PlanError(
-                f"{output}: the outputs would be mixed with the pictures of {named}; name a folder "
-                "next to it or inside it."
+                f"{output}: the outputs would be mixed with the pictures of {named}; choose a "
+                "folder next to it or inside it with -o."
             )
     # Real folders are searched before links, so that each is found under its own path.
     seen, links = {own}, deque([named])
@@ -203,11 +207,11 @@ def _find(named: Path, output: Path, kinds, search: _Search) -> None:
                 else:
                     below.append(path)
             if any(map(is_manifest, files)):
-                made = [path for path in below if path.name in _KINDS]
+                made = [path for path in below if path.name in search.own]
                 search.notes += [f"{path}: outputs of this command, skipped" for path in made]
                 below = [path for path in below if path not in made]
             links += [path for path in below if path.is_symlink()]
-            if any(path.resolve() == own for path in below) and _has_others(own):
+            if any(path.resolve() == own for path in below) and _has_others(own, search):
                 search.notes.append(
                     f"{output}: the output folder is not searched, though it holds other pictures"
                 )
@@ -246,12 +250,12 @@ def _is_picture(name: str) -> bool:
     return Path(name).suffix.lower() in endings_read() or unread_picture(name) is not None
 
 
-def _has_others(output: Path) -> bool:
+def _has_others(output: Path, search: _Search) -> bool:
     """Whether an output folder holds pictures other than outputs."""
     return any(
         _is_picture(file.name) and not file.name.startswith(".")
         for file in output.rglob("*")
-        if file.relative_to(output).parts[0] not in _KINDS
+        if file.relative_to(output).parts[0] not in search.own
     )
 
 

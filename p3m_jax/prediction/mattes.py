@@ -6,9 +6,9 @@ import jax
 import numpy as np
 
 from p3m_jax.inference.matting import Matte, Matting
-from p3m_jax.jobs.memory import network_memory
 from p3m_jax.pictures.labels import read_alpha
 from p3m_jax.pictures.sizes import require_size
+from p3m_jax.prediction.memory import network_memory
 from p3m_jax.runtime.machine import Budget
 
 # How many pictures the network processes at a time. Two keep the cores busy: one uses the cores

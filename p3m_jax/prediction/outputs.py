@@ -17,6 +17,7 @@ from p3m_jax.pictures.profiles import in_profile
 from p3m_jax.prediction.compose import blurred, composite, cover, cut_out, deep, parse_colour
 from p3m_jax.storage.paths import user_path
 
+MATTING_KINDS = ("alpha", "cutout", "foreground", "background", "composite")
 BLUR = "blur"
 _PERSON = 0.001  # if a smaller fraction of the picture is person, none was found
 _UNSURE = 0.5  # if a larger fraction of the picture is in transition, the matte is doubtful
@@ -87,8 +88,8 @@ def check_background(plan: Plan, output: Path, background: Background) -> None:
         paths = ((output / path).resolve() for job in plan.jobs for path in job.outputs.values())
         if background.file.resolve() in paths:
             raise PlanError(
-                f"{background.file}: is the background and would be replaced by an output; name "
-                "another folder."
+                f"{background.file}: is the background and would be replaced by an output; choose "
+                "another folder with -o."
             )
 
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from p3m_jax.inference.matting import Matte, within_opacity
 from p3m_jax.jobs.given import find_given
-from p3m_jax.jobs.memory import picture_memory
 from p3m_jax.jobs.plan import Job
 from p3m_jax.pictures.photos import Picture, read
 from p3m_jax.prediction.mattes import AT_ONCE, read_given
+from p3m_jax.prediction.memory import matting_memory
 from p3m_jax.prediction.outputs import Writing, judge, needs_colours, write_outputs
 
 
@@ -43,7 +43,7 @@ class MattingWork:
 
     def memory(self, job: Job, pixels: int) -> int:
         """Memory in bytes that a picture needs while it is processed."""
-        return picture_memory(pixels, colours=needs_colours(job.outputs))
+        return matting_memory(pixels, colours=needs_colours(job.outputs))
 
     def load(self, job: Job, given: dict[str, Path]) -> tuple[Picture, Matte | None]:
         """Reads the picture, and its matte if it is given."""

@@ -18,7 +18,6 @@ OFF = "off"
 _CHECKED = ".checked"  # its modification time: all programs cached earlier have been checked
 _BEING_WRITTEN = 60  # seconds; a younger file may still be being written, so it is not checked
 _ZSTANDARD = b"\x28\xb5\x2f\xfd"
-OPTION = "--compilation-cache"
 
 
 def default_cache() -> Path:
@@ -26,7 +25,7 @@ def default_cache() -> Path:
     return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "p3m-jax" / "compiled"
 
 
-def keep_compiled(choice: str | None = None, *, option: str = OPTION) -> str | None:
+def keep_compiled(choice: str | None = None) -> str | None:
     """Makes JAX cache every program that it compiles from now on, however small.
 
     Truncated files in the cache are removed: JAX cannot read such a program, so it would recompile
@@ -35,7 +34,6 @@ def keep_compiled(choice: str | None = None, *, option: str = OPTION) -> str | N
     Args:
       choice: a folder, or "off". None means the folder that JAX_COMPILATION_CACHE_DIR names, or
         else `default_cache`.
-      option: the name of the option that chooses the folder, for the warning.
 
     Returns:
       None, or a sentence that warns that nothing is cached.
@@ -54,7 +52,7 @@ def keep_compiled(choice: str | None = None, *, option: str = OPTION) -> str | N
         jax.config.update("jax_enable_compilation_cache", False)
         return (
             f"Compiled programs are not cached ({reason}), so every start recompiles them; name a "
-            f"folder with {option}."
+            "folder with --compilation-cache."
         )
     jax.config.update("jax_enable_compilation_cache", True)
     jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -32,3 +32,9 @@ def output_folder(path, remedy: str) -> Path:
     if folder.exists() and not folder.is_dir():
         raise PathError(f"{folder}: is a file; {remedy}.")
     return folder
+
+
+def overlap(one, other) -> bool:
+    """Whether one folder equals, contains or is inside the other, with links resolved."""
+    one, other = user_path(one).resolve(), user_path(other).resolve()
+    return one.is_relative_to(other) or other.is_relative_to(one)

@@ -1,0 +1,91 @@
+"""Checks that several commands share: options that do not go together, outputs among the inputs.
+
+All of them raise `OptionError`, after which a command exits with 2.
+"""
+
+import argparse
+from collections.abc import Iterable
+
+from p3m_jax.errors import OptionError
+from p3m_jax.storage.paths import overlap, user_path
+
+
+def refuse(problem: str | None) -> None:
+    """Raises `OptionError` with this sentence, unless it is None."""
+    if problem:
+        raise OptionError(problem)
+
+
+def own_pictures(args: argparse.Namespace, named: bool, other: str) -> bool:
+    """Whether the options name the user's own pictures, instead of a data set.
+
+    Args:
+      args: has `pictures` and `mattes`, and may have `trimaps` and `faces`.
+      named: whether the options name a data set.
+      other: the options that name it ("DATA").
+
+    Raises:
+      OptionError: not exactly one of them is named, the pictures or their mattes are missing, or
+        an option belongs to the other one.
+    """
+    own = args.pictures is not None or args.mattes is not None
+    if own == named or (own and not (args.pictures and args.mattes)):
+        raise OptionError(f"Name either {other}, or both --pictures and --mattes.")
+    if own:
+        refuse_same(args, "pictures", "mattes")
+    if own and getattr(args, "faces", None):
+        raise OptionError(f"--faces requires {other}; --pictures are read as they are.")
+    if not own and getattr(args, "trimaps", None):
+        raise OptionError(
+            "--trimaps requires --pictures and --mattes; other sets have their own trimaps or none."
+        )
+    return own
+
+
+def own_pictures_or_test_set(args: argparse.Namespace) -> bool:
+    """Like `own_pictures`, for commands that have `--set` and `--data` for a test set."""
+    named = args.set is not None or args.data is not None
+    own = own_pictures(args, named, "both --set and --data")
+    if named and not (args.set and args.data):
+        raise OptionError("--set and --data must be given together.")
+    return own
+
+
+def refuse_same(args: argparse.Namespace, one: str, other: str) -> None:
+    """Raises `OptionError` if two options name the same folder."""
+    if user_path(getattr(args, one)).resolve() == user_path(getattr(args, other)).resolve():
+        one, other = (f"--{name.replace('_', '-')}" for name in (one, other))
+        raise OptionError(f"{one} and {other} are the same folder; name two folders.")
+
+
+def refuse_output_among(output, named: Iterable[str | None], datasets: Iterable = ()) -> None:
+    """Raises `OptionError` if the output folder equals, contains or is inside an input.
+
+    Args:
+      output: the output folder.
+      named: inputs that the user named; None for an option that is not used.
+      datasets: data sets whose files are read.
+    """
+    from p3m_jax.data.sets import ROLES
+
+    files = (getattr(e, role) for dataset in datasets for e in dataset.examples for role in ROLES)
+    sources = {*filter(None, named), *(str(file.parent) for file in files if file is not None)}
+    for source in sorted(sources):
+        if overlap(output, source):
+            raise OptionError(
+                f"{output}: overlaps with {source}, whose files are read; choose a separate "
+                "folder with -o."
+            )
+
+
+def obfuscation_of(mode: str, strength: float | None, option: str = "--strength"):
+    """The `Obfuscation` that two options choose; `option` is the name of the second one.
+
+    Raises:
+      OptionError: the mode has no strength.
+    """
+    from p3m_jax.faces.obfuscation import STRENGTH, Obfuscation
+
+    if mode == "fill" and strength is not None:
+        raise OptionError(f"{option} works only with blur and mosaic; fill has no strength.")
+    return Obfuscation(mode, STRENGTH if strength is None else strength)
