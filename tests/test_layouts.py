@@ -246,7 +246,7 @@ def test_empty_and_missing_folders_are_errors(tmp_path):
         layouts.find_test_set(tmp_path, "P3M-500")
     with pytest.raises(PathError, match="nowhere"):
         layouts.folder_pair(tmp_path / "nowhere", tmp_path)
-    with pytest.raises(DataSetError, match="no home folder"):
+    with pytest.raises(PathError, match="no home folder"):
         layouts.training_set("~nobody-has-this-name/P3M-10k")
 
 

@@ -14,7 +14,9 @@ from p3m_jax.runtime.accelerators import no_device
 from p3m_jax.runtime.distributed import lost_peer
 from p3m_jax.text import warn
 
-INTERRUPTED = 130  # the exit code after Ctrl-C or SIGTERM
+# Exit codes besides 0, 1 for failures, and 2 for wrong options.
+NEEDS_REVIEW = 3
+INTERRUPTED = 130  # by Ctrl-C or SIGTERM
 
 
 @contextlib.contextmanager

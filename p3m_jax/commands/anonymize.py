@@ -5,14 +5,16 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from p3m_jax.commands import INTERRUPTED
 from p3m_jax.commands.collecting import (
+    add_inputs,
     add_machine,
     add_share,
     add_writing,
+    exit_code,
     find_pictures,
     memory_limit,
     prepare,
+    run_jobs,
     say_what_is_missing,
     say_why_it_ended,
     time_taken,
@@ -24,8 +26,6 @@ from p3m_jax.storage.paths import source_folder, user_path
 from p3m_jax.text import counted, say, shown, warn
 
 HELP = "make a copy of portraits with obfuscated faces; uncertain pictures wait for your review"
-
-REVIEW_CODE = 3
 
 EXAMPLES = """\
 Copy a folder of portraits. The copies are in out/blurred_image and their face masks in
@@ -86,9 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
     from p3m_jax.jobs.plan import FORMATS
 
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = EXAMPLES
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="pictures and folders of them")
+    add_inputs(parser, EXAMPLES)
     what = parser.add_argument_group("what is hidden")
     what.add_argument(
         "--mode",
@@ -172,7 +170,6 @@ def run(args: argparse.Namespace) -> int:
     from p3m_jax.anonymizing.work import PRIVATE, AnonymizingWork
     from p3m_jax.faces.finding import FaceFinder
     from p3m_jax.jobs.manifest import DONE, open_manifest
-    from p3m_jax.jobs.run import Run
 
     if obfuscation.warning:
         warn(obfuscation.warning)
@@ -201,21 +198,14 @@ def run(args: argparse.Namespace) -> int:
         if not args.overwrite:
             manifest.check(jobs, settings)
         (output / PRIVATE).mkdir(mode=0o700, exist_ok=True)
-        outcome = Run(
-            manifest,
-            settings,
-            work,
-            memory=memory,
-            workers=args.workers,
-            overwrite=args.overwrite,
-        ).start(jobs)
+        outcome = run_jobs(args, manifest, jobs, settings, work, memory)
         if outcome.stopped is None:  # otherwise nothing can be written
             known = {str(job.name): manifest.entry(job).get("status") for job in jobs}
             done = {name for name, status in known.items() if status == DONE}
             review.close(done if outcome.interrupted else names)
             manifest.close(jobs)
-    code = _summarise(outcome, work, jobs, args, output, time.monotonic() - started)
-    return 1 if say_what_is_missing(plan) and code != INTERRUPTED else code
+    _summarise(outcome, work, jobs, args, output, time.monotonic() - started)
+    return exit_code(outcome, closed=say_what_is_missing(plan))
 
 
 def _plan(args: argparse.Namespace, output: Path, folders: dict[str, Path]):
@@ -255,8 +245,7 @@ def _settings(args: argparse.Namespace, obfuscation, plan) -> dict[str, dict]:
     return settings
 
 
-def _summarise(outcome, work, jobs, args, output: Path, seconds: float) -> int:
-    """Prints the summary and returns the exit code."""
+def _summarise(outcome, work, jobs, args, output: Path, seconds: float) -> None:
     from p3m_jax.anonymizing.work import PICTURE
     from p3m_jax.jobs.plan import MANIFEST
 
@@ -287,11 +276,6 @@ def _summarise(outcome, work, jobs, args, output: Path, seconds: float) -> int:
             "must not be used."
         )
     say_why_it_ended(outcome, len(jobs))
-    if outcome.interrupted:
-        return INTERRUPTED
-    if outcome.failed or outcome.stopped:
-        return 1
-    return REVIEW_CODE if waiting else 0
 
 
 def _say_what_to_review(waiting, review, args) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 
+from p3m_jax.commands import NEEDS_REVIEW
 from p3m_jax.commands.options import add_output
 from p3m_jax.commands.preparing import (
     ON_BEAM,
@@ -15,8 +16,6 @@ from p3m_jax.pictures.left_out import warn_of
 from p3m_jax.text import counted, say, shown, warn
 
 HELP = "find the private areas that training on obfuscated faces needs"
-
-REVIEW_CODE = 3
 
 NOTES = """\
 A run with --config.data.obfuscation finds private areas when it starts. On a large data set that
@@ -63,4 +62,4 @@ def run(args: argparse.Namespace) -> int:
             f"then put the names into {args.output}/reviewed.txt."
         )
     warn_of(dataset.left_out)
-    return REVIEW_CODE if doubtful else 0
+    return NEEDS_REVIEW if doubtful else 0

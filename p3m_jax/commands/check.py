@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 
 from p3m_jax.commands.misuse import own_pictures, refuse
-from p3m_jax.commands.options import add_faces, at_least
+from p3m_jax.commands.options import TEST_SETS, add_faces, add_pairs, at_least
 from p3m_jax.errors import UserError
 from p3m_jax.storage.paths import source_folder, user_path
 from p3m_jax.text import say, warn
@@ -12,7 +12,7 @@ from p3m_jax.text import say, warn
 HELP = "check a data set: counts, sizes, missing mattes, files that cannot be read"
 
 _TRAIN, _PAIR = "train", "pair"
-_SETS = (_TRAIN, "P3M-500-P", "P3M-500-NP", "RealWorldPortrait-636")
+_SETS = (_TRAIN, *TEST_SETS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,11 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(_SETS[:-1])} or {_SETS[-1]}; may be repeated (default: all that exist "
         "in DIR)",
     )
-    parser.add_argument("--pictures", metavar="DIR", help="check a folder of your own pictures")
-    parser.add_argument("--mattes", metavar="DIR", help="their mattes, matched by file stem")
-    parser.add_argument("--trimaps", metavar="DIR", help="their trimaps, matched by file stem")
-    parser.add_argument(
-        "--facemasks", metavar="DIR", help="a separate folder of face masks, matched by file stem"
+    add_pairs(
+        parser,
+        pictures="check a folder of your own pictures",
+        facemasks="a separate folder of face masks, matched by file stem",
     )
     add_faces(parser)
     parser.add_argument(

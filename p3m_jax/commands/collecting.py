@@ -1,13 +1,22 @@
 """Options and messages that `predict` and `anonymize` share: both process many pictures."""
 
+import argparse
 import warnings
 from pathlib import Path
 
-from p3m_jax.commands.options import at_least, gigabytes, share
+from p3m_jax.commands import INTERRUPTED, NEEDS_REVIEW
+from p3m_jax.commands.options import add_workers, at_least, gigabytes, share
 from p3m_jax.errors import OptionError
 from p3m_jax.pictures.left_out import warn_of
-from p3m_jax.runtime.machine import available_cores, default_memory
+from p3m_jax.runtime.machine import default_memory
 from p3m_jax.text import counted, warn
+
+
+def add_inputs(parser: argparse.ArgumentParser, examples: str) -> None:
+    """Adds the pictures to process; `examples` are shown below the options."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = examples
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="pictures and folders of them")
 
 
 def add_writing(out) -> None:
@@ -37,13 +46,7 @@ def add_machine(machine, *, threads: str, memory: str) -> None:
 
     `threads` says what the threads do, as a verb; `memory` says what the memory limit is for.
     """
-    machine.add_argument(
-        "--workers",
-        type=at_least(1),
-        default=available_cores(),
-        metavar="N",
-        help=f"number of threads that {threads}; as many again write (default: all cores)",
-    )
+    add_workers(machine, f"{threads}; as many again write")
     machine.add_argument(
         "--max-memory",
         type=gigabytes,
@@ -93,6 +96,25 @@ def prepare(plan) -> None:
     """Prints a plan's notes, and silences warnings that are no use to the user."""
     warn(*plan.notes)
     warnings.filterwarnings("ignore", module="PIL")  # the manifest holds the warnings that matter
+
+
+def run_jobs(args, manifest, jobs, settings: dict[str, dict], work, memory: int):
+    """Does the work for each job; returns the `Outcome`."""
+    from p3m_jax.jobs.run import Run
+
+    run = Run(
+        manifest, settings, work, memory=memory, workers=args.workers, overwrite=args.overwrite
+    )
+    return run.start(jobs)
+
+
+def exit_code(outcome, *, closed: bool) -> int:
+    """The exit code after a run; `closed`: a folder could not be opened."""
+    if outcome.interrupted:
+        return INTERRUPTED
+    if outcome.failed or outcome.stopped or closed:
+        return 1
+    return NEEDS_REVIEW if outcome.waiting else 0
 
 
 def say_what_is_missing(plan) -> bool:

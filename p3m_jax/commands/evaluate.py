@@ -12,12 +12,13 @@ from p3m_jax.commands.options import (
     add_faces,
     add_output,
     add_pairs,
+    add_test_set,
+    add_workers,
     at_least,
 )
 from p3m_jax.pictures.left_out import warn_of
 from p3m_jax.runtime import distributed
 from p3m_jax.runtime.large_pages import restart_with_large_pages
-from p3m_jax.runtime.machine import available_cores
 from p3m_jax.storage.paths import user_path
 from p3m_jax.text import say, shown, warn
 
@@ -44,8 +45,6 @@ anti-aliasing and scores alpha rounded to 8 bits, so that saved mattes get the s
 Exit code: 0 done, 1 failed (one message says why), 2 wrong options.
 """
 
-SETS = ("P3M-500-P", "P3M-500-NP", "RealWorldPortrait-636")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
@@ -59,14 +58,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     scored.add_argument("--predictions", metavar="DIR", help="mattes written by any program")
     against = parser.add_argument_group("reference (a test set, or your own pictures)")
-    against.add_argument("--set", choices=SETS, help="a test set; requires --data")
-    against.add_argument(
-        "--data", metavar="DIR", help="folder of P3M-10k or of RealWorldPortrait-636"
-    )
+    add_test_set(against, "folder of P3M-10k or of RealWorldPortrait-636")
     add_faces(against)
     add_pairs(
         against,
         pictures="your own pictures; requires --mattes",
+        mattes="their reference mattes, matched by file stem",
+        trimaps="their trimaps (default: made from the mattes)",
         facemasks="face masks; adds the measures inside the face",
     )
     how = parser.add_argument_group("method")
@@ -83,13 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("p3m-2021", "p3m-2024", "ours"),
         help="how pictures are resized and alpha is scored, see below (default: ours)",
     )
-    how.add_argument(
-        "--workers",
-        type=at_least(1),
-        default=available_cores(),
-        metavar="N",
-        help="number of threads that compute scores (default: all cores)",
-    )
+    add_workers(how, "compute scores")
     add_distributed(how)
     add_compilation_cache(how)
     out = parser.add_argument_group("output")

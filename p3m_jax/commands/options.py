@@ -7,6 +7,7 @@ from pathlib import Path
 
 from p3m_jax.jobs.share import Share
 from p3m_jax.runtime import distributed
+from p3m_jax.runtime.machine import available_cores
 from p3m_jax.text import shown
 
 
@@ -137,18 +138,42 @@ def add_distributed(parser) -> None:
     )
 
 
-def add_pairs(parser, *, pictures: str, facemasks: str) -> None:
+def add_workers(parser, work: str) -> None:
+    """Adds `--workers`, by default one thread per core; `work` says what they do, as a verb."""
+    parser.add_argument(
+        "--workers",
+        type=at_least(1),
+        default=available_cores(),
+        metavar="N",
+        help=f"number of threads that {work} (default: all cores)",
+    )
+
+
+TEST_SETS = ("P3M-500-P", "P3M-500-NP", "RealWorldPortrait-636")
+
+
+def add_test_set(parser, data: str) -> None:
+    """Adds `--set` and `--data`, whose help text is `data`, for a test set."""
+    parser.add_argument("--set", choices=TEST_SETS, help="a test set; requires --data")
+    parser.add_argument("--data", metavar="DIR", help=data)
+
+
+def add_pairs(
+    parser,
+    *,
+    pictures: str,
+    mattes: str = "their mattes, matched by file stem",
+    trimaps: str | None = "their trimaps, matched by file stem",
+    facemasks: str,
+) -> None:
     """Adds options for the user's own pairs: `--pictures`, `--mattes`, `--trimaps`, `--facemasks`.
 
-    `pictures` and `facemasks` are help texts.
+    The arguments are help texts; there is no `--trimaps` if its text is None.
     """
     parser.add_argument("--pictures", metavar="DIR", help=pictures)
-    parser.add_argument(
-        "--mattes", metavar="DIR", help="their reference mattes, matched by file stem"
-    )
-    parser.add_argument(
-        "--trimaps", metavar="DIR", help="their trimaps (default: made from the mattes)"
-    )
+    parser.add_argument("--mattes", metavar="DIR", help=mattes)
+    if trimaps is not None:
+        parser.add_argument("--trimaps", metavar="DIR", help=trimaps)
     parser.add_argument("--facemasks", metavar="DIR", help=facemasks)
 
 

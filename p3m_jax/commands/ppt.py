@@ -2,7 +2,6 @@
 
 import argparse
 
-from p3m_jax.commands.evaluate import SETS
 from p3m_jax.commands.misuse import (
     obfuscation_of,
     own_pictures_or_test_set,
@@ -14,11 +13,12 @@ from p3m_jax.commands.options import (
     add_compilation_cache,
     add_output,
     add_pairs,
+    add_test_set,
+    add_workers,
     at_least,
     strength,
 )
 from p3m_jax.pictures.left_out import warn_of
-from p3m_jax.runtime.machine import available_cores
 from p3m_jax.storage.paths import user_path
 from p3m_jax.text import say, shown, warn
 
@@ -65,11 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scored.add_argument("--blurred", required=True, metavar="PATH", help="trained on blurred faces")
     scored.add_argument("--normal", required=True, metavar="PATH", help="trained on normal faces")
     against = parser.add_argument_group("pictures (a test set, or your own)")
-    against.add_argument("--set", choices=SETS, help="a test set; requires --data")
-    against.add_argument("--data", metavar="DIR", help="the folder that contains validation/")
+    add_test_set(against, "the folder that contains validation/")
     add_pairs(
         against,
         pictures="your own pictures with normal faces; requires --mattes",
+        mattes="their reference mattes, matched by file stem",
+        trimaps="their trimaps (default: made from the mattes)",
         facemasks="face masks. They say which areas to blur, and add the measures inside the face",
     )
     blurred = parser.add_argument_group(
@@ -102,13 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="ours",
         help="how pictures are resized and alpha is scored, see `p3m evaluate` (default: ours)",
     )
-    how.add_argument(
-        "--workers",
-        type=at_least(1),
-        default=available_cores(),
-        metavar="N",
-        help="number of threads that compute scores and search for faces (default: all cores)",
-    )
+    add_workers(how, "compute scores and search for faces")
     add_compilation_cache(how)
     out = parser.add_argument_group("output")
     add_output(out, "a new or empty folder")

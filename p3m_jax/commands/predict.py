@@ -5,14 +5,16 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from p3m_jax.commands import INTERRUPTED
 from p3m_jax.commands.collecting import (
+    add_inputs,
     add_machine,
     add_share,
     add_writing,
+    exit_code,
     find_pictures,
     memory_limit,
     prepare,
+    run_jobs,
     say_what_is_missing,
     say_why_it_ended,
     time_taken,
@@ -63,9 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
     from p3m_jax.jobs.plan import FORMATS
 
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = EXAMPLES
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="pictures and folders of them")
+    add_inputs(parser, EXAMPLES)
     mattes = parser.add_argument_group("source of the mattes (exactly one)")
     mattes.add_argument(
         "--checkpoint",
@@ -182,24 +182,12 @@ def run(args: argparse.Namespace) -> int:
     with open_manifest(output, jobs, args.share) as manifest:
         if not args.overwrite:
             manifest.check(jobs, settings)
-        from p3m_jax.jobs.run import Run
-
-        outcome = Run(
-            manifest,
-            settings,
-            work,
-            memory=memory,
-            workers=args.workers,
-            overwrite=args.overwrite,
-        ).start(jobs)
+        outcome = run_jobs(args, manifest, jobs, settings, work, memory)
         if outcome.stopped is None:
             manifest.close(jobs)
     seconds = time.monotonic() - started
     _summarise(outcome, len(jobs), output, seconds, matting)
-    closed = say_what_is_missing(plan)
-    if outcome.interrupted:
-        return INTERRUPTED
-    return int(bool(outcome.failed or outcome.stopped or closed))
+    return exit_code(outcome, closed=say_what_is_missing(plan))
 
 
 def _misuse(args: argparse.Namespace) -> str | None:

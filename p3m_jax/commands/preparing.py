@@ -3,7 +3,7 @@
 import argparse
 
 from p3m_jax.commands.misuse import own_pictures, refuse
-from p3m_jax.commands.options import add_faces, at_least
+from p3m_jax.commands.options import add_faces, add_pairs, at_least
 from p3m_jax.storage.bucket import is_address
 
 THREADS, BEAM = "threads", "beam"
@@ -23,12 +23,11 @@ def add_set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "root", nargs="?", metavar="DATA", help="P3M-10k, the folder that contains train/"
     )
-    parser.add_argument(
-        "--pictures", metavar="DIR", help="a folder of your own pictures, instead of DATA"
-    )
-    parser.add_argument("--mattes", metavar="DIR", help="their mattes, matched by file stem")
-    parser.add_argument(
-        "--facemasks", metavar="DIR", help="a separate folder of face masks, matched by file stem"
+    add_pairs(
+        parser,
+        pictures="a folder of your own pictures, instead of DATA",
+        trimaps=None,
+        facemasks="a separate folder of face masks, matched by file stem",
     )
     add_faces(parser)
 

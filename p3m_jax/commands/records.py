@@ -5,7 +5,7 @@ import importlib.util
 import tempfile
 
 from p3m_jax.commands.misuse import own_pictures
-from p3m_jax.commands.options import add_faces, add_output, at_least
+from p3m_jax.commands.options import add_faces, add_output, add_pairs, at_least
 from p3m_jax.errors import OptionError
 from p3m_jax.storage.paths import user_path
 from p3m_jax.text import counted, say, shown, warn
@@ -36,10 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "root", nargs="?", metavar="DATA", help="P3M-10k, synthetic portraits or CelebAMask-HQ"
     )
-    parser.add_argument("--pictures", metavar="DIR", help="a folder of your own pictures")
-    parser.add_argument("--mattes", metavar="DIR", help="their mattes, matched by file stem")
-    parser.add_argument("--trimaps", metavar="DIR", help="their trimaps, matched by file stem")
-    parser.add_argument("--facemasks", metavar="DIR", help="their face masks, matched by file stem")
+    add_pairs(
+        parser,
+        pictures="a folder of your own pictures",
+        facemasks="their face masks, matched by file stem",
+    )
     add_output(
         parser,
         "folder for the records, which need as much disk space as the files, and twice as much "

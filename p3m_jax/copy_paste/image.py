@@ -74,6 +74,17 @@ def source_files(copy_paste: CopyPaste, examples: Sequence[Example]) -> dict:
     }
 
 
+def source_face(files: dict, source, obfuscation: Obfuscation | None) -> FaceCrop:
+    """Reads the face of a source, int64 (), of `source_files`; see `read_face`."""
+    return read_face(
+        place_at(files["picture"], source),
+        place_at(files["mask"], source),
+        obfuscated=files["obfuscated"][source],
+        obfuscation=obfuscation,
+        published=files["published"][source],
+    )
+
+
 def copy_a_face(
     sample: dict,
     files: dict,
@@ -97,13 +108,7 @@ def copy_a_face(
     source = tf.where(source == files["own"][example], (source + 1) % count, source)
 
     def with_face():
-        face = read_face(
-            place_at(files["picture"], source),
-            place_at(files["mask"], source),
-            obfuscated=files["obfuscated"][source],
-            obfuscation=obfuscation,
-            published=files["published"][source],
-        )
+        face = source_face(files, source, obfuscation)
         return paste_face(sample, face, target, draws, copy_paste.variant)
 
     # The source is read only if it is pasted.

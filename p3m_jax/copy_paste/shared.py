@@ -6,11 +6,10 @@ Targets, draws and transforms are those of the image level.
 """
 
 from p3m_jax.copy_paste.geometry import PastingDraws, source_at, transform
-from p3m_jax.copy_paste.image import read_face, square_face, take_target
+from p3m_jax.copy_paste.image import source_face, square_face, take_target
 from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.input import tf
-from p3m_jax.input.contents import place_at
 
 
 def shared_faces(
@@ -86,12 +85,5 @@ def _source(step, slot, files: dict, seed: int):
 
 
 def _face(step, slot, files, copy_paste, seed, obfuscation):
-    source = _source(step, slot, files, seed)
-    face = read_face(
-        place_at(files["picture"], source),
-        place_at(files["mask"], source),
-        obfuscated=files["obfuscated"][source],
-        obfuscation=obfuscation,
-        published=files["published"][source],
-    )
+    face = source_face(files, _source(step, slot, files, seed), obfuscation)
     return square_face(face, copy_paste.source_size)

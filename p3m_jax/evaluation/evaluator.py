@@ -20,7 +20,7 @@ from p3m_jax.inference.resizing import Protocol, find_protocol
 from p3m_jax.inference.strategies import Predict, matte_picture
 from p3m_jax.pictures.images import ImageError, largest_pixels, picture_size, read_picture
 from p3m_jax.pictures.labels import read_face_mask, read_matte, read_prediction, read_trimap
-from p3m_jax.pictures.sizes import size_mismatch
+from p3m_jax.pictures.sizes import require_size
 from p3m_jax.pictures.trimap import trimap_from_matte
 from p3m_jax.runtime import distributed
 from p3m_jax.runtime.machine import Budget, default_memory
@@ -194,12 +194,9 @@ def _check(example, predictions) -> tuple[list[str], list[str]]:
         return [str(error)], []
     for path, size_of in _files(example, predictions, warnings.append):
         try:
-            size = size_of(path)
+            require_size(path, size_of(path), expected, "matte")
         except ImageError as error:
             problems.append(str(error))
-            continue
-        mismatch = size_mismatch(path, size, expected, "matte")
-        problems += [mismatch] if mismatch else []
     return problems, warnings
 
 

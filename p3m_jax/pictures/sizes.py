@@ -5,30 +5,15 @@ from pathlib import Path
 from p3m_jax.pictures.images import ImageError
 from p3m_jax.storage.file_part import FilePart
 
-REMEDY = "replace the wrong one"
-
 
 def require_size(
     file: Path | FilePart | None,
     size: tuple[int, ...],
     expected: tuple[int, ...],
     of: str = "picture",
-    remedy: str = REMEDY,
+    remedy: str = "replace the wrong one",
 ) -> None:
-    """Raises `ImageError` if `size_mismatch` finds one; its arguments are the same."""
-    sentence = size_mismatch(file, size, expected, of, remedy)
-    if sentence:
-        raise ImageError(sentence)
-
-
-def size_mismatch(
-    file: Path | FilePart | None,
-    size: tuple[int, ...],
-    expected: tuple[int, ...],
-    of: str = "picture",
-    remedy: str = REMEDY,
-) -> str | None:
-    """A sentence about a file that has another size than a file it belongs to; None if it fits.
+    """Raises `ImageError` if a file has another size than a file it belongs to.
 
     Args:
       file: the file, for the message.
@@ -37,7 +22,8 @@ def size_mismatch(
       of: what the other file is ("picture", "matte").
       remedy: what the user should do.
     """
-    if size == expected:
-        return None
-    (height, width), (rows, columns) = size, expected
-    return f"{file}: is {width} x {height} pixels, but its {of} is {columns} x {rows}; {remedy}."
+    if size != expected:
+        (height, width), (rows, columns) = size, expected
+        raise ImageError(
+            f"{file}: is {width} x {height} pixels, but its {of} is {columns} x {rows}; {remedy}."
+        )
