@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from small_network import SmallNetwork, found_by_name
 
 from p3m_jax.checkpoints import weights as checkpoint
 from p3m_jax.data.synthetic.writer import write_synthetic_set
@@ -18,7 +19,6 @@ from p3m_jax.faces.areas import NO_FACE
 from p3m_jax.faces.obfuscation import Obfuscation, obfuscate
 from p3m_jax.faces.region import labels_of_mask, without_transition
 from p3m_jax.inference.programs import Programs
-from p3m_jax.models.network import network
 from p3m_jax.pictures.images import read_picture, write_image
 from p3m_jax.pictures.labels import read_matte
 
@@ -30,14 +30,15 @@ FILES = {"summary.md", "ppt.csv", "results.json", "ppt_differences.jpg"}
 def made(tmp_path_factory):
     """A synthetic set, read only, and two checkpoints a and b of fresh weights."""
     root = tmp_path_factory.mktemp("ppt")
+    found_by_name()
     write_synthetic_set(root / "set", train=1, test=COUNT, size=(96, 96), progress=False)
     for seed, name in enumerate("ab"):
         description = checkpoint.describe(
-            "resnet34",
+            "small",
             synthetic=name == "a",
             provenance={"run": f"run {name}", "started_from": {"file": "x.pth"}},
         )
-        variables = network("resnet34").initialize(seed)
+        variables = SmallNetwork().initialize(seed)
         checkpoint.save_for_inference(root / name, variables, description)
     return SimpleNamespace(
         root=root,
@@ -91,6 +92,8 @@ def test_the_matrix_holds_what_evaluate_gives(made, p3m, tmp_path, capsys):
     assert list(results["results"]) == list(ppt.PPT_PROTOCOLS)
     assert results["trained"]["B"]["provenance"]["run"] == "run a"
     assert results["blurred_pictures"].endswith("blurred_image")
+    means = [results["results"][name]["means"]["SAD"]["mean"] for name in ppt.PROTOCOLS]
+    assert len(set(means)) == 4, means  # or protocols could be taken for each other
 
     normal = ["--pictures", made.base / "original_image", "--mattes", made.base / "mask"]
     normal += ["--trimaps", made.base / "trimap", "--facemasks", made.base / "facemask"]
