@@ -1,5 +1,6 @@
 """`p3m doctor`, and how it finds accelerators that lie idle."""
 
+import json
 import subprocess
 import sys
 
@@ -83,21 +84,45 @@ def test_why_a_gpu_is_not_used(tmp_path, packages, variables, expected):
     assert expected in found["NVIDIA GPU"]
 
 
-# The program, which also knows a small network.
-PROGRAM = (
-    "import sys; from small_network import found_by_name; found_by_name(); "
-    "from p3m_jax.cli import main; sys.exit(main())"
-)
+# Runs commands one after another, which also know a small network, and prints their exit codes.
+PROGRAM = """
+import json
+import sys
+
+from small_network import found_by_name
+
+from p3m_jax.cli import main
 
 
-def doctor(*arguments, **variables):
-    return subprocess.run(
-        [sys.executable, "-c", PROGRAM, "doctor", "--size", "64", *map(str, arguments)],
+def code(arguments):
+    try:
+        return main(arguments)
+    except SystemExit as ended:
+        return ended.code
+
+
+found_by_name()
+print([code(arguments) for arguments in json.loads(sys.argv[1])])
+"""
+
+
+def run(*commands, **variables):
+    """The exit codes of `p3m` commands in one process, what it printed, and its errors."""
+    asked = json.dumps([[str(argument) for argument in command] for command in commands])
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, asked],
         env={**environment(), **variables},
         capture_output=True,
         text=True,
         check=False,
     )
+    assert done.returncode == 0, done.stderr
+    *printed, codes = done.stdout.splitlines()
+    return json.loads(codes), "\n".join(printed), done.stderr
+
+
+def doctor(*arguments):
+    return "doctor", "--size", "64", *arguments
 
 
 def save(folder, variables):
@@ -107,13 +132,14 @@ def save(folder, variables):
 def test_doctor_times_a_checkpoint_and_keeps_the_program(tmp_path):
     save(tmp_path / "weights", SmallNetwork().initialize(0))
     cache = tmp_path / "compiled"
-    run = doctor("--checkpoint", tmp_path / "weights", "--compilation-cache", cache)
-    assert run.returncode == 0, run.stderr
-    assert str(tmp_path / "weights") in run.stdout
-    assert "64 x 64" in run.stdout
-    assert "large pages" in run.stdout
-    assert f"{cache}: 0 files" in run.stdout
-    assert run.stdout.endswith("All is well.\n")
+    asked = doctor("--checkpoint", tmp_path / "weights", "--compilation-cache", cache)
+    (code,), printed, error = run(asked)
+    assert code == 0, error
+    assert str(tmp_path / "weights") in printed
+    assert "64 x 64" in printed
+    assert "large pages" in printed
+    assert f"{cache}: 0 files" in printed
+    assert printed.endswith("All is well.")
     assert any(cache.iterdir())
 
 
@@ -123,35 +149,26 @@ def test_doctor_names_what_is_wrong(tmp_path):
     save(tmp_path / "weights", variables)
     blocked = tmp_path / "file"
     blocked.touch()
-    run = doctor("--checkpoint", tmp_path / "weights", "--compilation-cache", blocked)
-    assert run.returncode == 1
-    assert run.stdout.count("PROBLEM") == 2
-    assert "are not cached" in run.stdout
-    assert "not finite" in run.stdout
-    missing = doctor("--checkpoint", tmp_path / "nothing")
-    assert missing.returncode == 1
-    assert len(missing.stderr.strip().splitlines()) == 1
-    assert "nothing: there is no such checkpoint" in missing.stderr
+    wrong = doctor("--checkpoint", tmp_path / "weights", "--compilation-cache", blocked)
+    codes, printed, error = run(wrong, doctor("--checkpoint", tmp_path / "nothing"))
+    assert codes == [1, 1]
+    assert printed.count("PROBLEM") == 2
+    assert "are not cached" in printed
+    assert "not finite" in printed
+    assert len(error.strip().splitlines()) == 1
+    assert "nothing: there is no such checkpoint" in error
 
 
 def test_without_a_device_there_is_one_sentence(tmp_path):
-    run = doctor(JAX_PLATFORMS="cuda")
-    if run.returncode == 0:
-        pytest.skip("there is a GPU here")
-    assert "Traceback" not in run.stderr
-    assert "PROBLEM: JAX_PLATFORMS=cuda: JAX has no such device here" in run.stdout
-    assert "Caches" in run.stdout
     save(tmp_path / "weights", SmallNetwork().initialize(0))
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
     paths = tmp_path / "a.png", "-o", tmp_path / "out", "--checkpoint", tmp_path / "weights"
-    predict = subprocess.run(
-        [sys.executable, "-c", PROGRAM, "predict", *map(str, paths)],
-        env={**environment(), "JAX_PLATFORMS": "cuda"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert predict.returncode == 1
-    assert "JAX_PLATFORMS=cuda: JAX has no such device here" in predict.stderr
-    assert "Traceback" not in predict.stderr
+    codes, printed, error = run(doctor(), ("predict", *paths), JAX_PLATFORMS="cuda")
+    if codes[0] == 0:
+        pytest.skip("there is a GPU here")
+    assert codes == [1, 1]
+    assert "PROBLEM: JAX_PLATFORMS=cuda: JAX has no such device here" in printed
+    assert "Caches" in printed
+    assert "JAX_PLATFORMS=cuda: JAX has no such device here" in error
+    assert "Traceback" not in error
     assert not (tmp_path / "out").exists()
