@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from predicting import command, manifest, matte_of, picture_of, tree
+from predicting import arguments, command, manifest, matte_of, picture_of, tree
 
 from p3m_jax.pictures.images import read_picture, write_image
 
@@ -38,11 +38,9 @@ def wait_for_outputs(process, out, count):
         time.sleep(0.005)
 
 
-def test_killed_and_started_again_it_gives_the_same_files(many, tmp_path):
+def test_killed_and_started_again_it_gives_the_same_files(p3m, many, tmp_path):
     pictures, mattes, out = many
-    assert (
-        subprocess.run(command((pictures, mattes, tmp_path / "whole")), check=False).returncode == 0
-    )
+    assert p3m(*arguments((pictures, mattes, tmp_path / "whole"))) == 0
     whole = {name: content for name, (content, _) in tree(tmp_path / "whole").items()}
     for count in (2, 12):
         process = subprocess.Popen(command(many), stderr=subprocess.PIPE)
@@ -50,7 +48,7 @@ def test_killed_and_started_again_it_gives_the_same_files(many, tmp_path):
         process.kill()
         process.wait()
     (out / "alpha" / ".p3m.abcd_123").write_bytes(b"half a file")
-    assert subprocess.run(command(many), check=False).returncode == 0
+    assert p3m(*arguments(many)) == 0
     assert {name: content for name, (content, _) in tree(out).items()} == whole
     assert all(entry["status"] == "done" for entry in manifest(out))
 
@@ -84,14 +82,14 @@ def test_two_processes_do_not_write_to_one_folder(p3m, folders, capsys):
     import fcntl
 
     pictures, mattes, out = folders
-    arguments = ("predict", pictures, "-o", out, "--alphas", mattes)
+    asked = ("predict", pictures, "-o", out, "--alphas", mattes)
     out.mkdir()
     handle = os.open(out, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
-    assert p3m(*arguments) == 1
+    assert p3m(*asked) == 1
     assert "another process is writing there" in capsys.readouterr().err
     os.close(handle)
-    assert p3m(*arguments) == 0
+    assert p3m(*asked) == 0
 
 
 def test_a_full_disk_ends_the_run_and_the_rest_follows(folders, tmp_path, p3m, capsys):
@@ -108,9 +106,9 @@ def test_a_full_disk_ends_the_run_and_the_rest_follows(folders, tmp_path, p3m, c
         possible = False
     if not possible:
         pytest.skip("a small disk cannot be mounted here")
-    arguments = ("predict", pictures, "-o", disk / "out", "--alphas", mattes, "--save", "cutout")
+    asked = ("predict", pictures, "-o", disk / "out", "--alphas", mattes, "--save", "cutout")
     try:
-        assert p3m(*arguments) == 1
+        assert p3m(*asked) == 1
         error = capsys.readouterr().err
         assert "No space left on device" in error
         assert "Free some disk space and run the same command again" in error
@@ -118,7 +116,7 @@ def test_a_full_disk_ends_the_run_and_the_rest_follows(folders, tmp_path, p3m, c
         for path in (disk / "out" / "cutout").rglob("*.png"):
             read_picture(path)  # whole, every one
         subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], check=True)
-        assert p3m(*arguments) == 0
+        assert p3m(*asked) == 0
         assert len(list((disk / "out" / "cutout").rglob("*.png"))) == 15
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=False)

@@ -36,17 +36,23 @@ def tree(folder):
     }
 
 
-def command(folders, *more):
+def arguments(folders, *more):
+    """Those of `p3m` that save alphas and cut-outs of pictures with mattes."""
     pictures, mattes, out = folders
+    return [
+        *("predict", str(pictures), "-o", str(out)),
+        *("--alphas", str(mattes), "--save", "alpha", "cutout", "--workers", "2", *more),
+    ]
+
+
+def command(folders, *more):
+    """The same as a process."""
     # Shells start what runs in their background with Ctrl-C ignored, and the tests may be that.
     program = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "from p3m_jax.cli import main; sys.exit(main())"
     )
-    return [
-        *(sys.executable, "-c", program, "predict", str(pictures), "-o", str(out)),
-        *("--alphas", str(mattes), "--save", "alpha", "cutout", "--workers", "2", *more),
-    ]
+    return [sys.executable, "-c", program, *arguments(folders, *more)]
 
 
 class RedIsOpaque:
