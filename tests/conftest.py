@@ -25,6 +25,18 @@ def pytest_configure(config):
     os.environ.setdefault("XLA_FLAGS", SOON_COMPILED)  # before JAX starts; the user's flags win
 
 
+@pytest.fixture(scope="session", autouse=True)
+def pipelines_soon_built():
+    """TensorFlow optimises no graph, which takes longer than the few batches that tests look at.
+
+    The same operations run. Training as a process of its own optimises its pipeline, as for users.
+    """
+    if "tensorflow" in sys.modules:  # by a test file that uses it
+        from p3m_jax.input import tf
+
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
 # A process goes through many test files, and a training step's program takes gigabytes.
 @pytest.fixture(scope="module", autouse=True)
 def programs_of_a_file():
