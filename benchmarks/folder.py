@@ -33,8 +33,21 @@ from pathlib import Path
 
 import numpy as np
 import reference_program
-from our_program import NETWORKS, add_reference, check_reference, make_weights
-from sides import PASSIVE, add_turns, command, machine, spread, summary, write_report
+from command_line import (
+    NETWORKS,
+    PICTURE,
+    SMALL,
+    Table,
+    add_reference,
+    check_reference,
+    gigabytes,
+    machine,
+    options_of,
+    parse,
+    write_report,
+)
+from our_program import make_weights, predict_command
+from sides import PASSIVE, add_turns, command, spread, summary
 
 SIDES = ("cold", "warm", "theirs", "best")
 
@@ -98,10 +111,10 @@ def matte(side: str, task: dict, output: Path, python: str | None) -> dict:
         mattes = output / "alpha"
         if side == "cold":
             shutil.rmtree(task["cache"], ignore_errors=True)
-        predict = ("predict", task["pictures"], "-o", str(output))
+        predict = (task["pictures"], "-o", str(output))
         how = ("--checkpoint", task["checkpoint"], "--strategy", task["strategy"])
         cache = ("--compilation-cache", task["cache"])
-        arguments = [sys.executable, "-m", "p3m_jax.cli", *predict, *how, *cache]
+        arguments = predict_command(task["network"], [*predict, *how, *cache])
     taken = run_and_wait(arguments, log)
     made = sorted(mattes.glob("*.png")) if mattes.is_dir() else []
     # A program's exit code also reports the failure of single pictures. The run is useless only if
@@ -150,31 +163,37 @@ def measure(names, task: dict, scratch: Path, *, python, runs: int, pause: float
     return rows
 
 
-def show(rows: list[dict]) -> None:
+TITLES = (
+    *("network", "strategy", "side", "s", "CPU s", "this / cold", "CPU", "this / warm", "CPU"),
+    *("GB", "failed", "alpha off by"),
+)
+
+
+def show(table: Table, rows: list[dict]) -> None:
     """Prints the rows of one network and strategy."""
     sides = {row["side"]: row for row in rows}
     for row in rows:
-        ratios = ""
-        for name in ("cold", "warm"):
-            wall, cpu = (
+        table.row(
+            row["network"],
+            row["strategy"],
+            row["side"],
+            spread(row),
+            spread(row, "cpu"),
+            *(
                 f"{row[key] / sides[name][key]:.2f}" if name in sides else ""
+                for name in ("cold", "warm")
                 for key in ("seconds", "cpu")
-            )
-            ratios += f"{wall:>7}{cpu:>7}"
-        print(
-            f"{row['network']:<9}{row['strategy']:<9}{row['side']:<7}{spread(row):>26}"
-            f"{spread(row, 'cpu'):>26}{ratios}{row['peak'] / 1e9:>7.2f}{row['failed']:>8}"
-            + (f"{row['alpha_difference']:>14.1e}" if "alpha_difference" in row else ""),
-            flush=True,
+            ),
+            gigabytes(row["peak"]),
+            row["failed"],
+            f"{row['alpha_difference']:.1e}" if "alpha_difference" in row else "",
         )
 
 
-def options() -> argparse.Namespace:
+def options(argv: list[str] | None) -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True, help="a folder of pictures")
+    parser = options_of(__doc__)
+    parser.add_argument("--data", type=Path, help="a folder of pictures")
     parser.add_argument("--count", type=int, default=100, help="number of pictures to matte")
     parser.add_argument(
         "--long-sides",
@@ -189,7 +208,10 @@ def options() -> argparse.Namespace:
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES, metavar="SIDE")
     add_reference(parser)
     add_turns(parser, runs=1)
-    args = parser.parse_args()
+    quick = {"data": PICTURE.parent, "count": 2, "long_sides": (64, 96), "networks": [SMALL]}
+    args = parse(parser, argv, **quick)
+    if args.data is None:
+        parser.error("--data: a folder of pictures is needed.")
     check_reference(parser, args)
     if "warm" in args.sides and "cold" not in args.sides:
         parser.error("--sides: warm needs cold, which fills the cache.")
@@ -198,9 +220,9 @@ def options() -> argparse.Namespace:
     return args
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Prints the table; also writes it as JSON if asked."""
-    args = options()
+    args = options(argv)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
@@ -208,11 +230,7 @@ def main() -> None:
         sizes = make_pictures(args.data, pictures, count=args.count, sides=args.long_sides)
         print(f"{machine()}; {args.count} pictures, medians of {args.runs} runs (fastest..slowest)")
         print("sizes: " + ", ".join(f"{w}x{h}" for w, h in sorted(Counter(sizes).elements())))
-        print(
-            f"{'network':<9}{'strategy':<9}{'side':<7}{'seconds':>26}{'CPU seconds':>26}"
-            f"{'this / cold':>14}{'this / warm':>14}{'GB':>7}{'failed':>8}{'alpha off by':>14}"
-        )
-        print(f"{'':77}" + f"{'wall':>7}{'CPU':>7}" * 2)
+        table = Table(*TITLES)
         for network in args.networks:
             task = make_weights(
                 network, scratch, checkout=args.reference, python=args.reference_python
@@ -232,8 +250,8 @@ def main() -> None:
                     runs=args.runs,
                     pause=args.pause,
                 )
-                show(rows[-len(args.sides) :])
-                write_report(args.json, args, rows, args.reference_python, sizes=sizes)
+                show(table, rows[-len(args.sides) :])
+                write_report(args, rows, sizes=sizes)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,23 @@ with the number of pixels, so a line through the two largest sizes tells which s
 given memory.
 """
 
-import argparse
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import prediction
-from our_program import NETWORKS, make_weights
-from sides import Side, machine, write_report
+from command_line import (
+    NETWORKS,
+    SMALL,
+    Table,
+    gigabytes,
+    machine,
+    options_of,
+    parse,
+    write_report,
+)
+from our_program import make_weights
+from sides import Here, Process
 
 STRATEGIES = ("resize", "hybrid")
 MEMORIES = (8, 16)  # GB
@@ -39,7 +48,10 @@ def measure(task: dict, folder: str, long_side: int, strategy: str) -> dict:
         "result": f"{folder}/alpha",
     }
     np.save(task["picture"], prediction.find_picture(None, height, width))
-    side = Side("ours", prediction.__file__, task)
+    if task["network"] == SMALL:
+        side = Here("ours", prediction.load, task)
+    else:
+        side = Process("ours", prediction.__file__, task)
     side.run()
     side.run()
     side.close()
@@ -70,9 +82,10 @@ def plot(groups: dict[tuple[str, str], list[dict]], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
+    colours = dict.fromkeys(network for network, _ in groups)
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), constrained_layout=True)
     for (network, strategy), rows in groups.items():
-        style = {"label": f"{network}, {strategy}", "color": f"C{NETWORKS.index(network)}"}
+        style = {"label": f"{network}, {strategy}", "color": f"C{list(colours).index(network)}"}
         style |= {"marker": "o", "linestyle": "--" if strategy == "resize" else "-"}
         sides = [row["long_side"] for row in rows]
         axes[0].plot(sides, [row["seconds"] for row in rows], **style)
@@ -89,11 +102,9 @@ def plot(groups: dict[tuple[str, str], list[dict]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Prints the tables; also plots and writes them if asked."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of(__doc__)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=STRATEGIES)
     parser.add_argument(
@@ -104,12 +115,10 @@ def main() -> None:
         metavar="PIXELS",
     )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="a PNG with two panels")
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    args = parser.parse_args()
+    args = parse(parser, argv, networks=[SMALL], long_sides=[96, 192])
 
     print(machine())
-    print("| network | strategy | long side | megapixels | s | CPU s | first s | peak GB |")
-    print("|---|---|---|---|---|---|---|---|")
+    table = Table("network", "strategy", "long side", "megapixels", "s", "CPU s", "first s", "GB")
     groups: dict[tuple[str, str], list[dict]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for network in args.networks:
@@ -118,18 +127,22 @@ def main() -> None:
                 for long_side in args.long_sides:
                     row = measure(task, folder, long_side, strategy)
                     groups.setdefault((network, strategy), []).append(row)
-                    print(
-                        f"| {network} | {strategy} | {long_side} | {row['pixels'] / 1e6:.2f} "
-                        f"| {row['seconds']:.2f} | {row['cpu']:.2f} | {row['first_seconds']:.1f} "
-                        f"| {row['peak'] / 1e9:.2f} |",
-                        flush=True,
+                    table.row(
+                        network,
+                        strategy,
+                        long_side,
+                        f"{row['pixels'] / 1e6:.2f}",
+                        f"{row['seconds']:.2f}",
+                        f"{row['cpu']:.2f}",
+                        f"{row['first_seconds']:.1f}",
+                        gigabytes(row["peak"]),
                     )
-                write_report(args.json, args, [r for rows in groups.values() for r in rows])
-    if len(args.long_sides) > 1:
+                write_report(args, [row for rows in groups.values() for row in rows])
+    if len(args.long_sides) > 1 and not args.quick:
         for (network, strategy), rows in groups.items():
             fits = ", ".join(
-                f"{largest(rows, gigabytes * 1e9) / 1e6:.0f} megapixels in {gigabytes} GB"
-                for gigabytes in MEMORIES
+                f"{largest(rows, memory * 1e9) / 1e6:.0f} megapixels in {memory} GB"
+                for memory in MEMORIES
             )
             print(f"{network}, {strategy}: {fits}")
     if args.plot:

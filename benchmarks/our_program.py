@@ -9,9 +9,8 @@ import sys
 from pathlib import Path
 
 import reference_program
-from sides import HERE, command, part_of_program
-
-NETWORKS = tuple(reference_program.ARCHITECTURES)
+from command_line import CLONE, SMALL
+from sides import command, part_of_program
 
 
 def make_weights(network: str, folder, *, checkout: Path | None, python: str | None) -> dict:
@@ -21,12 +20,15 @@ def make_weights(network: str, folder, *, checkout: Path | None, python: str | N
         "checkpoint": f"{folder}/{network}",
         "weights": f"{folder}/{network}.pth" if checkout else None,
         "checkout": str(checkout.absolute()) if checkout else None,
-        "goldens": str(HERE.parent / "tests" / "goldens"),
+        "goldens": str(CLONE / "tests" / "goldens"),
     }
     if checkout:
         theirs = command(reference_program.__file__, "prepare", task, python)
         subprocess.run(theirs, check=True)
-    subprocess.run(command(__file__, "prepare", task), check=True)
+    if network == SMALL:
+        prepare(task)
+    else:  # its memory does not count as ours
+        subprocess.run(command(__file__, "prepare", task), check=True)
     return task
 
 
@@ -34,31 +36,48 @@ def prepare(task: dict) -> None:
     """Writes our checkpoint, imported from the authors' file of weights if it exists."""
     from p3m_jax.checkpoints.weights import describe, save_for_inference
     from p3m_jax.interchange.importing import import_weights
-    from p3m_jax.models.network import network
 
     if task["weights"]:
         import_weights(task["weights"], task["checkpoint"])
     else:
         description = describe(task["network"], synthetic=True, provenance={})
-        variables = network(task["network"]).initialize(0)
+        variables = find_network(task["network"]).initialize(0)
         save_for_inference(task["checkpoint"], variables, description)
 
 
-def add_reference(parser) -> None:
-    """Declares the options that name the authors' program."""
-    parser.add_argument(
-        "--reference", type=Path, metavar="CHECKOUT", help="a checkout of ViTAE-Transformer/P3M-Net"
-    )
-    parser.add_argument("--reference-python", metavar="PYTHON", help="an interpreter with PyTorch")
+def find_network(name: str):
+    """The network of that name, also the small one of `tests/helpers`."""
+    from p3m_jax.models.network import network
+
+    if name == SMALL:
+        know_small_network()
+    return network(name)
 
 
-def check_reference(parser, args) -> None:
-    """Ends the program with an error message if these options do not fit."""
-    if (args.reference is None) != (args.reference_python is None):
-        parser.error("--reference and --reference-python must be given together.")
-    if args.reference and not (args.reference / "core" / "infer.py").is_file():
-        parser.error(f"{args.reference}: holds no core/infer.py.")
+def know_small_network() -> None:
+    """Makes the package know the network of `tests/helpers/small_network.py`."""
+    helpers = str(CLONE / "tests" / "helpers")
+    if helpers not in sys.path:
+        sys.path.append(helpers)
+    from small_network import found_by_name
+
+    found_by_name()
 
 
-if __name__ == "__main__" and not part_of_program(prepare=prepare):
+def predict(task: dict) -> None:
+    """`p3m predict` for the small network, which the command does not know."""
+    from p3m_jax.cli import main
+
+    know_small_network()
+    sys.exit(main(["predict", *task["arguments"]]))
+
+
+def predict_command(network: str, arguments: list[str]) -> list[str]:
+    """The command line of `p3m predict` with a network of that name."""
+    if network == SMALL:
+        return command(__file__, "predict", {"arguments": arguments})
+    return [sys.executable, "-m", "p3m_jax.cli", "predict", *arguments]
+
+
+if __name__ == "__main__" and not part_of_program(prepare=prepare, predict=predict):
     sys.exit("This program is only called by the others.")

@@ -28,17 +28,28 @@ from pathlib import Path
 
 import numpy as np
 import reference_program
-from our_program import NETWORKS, add_reference, check_reference, make_weights
-from sides import (
-    Side,
-    add_turns,
+from command_line import (
+    NETWORKS,
+    SMALL,
+    Table,
+    add_reference,
+    check_reference,
+    gigabytes,
     machine,
+    options_of,
+    parse,
+    write_report,
+)
+from our_program import make_weights
+from sides import (
+    Here,
+    Process,
+    add_turns,
     part_of_program,
     ratios,
     served,
     spread,
     take_turns,
-    write_report,
 )
 
 SIDES = ("ours", "theirs", "best", "ours+malloc", "best+malloc")
@@ -51,9 +62,9 @@ def load(task: dict, clock):
     from p3m_jax.runtime.compilation import keep_compiled
 
     class Timed(Matting):
-        def _predict_map(self, *arguments, **options):
+        def _predict(self, *arguments, **options):
             with clock:
-                return super()._predict_map(*arguments, **options)
+                return super()._predict(*arguments, **options)
 
     keep_compiled(task["cache"])
     matting = Timed(load_for_inference(task["checkpoint"]))
@@ -65,9 +76,11 @@ def measure(names, task: dict, *, python, runs: int, pause: float) -> list[dict]
     """Measures one network, size and strategy; returns a row per side."""
 
     def start(name):
+        if task["network"] == SMALL:
+            return Here(name, load, task)
         ours = name.startswith("ours")
         program = __file__ if ours else reference_program.__file__
-        return Side(name, program, task, None if ours else python)
+        return Process(name, program, task, None if ours else python)
 
     first = None
     if "ours" in names:
@@ -91,20 +104,31 @@ def measure(names, task: dict, *, python, runs: int, pause: float) -> list[dict]
     return rows
 
 
-def show(rows: list[dict]) -> None:
+TITLES = (
+    *("network", "size", "strategy", "side", "s", "network s", "CPU s", "network CPU s"),
+    *("ours / this", "CPU", "base GB", "peak GB", "alpha off by", "first start s", "GB"),
+)
+
+
+def show(table: Table, rows: list[dict]) -> None:
     """Prints the rows of one network, size and strategy."""
     for row in rows:
-        print(
-            f"{row['network']:<9}{row['height']:>5} x{row['width']:>5} {row['strategy']:<7}"
-            f"{row['side']:<12}{spread(row):>22}{row['part_seconds']:>8.2f}"
-            f"{row['cpu']:>9.2f}{row['part_cpu']:>8.2f}{ratios(row, rows)}"
-            f"{row['base'] / 1e9:>7.2f}{row['peak'] / 1e9:>7.2f}"
-            + (f"{row['alpha_difference']:>10.1e}" if "alpha_difference" in row else ""),
-            flush=True,
+        first = row.get("compiling")
+        table.row(
+            row["network"],
+            f"{row['height']} x {row['width']}",
+            row["strategy"],
+            row["side"],
+            spread(row),
+            f"{row['part_seconds']:.2f}",
+            f"{row['cpu']:.2f}",
+            f"{row['part_cpu']:.2f}",
+            *ratios(row, rows),
+            gigabytes(row["base"]),
+            gigabytes(row["peak"]),
+            f"{row['alpha_difference']:.1e}" if "alpha_difference" in row else "",
+            *((f"{first['seconds']:.1f}", gigabytes(first["peak"])) if first else ("", "")),
         )
-        if "compiling" in row:
-            start = row["compiling"]
-            print(f"{'':24}first start: {start['seconds']:.1f} s, {start['peak'] / 1e9:.2f} GB")
 
 
 def find_picture(data: Path | None, height: int, width: int) -> np.ndarray:
@@ -126,11 +150,9 @@ def find_picture(data: Path | None, height: int, width: int) -> np.ndarray:
         return np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS))
 
 
-def options() -> argparse.Namespace:
+def options(argv: list[str] | None) -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of(__doc__)
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), metavar="NAME")
     parser.add_argument(
         "--sizes", nargs="+", default=["512x512", "1080x1620"], metavar="HEIGHTxWIDTH"
@@ -140,22 +162,18 @@ def options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="a picture or a folder of them")
     add_reference(parser)
     add_turns(parser, runs=5)
-    args = parser.parse_args()
+    args = parse(parser, argv, networks=[SMALL], sizes=["64x96"], sides=["ours"], runs=1)
     check_reference(parser, args)
     if args.reference is None:
         args.sides = [side for side in args.sides if side.startswith("ours")]
     return args
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Prints the table; also writes it as JSON if asked."""
-    args = options()
+    args = options(argv)
     print(f"{machine()}; medians of {args.runs} runs (fastest..slowest)")
-    print(f"{'':41}seconds{'':23}CPU seconds{'':6}ours / this   GB")
-    print(
-        "network   size        strategy side                       all network      all network"
-        "   wall    CPU   base   peak  alpha off by"
-    )
+    table = Table(*TITLES)
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for network in args.networks:
@@ -179,8 +197,8 @@ def main() -> None:
                         runs=args.runs,
                         pause=args.pause,
                     )
-                    show(rows[-len(args.sides) :])
-                    write_report(args.json, args, rows, args.reference_python)
+                    show(table, rows[-len(args.sides) :])
+                    write_report(args, rows)
 
 
 if __name__ == "__main__" and not part_of_program(serve=served(load)):

@@ -13,7 +13,6 @@ import contextlib
 import functools
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -29,17 +28,6 @@ HERE = Path(__file__).resolve().parent
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
 # Settings of an allocator that does not return memory to the system.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
-_DISTRIBUTIONS = ("jax", "jaxlib", "tensorflow-cpu", "tensorflow", "torch", "numpy")
-_VERSIONS = f"""
-import importlib.metadata, json, platform
-found = {{"python": platform.python_version()}}
-for name in {_DISTRIBUTIONS}:
-    try:
-        found[name] = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        pass
-print(json.dumps(found))
-"""
 
 
 class Clock:
@@ -84,12 +72,18 @@ def serve(load, task: dict) -> None:
     work = load(task, part)
     answer()
     for _ in sys.stdin:
-        part.wall = part.cpu = 0.0
-        with Clock() as whole:
-            result = work()
+        result, taken = once(work, part)
         np.save(task["result"], result)
-        shares = {"part_seconds": part.wall, "part_cpu": part.cpu} if part.wall else {}
-        answer(seconds=whole.wall, cpu=whole.cpu, **shares)
+        answer(**taken)
+
+
+def once(work, part: Clock) -> tuple[np.ndarray, dict[str, float]]:
+    """Works once; returns the result, and the seconds of all of it and of its part."""
+    part.wall = part.cpu = 0.0
+    with Clock() as whole:
+        result = work()
+    shares = {"part_seconds": part.wall, "part_cpu": part.cpu} if part.wall else {}
+    return result, {"seconds": whole.wall, "cpu": whole.cpu, **shares}
 
 
 def part_of_program(**parts) -> bool:
@@ -112,6 +106,44 @@ def command(program, part: str, task: dict, python: str | None = None) -> list[s
 
 
 class Side:
+    """What takes turns: a name, the memory before the first run, and the measurements."""
+
+    def __init__(self, name: str, base: int):
+        self.name = name
+        self.base = base
+        self.runs: list[dict] = []
+        self._counted: list[dict] = []
+
+    def row(self) -> dict:
+        """The measurements of the counted runs: medians, fastest and slowest."""
+        row = {"side": self.name, "base": self.base, "peak": self.runs[-1]["peak"]}
+        return row | summary(self._counted) | {"runs": self.runs}
+
+    def _note(self, taken: dict, counted: bool) -> None:
+        self.runs.append(taken)
+        self._counted += [taken] if counted else []
+
+
+class Here(Side):
+    """A side that works in this process, as --quick has it: no process has to start for it."""
+
+    def __init__(self, name: str, load, task: dict):
+        self._part = Clock()
+        self._work = load(task, self._part)
+        super().__init__(name, peak_memory())
+
+    def run(self, *, counted: bool = True) -> np.ndarray:
+        """Works once and returns the result; the measurements are added to `runs`."""
+        result, taken = once(self._work, self._part)
+        self._note({**taken, "peak": peak_memory()}, counted)
+        return np.asarray(result)
+
+    def close(self) -> None:
+        """Forgets what it works with."""
+        del self._work
+
+
+class Process(Side):
     """The asking end: a process of `program` that works when it is asked to.
 
     The name of a side decides how it runs: `ours...` requests large pages as our programs do,
@@ -125,7 +157,6 @@ class Side:
             **(environment() if name.startswith("ours") else {}),
             **(MALLOC if name.endswith("malloc") else {}),
         }
-        self.name = name
         self.file = f"{task['result']}.{name}.npy"
         self.process = subprocess.Popen(
             command(
@@ -139,16 +170,13 @@ class Side:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.base = self._answer()["peak"]
-        self.runs: list[dict] = []
-        self._counted: list[dict] = []
+        super().__init__(name, self._answer(name)["peak"])
 
     def run(self, *, counted: bool = True) -> np.ndarray:
         """Works once and returns the result; the measurements are added to `runs`."""
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        self.runs.append(self._answer())
-        self._counted += self.runs[-1:] if counted else []
+        self._note(self._answer(self.name), counted)
         return np.load(self.file)
 
     def close(self) -> None:
@@ -156,16 +184,11 @@ class Side:
         self.process.stdin.close()
         self.process.wait()
 
-    def row(self) -> dict:
-        """The measurements of the counted runs: medians, fastest and slowest."""
-        row = {"side": self.name, "base": self.base, "peak": self.runs[-1]["peak"]}
-        return row | summary(self._counted) | {"runs": self.runs}
-
-    def _answer(self) -> dict:
+    def _answer(self, name: str) -> dict:
         line = self.process.stdout.readline()
         if not line:
             program = " ".join(self.process.args[:3])
-            sys.exit(f"{self.name} ({program}): ended with exit code {self.process.wait()}.")
+            sys.exit(f"{name} ({program}): ended with exit code {self.process.wait()}.")
         return json.loads(line)
 
 
@@ -206,47 +229,21 @@ def spread(row: dict, key: str = "seconds") -> str:
     return f"{row[key]:.2f} ({row[f'{key}_fastest']:.2f}..{row[f'{key}_slowest']:.2f})"
 
 
-def ratios(row: dict, rows: list[dict]) -> str:
-    """How many times as long ours takes as the side of this row, in wall and CPU seconds.
+def ratios(row: dict, rows: list[dict]) -> list[str]:
+    """The cells that say how many times as long ours takes as the side of this row, in wall and CPU seconds.
 
     A side with the allocator that keeps memory is compared with ours with the same allocator, if
     that was measured.
     """
     sides = {other["side"]: other for other in rows}
     ours = sides.get("ours+malloc" if row["side"].endswith("malloc") else "ours")
-    found = (f"{ours[key] / row[key]:.2f}" if ours else "" for key in ("seconds", "cpu"))
-    return "{:>7}{:>7}".format(*found)
+    return [f"{ours[key] / row[key]:.2f}" if ours else "" for key in ("seconds", "cpu")]
 
 
 def add_turns(parser, *, runs: int) -> None:
-    """Declares the options for taking turns and for the report."""
+    """Declares the options for taking turns."""
     parser.add_argument(
         "--threads", type=int, default=os.cpu_count(), help="threads of PyTorch (all cores)"
     )
     parser.add_argument("--runs", type=int, default=runs)
     parser.add_argument("--pause", type=float, default=0.0, help="seconds to wait before a run")
-    parser.add_argument("--json", type=Path, metavar="FILE")
-
-
-def machine() -> str:
-    """Names the processor and its number of cores."""
-    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-
-
-def versions(python: str | None = None) -> dict:
-    """The versions of an interpreter (by default this one) and of its numerical packages."""
-    found = subprocess.run(
-        [python or sys.executable, "-c", _VERSIONS], check=True, capture_output=True, text=True
-    )
-    return json.loads(found.stdout)
-
-
-def write_report(file: Path | None, options, rows: list, reference_python=None, **more) -> None:
-    """Writes the rows as JSON with machine, versions and settings; does nothing for no `file`."""
-    if file is None:
-        return
-    report = {"machine": machine(), "versions": {"ours": versions()}, "settings": vars(options)}
-    if reference_python:
-        report["versions"]["theirs"] = versions(reference_python)
-    text = json.dumps({**report, **more, "rows": rows}, indent=2, default=str)
-    file.write_text(text + "\n")

@@ -13,8 +13,6 @@ The limits are measured in the same run: the rate of one large matrix product (G
 rate of copying a large array (GB/s).
 """
 
-import argparse
-import json
 import re
 import statistics
 import tempfile
@@ -24,6 +22,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+from command_line import NETWORKS, SMALL, Table, machine, options_of, parse, write_report
 from network import compile_forward, compile_step, height_and_width
 
 # The network's names of its parts. From an operation's name, the outermost and the innermost part
@@ -38,8 +37,8 @@ MOVES = "copy|transpose|concatenate|pad|slice|dynamic-slice|dynamic-update-slice
 COPIES = rf"(?:(?:{MOVES}|broadcast|wrapped|fusion)[._\d]*)+"
 
 
-def limits() -> tuple[float, float]:
-    """(GFLOP/s of a matrix product, GB/s of copying), each the best of several runs."""
+def limits(side: int = 2048, long: int = 64 * 2**20) -> tuple[float, float]:
+    """(GFLOP/s of a product of squares, GB/s of copying an array), each the best of several runs."""
 
     def best(function, *arguments):
         function = jax.jit(function)
@@ -51,7 +50,6 @@ def limits() -> tuple[float, float]:
             times.append(time.perf_counter() - start)
         return min(times)
 
-    side, long = 2048, 64 * 2**20
     product = best(jnp.matmul, *[jnp.ones((side, side))] * 2)
     copied = best(lambda x: x + 1, jnp.ones(long))
     return 2 * side**3 / product / 1e9, 2 * 4 * long / copied / 1e9
@@ -115,53 +113,50 @@ def profile(compiled, run, runs: int) -> dict:
     return {"wall": statistics.median(walls), "seconds": seconds, "operations": operations}
 
 
-def table(found: dict, flops: float, gemm: float) -> str:
-    """Formats the profile as a table in Markdown."""
+def show(found: dict, flops: float, gemm: float) -> None:
+    """Prints the profile as a table."""
     totals: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for (place, kind), seconds in found["seconds"].items():
         totals[place][kind] += seconds
     busy = sum(found["seconds"].values())
-    lines = ["| part | share | ms | products | copies | rest |", "|---|---|---|---|---|---|"]
+    table = Table("part", "share", "ms", "products", "copies", "rest")
     for place, kinds in sorted(totals.items(), key=lambda item: -sum(item[1].values())):
         whole = sum(kinds.values())
-        split = " | ".join(f"{1e3 * kinds[kind]:.0f}" for kind in ("products", "copies", "rest"))
-        lines.append(f"| {place} | {whole / busy:.1%} | {1e3 * whole:.0f} | {split} |")
+        split = (f"{1e3 * kinds[kind]:.0f}" for kind in ("products", "copies", "rest"))
+        table.row(place, f"{whole / busy:.1%}", f"{1e3 * whole:.0f}", *split)
     by_kind = {kind: sum(k[kind] for k in totals.values()) for kind in ("products", "copies")}
-    lines.append(
+    print(
         f"\n{found['wall']:.2f} s, {busy / found['wall']:.2f} operations at a time; products "
         f"{by_kind['products'] / busy:.0%}, copies {by_kind['copies'] / busy:.0%}; "
         f"{flops / found['wall'] / 1e9:.0f} GFLOP/s in all, where one matrix product does "
-        f"{gemm:.0f}"
+        f"{gemm:.0f}",
+        flush=True,
     )
-    return "\n".join(lines)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Prints a table for each network and size; also writes them as JSON if asked."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--networks", nargs="+", default=["resnet34", "swin", "vitae_s"])
+    parser = options_of(__doc__)
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
     parser.add_argument("--sizes", nargs="+", type=height_and_width, default=[(512, 512)])
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--train", action="store_true", help="training steps instead of forward")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--operations", type=int, default=0, metavar="N", help="list the N longest")
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    args = parser.parse_args()
+    args = parse(parser, argv, networks=[SMALL], sizes=[(32, 32)], runs=1)
 
-    gemm, bandwidth = limits()
-    print(f"jax {jax.__version__}; limits: {gemm:.0f} GFLOP/s, {bandwidth:.1f} GB/s")
+    gemm, bandwidth = limits(256, 2**20) if args.quick else limits()
+    print(f"{machine()}; jax {jax.__version__}; limits: {gemm:.0f} GFLOP/s, {bandwidth:.1f} GB/s")
     rows = []
     for name in args.networks:
         for size in args.sizes:
             compile_it = compile_step if args.train else compile_forward
-            compiled, _, run = compile_it(name, size, args.batch)
+            compiled, run = compile_it(name, size, args.batch)
             found = profile(compiled, run, args.runs)
             flops = compiled.cost_analysis()["flops"]
             what = "training step" if args.train else "forward"
             print(f"\n{name}, {what}, {args.batch} x {size[0]} x {size[1]}\n")
-            print(table(found, flops, gemm), flush=True)
+            show(found, flops, gemm)
             longest = sorted(found["operations"].items(), key=lambda item: -item[1])
             for operation, seconds in longest[: args.operations]:
                 print(f"  {1e3 * seconds:7.1f} ms  {operation}")
@@ -176,9 +171,7 @@ def main() -> None:
                     "seconds": {" / ".join(key): s for key, s in found["seconds"].items()},
                 }
             )
-    if args.json:
-        report = {"gemm_gflops": gemm, "copy_gbs": bandwidth, "rows": rows}
-        args.json.write_text(json.dumps(report, indent=2) + "\n")
+    write_report(args, rows, gemm_gflops=gemm, copy_gbs=bandwidth)
 
 
 if __name__ == "__main__":

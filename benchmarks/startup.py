@@ -14,7 +14,6 @@ the clone with this interpreter. A peak below 0.05 GB may be that of the benchma
 the system counts it for its child processes.
 """
 
-import argparse
 import os
 import shutil
 import sys
@@ -23,11 +22,23 @@ from pathlib import Path
 
 import numpy as np
 import reference_program
+from command_line import (
+    CLONE,
+    NETWORKS,
+    SMALL,
+    Table,
+    add_reference,
+    check_reference,
+    gigabytes,
+    machine,
+    options_of,
+    parse,
+    write_report,
+)
 from folder import run_and_wait
-from our_program import NETWORKS, add_reference, check_reference, make_weights
-from sides import HERE, command, machine, spread, summary, write_report
+from our_program import make_weights, predict_command
+from sides import command, spread, summary
 
-CLONE = HERE.parent
 IMPORT = """
 import sys
 import p3m_jax
@@ -57,9 +68,9 @@ def first_pictures(args, scratch: Path) -> dict[str, list[str]]:
     noise = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
     square = Image.fromarray(noise).resize((args.size, args.size), Image.Resampling.BICUBIC)
     square.save(pictures / "picture.png")
-    ours = [sys.executable, "-m", "p3m_jax.cli", "predict", str(pictures), "-o", str(output)]
-    ours += ["--checkpoint", task["checkpoint"], "--compilation-cache", str(scratch / "compiled")]
-    found = {"first picture, warm": ours}
+    ours = [str(pictures), "-o", str(output), "--checkpoint", task["checkpoint"]]
+    ours += ["--compilation-cache", str(scratch / "compiled")]
+    found = {"first picture, warm": predict_command(args.network, ours)}
     if args.reference:
         theirs = scratch / "theirs"
         theirs.mkdir()
@@ -86,36 +97,37 @@ def measure(commands: dict[str, list[str]], scratch: Path, runs: int) -> dict[st
     return taken
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Prints the table; also writes it as JSON if asked."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of(__doc__)
     parser.add_argument("--network", choices=NETWORKS, default="resnet34")
     parser.add_argument("--size", type=int, default=512, help="side of the first picture, a square")
     add_reference(parser)
     parser.add_argument("--runs", type=int, default=7, help="counted starts of each command")
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    args = parser.parse_args()
+    args = parse(parser, argv, network=SMALL, size=64, runs=0)
     check_reference(parser, args)
     os.chdir(CLONE)
-    commands = {name: [sys.executable, *rest] for name, rest, _ in STARTS}
-    goals = {name: goal for name, _, goal in STARTS}
+    # One of the four help texts is enough for a trial.
+    starts = STARTS[:1] + STARTS[4:] if args.quick else STARTS
+    commands = {name: [sys.executable, *rest] for name, rest, _ in starts}
+    goals = {name: goal for name, _, goal in starts}
     with tempfile.TemporaryDirectory() as folder:
         commands |= first_pictures(args, Path(folder))
         taken = measure(commands, Path(folder), args.runs)
     print(f"{machine()}; medians of {args.runs} starts (fastest..slowest)")
-    print(f"{'':28}{'seconds':>22}{'CPU seconds':>22}{'peak GB':>9}{'goal':>8}")
+    table = Table("command", "s", "CPU s", "peak GB", "limit, s", "met")
     rows = []
     for name, runs in taken.items():
-        row = {"what": name, "goal": goals.get(name)} | summary(runs[1:])
-        row["peak"] = max(run["peak"] for run in runs[1:])
+        counted = runs[1:] or runs  # --quick starts everything once
+        row = {"what": name, "goal": goals.get(name)} | summary(counted)
+        row["peak"] = max(run["peak"] for run in counted)
         row["met"] = row["seconds"] < row["goal"] if row["goal"] else None
         row["runs"] = runs
         rows.append(row)
-        met = f"{row['goal']:>6.0f} s {'met' if row['met'] else 'missed'}" if row["goal"] else ""
-        print(f"{name:28}{spread(row):>22}{spread(row, 'cpu'):>22}{row['peak'] / 1e9:>9.2f}{met}")
-    write_report(args.json, args, rows, args.reference_python)
+        met = {True: "yes", False: "no", None: ""}[row["met"]]
+        figures = spread(row), spread(row, "cpu"), gigabytes(row["peak"])
+        table.row(name, *figures, row["goal"] or "", met)
+    write_report(args, rows)
 
 
 if __name__ == "__main__":

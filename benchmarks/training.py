@@ -34,23 +34,34 @@ import json
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 import numpy as np
 import reference_training
-from our_program import NETWORKS, add_reference, check_reference, make_weights
+from command_line import (
+    NETWORKS,
+    SMALL,
+    Table,
+    add_reference,
+    check_reference,
+    gigabytes,
+    machine,
+    options_of,
+    parse,
+    write_report,
+)
+from our_program import make_weights
 from sides import (
-    Side,
+    Clock,
+    Here,
+    Process,
     add_turns,
     command,
-    machine,
     part_of_program,
     peak_memory,
     ratios,
     served,
     spread,
     take_turns,
-    write_report,
 )
 
 SIDES = ("ours", "theirs", "best", "ours+malloc", "best+malloc")
@@ -102,10 +113,9 @@ def load(task: dict, clock):
     return train
 
 
-def compile_apart(task: dict) -> None:
-    """Compiles our step into the cache; prints the time and memory of compiling, and its FLOPs."""
-    from network import PUBLISHED_GMACS, compile_step, flops_without_loops
-    from sides import Clock
+def compiling(task: dict) -> dict:
+    """Compiles our step into the cache; returns the time and memory of compiling, and its FLOPs."""
+    from network import compile_step, flops_without_loops, published_flops
 
     step, state, batch = ready(task)
     with Clock() as clock:
@@ -117,8 +127,13 @@ def compile_apart(task: dict) -> None:
         told["flops"] = flops_without_loops(name, compile_step, (size, size), pictures)
     else:
         told["flops"] = compiled.cost_analysis()["flops"]
-    published = 3 * 2e9 * PUBLISHED_GMACS[name] * pictures * size**2 / 512**2
-    print(json.dumps({**told, "flops_over_published": told["flops"] / published}))
+    published = 3 * published_flops(name, pictures * size**2)
+    return told | {"flops_over_published": told["flops"] / published}
+
+
+def compile_apart(task: dict) -> None:
+    """Prints what `compiling` returns, for the process that asks."""
+    print(json.dumps(compiling(task)))
 
 
 def make_batch(file: str, size: int, pictures: int) -> None:
@@ -143,19 +158,23 @@ def make_batch(file: str, size: int, pictures: int) -> None:
 
 def measure(names, task: dict, *, python, runs: int, pause: float, in_a_row: int) -> list[dict]:
     """Measures one network and size; returns a row per side."""
-    compiling = None
-    if any(name.startswith("ours") for name in names):
-        compiling = json.loads(
-            subprocess.run(
-                command(__file__, "compile", task), check=True, stdout=subprocess.PIPE, text=True
-            ).stdout
+    here, first = task["network"] == SMALL, None
+    if here:
+        first = compiling(task)
+    elif any(name.startswith("ours") for name in names):
+        told = subprocess.run(
+            command(__file__, "compile", task), check=True, stdout=subprocess.PIPE, text=True
         )
-    sides = [
-        Side(name, __file__, task)
-        if name.startswith("ours")
-        else Side(name, reference_training.__file__, task, python)
-        for name in names
-    ]
+        first = json.loads(told.stdout)
+
+    def start(name):
+        if here:
+            return Here(name, load, task)
+        if name.startswith("ours"):
+            return Process(name, __file__, task)
+        return Process(name, reference_training.__file__, task, python)
+
+    sides = [start(name) for name in names]
     losses, _ = take_turns(sides, runs=runs, pause=pause, in_a_row=in_a_row)
     rows = []
     for side in sides:
@@ -167,47 +186,50 @@ def measure(names, task: dict, *, python, runs: int, pause: float, in_a_row: int
         if "theirs" in losses:
             row["losses_off_by"] = float(np.max(np.abs(found / losses["theirs"] - 1)))
         if side.name == "ours":
-            row["compiling"] = compiling
+            row["compiling"] = first
         rows.append(row)
     return rows
 
 
-def show(rows: list[dict]) -> None:
+TITLES = (
+    *("network", "size", "side", "s", "CPU s", "ours / this", "CPU", "base GB", "peak GB"),
+    *("losses off by", "compiling s", "GB", "FLOPs / three published forward passes"),
+)
+
+
+def show(table: Table, rows: list[dict]) -> None:
     """Prints the rows of one network and size."""
     for row in rows:
-        print(
-            f"{row['network']:<9}{row['size']:>5}  {row['side']:<12}{spread(row):>22}"
-            f"{spread(row, 'cpu'):>22}{ratios(row, rows)}"
-            f"{row['base'] / 1e9:>7.2f}{row['peak'] / 1e9:>7.2f}"
-            + (f"{row['losses_off_by']:>10.1e}" if "losses_off_by" in row else ""),
-            flush=True,
+        first = row.get("compiling")
+        table.row(
+            row["network"],
+            row["size"],
+            row["side"],
+            spread(row),
+            spread(row, "cpu"),
+            *ratios(row, rows),
+            gigabytes(row["base"]),
+            gigabytes(row["peak"]),
+            f"{row['losses_off_by']:.1e}" if "losses_off_by" in row else "",
+            *(f"{first['seconds']:.1f}", gigabytes(first["peak"])) if first else ("", ""),
+            f"{first['flops_over_published']:.3f}" if first else "",
         )
-        if row.get("compiling"):
-            first = row["compiling"]
-            print(
-                f"{'':16}compiling: {first['seconds']:.1f} s, {first['peak'] / 1e9:.2f} GB; "
-                f"FLOPs {first['flops_over_published']:.3f} of three published forward passes"
-            )
 
 
-def options() -> argparse.Namespace:
+def options(argv: list[str] | None) -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of(__doc__)
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), metavar="NAME")
     parser.add_argument(
         "--sizes", nargs="+", type=int, default=[256, 512], help="sides of squares in pixels"
     )
     parser.add_argument("--batch", type=int, default=2, help="pictures in a batch")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES[:3], metavar="SIDE")
-    add_reference(parser)
-    parser.add_argument(
-        "--reference-training", type=Path, metavar="CHECKOUT", help="a checkout of JizhiziLi/P3M"
-    )
+    add_reference(parser, training=True)
     parser.add_argument("--steps", type=int, default=3, help="steps of a turn (3)")
     add_turns(parser, runs=3)
-    args = parser.parse_args()
+    quick = {"networks": [SMALL], "sizes": [32], "sides": ["ours"], "steps": 2, "runs": 1}
+    args = parse(parser, argv, **quick)
     if min(args.steps, args.runs) < 1:
         parser.error("--steps and --runs must be at least 1.")
     check_reference(parser, args)
@@ -220,18 +242,14 @@ def options() -> argparse.Namespace:
     return args
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Prints the table; also writes it as JSON if asked."""
-    args = options()
+    args = options(argv)
     print(
         f"{machine()}; batch {args.batch}, medians of {args.runs} turns of {args.steps} steps "
         "(fastest..slowest)"
     )
-    print(
-        f"{'network':<9}{'size':>5}  {'side':<12}{'seconds':>22}{'CPU seconds':>22}"
-        f"{'ours / this':>14}{'GB':>14}{'losses':>10}"
-    )
-    print(f"{'':72}{'wall':>7}{'CPU':>7}{'base':>7}{'peak':>7}{'off by':>10}")
+    table = Table(*TITLES)
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for network in args.networks:
@@ -257,8 +275,8 @@ def main() -> None:
                     pause=args.pause,
                     in_a_row=args.steps,
                 )
-                show(rows[-len(args.sides) :])
-                write_report(args.json, args, rows, args.reference_python)
+                show(table, rows[-len(args.sides) :])
+                write_report(args, rows)
 
 
 if __name__ == "__main__" and not part_of_program(serve=served(load), compile=compile_apart):
