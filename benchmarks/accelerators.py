@@ -8,6 +8,7 @@ The first command compiles the step for one chip, in each precision, with and wi
 stages. It prints the FLOPs and bytes of the compiled program, its peak memory (arguments and
 temporary arrays), and the roofline: the most steps per second if a chip did nothing but these
 FLOPs, or nothing but move these bytes, and which of the two is the limit. Real chips are slower.
+Without libtpu, --quick compiles for this machine's CPU instead.
 The figures for an H100 use the same program, as if it were compiled identically for it.
 
 The second command compiles for a mesh of many chips, with `--batch` pictures on each. It prints the
@@ -15,23 +16,30 @@ memory and FLOPs of each chip, and the program's collective operations. Attentio
 which XLA counts only once, so the FLOPs and bytes of ViTAE-S do not include further iterations.
 """
 
-import argparse
-import json
+import importlib.util
 import os
 import re
 import time
 from collections import Counter
 from pathlib import Path
 
-os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-
 import jax
 import numpy as np
+from command_line import (
+    NETWORKS,
+    SMALL,
+    Table,
+    gigabytes,
+    options_of,
+    parse,
+    refuse,
+    write_report,
+)
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from our_program import find_network
 
 from p3m_jax.configs import common
-from p3m_jax.models.network import network
 from p3m_jax.training.sharding import Places
 from p3m_jax.training.state import initial_state, make_optimizer
 from p3m_jax.training.step import Computing, make_train_step
@@ -48,9 +56,17 @@ COLLECTIVES = r"\b(all-reduce|all-gather|reduce-scatter|all-to-all|collective-pe
 
 def places_of(topology: str, chips: int | None = None) -> Places:
     """The devices of a topology ("v5e:2x2"), or the first few of them; they need not exist here."""
+    if importlib.util.find_spec("libtpu") is None:
+        refuse("Compiling for a TPU needs its compiler; install it with: pip install libtpu")
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+    return places_on(devices[:chips])
+
+
+def places_on(devices) -> Places:
+    """A mesh of these devices."""
     automatic = (jax.sharding.AxisType.Auto,)
-    mesh = Mesh(np.array(devices[:chips]), ("data",), axis_types=automatic)
+    mesh = Mesh(np.array(devices), ("data",), axis_types=automatic)
     return Places(
         mesh, NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
     )
@@ -58,7 +74,7 @@ def places_of(topology: str, chips: int | None = None) -> Places:
 
 def compile_step(name: str, places: Places, size: int, batch: int, computing: Computing, *, cut):
     """Compiles a network's training step for batches of `batch` pictures of `size` x `size`."""
-    net, optimizer = network(name), make_optimizer(common.recipe(name).learning_rate)
+    net, optimizer = find_network(name), make_optimizer(common.recipe(name).learning_rate)
     state = jax.eval_shape(lambda v: initial_state(net, optimizer, v), net.shapes)
     where = places.of_state(state, cut=cut)
     state = jax.tree.map(
@@ -123,12 +139,10 @@ def roofline(row: dict) -> dict[str, tuple[float, str]]:
     return bounds
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Prints a table in Markdown; also writes it as JSON if asked."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--networks", nargs="+", default=["resnet34", "swin", "vitae_s"])
+    parser = options_of(__doc__)
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--batch", type=int, default=8, help="pictures per chip")
     parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"])
@@ -139,14 +153,16 @@ def main() -> None:
     parser.add_argument(
         "--text", type=Path, metavar="FOLDER", help="write the compiled programs to it"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    args = parser.parse_args()
+    quick = {"networks": [SMALL], "size": 32, "batch": 2, "precisions": ["float32"], "remat": [0]}
+    args = parse(parser, argv, **quick)
 
-    places = places_of(args.mesh) if args.mesh else places_of(f"{args.chip}:2x2", chips=1)
-    last = "collectives" if args.mesh else " | ".join(f"{chip}, steps/s" for chip in CHIPS)
+    if args.quick and importlib.util.find_spec("libtpu") is None:
+        places = places_on(jax.devices("cpu")[:1])
+    else:
+        places = places_of(args.mesh) if args.mesh else places_of(f"{args.chip}:2x2", chips=1)
+    last = ["collectives"] if args.mesh else [f"{chip}, steps/s" for chip in CHIPS]
     print(f"jax {jax.__version__}; {places.mesh.size} chips, each {args.batch} x {args.size}^2")
-    print(f"| network | precision | recomputed | TFLOP | GB moved | peak GB | {last} |")
-    print("|" + "---|" * (6 + last.count("|") + 1))
+    table = Table("network", "precision", "recomputed", "TFLOP", "GB moved", "peak GB", *last)
     rows = []
     for name in args.networks:
         for precision in args.precisions:
@@ -156,23 +172,21 @@ def main() -> None:
                 rows.append(row)
                 first = [name, precision, "stages" if remat else ""]
                 if "flops" not in row:
-                    first += ["does not fit", "", f"{row['peak_bytes'] / 1e9:.1f}"]
-                    print("| " + " | ".join(first) + " |", flush=True)
+                    peak = gigabytes(row["peak_bytes"])
+                    table.row(*first, "does not fit", "", peak, *[""] * len(last))
                     continue
                 row["roofline"] = roofline(row)
-                shown = [f"{steps:.1f} ({why})" for steps, why in roofline(row).values()]
+                shown = [f"{steps:.1f} ({why})" for steps, why in row["roofline"].values()]
                 if args.mesh:
                     shown = [", ".join(f"{n} {what}" for what, n in row["collectives"].items())]
-                cells = [
+                table.row(
                     *first,
                     f"{row['flops'] / 1e12:.2f}",
                     f"{row['bytes'] / 1e9:.1f}",
-                    f"{row['peak_bytes'] / 1e9:.1f}",
+                    gigabytes(row["peak_bytes"]),
                     *shown,
-                ]
-                print("| " + " | ".join(cells) + " |", flush=True)
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=2) + "\n")
+                )
+    write_report(args, rows)
 
 
 if __name__ == "__main__":

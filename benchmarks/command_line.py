@@ -1,7 +1,7 @@
 """What the benchmarks share: options, --quick, tables and reports.
 
-`parse` understands --quick: the smallest sizes once, with the pictures and the small network of this
-clone. A benchmark that cannot run says why in one sentence and exits with code 2.
+`parse` understands --quick: the smallest sizes once, with the pictures and the small network of
+this clone. A benchmark that cannot run says why in one sentence and exits with code 2.
 """
 
 import argparse
@@ -47,6 +47,17 @@ def refuse(sentence: str) -> NoReturn:
     """Ends the program with a sentence that says what is missing, and code 2."""
     print(sentence, file=sys.stderr)
     raise SystemExit(2)
+
+
+def run(main) -> NoReturn:
+    """Runs a benchmark's `main`; what a user can mend is said in a sentence."""
+    from p3m_jax.errors import UserError
+
+    try:
+        code = main()
+    except UserError as error:
+        refuse(str(error))
+    raise SystemExit(code)
 
 
 def add_reference(parser, *, training: bool = False) -> None:

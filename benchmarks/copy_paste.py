@@ -1,7 +1,7 @@
 """Measures the cost of P3M-FCP: compares a training step with a paste to the plain step.
 
-python benchmarks/copy_paste.py --size 512 --batch 8 [--networks swin] [--json FILE]
-python benchmarks/copy_paste.py --size 256 --batch 2 --networks swin --layers stem --runs 5
+    python benchmarks/copy_paste.py --size 512 --batch 8 [--networks swin] [--json FILE]
+    python benchmarks/copy_paste.py --size 256 --batch 2 --networks swin --layers stem --runs 5
 
 There is one row for each choice of layers. Programs are compiled, and run only if --runs is given;
 then runs of the two programs alternate, and times are medians. The columns are:
@@ -18,19 +18,17 @@ programs are to run, they are compiled without the CPU compiler's own optimisati
 neither figure and take most of the time.
 """
 
-import argparse
-import json
 import statistics
 import time
-from pathlib import Path
 from unittest import mock
 
 import jax
 import numpy as np
+from command_line import NETWORKS, SMALL, Table, megabytes, options_of, parse, write_report
+from our_program import find_network
 
 from p3m_jax.configs import common
 from p3m_jax.copy_paste.feature import FeaturePaste, shrink
-from p3m_jax.models.network import network
 from p3m_jax.models.ops import attention
 from p3m_jax.training.state import initial_state, make_optimizer
 from p3m_jax.training.step import make_train_step
@@ -63,7 +61,7 @@ class Programs:
     """The compiled programs of one network for one batch size."""
 
     def __init__(self, name: str, batch, *, to_run: bool):
-        self.net, self.optimizer = network(name), make_optimizer(common.recipe(name).learning_rate)
+        self.net, self.optimizer = find_network(name), make_optimizer(common.recipe(name).learning_rate)
         self.batch = batch
         self.state = initial_state(self.net, self.optimizer, self.net.initialize(0))
         self._options = {} if to_run else QUICKLY
@@ -132,12 +130,10 @@ def compare(programs: Programs, plain, layers: tuple[str, ...], runs: int) -> di
     return row
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Prints the table; also writes it as JSON if asked."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--networks", nargs="+", default=["resnet34", "swin", "vitae_s"])
+    parser = options_of(__doc__)
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
     parser.add_argument(
         "--layers", nargs="+", default=CHOICES, help="choices of layers, each with commas"
     )
@@ -146,18 +142,17 @@ def main() -> None:
     parser.add_argument("--sources", type=int, default=1)
     parser.add_argument("--source-size", type=int, default=256)
     parser.add_argument("--runs", type=int, default=0)
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    args = parser.parse_args()
+    quick = {"networks": [SMALL], "layers": ["stage2"], "size": 32, "batch": 2, "source_size": 64}
+    args = parse(parser, argv, **quick)
 
     print(
         f"{args.batch} pictures of {args.size} x {args.size}, {args.sources} source(s) of "
         f"{args.source_size} x {args.source_size}; jax {jax.__version__} on "
         f"{jax.devices()[0].platform}"
     )
-    print(
-        "network   layers              extra GFLOP  of the step  source branch / leading layers"
-        "  all / leading layers  extra temp MB"
-    )
+    fractions = "of the step", "source branch / leading layers", "all / leading layers"
+    times = ("extra s", "plain s") if args.runs else ()
+    table = Table("network", "layers", "extra GFLOP", *fractions, "extra temporary MB", *times)
     batch = make_batch(args.size, args.batch, args.sources, args.source_size)
     rows = []
     for name in args.networks:
@@ -169,19 +164,20 @@ def main() -> None:
                 continue
             row = compare(programs, plain, layers, args.runs)
             rows.append(row)
-            line = (
-                f"{name:<9} {choice:<19} {row['extra_flops'] / 1e9:>11.2f}  "
-                f"{row['extra_over_step']:>11.2%}  {row['source_over_leading']:>30.2%}  "
-                f"{row['extra_over_leading']:>20.2%}  {row['extra_bytes'] / 1e6:>13.0f}"
+            seconds = (
+                f"{row[key]:.3f}" for key in ("extra_seconds", "plain_seconds") if key in row
             )
-            if args.runs:
-                line += (
-                    f"   {row['extra_seconds']:+.3f} s on {row['plain_seconds']:.3f} s "
-                    f"({row['extra_seconds'] / row['plain_seconds']:+.1%})"
-                )
-            print(line, flush=True)
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=2) + "\n")
+            table.row(
+                name,
+                choice,
+                f"{row['extra_flops'] / 1e9:.2f}",
+                f"{row['extra_over_step']:.2%}",
+                f"{row['source_over_leading']:.2%}",
+                f"{row['extra_over_leading']:.2%}",
+                megabytes(row["extra_bytes"]),
+                *seconds,
+            )
+    write_report(args, rows)
 
 
 if __name__ == "__main__":

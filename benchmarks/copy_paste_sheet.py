@@ -11,12 +11,12 @@ changed. `--masks` names face masks of the faces. Without it, the program search
 writes their masks to the folder `--cache`.
 """
 
-import argparse
 import itertools
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from command_line import options_of, parse, run
 
 from p3m_jax.copy_paste.recipe import VARIANTS, CopyPaste, FaceSource
 from p3m_jax.copy_paste.samples import find_pasting
@@ -74,10 +74,10 @@ def sheet(dataset: DataSet, faces: tuple[FaceSource, ...], args) -> np.ndarray:
     return np.concatenate([np.concatenate(row[shown], 1) for row in (plain, *rows.values())])
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Makes and writes the sheet."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    source = parser.add_mutually_exclusive_group(required=True)
+    parser = options_of(__doc__)
+    source = parser.add_mutually_exclusive_group()
     source.add_argument("--data", type=Path, help="P3M-10k, the folder that holds train/")
     source.add_argument("--synthetic", action="store_true", help="synthetic portraits and faces")
     parser.add_argument("--faces", type=Path, help="folder of faces, or CelebAMask-HQ")
@@ -91,11 +91,16 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, required=True, help=".jpg or .png")
-    args = parser.parse_args()
+    args = parse(parser, argv, synthetic=True, pictures=2, size=64)
+    if not args.synthetic and args.data is None:
+        parser.error("--data or --synthetic must be given.")
     with tempfile.TemporaryDirectory() as folder:
-        if args.synthetic:
-            args.data = write_synthetic_set(Path(folder) / "set", train=16, test=0, size=(384, 384))
-            args.crop_sizes = [192, 288]
+        if args.data is None:
+            count, side = (4, 96) if args.quick else (16, 384)
+            args.data = write_synthetic_set(
+                Path(folder) / "set", train=count, test=0, faces=count // 2, size=(side, side)
+            )
+            args.crop_sizes = [side // 2, side * 3 // 4]
         args.cache = args.cache or Path(folder) / "masks"
         dataset = training_set(args.data)
         write_image(args.output, sheet(dataset, find_faces(args, dataset), args))
@@ -103,4 +108,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

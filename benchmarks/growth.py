@@ -43,7 +43,6 @@ def measure(task: dict, folder: str, long_side: int, strategy: str) -> dict:
     task = {
         **task,
         "strategy": strategy,
-        "cache": f"{folder}/compiled",
         "picture": f"{folder}/picture.npy",
         "result": f"{folder}/alpha",
     }

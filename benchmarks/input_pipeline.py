@@ -23,15 +23,15 @@ sample, which other work and throttling distort least; `pictures/s` is measured 
 """
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
-from input_records import comparison, folders_and_records
-from input_reference import beside_reference, show
+import input_records
+import input_reference
+from command_line import Table, check_reference, machine, options_of, parse, write_report
 from pipelines import (
     BATCH,
     OUTPUT,
@@ -42,7 +42,6 @@ from pipelines import (
     whole_pipeline,
     with_faces,
 )
-from sides import write_report
 
 from p3m_jax.data.layouts import training_set
 from p3m_jax.input import augment
@@ -114,7 +113,7 @@ def cost_of_faces(dataset, roles, samples: int, rounds: int, faces) -> dict:
 
     The treatments alternate; their ratios to the plain way are included.
     """
-    ways = ways_with_faces(faces)
+    ways = ways_with_faces(dataset, faces)
     times = {way: [] for way in ways}
     for _ in range(rounds):
         for way, options in ways.items():
@@ -128,67 +127,65 @@ def cost_of_faces(dataset, roles, samples: int, rounds: int, faces) -> dict:
     }
 
 
-def measure(dataset, faces, *, samples: int, repeats: int, workers, rounds: int) -> dict:
-    """Measures all figures; times are in seconds."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    figures = {"cores": available, "pictures": len(dataset.examples), "samples": samples}
-    variants = {"without composition": ["picture", "matte"]}
+def compositions(dataset) -> dict[str, list[str]]:
+    """The roles of the files to read: without foregrounds and, if all pictures have them, with."""
+    found = {"without composition": ["picture", "matte"]}
     if all(example.foreground and example.background for example in dataset.examples):
-        variants["with composition"] = ["picture", "foreground", "background", "matte"]
-    for name, roles in variants.items():
-        wall, _ = whole_pipeline(dataset, roles, samples, workers)
-        _, processor = whole_pipeline(dataset, roles, samples, 1)
+        found["with composition"] = ["picture", "foreground", "background", "matte"]
+    return found
+
+
+def measure(dataset, faces, *, samples: int, repeats: int, workers, rounds: int) -> list[dict]:
+    """Measures all figures, in seconds: a row for each composition, and a row for each stage."""
+    rows = []
+    for name, roles in compositions(dataset).items():
+        wall, processor = whole_pipeline(dataset, roles, samples, workers)
+        if workers != 1:
+            _, processor = whole_pipeline(dataset, roles, samples, 1)
         decoding = decoding_alone(dataset, roles, samples)
-        figures[name] = {
-            "pictures_per_second": 1 / wall,
-            "core_seconds_per_sample": processor,
-            "pictures_per_second_and_core": 1 / processor,
-            "decoding_share": decoding / processor,
-            "faces": cost_of_faces(dataset, roles, samples, rounds, faces),
-        }
-    figures["stages"] = stages(dataset, repeats)
-    return figures
+        rows.append(
+            {
+                "what": name,
+                "pictures_per_second": 1 / wall,
+                "core_seconds_per_sample": processor,
+                "decoding_share": decoding / processor,
+                "faces": cost_of_faces(dataset, roles, samples, rounds, faces),
+            }
+        )
+    found = stages(dataset, repeats)
+    return rows + [{"what": name, "core_seconds": seconds} for name, seconds in found.items()]
 
 
-def table(figures: dict, steps_per_second: list[float]) -> str:
-    """Formats the figures as text."""
-    lines = [f"{figures['cores']} cores, {figures['pictures']} pictures, output {OUTPUT}", ""]
-    for name in ("without composition", "with composition"):
-        if name not in figures:
-            lines.append(f"{name}: not measured, because foregrounds are missing (p3m estimate)")
-            continue
-        found = figures[name]
-        cost, faces = found["core_seconds_per_sample"], found["faces"]
-        rates = {way: 1 / times["core_seconds_per_sample"] for way, times in faces.items()}
-        lines += [
-            f"{name}: {found['pictures_per_second']:.1f} pictures/s on all cores, "
-            f"{found['pictures_per_second_and_core']:.1f} per core ({1e3 * cost:.1f} ms), "
-            f"{found['decoding_share']:.0%} of it decoding",
-            f"  cores = steps/s x {BATCH} x {cost:.4f} s: "
-            + ", ".join(
-                f"{BATCH * cost * rate:.1f} at {rate:g} steps/s" for rate in steps_per_second
-            ),
-            *(
-                f"  with {way} faces {rates[way]:.1f} pictures/s per core, without "
-                f"{rates['plain']:.1f}: {faces[way]['ratio']:.2f} times the processor time"
-                for way in ("blurred", "pasted")
-            ),
-        ]
-    lines += ["", "stage (processor time of one)"]
-    lines += [f"  {name:32} {1e3 * value:6.2f} ms" for name, value in figures["stages"].items()]
-    return "\n".join(lines)
+def show(rows: list[dict], steps_per_second: list[float]) -> None:
+    """Prints the rows as two tables."""
+    pipelines = [row for row in rows if "faces" in row]
+    rates = [f"cores for {rate:g} steps/s" for rate in steps_per_second]
+    ratios = "faces blurred / plain", "faces pasted / plain"
+    table = Table("pipeline", "pictures/s", "ms of one core", "decoding", *ratios, *rates)
+    for row in pipelines:
+        cost, faces = row["core_seconds_per_sample"], row["faces"]
+        table.row(
+            row["what"],
+            f"{row['pictures_per_second']:.1f}",
+            f"{1e3 * cost:.1f}",
+            f"{row['decoding_share']:.0%}",
+            *(f"{faces[way]['ratio']:.2f}" for way in ("blurred", "pasted")),
+            *(f"{BATCH * cost * rate:.1f}" for rate in steps_per_second),
+        )
+    if len(pipelines) == 1:
+        print("Foregrounds are missing, so composition was not measured; see p3m estimate.")
+    print()
+    table = Table("stage", "ms of one core")
+    for row in rows[len(pipelines) :]:
+        table.row(row["what"], f"{1e3 * row['core_seconds']:.2f}")
 
 
-def options() -> argparse.Namespace:
+def options(argv: list[str] | None) -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    source = parser.add_mutually_exclusive_group(required=True)
+    parser = options_of(__doc__)
+    source = parser.add_mutually_exclusive_group()
     source.add_argument("--data", type=Path, help="P3M-10k, the folder that holds train/")
-    source.add_argument(
-        "--synthetic", action="store_true", help="8 synthetic 1080 x 1620 portraits"
-    )
+    source.add_argument("--synthetic", action="store_true", help="8 synthetic portraits")
     parser.add_argument("--records", type=Path, help="the same set, as `p3m records` wrote it")
     parser.add_argument("--foreground-cache", type=Path, help="made by `p3m estimate`")
     parser.add_argument("--faces", type=Path, help="folder of faces to paste")
@@ -202,42 +199,46 @@ def options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="rounds of the alternating ways")
     parser.add_argument("--workers", type=int, help="threads (default: what tf.data chooses)")
     parser.add_argument("--steps-per-second", type=float, nargs="+", default=[1.0, 2.0, 5.0])
-    parser.add_argument("--json", type=Path, help="also write the figures here")
-    args = parser.parse_args()
-    if (args.reference is None) != (args.reference_python is None):
-        parser.error("--reference and --reference-python must be given together.")
-    if args.reference and not (args.reference / "core" / "data.py").is_file():
-        parser.error(f"{args.reference}: holds no core/data.py.")
+    args = parse(parser, argv, samples=BATCH, repeats=1, rounds=1, workers=1)
+    if not (args.data or args.synthetic or args.quick):
+        parser.error("--data or --synthetic must be given.")
+    check_reference(parser, args, "data.py")
     return args
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Measures and prints all figures."""
-    args = options()
-    tf.config.threading.set_intra_op_parallelism_threads(1)  # as in the pipeline
+    args = options(argv)
+    if not args.quick:  # TensorFlow refuses it once it has run
+        tf.config.threading.set_intra_op_parallelism_threads(1)  # as in the pipeline
     with tempfile.TemporaryDirectory() as folder:
-        if args.synthetic:
+        if args.data is None:
             from p3m_jax.data.synthetic.writer import write_synthetic_set
 
+            count, size = (2, (96, 144)) if args.quick else (8, (1080, 1620))
             args.data = write_synthetic_set(
-                Path(folder) / "set", train=8, test=1, size=(1080, 1620)
+                Path(folder) / "set", train=count, test=0, faces=0, size=size
             )
-        if args.reference:
-            rows = beside_reference(args, Path(folder))
-            print(show(rows))
-            write_report(args.json, args, rows, args.reference_python)
-            return
         dataset = training_set(args.data, foreground_cache=args.foreground_cache)
-        if args.records:
+        available = (
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        )
+        print(
+            f"{machine()}, {available} available; {len(dataset.examples)} pictures, output {OUTPUT}"
+        )
+        if args.reference:
+            rows = input_reference.beside_reference(args, Path(folder))
+            input_reference.show(rows)
+        elif args.records:
             records = training_set(args.records, foreground_cache=args.foreground_cache)
             sets, roles = {"folders": dataset, "records": records}, ["picture", "matte"]
             if all(example.foreground for example in dataset.examples):
                 roles += ["foreground", "background"]
-            figures = folders_and_records(sets, roles, args.samples, args.rounds)
-            text = comparison(figures, len(dataset.examples))
+            rows = input_records.folders_and_records(sets, roles, args.samples, args.rounds)
+            input_records.show(rows)
         else:
             dataset, faces = with_faces(dataset, args.faces, args.masks, Path(folder))
-            figures = measure(
+            rows = measure(
                 dataset,
                 faces,
                 samples=args.samples,
@@ -245,10 +246,8 @@ def main() -> None:
                 workers=args.workers,
                 rounds=args.rounds,
             )
-            text = table(figures, args.steps_per_second)
-    print(text)
-    if args.json:
-        args.json.write_text(json.dumps(figures, indent=2) + "\n")
+            show(rows, args.steps_per_second)
+    write_report(args, rows)
 
 
 if __name__ == "__main__":

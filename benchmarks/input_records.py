@@ -3,12 +3,13 @@
 import os
 import statistics
 
+from command_line import Table
 from pipelines import on_one_thread, per_item, tf, whole_pipeline
 
 from p3m_jax.input.contents import place_at, places, read_contents, read_record
 
 
-def folders_and_records(sets: dict, roles, samples: int, rounds: int) -> dict:
+def folders_and_records(sets: dict, roles, samples: int, rounds: int) -> list[dict]:
     """Measures seconds per sample from folders and from records, and their ratio.
 
     The results are medians over rounds that alternate between the two.
@@ -20,16 +21,17 @@ def folders_and_records(sets: dict, roles, samples: int, rounds: int) -> dict:
     }
     if hasattr(os, "posix_fadvise"):
         ways["reading, disk, wall time"] = lambda data: _from_disk(data, roles)
-    figures = {}
+    rows = []
     for way, measured in ways.items():
         times = {name: [] for name in sets}
         for _ in range(rounds):
             for name, dataset in sets.items():
                 times[name].append(measured(dataset))
         ratios = [r / f for f, r in zip(times["folders"], times["records"], strict=True)]
-        figures[way] = {name: statistics.median(found) for name, found in times.items()}
-        figures[way] |= {"ratio": statistics.median(ratios), "ratios": sorted(ratios)}
-    return figures
+        medians = {name: statistics.median(found) for name, found in times.items()}
+        ratio = {"ratio": statistics.median(ratios), "ratios": sorted(ratios)}
+        rows.append({"what": way} | medians | ratio)
+    return rows
 
 
 def _reading(dataset, roles, samples: int) -> tuple[float, float]:
@@ -57,15 +59,10 @@ def _from_disk(dataset, roles) -> float:
     return _reading(dataset, roles, len(dataset.examples) - 1)[0]
 
 
-def comparison(figures: dict, pictures: int) -> str:
-    """Formats the comparison of folders and records as text."""
-    lines = [
-        f"{pictures} pictures, milliseconds per sample: folders, records, ratio (lowest, highest)"
-    ]
-    for way, found in figures.items():
-        low, high = found["ratios"][0], found["ratios"][-1]
-        lines.append(
-            f"  {way:36} {1e3 * found['folders']:7.2f} {1e3 * found['records']:7.2f}"
-            f"   {found['ratio']:.2f} ({low:.2f}, {high:.2f})"
-        )
-    return "\n".join(lines)
+def show(rows: list[dict]) -> None:
+    """Prints the comparison of folders and records."""
+    table = Table("per sample", "folders, ms", "records, ms", "ratio (lowest, highest)")
+    for row in rows:
+        low, high = row["ratios"][0], row["ratios"][-1]
+        each = (f"{1e3 * row[name]:.2f}" for name in ("folders", "records"))
+        table.row(row["what"], *each, f"{row['ratio']:.2f} ({low:.2f}, {high:.2f})")

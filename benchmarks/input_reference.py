@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import reference_loader
+from command_line import Table, gigabytes
 from pipelines import BATCH, tf, ways_with_faces, with_faces
-from sides import Side, machine, part_of_program, served, take_turns
+from sides import Process, part_of_program, served, take_turns
 
 from p3m_jax.data.layouts import training_set
 from p3m_jax.input.pipeline import training_batches
@@ -28,7 +29,7 @@ def load(task: dict, clock):
     """Returns a function that takes samples from our pipeline, for `sides.serve`."""
     tf.config.threading.set_intra_op_parallelism_threads(1)
     dataset, faces = prepared(task)
-    options = ways_with_faces(faces)[task["way"]]
+    options = ways_with_faces(dataset, faces)[task["way"]]
 
     def take():
         batches = training_batches(
@@ -57,19 +58,19 @@ def beside_reference(args, folder: Path) -> list[dict]:
     }
     task = paths | {
         "folder": str(folder),
-        "batches": max(args.samples // BATCH, 2),
+        "batches": max(args.samples // BATCH, 1),
         "result": str(folder / "matte"),
         "set": str(folder / "theirs"),
         "checkout": str(args.reference.absolute()),
     }
     dataset, _ = prepared(task)
     link(dataset.examples, folder / "theirs" / "train")
-    start = functools.partial(Side, program=__file__)
+    start = functools.partial(Process, program=__file__)
     sides = [start(f"ours, {way}", task={**task, "way": way}) for way in WAYS]
     if args.records:
         of_records = {**task, "data": str(args.records), "way": "plain"}
         sides.append(start("ours, records", task=of_records))
-    sides.append(Side("theirs", reference_loader.__file__, task, args.reference_python))
+    sides.append(Process("theirs", reference_loader.__file__, task, args.reference_python))
     _, results = take_turns(sides, runs=args.rounds, pause=0.0)
     rows = [side.row() for side in sides]
     for row in rows:
@@ -99,22 +100,20 @@ def link(examples, folder: Path) -> None:
             (folder / name / f"{example.stem}{ending}").symlink_to(Path(file).absolute())
 
 
-def show(rows: list[dict]) -> str:
-    """Formats the rows as text."""
-    lines = [
-        f"{machine()}; {rows[0]['pictures']} pictures; milliseconds of one core per sample, "
-        "median (fastest..slowest)"
-    ]
+def show(rows: list[dict]) -> None:
+    """Prints the rows."""
+    table = Table("side", "ms of one core per sample", "pictures/s", "theirs / this", "GB")
     for row in rows:
-        median, fastest, slowest = (
+        median, *between = (
             1e3 * row[f"core_seconds_per_sample{key}"] for key in ("", "_fastest", "_slowest")
         )
-        lines.append(
-            f"  {row['side']:<16}{median:7.1f} ({fastest:.1f}..{slowest:.1f})"
-            f"{1e3 / median:9.1f} pictures/s   theirs / this {row['theirs_over_it']:.2f}"
-            f"   peak {row['peak'] / 1e9:.2f} GB"
+        table.row(
+            row["side"],
+            "{:.1f} ({:.1f}..{:.1f})".format(median, *between),
+            f"{1e3 / median:.1f}",
+            f"{row['theirs_over_it']:.2f}",
+            gigabytes(row["peak"]),
         )
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

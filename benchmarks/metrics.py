@@ -9,17 +9,16 @@ ratio of the medians, and whether the numbers agree. `--reference` names a check
 PyTorch program, whose own metrics (core/metrics.py or core/evaluate.py) are then measured, too.
 """
 
-import argparse
 import importlib.util
-import sys
 import time
 import types
 from pathlib import Path
 
 import cv2
 import numpy as np
+from command_line import Table, machine, options_of, parse, refuse, write_report
 from scipy import ndimage
-from sides import Clock, summary, write_report
+from sides import Clock, summary
 
 from p3m_jax.evaluation.metrics import METRICS, all_metrics
 from p3m_jax.pictures.labels import read_matte
@@ -66,7 +65,7 @@ def published_metrics(checkout: Path):
     files = [checkout / "core" / name for name in ("metrics.py", "evaluate.py")]
     path = next((file for file in files if file.is_file()), None)
     if path is None:
-        sys.exit(f"{checkout}: holds neither core/metrics.py nor core/evaluate.py.")
+        refuse(f"{checkout}: holds neither core/metrics.py nor core/evaluate.py.")
     if not hasattr(ndimage, "morphology"):  # newer SciPy removed the namespace, not the function
         morphology = types.ModuleType("scipy.ndimage.morphology")
         morphology.distance_transform_edt = ndimage.distance_transform_edt
@@ -114,18 +113,16 @@ def measure(rivals: dict, arguments, *, rounds: int, pause: float) -> dict[str, 
     return {name: summary(taken) for name, taken in runs.items()}
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> None:
     """Measures and prints a table; also writes JSON if asked."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of(__doc__)
     parser.add_argument("--prediction", type=Path, help="a predicted matte (with --matte)")
     parser.add_argument("--matte", type=Path, help="the true matte")
     parser.add_argument("--reference", type=Path, help="a checkout of the published program")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--pause", type=float, default=0.2, help="seconds between two runs")
-    parser.add_argument("--json", type=Path, help="also write the figures to it")
-    options = parser.parse_args()
+    parser.add_argument("--size", type=int, nargs=2, default=(1080, 1620), help="height, width")
+    options = parse(parser, argv, size=(64, 96), rounds=1, pause=0.0)
     if (options.prediction is None) != (options.matte is None):
         parser.error("--prediction and --matte must be given together.")
 
@@ -133,7 +130,7 @@ def main() -> int:
     if options.matte:
         prediction, matte = read_matte(options.prediction), read_matte(options.matte)
     else:
-        prediction, matte = generated_pair(1080, 1620)
+        prediction, matte = generated_pair(*options.size)
     trimap = trimap_from_matte(matte)
     pair = (prediction / np.float32(255), matte / np.float32(255), trimap)
 
@@ -149,20 +146,18 @@ def main() -> int:
     taken = measure(rivals, pair, rounds=options.rounds, pause=options.pause)
 
     print(
-        f"All ten measures of a {matte.shape[0]} x {matte.shape[1]} pair, {options.rounds} rounds"
+        f"{machine()}; ten measures of a {matte.shape[0]} x {matte.shape[1]} pair, "
+        f"{options.rounds} rounds"
     )
-    print(f"{'':24}{'median':>12}{'':21}{'x ours':>10}{'largest relative deviation':>30}")
+    table, rows = Table("side", "ms", "x ours", "largest relative deviation"), []
     for name, row in taken.items():
         ratio = row["seconds"] / taken["p3m_jax"]["seconds"]
-        between = f"({row['seconds_fastest'] * 1e3:.1f}..{row['seconds_slowest'] * 1e3:.1f})"
-        print(
-            f"{name:24}{row['seconds'] * 1e3:9.1f} ms{between:>21}{ratio:10.1f}"
-            f"{deviation[name]:30.1e}"
-        )
-    rows = [{"side": name, **row, "deviation": deviation[name]} for name, row in taken.items()]
-    write_report(options.json, options, rows, shape=matte.shape, values=ours)
-    return 0
+        median, *between = (1e3 * row[f"seconds{end}"] for end in ("", "_fastest", "_slowest"))
+        shown = "{:.1f} ({:.1f}..{:.1f})".format(median, *between)
+        table.row(name, shown, f"{ratio:.1f}", f"{deviation[name]:.1e}")
+        rows.append({"side": name, **row, "deviation": deviation[name]})
+    write_report(options, rows, shape=matte.shape, values=ours)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

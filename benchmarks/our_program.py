@@ -18,6 +18,8 @@ def make_weights(network: str, folder, *, checkout: Path | None, python: str | N
     task = {
         "network": network,
         "checkpoint": f"{folder}/{network}",
+        # The small network stays in this process, whose cache is left as it is.
+        "cache": None if network == SMALL else f"{folder}/compiled",
         "weights": f"{folder}/{network}.pth" if checkout else None,
         "checkout": str(checkout.absolute()) if checkout else None,
         "goldens": str(CLONE / "tests" / "goldens"),

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from p3m_jax.copy_paste.recipe import CopyPaste
+from p3m_jax.copy_paste.samples import find_pasting
 from p3m_jax.copy_paste.sources import folder_faces, training_set_faces
 from p3m_jax.derived.private_areas import with_private_areas
 from p3m_jax.faces.obfuscation import Obfuscation
@@ -26,7 +27,7 @@ def whole_pipeline(dataset, roles, samples: int, workers, **options) -> tuple[fl
         workers=workers,
         **options,
     )
-    return per_item(batches, max(samples // BATCH, 2), each=BATCH)
+    return per_item(batches, max(samples // BATCH, 1), each=BATCH)
 
 
 def on_one_thread(function):
@@ -59,10 +60,10 @@ def with_faces(dataset, faces: Path | None, masks: Path | None, folder: Path):
     return dataset, training_set_faces(dataset, obfuscated=False)
 
 
-def ways_with_faces(faces) -> dict[str, dict]:
+def ways_with_faces(dataset, faces) -> dict[str, dict]:
     """The ways to treat faces while loading, as options of `training_batches`."""
     return {
         "plain": {},
         "blurred": {"obfuscation": Obfuscation()},
-        "pasted": {"copy_paste": CopyPaste(faces)},
+        "pasted": {"pasting": find_pasting(CopyPaste(faces), dataset.examples, seed=0)},
     }

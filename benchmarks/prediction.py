@@ -182,7 +182,6 @@ def main(argv: list[str] | None = None) -> None:
             )
             task |= {
                 "threads": args.threads,
-                "cache": f"{scratch}/compiled",
                 "picture": f"{scratch}/picture.npy",
                 "result": f"{scratch}/alpha",
             }

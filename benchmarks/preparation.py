@@ -13,10 +13,9 @@ The engines take turns. The figures include the time to start a worker (loading 
 PyMatting has compiled), which dominates if there are few pictures. So each way runs with every
 picture under several names (`--copies`). The difference between two numbers of copies gives the
 cost of one more picture, which tells how large a cluster must be. Afterwards the caches of both
-engines are compared bit for bit.
+engines are compared bit for bit. --quick draws two portraits and uses only threads.
 """
 
-import argparse
 import re
 import subprocess
 import sys
@@ -24,7 +23,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from command_line import Table, machine, options_of, parse, refuse, run, write_report
+
 from p3m_jax.data.folders import list_folder
+from p3m_jax.data.synthetic.writer import write_synthetic_set
 from p3m_jax.pictures.images import picture_size
 
 WORKERS = 2
@@ -35,8 +37,9 @@ ENGINES = {
         "--direct_running_mode=multi_processing",
     ),
 }
+FIGURES = ("pictures", "wall", "processor", "read", "written")
 _TALLY = re.compile(
-    r"(\d+) done.*picture: ([\d.]+) s of processor, ([\d.]+) MB read, ([\d.]+) MB written"
+    r"(\d+) done.*picture: ([\d.]+) processor seconds, ([\d.]+) MB read, ([\d.]+) MB written"
 )
 
 
@@ -59,7 +62,7 @@ def link_set(pairs, facemasks, copies: int, folder: Path) -> dict[str, Path]:
     return {role: folder / role for role in listed}
 
 
-def run(work: str, engine: str, folders: dict[str, Path], cache: Path) -> dict[str, float]:
+def measure(work: str, engine: str, folders: dict[str, Path], cache: Path) -> dict[str, float]:
     """Fills a cache; returns the figures that the command reports, and the wall time in seconds."""
     command = ["areas" if work == "areas" else "estimate", "-o", str(cache)]
     for role, folder in folders.items():
@@ -75,16 +78,10 @@ def run(work: str, engine: str, folders: dict[str, Path], cache: Path) -> dict[s
     )
     seconds = time.monotonic() - started
     if done.returncode not in (0, 3):
-        sys.exit(done.stderr)
+        raise SystemExit(done.stderr)
     *_, line = [line for line in done.stdout.splitlines() if _TALLY.search(line)]
     count, processor, read, written = map(float, _TALLY.search(line).groups())
-    return {
-        "pictures": count,
-        "wall": seconds,
-        "processor": count * processor,
-        "read": read,
-        "written": written,
-    }
+    return dict(zip(FIGURES, (count, seconds, count * processor, read, written), strict=True))
 
 
 def content(cache: Path) -> dict[Path, bytes]:
@@ -92,10 +89,16 @@ def content(cache: Path) -> dict[Path, bytes]:
     return {path.relative_to(cache): path.read_bytes() for path in cache.glob("*/*")}
 
 
-def main():
-    """Prints a line for each way, and the cost of one more picture."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pair", nargs=2, action="append", required=True, metavar="DIR")
+def synthetic_pair(folder: Path) -> list[tuple[Path, Path]]:
+    """The folders of pictures and mattes of two drawn portraits."""
+    made = write_synthetic_set(folder / "set", train=2, test=0, faces=0, size=(64, 64))
+    return [(made / "train" / "original_image", made / "train" / "mask")]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Prints a row for each way, and the cost of one more picture."""
+    parser = options_of(__doc__)
+    parser.add_argument("--pair", nargs=2, action="append", metavar="DIR")
     parser.add_argument("--facemasks", action="append", metavar="DIR")
     parser.add_argument(
         "--work",
@@ -104,35 +107,44 @@ def main():
         default=["areas", "estimate", "hidden"],
         help="the kinds of work to measure; hidden must come after areas",
     )
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--copies", nargs=2, type=int, default=(1, 5))
-    args = parser.parse_args()
-    taken = {}
+    args = parse(parser, argv, work=["estimate"], engines=["threads"], copies=(1, 2))
+    if not (args.pair or args.quick):
+        refuse("--pair: at least one folder of pictures and one of their mattes are needed.")
+    rows, taken = [], {}
     with tempfile.TemporaryDirectory() as place:
+        pairs = args.pair or synthetic_pair(Path(place))
+        print(f"{machine()}; {WORKERS} workers")
+        table = Table("work", "engine", "pictures", "s", "processor s", "MB read", "MB written")
         for copies in args.copies:
             base = Path(place) / str(copies)
-            folders = link_set(args.pair, args.facemasks, copies, base)
+            folders = link_set(pairs, args.facemasks, copies, base)
             for work in args.work:
-                for engine in ENGINES:
-                    cache = base / engine / work
-                    taken[work, engine, copies] = figures = run(work, engine, folders, cache)
-                    shown = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
-                    print(f"{work}, {engine}: {shown}", flush=True)
-                same = content(base / "threads" / work) == content(base / "beam" / work)
-                print(f"{work}: files of both engines are {'equal' if same else 'DIFFERENT'}")
+                for engine in args.engines:
+                    figures = measure(work, engine, folders, base / engine / work)
+                    taken[work, engine, copies] = figures
+                    rows.append({"work": work, "engine": engine, "copies": copies} | figures)
+                    shown = (f"{figures[key]:.3f}" for key in FIGURES[1:])
+                    table.row(work, engine, f"{figures['pictures']:.0f}", *shown)
+                if any(
+                    content(base / engine / work) != content(base / args.engines[0] / work)
+                    for engine in args.engines
+                ):
+                    raise SystemExit(f"{work}: the engines wrote different files.")
         sizes = [picture_size(path) for path in folders["pictures"].iterdir()]
     pixels = sum(height * width for height, width in sizes) / len(sizes)
-    print(f"mean size {pixels / 1e6:.2f} million pixels")
+    print(f"\nMean size {pixels / 1e6:.2f} million pixels; the engines wrote equal files.\n")
+    table = Table("work", "engine", "one more picture, processor s", "starting the workers, s")
     for work in args.work:
-        for engine in ENGINES:
+        for engine in args.engines:
             few, many = (taken[work, engine, copies] for copies in args.copies)
             more = many["pictures"] - few["pictures"]
             each = (many["processor"] - few["processor"]) / more
             start = few["processor"] - few["pictures"] * each
-            print(
-                f"{work}, {engine}: one more picture {each:.3f} s of processor, {start:.1f} s to "
-                f"start {WORKERS} workers"
-            )
+            table.row(work, engine, f"{each:.3f}", f"{start:.1f}")
+    write_report(args, rows, mean_pixels=pixels)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -230,7 +230,7 @@ def spread(row: dict, key: str = "seconds") -> str:
 
 
 def ratios(row: dict, rows: list[dict]) -> list[str]:
-    """The cells that say how many times as long ours takes as the side of this row, in wall and CPU seconds.
+    """The cells of how many times as long ours takes as this side, in wall and CPU seconds.
 
     A side with the allocator that keeps memory is compared with ours with the same allocator, if
     that was measured.

@@ -38,7 +38,7 @@ COPIES = rf"(?:(?:{MOVES}|broadcast|wrapped|fusion)[._\d]*)+"
 
 
 def limits(side: int = 2048, long: int = 64 * 2**20) -> tuple[float, float]:
-    """(GFLOP/s of a product of squares, GB/s of copying an array), each the best of several runs."""
+    """(GFLOP/s of multiplying squares, GB/s of copying an array), the best of several runs."""
 
     def best(function, *arguments):
         function = jax.jit(function)

@@ -260,7 +260,6 @@ def main(argv: list[str] | None = None) -> None:
                 "threads": args.threads,
                 "learning_rate": LEARNING_RATE,
                 "pictures": args.batch,
-                "cache": f"{scratch}/compiled",
                 "batch": f"{scratch}/batch.npz",
                 "result": f"{scratch}/losses",
                 "training_checkout": str(args.reference_training),

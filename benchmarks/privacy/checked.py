@@ -6,10 +6,14 @@ determine. Everything is named by the file, and faces as `file#index of its cand
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from p3m_jax.errors import UserError
+from p3m_jax.pictures.images import read_picture
 
 # A painting behind the sitter: the only one of 112 candidates that is not a face.
 NO_FACE = {"face_recognition__biden2.jpg#1"}
@@ -43,6 +47,18 @@ HAT = {"matplotlib__grace_hopper.jpg#0"}
 # Pictures of people, statues or stamped heads in the sample folders of scikit-image and Matplotlib.
 # They may show a face, so they are left out of the pictures without faces.
 PEOPLE_IN_SAMPLES = {"astronaut.png", "camera.png", "coins.png", "grace_hopper.jpg"}
+
+
+def without_people(places: list[Path]) -> Iterator[tuple[Path, np.ndarray]]:
+    """The files and pictures of folders (or files), except those of people in sample folders."""
+    for place in places:
+        for file in sorted(place.iterdir()) if place.is_dir() else [place]:
+            if file.name in PEOPLE_IN_SAMPLES or not file.is_file():
+                continue
+            try:
+                yield file, read_picture(file)
+            except UserError:
+                continue  # these folders also hold other files
 
 
 class TrueFace(NamedTuple):

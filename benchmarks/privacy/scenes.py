@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import checked
 import cv2
 import numpy as np
+from privacy import checked
 
-from p3m_jax.errors import UserError
 from p3m_jax.pictures.images import read_picture
 
 _REACH = 1.5  # side of the pasted square over the longer side of the face's box: most of the head
@@ -50,18 +49,9 @@ def cut_faces(folder: Path) -> list[np.ndarray]:
 
 
 def backgrounds(folder: Path) -> list[np.ndarray]:
-    """The pictures without faces in a folder; four of scikit-image's pictures are left out."""
-    found = []
-    for file in sorted(folder.iterdir()):
-        if file.name in checked.PEOPLE_IN_SAMPLES or not file.is_file():
-            continue
-        try:
-            picture = read_picture(file)
-        except UserError:
-            continue  # these folders also hold other files
-        if min(picture.shape[:2]) >= 256:
-            found.append(picture)
-    return found
+    """The pictures without faces in a folder that are large enough for a mosaic."""
+    found = [picture for _, picture in checked.without_people([folder])]
+    return [picture for picture in found if min(picture.shape[:2]) >= 256]
 
 
 def mosaic(noise: np.random.Generator, size: tuple[int, int], pictures, cell=1024) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Measures how much is hidden of faces that are cut by the edge, partly covered, or faint.
 
-    python benchmarks/privacy/hard.py --faces FACES [--every 4]
+    python benchmarks/privacy_hard.py --faces FACES [--every 4]
 
 FACES holds `faces.json` and `pictures/`. Every picture with one certain face is made hard in each
 way. The area to hide is the visible rest of the private area in the unchanged picture. The table
@@ -9,14 +9,14 @@ number that would be passed on with less than 0.95 hidden. A picture in which no
 review, so it is not passed on.
 """
 
-import argparse
-import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import checked
 import cv2
 import numpy as np
+from command_line import Table, options_of, parse, refuse, run, write_report
+from privacy import checked, trial
 
 from p3m_jax.faces.finding import FaceFinder
 from p3m_jax.faces.region import label_map
@@ -86,36 +86,47 @@ WAYS: dict[str, list[Callable[..., Hard]]] = {
 }
 
 
-def main() -> int:
-    """Measures and prints a Markdown table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--faces", type=Path, required=True, help="faces.json and pictures/")
-    parser.add_argument("--every", type=int, default=1, help="use only every N-th picture")
-    options = parser.parse_args()
-
-    finder, chosen = FaceFinder(), []
-    for file in list(checked.true_faces(options.faces))[:: options.every]:
-        picture = read_picture(options.faces / "pictures" / file)
+def sure_faces(folder: Path, every: int, finder) -> list[tuple]:
+    """(picture, face, area) of every N-th picture in which one face is found without doubt."""
+    chosen = []
+    for file in list(checked.true_faces(folder))[::every]:
+        picture = read_picture(folder / "pictures" / file)
         scale = min(1, _LONG_SIDE / max(picture.shape))
         picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         sure = [one for one in finder(picture) if not one.doubts]
         if len(sure) == 1:
-            chosen.append((picture, sure[0].face, label_map([sure[0].polygon], picture.shape[:2])))
-    print("| | pictures | 0.95 hidden | 0.6 hidden | passed on with less |\n|---|---|---|---|---|")
-    for title, ways in WAYS.items():
+            area = label_map([sure[0].polygon], picture.shape[:2]) > 0
+            chosen.append((picture, sure[0].face, area))
+    return chosen
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measures and prints a table."""
+    parser = options_of(__doc__)
+    parser.add_argument("--faces", type=Path, help="faces.json and pictures/")
+    parser.add_argument("--every", type=int, default=1, help="use only every N-th picture")
+    args = parse(parser, argv)
+    finder = FaceFinder()
+    with tempfile.TemporaryDirectory() as folder:
+        if args.faces is None and not args.quick:
+            refuse("--faces: a folder with faces.json and pictures/ is needed.")
+        faces = args.faces or trial.write_faces(Path(folder), finder)
+        chosen = sure_faces(faces, args.every, finder)
+    table = Table("way", "pictures", "0.95 hidden", "0.6 hidden", "passed on with less")
+    rows = []
+    for title, ways in list(WAYS.items())[: 2 if args.quick else None]:
         shares, passed = [], 0
         for number, (picture, face, labels) in enumerate(chosen):
-            hard, area = ways[number % len(ways)](picture, face, labels > 0)
+            hard, area = ways[number % len(ways)](picture, face, labels)
             found = finder(hard)
             hidden = label_map([one.polygon for one in found], area.shape) > 0
             shares.append((hidden & area).sum() / max(1, area.sum()))
             passed += bool(found) and not any(one.doubts for one in found) and shares[-1] < 0.95
         counts = [sum(share >= least for share in shares) for least in (0.95, 0.6)]
-        print(f"| {title} | {len(shares)} | {counts[0]} | {counts[1]} | {passed} |", flush=True)
-    return 0
+        table.row(title, len(shares), *counts, passed)
+        rows.append({"way": title, "shares": list(map(float, shares)), "passed": passed})
+    write_report(args, rows)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

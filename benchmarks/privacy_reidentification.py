@@ -2,8 +2,8 @@
 
     git -C DEEPFACE archive HEAD tests/unit/dataset | tar -x -C PICTURES --strip-components 3
     git -C CONGRESS archive HEAD images | tar -x -C DISTRACTORS --strip-components 1
-    python benchmarks/privacy/reidentification.py --people PICTURES --distractors DISTRACTORS \\
-        --recognizers sface dlib -o reidentification.json
+    python benchmarks/privacy_reidentification.py --people PICTURES --distractors DISTRACTORS \\
+        --recognizers sface dlib --json reidentification.json
 
 DEEPFACE is a clone of serengil/deepface, whose test pictures show 13 people in 61 pictures. The
 tables master.csv and face-recognition-pivot.csv next to them list pairs of pictures that show the
@@ -27,14 +27,15 @@ control for the outline. "over fill" is the parrot's rate minus its rate with "f
 interval over people.
 """
 
-import argparse
 import csv
-import json
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
-from recognizers import RECOGNIZERS, aligned
+from command_line import Table, options_of, parse, refuse, run, write_report
+from privacy import trial
+from privacy.recognizers import RECOGNIZERS, aligned
 
 from p3m_jax.faces.finding import FaceFinder, FoundFace
 from p3m_jax.faces.obfuscation import Obfuscation, obfuscate
@@ -128,7 +129,7 @@ def hits(probes, gallery, people, gallery_people) -> np.ndarray:
     return (nearest & same).sum(1) / nearest.sum(1)
 
 
-def interval(values: np.ndarray, people: np.ndarray, draws: int = 2000) -> tuple[float, float]:
+def interval(values: np.ndarray, people: np.ndarray, draws: int) -> tuple[float, float]:
     """The 95 % interval of means over people drawn with replacement, with all of their pictures."""
     noise = np.random.default_rng(0)
     of_person = [values[people == person] for person in np.unique(people)]
@@ -140,7 +141,7 @@ def interval(values: np.ndarray, people: np.ndarray, draws: int = 2000) -> tuple
     return float(low), float(high)
 
 
-def attacks(ours: dict, others: dict, people: np.ndarray, recognizer: str) -> list[dict]:
+def attacks(ours: dict, others: dict, people: np.ndarray, recognizer: str, draws: int) -> list[dict]:
     """Makes a row for every variant and view."""
     everybody = np.concatenate([people, np.full(len(others[recognizer, CLEAR, "all"]), -1)])
     rows, fill = [], {}
@@ -156,11 +157,11 @@ def attacks(ours: dict, others: dict, people: np.ndarray, recognizer: str) -> li
             for attack, (gallery, of_whom) in galleries.items():
                 found = hits(ours[key], gallery, people, of_whom)
                 row[attack] = float(found.mean())
-                row[f"{attack} interval"] = interval(found, people)
+                row[f"{attack} interval"] = interval(found, people, draws)
                 difference = found - fill.setdefault((attack, view), found)
                 row[f"{attack} over fill"] = [
                     float(difference.mean()),
-                    *interval(difference, people),
+                    *interval(difference, people, draws),
                 ]
             rows.append(row)
     return rows[::-1]
@@ -172,25 +173,29 @@ def chance(people: np.ndarray, others: int) -> float:
     return float((same / (len(people) - 1 + others)).mean())
 
 
-def main() -> int:
-    """Runs the attacks, prints a table, and writes the JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--people", type=Path, required=True, help="pictures and the two tables")
-    parser.add_argument("--distractors", type=Path, required=True, help="pictures of other people")
+def main(argv: list[str] | None = None) -> None:
+    """Runs the attacks and prints a table."""
+    parser = options_of(__doc__)
+    parser.add_argument("--people", type=Path, help="pictures and the two tables")
+    parser.add_argument("--distractors", type=Path, help="pictures of other people")
     parser.add_argument("--recognizers", nargs="+", choices=RECOGNIZERS, default=["sface"])
     parser.add_argument("--limit", type=int, help="use at most this many distractors")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="the JSON to write")
-    options = parser.parse_args()
-
+    parser.add_argument("--draws", type=int, default=2000, help="draws of people for an interval")
+    args = parse(parser, argv, draws=10)
     finder = FaceFinder()
-    recognizers = {name: RECOGNIZERS[name]() for name in options.recognizers}
-    whose = identities(options.people)
-    files = [options.people / name for name in whose]
-    names, ours, faceless = embedded(files, finder, recognizers)
-    distractors = sorted(options.distractors.glob("*.jpg"))[: options.limit]
-    _, others, faceless_others = embedded(distractors, finder, recognizers)
+    recognizers = {name: RECOGNIZERS[name]() for name in args.recognizers}
+    with tempfile.TemporaryDirectory() as scratch:
+        if args.people and args.distractors:
+            people, others = args.people, args.distractors
+        elif args.quick:
+            people, others = trial.write_people(Path(scratch))
+        else:
+            refuse("--people and --distractors: two folders of pictures are needed.")
+        whose = identities(people)
+        files = [people / name for name in whose]
+        names, ours, faceless = embedded(files, finder, recognizers)
+        distractors = sorted(others.glob("*.jpg"))[: args.limit]
+        _, theirs, faceless_others = embedded(distractors, finder, recognizers)
 
     people = np.array([whose[name] for name in names])
     count = len(distractors) - len(faceless_others)
@@ -200,27 +205,24 @@ def main() -> int:
         f"found in {[*faceless, *faceless_others]}\nrank 1 by chance: "
         f"{guesses['with distractors']:.4f}, without distractors {guesses['people']:.3f}"
     )
-    rows = [row for name in recognizers for row in attacks(ours, others, people, name)]
-    print(f"{'':30}{'parrot':>7} {'(95 %)':>16}{'over fill':>11} {'(95 %)':>18}  naive  people")
+    rows = [row for name in recognizers for row in attacks(ours, theirs, people, name, args.draws)]
+    titles = "recogniser", "variant", "view", "parrot", "95 %", "over fill", "95 %"
+    table = Table(*titles, "naive", "people")
     for row in rows:
-        low, high = row["parrot interval"]
-        more, least, most = row["parrot over fill"]
-        title = f"{row['recognizer']}, {row['variant']}, {row['view']}"
-        print(
-            f"{title:30}{row['parrot']:7.3f} ({low:.3f} to {high:.3f}){more:+11.3f} "
-            f"({least:+.3f} to {most:+.3f}){row['naive']:7.3f}{row['people']:8.3f}"
+        more, *interval_of_it = row["parrot over fill"]
+        table.row(
+            *(row[key] for key in ("recognizer", "variant", "view")),
+            f"{row['parrot']:.3f}",
+            "{:.3f} to {:.3f}".format(*row["parrot interval"]),
+            f"{more:+.3f}",
+            "{:+.3f} to {:+.3f}".format(*interval_of_it),
+            f"{row['naive']:.3f}",
+            f"{row['people']:.3f}",
         )
-    report = {
-        "probes": names,
-        "people": people.tolist(),
-        "distractors": count,
-        "faceless": [*faceless, *faceless_others],
-        "chance": guesses,
-        "rows": rows,
-    }
-    options.output.write_text(json.dumps(report, indent=1) + "\n")
-    return 0
+    left_out = [*faceless, *faceless_others]
+    told = {"probes": names, "people": people.tolist(), "faceless": left_out, "chance": guesses}
+    write_report(args, rows, distractors=count, **told)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -1,9 +1,10 @@
 """Measures how well faces are found and covered, and counts false alarms.
 
-    python benchmarks/privacy/recall.py --faces FACES -o recall.json \\
+    python benchmarks/privacy_recall.py --faces FACES --json recall.json \\
         --without P3M/train/blurred_image P3M/validation/P3M-500-P/blurred_image SKIMAGE/data
 
-FACES holds `faces.json` and `pictures/`; `checked.py` holds the corrections by a person. A face is:
+FACES holds `faces.json` and `pictures/`; `privacy/checked.py` holds the corrections by a person. A
+face is:
 
 - found if the area of a finding contains its centre and has half to twice its size;
 - covered if all of its five points are in the private region;
@@ -16,18 +17,16 @@ Coverage is measured with points and outlines marked by hand (`marked_points.jso
 independent of the network that places the landmarks.
 """
 
-import argparse
-import json
-import sys
+import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-import checked
 import cv2
 import numpy as np
-from conditions import CONDITIONS
+from command_line import Table, options_of, parse, refuse, run, write_report
+from privacy import checked, trial
+from privacy.conditions import CONDITIONS
 
-from p3m_jax.errors import UserError
 from p3m_jax.faces.finding import FaceFinder
 from p3m_jax.faces.region import label_map
 from p3m_jax.pictures.images import read_picture
@@ -40,6 +39,8 @@ GROUPS = {
     "glasses": checked.GLASSES,
     "hat": checked.HAT,
 }
+GROUPS_TITLES = tuple(f"{name}: found/covered/sure" for name in ("group of 29", *GROUPS))
+PARTS = ("eyes", "brows", "nose", "mouth", "chin", "outline")
 
 
 def moved(points: np.ndarray, affine: np.ndarray) -> np.ndarray:
@@ -111,7 +112,7 @@ def measured(finder, folder: Path, truths: dict, condition) -> tuple[list, list,
 
 
 def rates(faces: list[dict]) -> dict:
-    """The number of faces, and the fractions of them that are found, covered and sure."""
+    """The numbers of faces, and of those that are found, covered and sure."""
     return {"faces": len(faces), **{key: sum(face[key] for face in faces) for key in KEYS}}
 
 
@@ -119,7 +120,10 @@ def coverage(finder, folder: Path, condition) -> dict[str, dict]:
     """For every marked face: the private fraction of its outline's area, and its private parts."""
     result = {}
     for name, parts in checked.marked_points().items():
-        picture = read_picture(folder / "pictures" / name.partition("#")[0])
+        file = folder / "pictures" / name.partition("#")[0]
+        if not file.exists():
+            continue  # another collection
+        picture = read_picture(file)
         every = np.concatenate(list(parts.values()))
         # The hull of the marked points is smaller than the detector's box, which includes the
         # forehead.
@@ -142,15 +146,8 @@ def without_faces(finder, places: list[Path]) -> dict[str, dict]:
     """The findings on pictures without faces, by folder."""
     result = {}
     for place in places:
-        files = sorted(place.iterdir()) if place.is_dir() else [place]
         findings, count = {}, 0
-        for file in files:
-            if file.name in checked.PEOPLE_IN_SAMPLES or not file.is_file():
-                continue
-            try:
-                picture = read_picture(file)
-            except UserError:
-                continue  # these folders also hold other files
+        for file, picture in checked.without_people([place]):
             count += 1
             found = finder(picture)
             if found:
@@ -159,99 +156,88 @@ def without_faces(finder, places: list[Path]) -> dict[str, dict]:
     return result
 
 
-def print_rates(title: str, table: dict[str, dict]) -> None:
-    """Prints a table of rates."""
-    print(f"\n{title:26}{'faces':>7}{'found':>9}{'covered':>9}{'sure':>9}")
-    for name, row in table.items():
-        shares = (row[key] / max(row["faces"], 1) for key in KEYS)
-        print(f"{name:26}{row['faces']:7d}" + "".join(f"{share:9.3f}" for share in shares))
+def under(condition: str, finder, folder: Path, truths: dict) -> tuple[dict, list[dict]]:
+    """The row of a condition, and its faces."""
+    faces, alarms, reviewed = measured(finder, folder, truths, CONDITIONS[condition])
+    group = [face for face in faces if face["name"].startswith(checked.GROUP)]
+    groups = {"group of 29": group} | {
+        name: [face for face in faces if face["name"] in members]
+        for name, members in GROUPS.items()
+    }
+    row = {"condition": condition} | rates([face for face in faces if face not in group])
+    row |= {
+        "groups": {name: rates(members) for name, members in groups.items()},
+        "missed": [face["name"] for face in faces if not face["found"]],
+        "uncovered": [face["name"] for face in faces if not face["covered"]],
+        "doubtful": {face["name"]: face["doubtful"] for face in faces if face["doubtful"]},
+        "false alarms": alarms,
+        "pictures for review": reviewed,
+    }
+    return row, faces
 
 
-def main() -> int:
-    """Measures, prints tables, and writes the JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--faces", type=Path, required=True, help="faces.json and pictures/")
+def main(argv: list[str] | None = None) -> None:
+    """Measures and prints tables."""
+    parser = options_of(__doc__)
+    parser.add_argument("--faces", type=Path, help="faces.json and pictures/")
     parser.add_argument(
         "--without", type=Path, nargs="*", default=[], help="pictures without faces"
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, help="the JSON to write")
-    options = parser.parse_args()
-
-    finder, truths = FaceFinder(), checked.true_faces(options.faces)
-    by_condition, by_size, by_group, details = {}, defaultdict(list), {}, {}
-    for name, condition in CONDITIONS.items():
-        faces, alarms, reviewed = measured(finder, options.faces, truths, condition)
-        of_group = [face for face in faces if face["name"].startswith(checked.GROUP)]
-        by_condition[name] = rates([face for face in faces if face not in of_group])
-        by_group[name] = {
-            "group of 29": rates(of_group),
-            **{
-                group: rates([face for face in faces if face["name"] in members])
-                for group, members in GROUPS.items()
-            },
+    parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
+    args = parse(parser, argv, conditions=["native", "largest face 48 px"])
+    finder = FaceFinder()
+    with tempfile.TemporaryDirectory() as scratch:
+        if args.faces is None and not args.quick:
+            refuse("--faces: a folder with faces.json and pictures/ is needed.")
+        folder = args.faces or trial.write_faces(Path(scratch), finder)
+        truths = checked.true_faces(folder)
+        rows, by_size = [], defaultdict(list)
+        alarms = "false alarms", "of them sure", "pictures for review"
+        table = Table("condition", "faces", *KEYS, *GROUPS_TITLES, *alarms)
+        for name in args.conditions:
+            row, faces = under(name, finder, folder, truths)
+            rows.append(row)
+            if "turned" not in name and "light" not in name and name != "grey":
+                for face in faces:
+                    by_size[int(np.searchsorted(EDGES, face["side"], side="right"))].append(face)
+            groups = ("/".join(str(of[key]) for key in KEYS) for of in row["groups"].values())
+            sure = sum(not alarm["doubts"] for alarm in row["false alarms"])
+            counted = len(row["false alarms"]), sure, len(row["pictures for review"])
+            table.row(name, row["faces"], *(row[key] for key in KEYS), *groups, *counted)
+        covered = {
+            name: coverage(finder, folder, CONDITIONS[name])
+            for name in COVERAGE
+            if name in args.conditions
         }
-        if "turned" not in name and "light" not in name and name != "grey":
-            for face in faces:
-                by_size[int(np.searchsorted(EDGES, face["side"], side="right"))].append(face)
-        details[name] = {
-            "missed": [face["name"] for face in faces if not face["found"]],
-            "uncovered": [face["name"] for face in faces if not face["covered"]],
-            "doubtful": {face["name"]: face["doubtful"] for face in faces if face["doubtful"]},
-            "false alarms": alarms,
-            "pictures for review": reviewed,
-        }
-        print(
-            f"{name}: {len(details[name]['missed'])} missed, "
-            f"{len(details[name]['uncovered'])} not covered, {len(alarms)} false alarms, "
-            f"{sum(not alarm['doubts'] for alarm in alarms)} of them sure; "
-            f"{len(reviewed)} of {len(truths)} pictures for review",
-            flush=True,
-        )
 
+    print()
+    table = Table("side of the face, all sizes", "faces", *KEYS)
     sizes = {
         f"{EDGES[number - 1]} to {EDGES[number]} px": rates(faces)
         for number, faces in sorted(by_size.items())
     }
-    print_rates("without the group", by_condition)
-    print(f"\n{'found, covered, sure of':26}" + "".join(f"{g:>16}" for g in by_group["native"]))
-    for name, groups in by_group.items():
-        counts = ("/".join(str(row[key]) for key in KEYS) for row in groups.values())
-        print(f"{name:26}" + "".join(f"{count:>16}" for count in counts))
-    print_rates("by size, all scales", sizes)
-
-    covered = {name: coverage(finder, options.faces, CONDITIONS[name]) for name in COVERAGE}
-    print(
-        f"\n{'marked by hand':26}{'faces':>7}{'mean':>9}{'minimum':>9}  all of a part's points in"
-    )
+    for name, row in sizes.items():
+        table.row(name, *row.values())
+    print()
+    table = Table("marked by hand", "faces", "mean", "minimum", *(f"all of {p}" for p in PARTS))
     for name, faces in covered.items():
         shares = [face["share"] for face in faces.values()]
-        parts = ", ".join(
-            f"{part} {sum(face.get(part, False) for face in faces.values())}"
-            f"/{sum(part in face for face in faces.values())}"
-            for part in ("eyes", "brows", "nose", "mouth", "chin", "outline")
+        parts = (
+            f"{sum(face.get(part, False) for face in faces.values())} of "
+            f"{sum(part in face for face in faces.values())}"
+            for part in PARTS
         )
-        print(f"{name:26}{len(faces):7d}{np.mean(shares):9.3f}{min(shares):9.3f}  {parts}")
-
-    alarms = without_faces(finder, options.without)
-    print(f"\n{'without faces':60}{'pictures':>9}{'sure':>6}{'doubtful':>10}")
+        summary = (f"{np.mean(shares):.3f}", f"{min(shares):.3f}") if shares else ("", "")
+        table.row(name, len(faces), *summary, *parts)
+    print()
+    alarms = without_faces(finder, args.without)
+    table = Table("without faces", "pictures", "sure", "doubtful")
     for place, row in alarms.items():
         findings = [one for found in row["findings"].values() for one in found]
         sure = sum(not one["doubts"] for one in findings)
-        print(f"{place[-58:]:60}{row['pictures']:9d}{sure:6d}{len(findings) - sure:10d}")
-
-    report = {
-        "conditions": by_condition,
-        "groups": by_group,
-        "sizes": sizes,
-        "details": details,
-        "coverage": covered,
-        "without faces": alarms,
-    }
-    options.output.write_text(json.dumps(report, indent=1) + "\n")
-    return 0
+        table.row(place, row["pictures"], sure, len(findings) - sure)
+    write_report(args, rows, sizes=sizes, coverage=covered, without_faces=alarms)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

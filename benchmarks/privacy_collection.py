@@ -1,6 +1,6 @@
 """Runs `p3m anonymize` on folders of pictures; reports counts, reasons, time and contact sheets.
 
-    python benchmarks/privacy/collection.py FOLDER ... -o OUT [--than OTHER] [-- --mode fill]
+    python benchmarks/privacy_collection.py FOLDER ... -o OUT [--than OTHER] [-- --mode fill]
 
 The copies go to OUT/copies. The program prints a Markdown table, and writes contact sheets of the
 copies that were passed on, `OUT/sheets/passed_001.png`, ...: any clear face on them was missed.
@@ -11,15 +11,17 @@ publish them.
 Seconds are those of one core, for everything that the process does from start to end.
 """
 
-import argparse
 import json
 import resource
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from command_line import Table, options_of, parse, refuse, run, write_report
+from privacy import trial
 
 from p3m_jax.anonymizing.sheets import COLUMNS, ROWS, cell, sheet
 from p3m_jax.anonymizing.work import PICTURE
@@ -66,38 +68,43 @@ def write_sheets(copies: dict[str, Path], folder: Path) -> None:
         write_image(folder / f"passed_{number:03d}.png", sheet(cells))
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> None:
     """Runs the command, prints the table, and writes the sheets."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folders", type=Path, nargs="+", help="pictures")
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, help="folder for copies and sheets"
-    )
+    parser = options_of(__doc__)
+    parser.add_argument("folders", type=Path, nargs="*", help="pictures")
+    parser.add_argument("-o", "--output", type=Path, help="folder for copies and sheets")
     parser.add_argument("--than", type=Path, help="show only what this earlier run held back")
-    given, options = sys.argv[1:], []
+    given, options = list(sys.argv[1:] if argv is None else argv), []
     if "--" in given:
         split = given.index("--")
         given, options = given[:split], given[split + 1 :]
-    args = parser.parse_args(given)
+    args = parse(parser, given)
+    if not args.quick and not (args.folders and args.output):
+        refuse("FOLDER and -o: a folder of pictures, and a folder for the copies, are needed.")
 
-    seconds = anonymized(args.folders, args.output / "copies", options)
-    passed = passed_on(args.output / "copies")
-    waiting, why = reasons(args.output / "copies")
+    with tempfile.TemporaryDirectory() as scratch:
+        folders, output = args.folders, args.output or Path(scratch) / "out"
+        if not folders:
+            folders = [Path(scratch) / "pictures"]
+            folders[0].mkdir()
+            write_image(folders[0] / "portrait.png", trial.portrait())
+        seconds = anonymized(folders, output / "copies", options)
+        passed = passed_on(output / "copies")
+        waiting, why = reasons(output / "copies")
+        earlier = passed_on(args.than / "copies") if args.than else {}
+        new = {name: path for name, path in passed.items() if name not in earlier}
+        write_sheets(new, output / "sheets")
     count = len(passed) + waiting
-    rows = [("passed on", len(passed)), ("need review", waiting)]
-    rows += [(f"- {reason}", number) for reason, number in why.most_common()]
-    print(f"\n| of {count} pictures | |\n|---|---|")
-    for title, number in rows:
-        print(f"| {title} | {number} ({number / count:.0%}) |")
-    print(f"| seconds of one core per picture | {seconds / count:.2f} |")
-    earlier = passed_on(args.than / "copies") if args.than else {}
-    new = {name: path for name, path in passed.items() if name not in earlier}
-    write_sheets(new, args.output / "sheets")
-    print(f"\n{len(new)} copies to check in {args.output / 'sheets'}")
-    return 0
+    found = {"passed on": len(passed), "need review": waiting}
+    found |= {f"- {reason}": number for reason, number in why.most_common()}
+    print()
+    table = Table(f"of {count} pictures", "")
+    for title, number in found.items():
+        table.row(title, f"{number} ({number / count:.0%})")
+    table.row("seconds of one core per picture", f"{seconds / count:.2f}")
+    print(f"\n{len(new)} copies to check in {output / 'sheets'}")
+    write_report(args, [found | {"pictures": count, "core_seconds": seconds}])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)
