@@ -141,7 +141,9 @@ def interval(values: np.ndarray, people: np.ndarray, draws: int) -> tuple[float,
     return float(low), float(high)
 
 
-def attacks(ours: dict, others: dict, people: np.ndarray, recognizer: str, draws: int) -> list[dict]:
+def attacks(
+    ours: dict, others: dict, people: np.ndarray, recognizer: str, draws: int
+) -> list[dict]:
     """Makes a row for every variant and view."""
     everybody = np.concatenate([people, np.full(len(others[recognizer, CLEAR, "all"]), -1)])
     rows, fill = [], {}

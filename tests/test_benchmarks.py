@@ -29,7 +29,7 @@ QUICK = [
     ("privacy_hard", WAYS, 2, ()),
     ("privacy_large", [["800x600", "upright"], ["800x600", "turned"]], 1, ()),
     ("privacy_recall", [["native", "1", "1", "1"], ["largest face 48 px", "1", "1"]], 2, ()),
-    ("privacy_reidentification", VARIANTS, 22, ()),
+    ("privacy_reidentification", VARIANTS, 24, ()),
     ("stages", [["forward rest"]], 1, ()),
     ("accelerators", [["small", "float32"]], 1, pytest.mark.slow),
     ("folder", [["small", "hybrid", "cold"], ["small", "hybrid", "warm"]], 2, pytest.mark.slow),
