@@ -61,7 +61,10 @@ class Programs:
     """The compiled programs of one network for one batch size."""
 
     def __init__(self, name: str, batch, *, to_run: bool):
-        self.net, self.optimizer = find_network(name), make_optimizer(common.recipe(name).learning_rate)
+        self.net, self.optimizer = (
+            find_network(name),
+            make_optimizer(common.recipe(name).learning_rate),
+        )
         self.batch = batch
         self.state = initial_state(self.net, self.optimizer, self.net.initialize(0))
         self._options = {} if to_run else QUICKLY
