@@ -77,7 +77,8 @@ def scan_celebamask(root) -> tuple[list[CelebAFace], list[str]]:
             without.append(picture.stem)
     if not faces:
         raise DataSetError(
-            f"{root}: no picture of {PICTURES}/ has a mask NNNNN_skin.png in {MASKS}/; unpack both."
+            f"{root}: no picture in {PICTURES}/ has a mask NNNNN_skin.png in {MASKS}/; "
+            "unpack both folders again."
         )
     return faces, without
 

@@ -78,7 +78,10 @@ class EncodedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     @abc.abstractmethod
     def splits_of(self, folder: Path) -> dict[str, list[tuple[str, dict]]]:
-        """(stem, files by feature) of each example, by split; `DataSetError` for a wrong folder."""
+        """Returns {split: [(stem, {feature: file}), ...]}.
+
+        Raises `DataSetError` if the folder has another layout.
+        """
 
     def portraits(self, dataset: DataSet) -> list[tuple[str, dict]]:
         """(stem, files by role) of a data set's examples.

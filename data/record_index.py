@@ -107,7 +107,8 @@ def _size(shard: Path) -> int:
         return shard.stat().st_size
     except OSError as error:
         raise DataSetError(
-            f"{shard}: cannot be read ({error.strerror}); copy all shards of the set again."
+            f"{shard}: cannot be read ({error.strerror}); make it readable, or copy all shards of "
+            "the set again."
         ) from None
 
 

@@ -78,7 +78,7 @@ class Scan:
         pictures, found = self.files["picture"], list(self.unusable)
         if not pictures:
             found.append(
-                f"{self.folders['picture']}: holds no pictures; name the folder that holds the "
+                f"{self.folders['picture']}: holds no pictures; choose the folder that holds the "
                 f"data set ({', '.join(ENDINGS)} are read)."
             )
         for role in REQUIRED[1:]:

@@ -192,7 +192,7 @@ def test_nothing_is_overwritten_unasked(p3m, people, capsys):
     for more, reason in (
         (("--strength", "0.3"), 'obfuscation was "blur 0.24", now "blur 0.3"'),
         (("--mode", "mosaic"), "use --overwrite to do them again"),
-        (("--masks", pictures / "none"), "there is no such folder; name the folder of masks"),
+        (("--masks", pictures / "none"), "there is no such folder; choose the folder of masks"),
         (
             ("--mattes", mattes),
             "or a file provided for it, has changed since it was anonymized; use --overwrite",
@@ -264,7 +264,11 @@ def test_a_bad_picture_is_named_and_the_others_pass(p3m, people, capsys, name, c
         (["--masks", ""], 2, "one of the given names is empty"),
         (["--reviewed"], 2, "--reviewed requires --masks"),
         (["--masksfolder", "m"], 2, "unrecognized arguments"),
-        (["--mattes", "nowhere"], 1, "nowhere: there is no such folder; name the folder of mattes"),
+        (
+            ["--mattes", "nowhere"],
+            1,
+            "nowhere: there is no such folder; choose the folder of mattes",
+        ),
         (["--masks", "in"], 1, "in: contains no mask for any of the pictures"),
     ],
 )

@@ -219,7 +219,11 @@ def test_the_configurations_can_work(name, variant):
     ("setting", "value", "sentence"),
     [
         ("level", "features", "copy_paste.level is 'features'; it must be one of 'none'"),
-        ("layers", ("level0", "stage1"), "copy_paste.layers is ('level0', 'stage1'); name some of"),
+        (
+            "layers",
+            ("level0", "stage1"),
+            "copy_paste.layers is ('level0', 'stage1'); choose some of",
+        ),
         ("layers", (), "copy_paste.layers is ()"),
         ("source_size", 100, "copy_paste.source_size is 100; it must be a multiple of 32"),
         ("source_batch", 0, "copy_paste.source_batch is 0"),

@@ -172,8 +172,8 @@ def test_weights_can_be_taken_from_another_run(folder, whole):
         ({"data.directory": "nowhere"}, "nowhere"),
         ({"learning_rat": 1}, "learning_rat"),
         ({"init_from": "~/nowhere"}, f"{Path.home() / 'nowhere'}: there is no such checkpoint"),
-        ({"data.pictures": ""}, "data.pictures is empty; name the folder of your pictures"),
-        ({"data.mattes": ""}, "data.mattes is empty; name the folder of their mattes"),
+        ({"data.pictures": ""}, "data.pictures is empty; choose the folder of your pictures"),
+        ({"data.mattes": ""}, "data.mattes is empty; choose the folder of their mattes"),
     ],
 )
 def test_wrong_settings_get_one_sentence(folder, tmp_path, settings, sentence):

@@ -6,7 +6,7 @@ from p3m_jax.data.encoded_builder import LayoutBuilder
 
 
 class Builder(LayoutBuilder):
-    """Portraits drawn by a program, in P3M-10k's layout; the faces to copy are not included."""
+    """Portraits drawn by a program, in P3M-10k's layout, without the faces that P3M-CP copies."""
 
     pkg_dir_path = epath.Path(__file__).parent
     FOLDER_NAME = "p3m_synthetic"

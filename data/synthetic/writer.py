@@ -74,8 +74,8 @@ def write_synthetic_set(
         )
     if train < 1 or test < 0 or faces < 0 or seed < 0:
         raise OptionError(
-            f"{root}: cannot write {train} + {test} + {faces} pictures with seed {seed}; choose at "
-            "least one training picture and no negative numbers."
+            f"{root}: cannot draw {train} training and {test} test pictures and {faces} faces with "
+            f"seed {seed}; at least one must be for training, and no number may be negative."
         )
     settings = {
         "generator": GENERATOR,

@@ -38,15 +38,15 @@ NOT_REVIEWED = "its proposed mask is unchanged: review it, then add --reviewed"
 
 @dataclass
 class AnonymizingWork:
-    """A `Work` of `p3m_jax.jobs.work`.
+    """Obfuscates the faces of one picture after another: a `Work` of `p3m_jax.jobs.work`.
 
     Attributes:
       finder: finds the faces.
       obfuscation: how faces are obfuscated.
       review: collects the pictures that need review.
-      mattes, masks: folders with the tree and the names of the pictures. Every picture needs a
-        matte. If a face mask exists, it defines the private areas; a black one says that there is
-        no face.
+      mattes, masks: folders with the same subfolders and file names as the pictures. Every picture
+        needs a matte. If a face mask exists, it defines the private areas; a black one says that
+        there is no face.
       area: the finder's area of a face, "face" or "head"; for the records.
       no_face_is_fine: pictures in which no face is found are passed on unchanged.
       quality: quality of JPEG and lossy WebP.

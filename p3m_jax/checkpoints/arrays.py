@@ -47,7 +47,7 @@ class DamagedCheckpoint(CheckpointError):
     """
 
     def __init__(self, path, what: str):
-        super().__init__(f"{path}: {what}; copy it again, or name another checkpoint.")
+        super().__init__(f"{path}: {what}; copy it again, or choose another checkpoint.")
         self.what = what
 
 
@@ -178,7 +178,7 @@ def read_arrays(path: Path, wanted: Any, checksums: dict[str, str] | None) -> An
         more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
         raise CheckpointError(
             f"{path}: does not contain {strange[0]}{more}, so it belongs to another version or "
-            "has another purpose; name another checkpoint."
+            "has another purpose; choose another checkpoint."
         )
     context = ocp.Context()
     context.pytree.loading.partial_load = True

@@ -51,7 +51,7 @@ def find_checkpoint(path) -> Path:
             "`p3m import` makes one from a .pth or .safetensors file."
         )
     if not path.is_dir():
-        raise CheckpointError(f"{path}: is a pipe or a device; name the folder of a checkpoint.")
+        raise CheckpointError(f"{path}: is a pipe or a device; choose the folder of a checkpoint.")
     if is_checkpoint(path):
         return path
     steps = complete_steps(path / RUN_CHECKPOINTS) or complete_steps(path)
@@ -63,7 +63,7 @@ def find_checkpoint(path) -> Path:
     if best is not None:
         return best
     raise CheckpointError(
-        f"{path}: holds no checkpoint; name the folder of a run or of an exported checkpoint."
+        f"{path}: holds no checkpoint; choose the folder of a run or of an exported checkpoint."
     )
 
 

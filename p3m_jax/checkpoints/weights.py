@@ -160,7 +160,7 @@ def load_for_inference(path) -> InferenceCheckpoint:
     if checkpoint.part == "encoder":
         raise CheckpointError(
             f"{checkpoint.path}: holds only the encoder of {checkpoint.model_name}, which cannot "
-            "predict mattes; start a training from it with --config.init_from=..."
+            "predict mattes; use it to start training (--config.init_from=...)."
         )
     return checkpoint
 

@@ -55,7 +55,7 @@ def refuse_same(args: argparse.Namespace, one: str, other: str) -> None:
     """Raises `OptionError` if two options name the same folder."""
     if user_path(getattr(args, one)).resolve() == user_path(getattr(args, other)).resolve():
         one, other = (f"--{name.replace('_', '-')}" for name in (one, other))
-        raise OptionError(f"{one} and {other} are the same folder; name two folders.")
+        raise OptionError(f"{one} and {other} are the same folder; choose two folders.")
 
 
 def refuse_output_among(output, named: Iterable[str | None], datasets: Iterable = ()) -> None:

@@ -77,11 +77,11 @@ def _output(*endings: str) -> Callable[[str], str]:
         ending = Path(text).suffix.lower()
         if text == "-":
             raise argparse.ArgumentTypeError(
-                f"this command does not write to standard output; name {wanted}"
+                f"this command does not write to standard output; choose {wanted}"
             )
         if ending in _FILES - set(endings) and not Path(text).is_dir():
             raise argparse.ArgumentTypeError(
-                f"{text!r}: this command does not write {ending} files; name {wanted}"
+                f"{text!r}: this command does not write {ending} files; choose {wanted}"
             )
         return text
 

@@ -243,7 +243,7 @@ def _sets(args: argparse.Namespace):
     if there == {"blurred"}:
         raise EvaluationError(
             f"{place}: has no folder {names['normal']} with normal faces of the same people; "
-            "P3M-10k does not publish them. Name pictures of your own with --pictures and --mattes."
+            "P3M-10k does not publish them. Use pictures of your own (--pictures and --mattes)."
         )
     normal = find_test_set(args.data, args.set, faces="normal", facemasks=args.facemasks)
     if args.obfuscate or len(set(names.values())) == 1 or "blurred" not in there:

@@ -144,7 +144,7 @@ def _kind(text: str) -> str:
 
     if text not in MATTING_KINDS:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is none of {', '.join(MATTING_KINDS)}; name pictures and folders before "
+            f"{text!r} is none of {', '.join(MATTING_KINDS)}; choose pictures and folders before "
             "--save, or after --"
         )
     return text

@@ -115,7 +115,7 @@ def _scans(args: argparse.Namespace, pair: bool) -> list:
     faces = args.faces or "blurred"
     scans = [scan_training(args.root, faces=faces)]
     if isinstance(next(iter(scans[0].files["picture"].values()), None), FilePart):
-        raise DataSetError(f"{args.root}: already contains records; name the files' folder.")
+        raise DataSetError(f"{args.root}: already contains records; choose the files' folder.")
     names = validation_sets(args.root, faces)
     return scans + [scan_test(args.root, name, faces=faces) for name in names]
 

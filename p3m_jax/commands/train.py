@@ -163,12 +163,14 @@ def _parse(arguments: list[str]) -> flags.FlagValues:
         if rest[1:]:
             raise OptionError(f"Unknown argument {rest[1]!r}; see --help.")
         if options.config is None:
-            raise OptionError("Name a configuration, such as --config=configs/swin.py; see --help.")
+            raise OptionError(
+                "Choose a configuration, such as --config=configs/swin.py; see --help."
+            )
         data = options.config.data  # raises only here if the file cannot be loaded
         overrides = config_flags.get_override_values(options["config"])
         for name, what in _DATA.items():
             if f"data.{name}" in overrides and not data[name]:
-                raise OptionError(f"--config.data.{name} is empty; name {what}.")
+                raise OptionError(f"--config.data.{name} is empty; choose {what}.")
         return options
     except OptionError:
         raise

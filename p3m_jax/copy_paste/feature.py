@@ -1,10 +1,10 @@
 """P3M-FCP: pastes faces of source pictures into the target's features, inside the network.
 
-Source pictures pass through the encoder's leading layers like the target pictures. At each layer of
-a list, their features are warped onto the target's face. D' = (1 - W) D_T + W warp(D_S) replaces
-the target's features D_T: the pooling of that layer and everything after it, including the
-decoders, see only D'. Inference does not use any of this, and a checkpoint is that of the plain
-network.
+Source pictures pass through the encoder's leading layers like the target pictures. At each chosen
+layer, the source's features D_S are warped onto the target's face. Inside the area to paste, W,
+they replace the target's features D_T: D' = (1 - W) D_T + W warp(D_S). That layer's pooling and
+everything after it, including the decoders, see only D'. Inference does not use any of this, so
+checkpoints are the same as without pasting.
 
 A batch for pasting has more entries than other batches. For S x S target pictures and Bs source
 pictures of Sc x Sc they are:
@@ -155,10 +155,10 @@ def shrunk_matrices(matrices: jax.Array, factor: jax.Array, centre: float) -> ja
 def paste_area(
     facemask: jax.Array, masks: jax.Array, matrices: jax.Array, pasted: jax.Array, stride: int
 ) -> jax.Array:
-    """W of each example at a layer's resolution, bool (B, S / stride, S / stride, 1).
+    """Returns the area to paste, W, at a layer's resolution: bool (B, S / stride, S / stride, 1).
 
-    It is inside both the target's `facemask` (B, S, S, 1) uint8 and the warped source mask;
-    `masks` are the sources' (Bs, Sc, Sc, 1) in [0, 1]. It is empty in examples that are not
+    It is the intersection of the target's `facemask` (B, S, S, 1) uint8 and the warped source mask;
+    `masks` are the sources' (Bs, Sc, Sc, 1) in [0, 1]. It is all False in examples that are not
     `pasted` (B,).
     """
     target = cell_means(facemask.astype(jnp.float32) / 255, stride) > 0.5

@@ -95,7 +95,7 @@ def folder_faces(
     if kept.missing(pictures):
         find = finder or FaceFinder()
     fill(kept, pictures, make, workers=workers, progress=progress)
-    return _without_empty(folder, kept, pictures, "no face found without doubts")
+    return _without_empty(folder, kept, pictures, "no face found with certainty")
 
 
 def celebamask_hq_faces(
@@ -203,7 +203,10 @@ def _without_empty(
         if p.stem not in set(empty)
     )
     if not faces:
-        raise DataSetError(f"{folder}: {why} in any picture; choose a folder of faces, or masks.")
+        raise DataSetError(
+            f"{folder}: {why} in any picture; choose another folder of faces, or give their masks "
+            "with --config.copy_paste.source_masks=..."
+        )
     if empty:
         say(shown(f"{folder}: left out ({why}): {name_some(empty)}."))
     return faces

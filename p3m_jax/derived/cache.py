@@ -62,9 +62,9 @@ class Cache:
             there = known.get(example.stem)
             if there is not None and there | {_NOTES: None} != source | {_NOTES: None}:
                 raise DataSetError(
-                    f"{paths[0]}: was {self.made} from another picture or matte than "
-                    f"{example.picture}, or with other settings; choose another cache folder, or "
-                    "empty this one."
+                    f"{paths[0]}: was {self.made} from a different picture or matte than "
+                    f"{example.picture}, or with different settings; choose another cache folder, "
+                    "or empty this one."
                 )
             if there is None or not all(map(_is_written, paths)):
                 missing.append(example)

@@ -111,7 +111,7 @@ def obfuscating(
     if all(stored is None for stored in private.values()):
         raise EvaluationError(
             f"{dataset.root}: no face mask shows a face, so blurred and normal pictures would be "
-            "the same; name other pictures or face masks."
+            "the same; choose other pictures or face masks."
         )
     return Obfuscating(obfuscation, private)
 

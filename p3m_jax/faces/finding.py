@@ -64,7 +64,7 @@ class FoundFace(NamedTuple):
 
     @property
     def upright(self) -> bool:
-        """Whether it is turned so little that an upright search finds it at any size."""
+        """Whether the face is tilted so little that the search without rotation finds it."""
         right_eye, left_eye, _, right_corner, left_corner = self.face.points
         x, y = right_corner + left_corner - right_eye - left_eye
         return y > 0 and abs(x) <= _UPRIGHT * y

@@ -140,7 +140,10 @@ class Matting:
             return self._programs.run(name, variables, pictures, budget=budget)
         except jax.errors.JaxRuntimeError as error:  # mostly an accelerator's memory
             reason = (str(error).splitlines() or ["no reason given"])[0]
-            raise MattingError(f"the network could not run ({reason}).") from None
+            raise MattingError(
+                f"the network could not run ({reason}); if memory ran out, use the strategy "
+                "resize or a lower --max-memory."
+            ) from None
         except OutputNotFinite as error:
             raise MattingError(str(error)) from None
 

@@ -94,7 +94,9 @@ def matte_picture(
       ValueError: another kind of picture, an unknown name, or an output that is not finite.
     """
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
-        raise ValueError(f"a picture is uint8 (H, W, 3), not {picture.dtype} {picture.shape}.")
+        raise ValueError(
+            f"the picture must be uint8 (H, W, 3), but is {picture.dtype} {picture.shape}."
+        )
     if strategy not in STRATEGIES:
         raise ValueError(f"{strategy}: is no strategy; choose {', '.join(STRATEGIES)}.")
     protocol, full = find_protocol(protocol), picture.shape[:2]

@@ -1,13 +1,13 @@
 """Trimaps inside a tf.data pipeline, equal to OpenCV's to the pixel and fast at full size.
 
-A trimap needs two dilations with the same elliptic kernel: of the pixels that are not empty
-(matte != 0) and of those that are not opaque (matte != 255). The complement of the latter is the
+A trimap needs two dilations with the same elliptic kernel: (1) of the pixels that are not empty
+(matte != 0), and (2) of those that are not opaque (matte != 255). The complement of (2) is the
 erosion of the opaque pixels. `tf.nn.dilation2d` needs seconds for a 30 x 30 kernel, and OpenCV
 inside tf.data has hung processes. So both dilations work on packed bits, 64 pixels in a word:
 
 - Every row of OpenCV's ellipse is one run of w pixels from -(w // 2) to (w - 1) // 2, so a kernel
-  is a list of widths. The dilations by runs of 1, 2, 3, ... k pixels are computed one from another:
-  each ORs the rows with themselves, shifted by one more pixel to the left and right in turn.
+  is a list of widths. The dilation by a run of k + 1 pixels is computed from the one by k: it is
+  ORed with the original rows, shifted one pixel further, alternately to the left and right.
 - The dilation by the kernel is the OR, over its rows, of the dilation by that row's run, shifted
   vertically by the row's offset.
 

@@ -111,10 +111,10 @@ def read_variables(path, model: str | None = None, *, approximate: bool = False)
         fits = _pools_as_ours(Path(path), file, contents)
         if not fits and not approximate:
             raise WeightsFileError(
-                f"{path}: may be an ordinary ResNet-34, such as torchvision's, which has the names "
-                "of P3M-Net's backbone but strides instead of its pooling layers; use the authors' "
-                "file r34mp_pretrained_imagenet.pth.tar (with r34mp in its name), or add "
-                "--approximate to start from this file although it does not fit exactly."
+                f"{path}: looks like an ordinary ResNet-34, such as torchvision's: it uses strides "
+                "where P3M-Net's backbone pools. Use the authors' file "
+                "r34mp_pretrained_imagenet.pth.tar (its name must contain r34mp), or add "
+                "--approximate to start from this file anyway."
             )
         if fits and approximate:
             raise WeightsFileError(f"{path}: fits exactly; leave out --approximate.")
@@ -144,7 +144,7 @@ def _require(path, file: WeightsFile, model: str | None) -> Contents:
         some = ", ".join(sorted(file.arrays)[:3])
         raise WeightsFileError(
             f"{path}: holds none of the networks {', '.join(ENCODERS)}, only arrays such as "
-            f"{some}; name another file."
+            f"{some}; choose another file."
         )
     if model is not None and model != best.network:
         raise StateDictError(

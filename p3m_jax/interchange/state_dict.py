@@ -117,7 +117,10 @@ def match_state_dict(
 
 
 def complete(network: Network, match: Match) -> Variables:
-    """The variables of a match without problems; missing random features are drawn from seed 0."""
+    """Returns the network's variables from a match that has no problems.
+
+    ViTAE-S's random features, which the authors' files lack, are drawn with seed 0.
+    """
     fresh = network.initialize(0).statistics if match.drawn else {}
     arrays = match.found | {name: fresh[name] for name in match.drawn}
     return Variables(

@@ -65,11 +65,11 @@ class _Storage(NamedTuple):
 
 
 def read_torch_file(path) -> TorchFile:
-    """Reads a checkpoint in either container.
+    """Reads a PyTorch checkpoint, in the zip or the legacy format.
 
     Raises:
       TorchFileError: it is damaged, or holds something other than tensors, plain containers,
-        numbers, texts and settings.
+        numbers, strings and settings.
     """
     path = Path(path)
     data = _mapped(path)
@@ -81,9 +81,13 @@ def read_torch_file(path) -> TorchFile:
             return TorchFile(_read_legacy(data), "legacy")
     except PickleError as error:
         raise TorchFileError(f"{path}: {error}.") from error
-    web_page = data[:512].lstrip().lower().startswith((b"<!doctype", b"<html"))
-    hint = "it is a web page; download the file itself" if web_page else "name another file"
-    raise TorchFileError(f"{path}: is not a PyTorch checkpoint, neither zip nor legacy; {hint}.")
+    if data[:512].lstrip().lower().startswith((b"<!doctype", b"<html")):
+        raise TorchFileError(
+            f"{path}: is a web page, not a PyTorch checkpoint; download the file itself."
+        )
+    raise TorchFileError(
+        f"{path}: is not a PyTorch checkpoint, neither zip nor legacy; choose another file."
+    )
 
 
 def _mapped(path: Path):
@@ -105,7 +109,7 @@ def _read_zip(data) -> Any:
     top = described[0].removesuffix("data.pkl")
     order = entries.get(f"{top}byteorder")
     if order and content_of(data, order) != b"little":
-        raise PickleError("was written on a big-endian machine, which is not supported")
+        raise PickleError("was written on a big-endian machine; save it again on another one")
 
     @functools.cache
     def place(key: str) -> tuple[int, int]:
@@ -120,12 +124,15 @@ def _read_zip(data) -> Any:
         offset, size = place(key)
         if count * dtype.itemsize != size:
             raise PickleError(
-                f"storage {key!r:.80} has {size} bytes, which does not fit its {count} numbers"
+                f"storage {key!r:.80} has {size} bytes, which does not fit its {count} numbers; "
+                "download the file again"
             )
         return _Storage(data, offset, dtype, count)
 
     if entries[described[0]].file_size > _PICKLE_LIMIT:
-        raise PickleError("its tensor list is far too large for a checkpoint")
+        raise PickleError(
+            "its tensor list is far too large for a checkpoint; download the file again"
+        )
     content = io.BytesIO(content_of(data, entries[described[0]]))
     return read_pickle(content, _Globals(len(data)).find, load)
 
@@ -137,7 +144,7 @@ def _read_legacy(data) -> Any:
     if magic != _LEGACY_MAGIC or protocol != _LEGACY_PROTOCOL or not isinstance(system, dict):
         raise PickleError("is in an unknown version of PyTorch's legacy form")
     if system.get("little_endian") is not True:
-        raise PickleError("was written on a big-endian machine, which is not supported")
+        raise PickleError("was written on a big-endian machine; save it again on another one")
     # The storages follow the pickles that refer to them. So the pickle is read twice: first for the
     # size of each storage, and again when the positions of the storages are known.
     begin = file.tell()
@@ -179,17 +186,17 @@ def _identity(identity) -> tuple[np.dtype, str, int]:
     before PyTorch 0.4 use it.
     """
     if not isinstance(identity, tuple) or len(identity) not in (5, 6):
-        raise TypeError("an object stored elsewhere is not a storage")
+        raise TypeError("an external reference is not a tensor storage")
     kind, storage_type, key, _, count = identity[:5]
     # The type is checked first, because an array would be compared number by number.
     if not isinstance(kind, str) or kind != "storage":
-        raise TypeError("an object stored elsewhere is not a storage")
+        raise TypeError("an external reference is not a tensor storage")
     if not isinstance(storage_type, _StorageType) or not isinstance(key, str):
         raise TypeError("a storage without type or key")
     if len(identity) == 6 and identity[5] is not None:
         raise PickleError(
-            "holds views of storages, as PyTorch wrote them before version 0.4; they are not "
-            "supported"
+            "holds views of storages, as PyTorch wrote them before version 0.4; save "
+            "it again with a current version"
         )
     return storage_type.dtype, key, _whole(count)
 
@@ -232,7 +239,8 @@ class _Globals:
         elements = functools.reduce(lambda product, size: min(product * size, 1 << 62), shape, 1)
         if elements > storage.count:
             raise PickleError(
-                f"holds a tensor of shape {shape}, but only {storage.count} numbers for it"
+                f"holds a tensor of shape {shape}, but only {storage.count} numbers for it; "
+                "download the file again"
             )
         if storage.buffer is None or not elements:
             return np.empty(shape if not elements else 0, storage.dtype)
@@ -242,7 +250,9 @@ class _Globals:
         item = storage.dtype.itemsize
         self.left -= elements * item
         if self.left < 0:
-            raise PickleError("uses the same numbers far more often than a checkpoint does")
+            raise PickleError(
+                "shares storage among its tensors far more than a checkpoint does; use another file"
+            )
         return np.ndarray(
             shape,
             storage.dtype,

@@ -52,12 +52,12 @@ def read_weights(path) -> WeightsFile:
     """
     if is_address(str(path).lower()):
         raise WeightsFileError(
-            f"{path}: this program downloads nothing; download the file yourself, then name it."
+            f"{path}: this program downloads nothing; download the file and use its path."
         )
     path = user_path(path)
     if path.exists() and not path.is_file():  # opening a pipe would block
         state = "is a folder" if path.is_dir() else "is not a regular file"
-        raise WeightsFileError(f"{path}: {state}; name a file (.pth, .pt, {ENDING}).")
+        raise WeightsFileError(f"{path}: {state}; choose a file (.pth, .pt, {ENDING}).")
     if path.suffix.lower() == ENDING:
         content, description = read_safetensors(path)
         form = "safetensors"
@@ -66,10 +66,10 @@ def read_weights(path) -> WeightsFile:
         description, form = {}, f"PyTorch {container}"
     arrays, others, place = _find_arrays(content)
     if not arrays:
-        raise WeightsFileError(f"{path}: holds no named arrays; name a file of weights.")
+        raise WeightsFileError(f"{path}: holds no parameters; choose a file of weights.")
     if any(len(key) > _LONGEST_KEY or not key.isprintable() for key in arrays):
         raise WeightsFileError(
-            f"{path}: has array names that are too long or not printable; name another file."
+            f"{path}: has array names that are too long or not printable; choose another file."
         )
     behind = _shared_wrappers(arrays)
     if behind:

@@ -148,7 +148,9 @@ def _nothing_in(named: Path, search: _Search) -> str:
     if search.closed:
         return search.closed[0]
     others = f" but {search.left_out}" if str(search.left_out) else ""
-    return f"{named}: holds no pictures ({', '.join(endings_read())}){others}; name another folder."
+    return (
+        f"{named}: holds no pictures ({', '.join(endings_read())}){others}; choose another folder."
+    )
 
 
 def is_manifest(name: str) -> bool:

@@ -81,7 +81,7 @@ class Work(Protocol):
         """Reads the picture's files, in a thread; raises `NeedsReview` if the user must decide."""
 
     def compute(self, loaded: Any) -> Any:
-        """Does the longest part of the work, for up to `at_once` pictures in as many threads."""
+        """Does the slow part of the work for one picture; called in up to `at_once` threads."""
 
     def write(
         self, job: Job, computed: Any, files: dict[str, Path]

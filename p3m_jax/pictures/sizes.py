@@ -13,7 +13,7 @@ def require_size(
     of: str = "picture",
     remedy: str = "replace the wrong one",
 ) -> None:
-    """Raises `ImageError` if a file has another size than a file it belongs to.
+    """Raises `ImageError` if two files that belong together differ in size.
 
     Args:
       file: the file, for the message.

@@ -81,7 +81,7 @@ def parse_colour(text: str) -> np.ndarray | None:
         return None
     if len(colour) == 4 and colour[3] < 255:
         raise OptionError(
-            f"{text}: is a transparent colour; name an opaque one, such as "
+            f"{text}: is a transparent colour; choose an opaque one, such as "
             f"{text[:7] if text.startswith('#') and len(text) == 9 else 'black'}, or save a cutout."
         )
     return np.array(colour[:3], np.uint8)

@@ -76,7 +76,7 @@ def find_background(text: str) -> Background:
     file = user_path(text)
     if not file.exists():
         raise OptionError(
-            f"{text}: is not a background; name {BLUR}, a colour ('#30c040', 48,192,64, teal) or a "
+            f"{text}: is not a background; use {BLUR}, a colour ('#30c040', 48,192,64, teal) or a "
             "picture."
         )
     return Background(digest(file), picture=read(file), file=file)

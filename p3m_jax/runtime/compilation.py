@@ -51,8 +51,8 @@ def keep_compiled(choice: str | None = None) -> str | None:
         reason = getattr(error, "strerror", None) or error
         jax.config.update("jax_enable_compilation_cache", False)
         return (
-            f"Compiled programs are not cached ({reason}), so every start recompiles them; name a "
-            "folder with --compilation-cache."
+            f"Compiled programs are not cached ({reason}), so every start recompiles them; choose "
+            "a folder with --compilation-cache."
         )
     jax.config.update("jax_enable_compilation_cache", True)
     jax.config.update("jax_compilation_cache_dir", str(folder))

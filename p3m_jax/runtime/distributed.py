@@ -177,7 +177,9 @@ def first_in_turn(what: str) -> Iterator[None]:
 
 def _agree(well: bool, what: str) -> None:
     if not all(gather([well])):
-        raise DistributedError(f"Another process of this job failed with {what}; see its message.")
+        raise DistributedError(
+            f"Another process of this job failed while preparing {what}; see its message."
+        )
 
 
 def wait_for_all(what: str) -> None:

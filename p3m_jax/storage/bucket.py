@@ -36,7 +36,8 @@ def folder_or_bucket(path) -> Path | epath.Path:
         )
     if not all(map(_is_installed, _PACKAGES)):
         raise BucketError(
-            f'{path}: requires packages that are not installed; pip install -e ".[bucket]".'
+            f"{path}: requires packages that are not installed; install them with: "
+            'pip install -e ".[bucket]".'
         )
     return epath.Path(path)
 

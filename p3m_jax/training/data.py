@@ -145,7 +145,7 @@ def _with_foregrounds(dataset: DataSet, cache, obfuscation: Obfuscation | None) 
         if missing:
             raise DataSetError(
                 f"{dataset.root}: {missing} of {len(dataset.examples)} pictures have no foreground "
-                "or no background, which the composition loss needs. Name a folder for estimates "
+                "or no background, which the composition loss needs. Choose a folder for estimates "
                 "with --config.data.foreground_cache=..., or turn the loss off with "
                 "--config.loss.composition=False."
             )

@@ -33,7 +33,7 @@ def find_copy_paste(
     """
     if not any(example.private if obfuscated else example.facemask for example in dataset.examples):
         raise DataSetError(
-            f"{dataset.root}: no picture has a face mask, so faces cannot be pasted; name the "
+            f"{dataset.root}: no picture has a face mask, so faces cannot be pasted; choose the "
             "folder of masks with --config.data.facemasks=..., or turn copy and paste off with "
             "--config.copy_paste.level=none."
         )
@@ -52,7 +52,7 @@ def _find_sources(
         if dataset.synthetic:
             return synthetic_faces(root)
         raise DataSetError(
-            f"{root}: copy and paste has no faces to copy. Name a folder of faces with "
+            f"{root}: copy and paste has no faces to copy. Choose a folder of faces with "
             "--config.copy_paste.sources=... (and their masks with "
             "--config.copy_paste.source_masks=...; without it the program finds the faces). For "
             "CelebAMask-HQ add --config.copy_paste.source_kind=celebamask_hq. Or copy the training "
@@ -74,9 +74,9 @@ def _refuse_hidden_faces(folder: Path, dataset: DataSet, root: Path) -> None:
     own = {example.picture.parent.resolve() for example in dataset.examples} | {root.resolve()}
     if any(place in own for place in (folder.resolve(), *folder.resolve().parents)):
         raise DataSetError(
-            f"{folder}: belongs to the training set, whose clear faces must not be copied; name "
-            "other faces, or use --config.copy_paste.source_kind=training_set, which copies these "
-            "faces as training sees them."
+            f"{folder}: belongs to the training set, whose clear faces must not be copied; "
+            "choose another folder, or set --config.copy_paste.source_kind=training_set to copy "
+            "these faces as training sees them."
         )
 
 

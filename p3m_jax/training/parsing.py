@@ -171,14 +171,14 @@ def _data_problems(config: ConfigDict) -> list[str]:
     data, problems = config.data, []
     if not data.crop_sizes or min(data.crop_sizes) < 1:
         problems.append(
-            f"data.crop_sizes is {tuple(data.crop_sizes)}; name one or more sizes in pixels"
+            f"data.crop_sizes is {tuple(data.crop_sizes)}; choose one or more sizes in pixels"
         )
     if bool(data.pictures) != bool(data.mattes):
         problems.append("data.pictures and data.mattes must be given together")
     elif data.pictures and Path(data.pictures).resolve() == Path(data.mattes).resolve():
-        problems.append("data.pictures and data.mattes are the same folder; name two folders")
+        problems.append("data.pictures and data.mattes are the same folder; choose two folders")
     if data.pictures and data.directory:
-        problems.append("data.directory and data.pictures are both given; name only one of them")
+        problems.append("data.directory and data.pictures are both given; choose only one of them")
     if data.pictures and config.final_test_sets:
         problems.append("final_test_sets requires data.directory, which contains the test sets")
     if common.part_of(config, common.BASES) == "finetune":
@@ -189,7 +189,7 @@ def _data_problems(config: ConfigDict) -> list[str]:
             )
         if not data.pictures and not data.directory:
             problems.append(
-                "data.pictures and data.mattes are empty; name the pictures to fine-tune on"
+                "data.pictures and data.mattes are empty; choose the pictures to fine-tune on"
             )
     return problems
 

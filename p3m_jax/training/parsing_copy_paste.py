@@ -76,7 +76,7 @@ def _source_problems(wanted: ConfigDict) -> list[str]:
             "be empty"
         )
     if wanted.source_kind == "celebamask_hq" and not wanted.sources:
-        problems.append("copy_paste.sources is empty; name the folder CelebAMask-HQ")
+        problems.append("copy_paste.sources is empty; choose the folder CelebAMask-HQ")
     if wanted.source_masks and (not wanted.sources or wanted.source_kind != "folder"):
         problems.append("copy_paste.source_masks requires a folder of faces in copy_paste.sources")
     return problems
@@ -90,7 +90,7 @@ def _feature_problems(wanted: ConfigDict, network_name: str, batch_size: int) ->
         )
     elif not wanted.layers or set(wanted.layers) - set(layers):
         problems.append(
-            f"copy_paste.layers is {tuple(wanted.layers)}; name some of {', '.join(layers)}"
+            f"copy_paste.layers is {tuple(wanted.layers)}; choose some of {', '.join(layers)}"
         )
     if not 1 <= wanted.source_batch <= batch_size:
         problems.append(

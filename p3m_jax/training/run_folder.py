@@ -54,11 +54,11 @@ _MAY_CHANGE = (
 
 
 def refuse_buckets(workdir) -> None:
-    """Raises `RunFolderError` for a bucket's address, which would become a local folder."""
+    """Raises `RunFolderError` if `workdir` is in a bucket: a run's log could not be appended to."""
     if is_address(workdir):
         raise RunFolderError(
             f"{workdir}: a run's folder cannot be in a bucket, because its log is appended to. "
-            f"Name a local folder with --workdir, and add --config.checkpoint_directory={workdir} "
+            f"Use a local folder with --workdir, and add --config.checkpoint_directory={workdir} "
             "to store the checkpoints in the bucket."
         )
 
@@ -88,17 +88,17 @@ def claim_run_folder(workdir: Path, configuration: dict[str, Any]) -> Iterator[N
         process is training in it.
     """
     if workdir.exists() and not workdir.is_dir():
-        raise RunFolderError(f"{workdir}: is a file; name a folder with --workdir.")
+        raise RunFolderError(f"{workdir}: is a file; choose a folder with --workdir.")
     home = home_of_checkpoints(configuration.get("checkpoint_directory"), workdir)
     for folder, flag in ((workdir, "--workdir"), (home, "--config.checkpoint_directory")):
         foreign = folder.exists() and [p for p in folder.iterdir() if not p.name.startswith(".")]
         if foreign and not (folder / CONFIG_FILE).exists():
             raise RunFolderError(
-                f"{folder}: contains files that are not a training run; name another {flag}."
+                f"{folder}: contains files that are not a training run; choose another {flag}."
             )
         folder.mkdir(parents=True, exist_ok=True)
     refusal = RunFolderError(
-        f"{workdir}: another process is training in it; wait for it, or name another --workdir."
+        f"{workdir}: another process is training in it; wait for it, or choose another --workdir."
     )
     (workdir / LOCK_FILE).touch()
     with locked(workdir / LOCK_FILE, refusal):
@@ -109,14 +109,14 @@ def claim_run_folder(workdir: Path, configuration: dict[str, Any]) -> Iterator[N
             if before != home and complete_steps(before / RUN_CHECKPOINTS):
                 raise RunFolderError(
                     f"{workdir}: the checkpoints of its run are in {before}, not in {home}; use "
-                    "the same --config.checkpoint_directory as before, or name another --workdir."
+                    "the same --config.checkpoint_directory as before, or choose another --workdir."
                 )
         if complete_steps(home / RUN_CHECKPOINTS):
             differences = _differences(_read(home / CONFIG_FILE), settings)
             if differences:
                 raise RunFolderError(
                     f"{home}: contains a run with other settings ({'; '.join(differences)}). "
-                    "Use its settings to resume it, or name another folder."
+                    "Use its settings to resume it, or choose another folder."
                 )
         for folder in dict.fromkeys((home, workdir)):
             write_text(folder / CONFIG_FILE, json.dumps(settings, indent=2) + "\n")
@@ -151,7 +151,9 @@ def _read(file: Path) -> dict:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
-        raise RunFolderError(f"{file}: cannot be read ({error}); name another --workdir.") from None
+        raise RunFolderError(
+            f"{file}: cannot be read ({error}); choose another --workdir."
+        ) from None
 
 
 def _differences(there: dict, here: dict) -> list[str]:

@@ -31,7 +31,7 @@ def check_start(init_from: str | None, network_name: str, checkpoints: Path) -> 
         if there != network_name:
             raise ConfigurationError(
                 f"{init_from}: config.init_from is a checkpoint of {there}, but the configuration "
-                f"trains {network_name}; name a checkpoint of that network, or use the other "
+                f"trains {network_name}; choose a checkpoint of that network, or use the other "
                 "configuration."
             )
 

@@ -1,4 +1,4 @@
-"""Precision: the least that norms, softmaxes and statistics need, and means that keep it."""
+"""Keeps norms, softmaxes and statistics in float32 or better; averages that lose no digits."""
 
 import jax
 import jax.numpy as jnp
