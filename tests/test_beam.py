@@ -70,8 +70,8 @@ def test_the_same_files_as_by_threads(root, tmp_path, beam_engine, p3m, capfd, h
         hide = ("--obfuscation", "fill", "--private-cache", areas)
         assert p3m("estimate", root, "--faces", "normal", "-o", cache, *hide, *options) == 0
         said = capfd.readouterr().out
-        assert f"found {COUNT}" in said
-        assert f"estimated {COUNT}" in said
+        assert f"private areas of {COUNT} found, 0 already done" in said
+        assert f"foregrounds of {COUNT} estimated, 0 already done" in said
         # Both count the same bytes, and some seconds.
         counts = [line.split(";") for line in said.splitlines() if "processor seconds" in line]
         assert [count[0] for count in counts] == [

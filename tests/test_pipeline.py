@@ -300,7 +300,7 @@ def test_files_of_other_sizes_are_named(dataset, tmp_path, role):
     small = tmp_path / "p_1.png"
     Image.new("L" if role == "facemask" else "RGB", (70, 70)).save(small)
     wrong = replace(dataset.examples[1], **{role: small})
-    with pytest.raises(DataSetError, match=r"p_1\.png: is 70 x 70 pixels.*p_1"):
+    with pytest.raises(ImageError, match=r"p_1\.png: is 70 x 70 pixels, but its matte is 96 x 160"):
         next(batches(replace(dataset, examples=(wrong,))))
 
 
