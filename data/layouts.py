@@ -15,6 +15,7 @@ from pathlib import Path
 from p3m_jax.data.folders import DataSetError, find_root, list_folder, upwards
 from p3m_jax.data.records import FOLDER, Records, portrait_records
 from p3m_jax.data.sets import REQUIRED, ROLES, DataSet, Scan
+from p3m_jax.storage.files import is_written
 from p3m_jax.storage.paths import source_folder, user_path
 
 SYNTHETIC_MARK = "SYNTHETIC.json"
@@ -97,8 +98,7 @@ def scan_training(root, *, faces="blurred", foreground_cache=None, facemasks=Non
         for role, folder in CACHE_FOLDERS.items():
             path = user_path(foreground_cache) / folder  # may be created later
             found = list_folder(path).files if path.is_dir() else {}
-            # A machine that crashed may leave empty files; they are estimated again.
-            cache[role] = {stem: file for stem, file in found.items() if file.stat().st_size}
+            cache[role] = {stem: file for stem, file in found.items() if is_written(file)}
     records = portrait_records(root, faces)
     if records is not None:
         name = "P3M-10k train" if records.name != FOLDER else records.config

@@ -20,6 +20,7 @@ from p3m_jax.pictures.images import read_picture
 from p3m_jax.pictures.labels import read_matte
 from p3m_jax.pictures.sizes import require_size
 from p3m_jax.storage.file_part import size_in_bytes
+from p3m_jax.storage.files import is_written
 from p3m_jax.storage.json_lines import LineWriter, read_lines, write_lines
 
 SOURCES, PARTS = "sources.jsonl", "sources-*.jsonl"
@@ -66,7 +67,7 @@ class Cache:
                     f"{example.picture}, or with different settings; choose another cache folder, "
                     "or empty this one."
                 )
-            if there is None or not all(map(_is_written, paths)):
+            if there is None or not all(map(is_written, paths)):
                 missing.append(example)
         if missing and not self.sources_file.exists() and self._holds_files():
             folders = " or ".join(f"{name}/" for name in self._folders())
@@ -163,8 +164,3 @@ def read_pair(example: Example):
     picture, matte = read_picture(example.picture), read_matte(example.matte)
     require_size(example.picture, picture.shape[:2], matte.shape, "matte")
     return picture, matte
-
-
-def _is_written(path: Path) -> bool:
-    """False for an empty file, too: a machine that crashed may leave one."""
-    return path.is_file() and path.stat().st_size > 0

@@ -25,7 +25,7 @@ from typing import Any
 
 from p3m_jax.jobs.plan import MANIFEST, Job, PlanError, is_manifest
 from p3m_jax.jobs.share import Share
-from p3m_jax.storage.files import locked, remove_leftovers, require_writable
+from p3m_jax.storage.files import is_written, locked, remove_leftovers, require_writable
 from p3m_jax.storage.json_lines import LineWriter, read_lines, write_lines
 
 STARTED, DONE, WAITING, FAILED = "started", "done", "waiting", "failed"
@@ -62,9 +62,7 @@ class Manifest:
     def written(self, job: Job, kind: str) -> Entry | None:
         """How an existing output of this kind was made; None if it is missing or incomplete."""
         path, entry = job.outputs[kind], self.entry(job)
-        file = self.folder / path
-        # A power failure may leave an empty file.
-        if str(path) in entry["writing"] or not file.is_file() or not file.stat().st_size:
+        if str(path) in entry["writing"] or not is_written(self.folder / path):
             return None
         return entry["outputs"].get(str(path))
 

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import re
+import stat
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -95,6 +96,15 @@ def locked(path: Path, refusal: Exception, *, shared: bool = False) -> Iterator[
         yield
     finally:
         os.close(handle)
+
+
+def is_written(path: Path) -> bool:
+    """Whether a file exists and is not empty, as a machine that crashed may leave it."""
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size > 0
 
 
 def require_writable(folder: Path) -> None:
