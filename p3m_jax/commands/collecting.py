@@ -99,7 +99,7 @@ def prepare(plan) -> None:
 
 
 def run_jobs(args, manifest, jobs, settings: dict[str, dict], work, memory: int):
-    """Does the work for each job; returns the `Outcome`."""
+    """Does the work for each job; returns the `JobOutcome`."""
     from p3m_jax.jobs.run import Run
 
     run = Run(

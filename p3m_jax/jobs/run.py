@@ -22,7 +22,7 @@ from p3m_jax.errors import UserError
 from p3m_jax.jobs.manifest import FAILED, WAITING, Entry, Manifest
 from p3m_jax.jobs.memory import BASE, pictures_memory
 from p3m_jax.jobs.plan import Job
-from p3m_jax.jobs.work import NeedsReview, Outcome, Work
+from p3m_jax.jobs.work import JobOutcome, NeedsReview, Work
 from p3m_jax.pictures.images import ImageError, open_picture
 from p3m_jax.pictures.photos import digest
 from p3m_jax.runtime.machine import Budget
@@ -71,9 +71,9 @@ class Run:
         self._manifest, self._settings, self._work = manifest, settings, work
         self._overwrite, self._workers, self._memory = overwrite, workers, memory
         self._tried: set[Path] = set()
-        self.outcome = Outcome()
+        self.outcome = JobOutcome()
 
-    def start(self, jobs: Sequence[Job], *, progress: bool = True) -> Outcome:
+    def start(self, jobs: Sequence[Job], *, progress: bool = True) -> JobOutcome:
         """Does the jobs; also returns normally if it is interrupted or the disk is full."""
         from tqdm import tqdm
 
@@ -178,7 +178,7 @@ class Run:
             )
         return made
 
-    def _compute(self, job: Job, loading: Future) -> tuple[_Loaded, Any, float] | Outcome:
+    def _compute(self, job: Job, loading: Future) -> tuple[_Loaded, Any, float] | JobOutcome:
         """Computes a picture's results; returns its outcome if there is nothing to write.
 
         Otherwise returns the loaded picture, the results, and the seconds that it took.
@@ -195,10 +195,10 @@ class Run:
             del loading  # its error keeps this frame, and so the picture, in memory
         return loaded, computed, time.perf_counter() - started
 
-    def _finish(self, job: Job, computing: Future) -> Outcome:
+    def _finish(self, job: Job, computing: Future) -> JobOutcome:
         """Writes the outputs of a picture, in a thread."""
         result = computing.result()
-        if isinstance(result, Outcome):
+        if isinstance(result, JobOutcome):
             return result
         loaded, computed, seconds = result
         started = time.perf_counter()
@@ -214,7 +214,9 @@ class Run:
             if getattr(error, "errno", None) in _FATAL:
                 raise _DiskError(f"{error.filename or job.source}: {error.strerror}") from None
             return self._fail(job, error)
-        return Outcome(done=1, tried=1, warnings=[(job.source, sentence) for sentence in warnings])
+        return JobOutcome(
+            done=1, tried=1, warnings=[(job.source, sentence) for sentence in warnings]
+        )
 
     def _memory_of(self, job: Job) -> int:
         try:
@@ -224,7 +226,7 @@ class Run:
             pixels = 0
         return self._work.memory(job, pixels)
 
-    def _skip(self, job: Job) -> Outcome:
+    def _skip(self, job: Job) -> JobOutcome:
         """The outcome of a picture that is already done.
 
         If a later attempt failed or the picture waited for review, the manifest is corrected.
@@ -232,14 +234,14 @@ class Run:
         if self._manifest.entry(job).get("status") in (FAILED, WAITING):
             with _disk_errors(self._manifest.folder):
                 self._manifest.finish(job)
-        return Outcome(skipped=1)
+        return JobOutcome(skipped=1)
 
-    def _fail(self, job: Job, error: Exception) -> Outcome:
+    def _fail(self, job: Job, error: Exception) -> JobOutcome:
         tried = int(job.source in self._tried)
         if isinstance(error, NeedsReview):
             with _disk_errors(self._manifest.folder):
                 self._manifest.wait(job, error.reasons)
-            return Outcome(tried=tried, waiting=[(job.source, error.reasons)])
+            return JobOutcome(tried=tried, waiting=[(job.source, error.reasons)])
         reason = str(error)
         if isinstance(error, OSError) and error.filename:
             reason = f"{error.filename}: {error.strerror}"
@@ -249,7 +251,7 @@ class Run:
             reason = f"{job.source}: {reason}"
         with _disk_errors(self._manifest.folder):
             self._manifest.fail(job, reason)
-        return Outcome(tried=tried, failed=[(job.source, reason)])
+        return JobOutcome(tried=tried, failed=[(job.source, reason)])
 
 
 def _without(entry: Entry, names: Iterable[str]) -> Entry:

@@ -22,7 +22,7 @@ class NeedsReview(UserError):
 
 
 @dataclass
-class Outcome:
+class JobOutcome:
     """The result of a run, or of one of its pictures.
 
     Attributes:
@@ -45,7 +45,7 @@ class Outcome:
     stopped: str | None = None
     interrupted: bool = False
 
-    def add(self, picture: "Outcome") -> None:
+    def add(self, picture: "JobOutcome") -> None:
         """Adds the outcome of a picture."""
         self.done += picture.done
         self.skipped += picture.skipped
