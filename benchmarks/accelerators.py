@@ -23,18 +23,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import command_line as cli
 import jax
 import numpy as np
-from command_line import (
-    NETWORKS,
-    SMALL,
-    Table,
-    gigabytes,
-    options_of,
-    parse,
-    refuse,
-    write_report,
-)
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from our_program import find_network
@@ -57,7 +48,7 @@ COLLECTIVES = r"\b(all-reduce|all-gather|reduce-scatter|all-to-all|collective-pe
 def places_of(topology: str, chips: int | None = None) -> Places:
     """The devices of a topology ("v5e:2x2"), or the first few of them; they need not exist here."""
     if importlib.util.find_spec("libtpu") is None:
-        refuse("Compiling for a TPU needs its compiler; install it with: pip install libtpu")
+        cli.refuse("Compiling for a TPU needs its compiler; install it with: pip install libtpu")
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
     return places_on(devices[:chips])
@@ -141,8 +132,8 @@ def roofline(row: dict) -> dict[str, tuple[float, str]]:
 
 def main(argv: list[str] | None = None) -> None:
     """Prints a table in Markdown; also writes it as JSON if asked."""
-    parser = options_of(__doc__)
-    parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
+    parser = cli.options_of(__doc__)
+    parser.add_argument("--networks", nargs="+", default=list(cli.NETWORKS))
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--batch", type=int, default=8, help="pictures per chip")
     parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"])
@@ -153,8 +144,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--text", type=Path, metavar="FOLDER", help="write the compiled programs to it"
     )
-    quick = {"networks": [SMALL], "size": 32, "batch": 2, "precisions": ["float32"], "remat": [0]}
-    args = parse(parser, argv, **quick)
+    quick = {
+        "networks": [cli.SMALL],
+        "size": 32,
+        "batch": 2,
+        "precisions": ["float32"],
+        "remat": [0],
+    }
+    args = cli.parse(parser, argv, **quick)
 
     if args.quick and importlib.util.find_spec("libtpu") is None:
         places = places_on(jax.devices("cpu")[:1])
@@ -162,7 +159,7 @@ def main(argv: list[str] | None = None) -> None:
         places = places_of(args.mesh) if args.mesh else places_of(f"{args.chip}:2x2", chips=1)
     last = ["collectives"] if args.mesh else [f"{chip}, steps/s" for chip in CHIPS]
     print(f"jax {jax.__version__}; {places.mesh.size} chips, each {args.batch} x {args.size}^2")
-    table = Table("network", "precision", "recomputed", "TFLOP", "GB moved", "peak GB", *last)
+    table = cli.Table("network", "precision", "recomputed", "TFLOP", "GB moved", "peak GB", *last)
     rows = []
     for name in args.networks:
         for precision in args.precisions:
@@ -172,7 +169,7 @@ def main(argv: list[str] | None = None) -> None:
                 rows.append(row)
                 first = [name, precision, "stages" if remat else ""]
                 if "flops" not in row:
-                    peak = gigabytes(row["peak_bytes"])
+                    peak = cli.gigabytes(row["peak_bytes"])
                     table.row(*first, "does not fit", "", peak, *[""] * len(last))
                     continue
                 row["roofline"] = roofline(row)
@@ -183,10 +180,10 @@ def main(argv: list[str] | None = None) -> None:
                     *first,
                     f"{row['flops'] / 1e12:.2f}",
                     f"{row['bytes'] / 1e9:.1f}",
-                    gigabytes(row["peak_bytes"]),
+                    cli.gigabytes(row["peak_bytes"]),
                     *shown,
                 )
-    write_report(args, rows)
+    cli.write_report(args, rows)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 python benchmarks/checksums.py
 """
 
+import command_line as cli
 import jax
 import optax
-from command_line import NETWORKS, SMALL, Table, machine, megabytes, options_of, parse, write_report
 from our_program import find_network
 from sides import Clock
 
@@ -35,12 +35,12 @@ def _best(function, runs: int):
 
 def main(argv: list[str] | None = None) -> None:
     """Prints a row for the weights and the training state of each network."""
-    parser = options_of(__doc__)
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
+    parser = cli.options_of(__doc__)
+    parser.add_argument("--networks", nargs="+", choices=cli.NETWORKS, default=cli.NETWORKS)
     parser.add_argument("--runs", type=int, default=3)
-    args = parse(parser, argv, networks=[SMALL], runs=1)
-    print(f"{machine()}; best of {args.runs}")
-    table, rows = Table("network", "arrays", "MB", "writing s", "checking s"), []
+    args = cli.parse(parser, argv, networks=[cli.SMALL], runs=1)
+    print(f"{cli.machine()}; best of {args.runs}")
+    table, rows = cli.Table("network", "arrays", "MB", "writing s", "checking s"), []
     for name in args.networks:
         net = find_network(name)
         weights = net.initialize(0)
@@ -49,8 +49,8 @@ def main(argv: list[str] | None = None) -> None:
             row = {"network": name, "arrays": what} | measure(tree, args.runs)
             rows.append(row)
             seconds = (f"{row[key]:.2f}" for key in ("writing_seconds", "checking_seconds"))
-            table.row(name, what, megabytes(row["bytes"]), *seconds)
-    write_report(args, rows)
+            table.row(name, what, cli.megabytes(row["bytes"]), *seconds)
+    cli.write_report(args, rows)
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ import statistics
 import time
 from unittest import mock
 
+import command_line as cli
 import jax
 import numpy as np
-from command_line import NETWORKS, SMALL, Table, megabytes, options_of, parse, write_report
 from our_program import find_network
 
 from p3m_jax.configs import common
@@ -135,8 +135,8 @@ def compare(programs: Programs, plain, layers: tuple[str, ...], runs: int) -> di
 
 def main(argv: list[str] | None = None) -> None:
     """Prints the table; also writes it as JSON if asked."""
-    parser = options_of(__doc__)
-    parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
+    parser = cli.options_of(__doc__)
+    parser.add_argument("--networks", nargs="+", default=list(cli.NETWORKS))
     parser.add_argument(
         "--layers", nargs="+", default=CHOICES, help="choices of layers, each with commas"
     )
@@ -145,8 +145,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--sources", type=int, default=1)
     parser.add_argument("--source-size", type=int, default=256)
     parser.add_argument("--runs", type=int, default=0)
-    quick = {"networks": [SMALL], "layers": ["stage2"], "size": 32, "batch": 2, "source_size": 64}
-    args = parse(parser, argv, **quick)
+    quick = {
+        "networks": [cli.SMALL],
+        "layers": ["stage2"],
+        "size": 32,
+        "batch": 2,
+        "source_size": 64,
+    }
+    args = cli.parse(parser, argv, **quick)
 
     print(
         f"{args.batch} pictures of {args.size} x {args.size}, {args.sources} source(s) of "
@@ -155,7 +161,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     fractions = "of the step", "source branch / leading layers", "all / leading layers"
     times = ("extra s", "plain s") if args.runs else ()
-    table = Table("network", "layers", "extra GFLOP", *fractions, "extra temporary MB", *times)
+    table = cli.Table("network", "layers", "extra GFLOP", *fractions, "extra temporary MB", *times)
     batch = make_batch(args.size, args.batch, args.sources, args.source_size)
     rows = []
     for name in args.networks:
@@ -177,10 +183,10 @@ def main(argv: list[str] | None = None) -> None:
                 f"{row['extra_over_step']:.2%}",
                 f"{row['source_over_leading']:.2%}",
                 f"{row['extra_over_leading']:.2%}",
-                megabytes(row["extra_bytes"]),
+                cli.megabytes(row["extra_bytes"]),
                 *seconds,
             )
-    write_report(args, rows)
+    cli.write_report(args, rows)
 
 
 if __name__ == "__main__":

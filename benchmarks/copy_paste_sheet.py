@@ -15,8 +15,8 @@ import itertools
 import tempfile
 from pathlib import Path
 
+import command_line as cli
 import numpy as np
-from command_line import options_of, parse, run
 
 from p3m_jax.copy_paste.recipe import VARIANTS, CopyPaste, FaceSource
 from p3m_jax.copy_paste.samples import find_pasting
@@ -76,7 +76,7 @@ def sheet(dataset: DataSet, faces: tuple[FaceSource, ...], args) -> np.ndarray:
 
 def main(argv: list[str] | None = None) -> None:
     """Makes and writes the sheet."""
-    parser = options_of(__doc__)
+    parser = cli.options_of(__doc__)
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--data", type=Path, help="P3M-10k, the folder that holds train/")
     source.add_argument("--synthetic", action="store_true", help="synthetic portraits and faces")
@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, required=True, help=".jpg or .png")
-    args = parse(parser, argv, synthetic=True, pictures=2, size=64)
+    args = cli.parse(parser, argv, synthetic=True, pictures=2, size=64)
     if not args.synthetic and args.data is None:
         parser.error("--data or --synthetic must be given.")
     with tempfile.TemporaryDirectory() as folder:
@@ -108,4 +108,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

@@ -28,24 +28,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 
+import command_line as cli
 import numpy as np
 import reference_program
-from command_line import (
-    NETWORKS,
-    PICTURE,
-    SMALL,
-    Table,
-    add_reference,
-    check_reference,
-    gigabytes,
-    machine,
-    options_of,
-    parse,
-    write_report,
-)
 from our_program import make_weights, predict_command
 from sides import PASSIVE, add_turns, command, spread, summary
 
@@ -169,7 +156,7 @@ TITLES = (
 )
 
 
-def show(table: Table, rows: list[dict]) -> None:
+def show(table: cli.Table, rows: list[dict]) -> None:
     """Prints the rows of one network and strategy."""
     sides = {row["side"]: row for row in rows}
     for row in rows:
@@ -184,7 +171,7 @@ def show(table: Table, rows: list[dict]) -> None:
                 for name in ("cold", "warm")
                 for key in ("seconds", "cpu")
             ),
-            gigabytes(row["peak"]),
+            cli.gigabytes(row["peak"]),
             row["failed"],
             f"{row['alpha_difference']:.1e}" if "alpha_difference" in row else "",
         )
@@ -192,7 +179,7 @@ def show(table: Table, rows: list[dict]) -> None:
 
 def options(argv: list[str] | None) -> argparse.Namespace:
     """Parses the command line."""
-    parser = options_of(__doc__)
+    parser = cli.options_of(__doc__)
     parser.add_argument("--data", type=Path, help="a folder of pictures")
     parser.add_argument("--count", type=int, default=100, help="number of pictures to matte")
     parser.add_argument(
@@ -203,16 +190,21 @@ def options(argv: list[str] | None) -> argparse.Namespace:
         metavar=("LEAST", "MOST"),
         help="in pixels",
     )
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=["resnet34"])
+    parser.add_argument("--networks", nargs="+", choices=cli.NETWORKS, default=["resnet34"])
     parser.add_argument("--strategies", nargs="+", default=["hybrid"], metavar="NAME")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES, metavar="SIDE")
-    add_reference(parser)
+    cli.add_reference(parser)
     add_turns(parser, runs=1)
-    quick = {"data": PICTURE.parent, "count": 2, "long_sides": (64, 96), "networks": [SMALL]}
-    args = parse(parser, argv, **quick)
+    quick = {
+        "data": cli.PICTURE.parent,
+        "count": 2,
+        "long_sides": (64, 96),
+        "networks": [cli.SMALL],
+    }
+    args = cli.parse(parser, argv, **quick)
     if args.data is None:
         parser.error("--data: a folder of pictures is needed.")
-    check_reference(parser, args)
+    cli.check_reference(parser, args)
     if "warm" in args.sides and "cold" not in args.sides:
         parser.error("--sides: warm needs cold, which fills the cache.")
     if args.reference is None:
@@ -228,9 +220,9 @@ def main(argv: list[str] | None = None) -> None:
         scratch = Path(folder)
         pictures = scratch / "pictures"
         sizes = make_pictures(args.data, pictures, count=args.count, sides=args.long_sides)
-        print(f"{machine()}; {args.count} pictures, medians of {args.runs} runs (fastest..slowest)")
-        print("sizes: " + ", ".join(f"{w}x{h}" for w, h in sorted(Counter(sizes).elements())))
-        table = Table(*TITLES)
+        print(f"{cli.machine()}; medians of {args.runs} runs (fastest..slowest)")
+        print(f"{args.count} pictures: " + ", ".join(f"{w}x{h}" for w, h in sorted(sizes)))
+        table = cli.Table(*TITLES)
         for network in args.networks:
             task = make_weights(
                 network, scratch, checkout=args.reference, python=args.reference_python
@@ -251,7 +243,7 @@ def main(argv: list[str] | None = None) -> None:
                     pause=args.pause,
                 )
                 show(table, rows[-len(args.sides) :])
-                write_report(args, rows, sizes=sizes)
+                cli.write_report(args, rows, sizes=sizes)
 
 
 if __name__ == "__main__":

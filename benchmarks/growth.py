@@ -13,18 +13,9 @@ given memory.
 import tempfile
 from pathlib import Path
 
+import command_line as cli
 import numpy as np
 import prediction
-from command_line import (
-    NETWORKS,
-    SMALL,
-    Table,
-    gigabytes,
-    machine,
-    options_of,
-    parse,
-    write_report,
-)
 from our_program import make_weights
 from sides import Here, Process
 
@@ -47,7 +38,7 @@ def measure(task: dict, folder: str, long_side: int, strategy: str) -> dict:
         "result": f"{folder}/alpha",
     }
     np.save(task["picture"], prediction.find_picture(None, height, width))
-    if task["network"] == SMALL:
+    if task["network"] == cli.SMALL:
         side = Here("ours", prediction.load, task)
     else:
         side = Process("ours", prediction.__file__, task)
@@ -103,8 +94,8 @@ def plot(groups: dict[tuple[str, str], list[dict]], path: Path) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Prints the tables; also plots and writes them if asked."""
-    parser = options_of(__doc__)
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
+    parser = cli.options_of(__doc__)
+    parser.add_argument("--networks", nargs="+", choices=cli.NETWORKS, default=cli.NETWORKS)
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=STRATEGIES)
     parser.add_argument(
         "--long-sides",
@@ -114,10 +105,12 @@ def main(argv: list[str] | None = None) -> None:
         metavar="PIXELS",
     )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="a PNG with two panels")
-    args = parse(parser, argv, networks=[SMALL], long_sides=[96, 192])
+    args = cli.parse(parser, argv, networks=[cli.SMALL], long_sides=[96, 192])
 
-    print(machine())
-    table = Table("network", "strategy", "long side", "megapixels", "s", "CPU s", "first s", "GB")
+    print(cli.machine())
+    table = cli.Table(
+        "network", "strategy", "long side", "megapixels", "s", "CPU s", "first s", "GB"
+    )
     groups: dict[tuple[str, str], list[dict]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for network in args.networks:
@@ -134,9 +127,9 @@ def main(argv: list[str] | None = None) -> None:
                         f"{row['seconds']:.2f}",
                         f"{row['cpu']:.2f}",
                         f"{row['first_seconds']:.1f}",
-                        gigabytes(row["peak"]),
+                        cli.gigabytes(row["peak"]),
                     )
-                write_report(args, [row for rows in groups.values() for row in rows])
+                cli.write_report(args, [row for rows in groups.values() for row in rows])
     if len(args.long_sides) > 1 and not args.quick:
         for (network, strategy), rows in groups.items():
             fits = ", ".join(

@@ -29,9 +29,9 @@ import tempfile
 import time
 from pathlib import Path
 
+import command_line as cli
 import input_records
 import input_reference
-from command_line import Table, check_reference, machine, options_of, parse, write_report
 from pipelines import (
     BATCH,
     OUTPUT,
@@ -161,7 +161,7 @@ def show(rows: list[dict], steps_per_second: list[float]) -> None:
     pipelines = [row for row in rows if "faces" in row]
     rates = [f"cores for {rate:g} steps/s" for rate in steps_per_second]
     ratios = "faces blurred / plain", "faces pasted / plain"
-    table = Table("pipeline", "pictures/s", "ms of one core", "decoding", *ratios, *rates)
+    table = cli.Table("pipeline", "pictures/s", "ms of one core", "decoding", *ratios, *rates)
     for row in pipelines:
         cost, faces = row["core_seconds_per_sample"], row["faces"]
         table.row(
@@ -175,14 +175,14 @@ def show(rows: list[dict], steps_per_second: list[float]) -> None:
     if len(pipelines) == 1:
         print("Foregrounds are missing, so composition was not measured; see p3m estimate.")
     print()
-    table = Table("stage", "ms of one core")
+    table = cli.Table("stage", "ms of one core")
     for row in rows[len(pipelines) :]:
         table.row(row["what"], f"{1e3 * row['core_seconds']:.2f}")
 
 
 def options(argv: list[str] | None) -> argparse.Namespace:
     """Parses the command line."""
-    parser = options_of(__doc__)
+    parser = cli.options_of(__doc__)
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--data", type=Path, help="P3M-10k, the folder that holds train/")
     source.add_argument("--synthetic", action="store_true", help="8 synthetic portraits")
@@ -199,10 +199,10 @@ def options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="rounds of the alternating ways")
     parser.add_argument("--workers", type=int, help="threads (default: what tf.data chooses)")
     parser.add_argument("--steps-per-second", type=float, nargs="+", default=[1.0, 2.0, 5.0])
-    args = parse(parser, argv, samples=BATCH, repeats=1, rounds=1, workers=1)
+    args = cli.parse(parser, argv, samples=BATCH, repeats=1, rounds=1, workers=1)
     if not (args.data or args.synthetic or args.quick):
         parser.error("--data or --synthetic must be given.")
-    check_reference(parser, args, "data.py")
+    cli.check_reference(parser, args, "data.py")
     return args
 
 
@@ -223,9 +223,8 @@ def main(argv: list[str] | None = None) -> None:
         available = (
             len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         )
-        print(
-            f"{machine()}, {available} available; {len(dataset.examples)} pictures, output {OUTPUT}"
-        )
+        pictures = len(dataset.examples)
+        print(f"{cli.machine()}, {available} available; {pictures} pictures, output {OUTPUT}")
         if args.reference:
             rows = input_reference.beside_reference(args, Path(folder))
             input_reference.show(rows)
@@ -247,7 +246,7 @@ def main(argv: list[str] | None = None) -> None:
                 rounds=args.rounds,
             )
             show(rows, args.steps_per_second)
-    write_report(args, rows)
+    cli.write_report(args, rows)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import os
 import statistics
 
-from command_line import Table
+import command_line as cli
 from pipelines import on_one_thread, per_item, tf, whole_pipeline
 
 from p3m_jax.input.contents import place_at, places, read_contents, read_record
@@ -61,7 +61,7 @@ def _from_disk(dataset, roles) -> float:
 
 def show(rows: list[dict]) -> None:
     """Prints the comparison of folders and records."""
-    table = Table("per sample", "folders, ms", "records, ms", "ratio (lowest, highest)")
+    table = cli.Table("per sample", "folders, ms", "records, ms", "ratio (lowest, highest)")
     for row in rows:
         low, high = row["ratios"][0], row["ratios"][-1]
         each = (f"{1e3 * row[name]:.2f}" for name in ("folders", "records"))

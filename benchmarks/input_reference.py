@@ -13,9 +13,9 @@ import functools
 import sys
 from pathlib import Path
 
+import command_line as cli
 import numpy as np
 import reference_loader
-from command_line import Table, gigabytes
 from pipelines import BATCH, tf, ways_with_faces, with_faces
 from sides import Process, part_of_program, served, take_turns
 
@@ -102,7 +102,7 @@ def link(examples, folder: Path) -> None:
 
 def show(rows: list[dict]) -> None:
     """Prints the rows."""
-    table = Table("side", "ms of one core per sample", "pictures/s", "theirs / this", "GB")
+    table = cli.Table("side", "ms of one core per sample", "pictures/s", "theirs / this", "GB")
     for row in rows:
         median, *between = (
             1e3 * row[f"core_seconds_per_sample{key}"] for key in ("", "_fastest", "_slowest")
@@ -112,7 +112,7 @@ def show(rows: list[dict]) -> None:
             "{:.1f} ({:.1f}..{:.1f})".format(median, *between),
             f"{1e3 / median:.1f}",
             f"{row['theirs_over_it']:.2f}",
-            gigabytes(row["peak"]),
+            cli.gigabytes(row["peak"]),
         )
 
 

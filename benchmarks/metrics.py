@@ -14,9 +14,9 @@ import time
 import types
 from pathlib import Path
 
+import command_line as cli
 import cv2
 import numpy as np
-from command_line import Table, machine, options_of, parse, refuse, write_report
 from scipy import ndimage
 from sides import Clock, summary
 
@@ -65,7 +65,7 @@ def published_metrics(checkout: Path):
     files = [checkout / "core" / name for name in ("metrics.py", "evaluate.py")]
     path = next((file for file in files if file.is_file()), None)
     if path is None:
-        refuse(f"{checkout}: holds neither core/metrics.py nor core/evaluate.py.")
+        cli.refuse(f"{checkout}: holds neither core/metrics.py nor core/evaluate.py.")
     if not hasattr(ndimage, "morphology"):  # newer SciPy removed the namespace, not the function
         morphology = types.ModuleType("scipy.ndimage.morphology")
         morphology.distance_transform_edt = ndimage.distance_transform_edt
@@ -115,14 +115,14 @@ def measure(rivals: dict, arguments, *, rounds: int, pause: float) -> dict[str, 
 
 def main(argv: list[str] | None = None) -> None:
     """Measures and prints a table; also writes JSON if asked."""
-    parser = options_of(__doc__)
+    parser = cli.options_of(__doc__)
     parser.add_argument("--prediction", type=Path, help="a predicted matte (with --matte)")
     parser.add_argument("--matte", type=Path, help="the true matte")
     parser.add_argument("--reference", type=Path, help="a checkout of the published program")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--pause", type=float, default=0.2, help="seconds between two runs")
     parser.add_argument("--size", type=int, nargs=2, default=(1080, 1620), help="height, width")
-    options = parse(parser, argv, size=(64, 96), rounds=1, pause=0.0)
+    options = cli.parse(parser, argv, size=(64, 96), rounds=1, pause=0.0)
     if (options.prediction is None) != (options.matte is None):
         parser.error("--prediction and --matte must be given together.")
 
@@ -146,17 +146,17 @@ def main(argv: list[str] | None = None) -> None:
     taken = measure(rivals, pair, rounds=options.rounds, pause=options.pause)
 
     print(
-        f"{machine()}; ten measures of a {matte.shape[0]} x {matte.shape[1]} pair, "
+        f"{cli.machine()}; ten measures of a {matte.shape[0]} x {matte.shape[1]} pair, "
         f"{options.rounds} rounds"
     )
-    table, rows = Table("side", "ms", "x ours", "largest relative deviation"), []
+    table, rows = cli.Table("side", "ms", "x ours", "largest relative deviation"), []
     for name, row in taken.items():
         ratio = row["seconds"] / taken["p3m_jax"]["seconds"]
         median, *between = (1e3 * row[f"seconds{end}"] for end in ("", "_fastest", "_slowest"))
         shown = "{:.1f} ({:.1f}..{:.1f})".format(median, *between)
         table.row(name, shown, f"{ratio:.1f}", f"{deviation[name]:.1e}")
         rows.append({"side": name, **row, "deviation": deviation[name]})
-    write_report(options, rows, shape=matte.shape, values=ours)
+    cli.write_report(options, rows, shape=matte.shape, values=ours)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import command_line as cli
 import reference_program
-from command_line import CLONE, SMALL
 from sides import command, part_of_program
 
 
@@ -19,15 +19,15 @@ def make_weights(network: str, folder, *, checkout: Path | None, python: str | N
         "network": network,
         "checkpoint": f"{folder}/{network}",
         # The small network stays in this process, whose cache is left as it is.
-        "cache": None if network == SMALL else f"{folder}/compiled",
+        "cache": None if network == cli.SMALL else f"{folder}/compiled",
         "weights": f"{folder}/{network}.pth" if checkout else None,
         "checkout": str(checkout.absolute()) if checkout else None,
-        "goldens": str(CLONE / "tests" / "goldens"),
+        "goldens": str(cli.CLONE / "tests" / "goldens"),
     }
     if checkout:
         theirs = command(reference_program.__file__, "prepare", task, python)
         subprocess.run(theirs, check=True)
-    if network == SMALL:
+    if network == cli.SMALL:
         prepare(task)
     else:  # its memory does not count as ours
         subprocess.run(command(__file__, "prepare", task), check=True)
@@ -51,14 +51,14 @@ def find_network(name: str):
     """The network of that name, also the small one of `tests/helpers`."""
     from p3m_jax.models.network import network
 
-    if name == SMALL:
+    if name == cli.SMALL:
         know_small_network()
     return network(name)
 
 
 def know_small_network() -> None:
     """Makes the package know the network of `tests/helpers/small_network.py`."""
-    helpers = str(CLONE / "tests" / "helpers")
+    helpers = str(cli.CLONE / "tests" / "helpers")
     if helpers not in sys.path:
         sys.path.append(helpers)
     from small_network import found_by_name
@@ -76,7 +76,7 @@ def predict(task: dict) -> None:
 
 def predict_command(network: str, arguments: list[str]) -> list[str]:
     """The command line of `p3m predict` with a network of that name."""
-    if network == SMALL:
+    if network == cli.SMALL:
         return command(__file__, "predict", {"arguments": arguments})
     return [sys.executable, "-m", "p3m_jax.cli", "predict", *arguments]
 

@@ -8,9 +8,7 @@ The sides are:
 
 - `ours`: `p3m_jax.load` at exact sizes;
 - `theirs`: the authors' program (the checkout of ViTAE-Transformer/P3M-Net) as its users run it;
-- `best`: the same with PyTorch's fastest settings (channels_last, inference_mode);
-- `ours+malloc` and `best+malloc`: with an allocator that does not return memory to the system,
-  which makes both faster.
+- `best`: the same with PyTorch's fastest settings (channels_last, inference_mode).
 
 PYTHON has PyTorch and scikit-image.
 
@@ -26,20 +24,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+import command_line as cli
 import numpy as np
 import reference_program
-from command_line import (
-    NETWORKS,
-    SMALL,
-    Table,
-    add_reference,
-    check_reference,
-    gigabytes,
-    machine,
-    options_of,
-    parse,
-    write_report,
-)
 from our_program import make_weights
 from sides import (
     Here,
@@ -52,7 +39,7 @@ from sides import (
     take_turns,
 )
 
-SIDES = ("ours", "theirs", "best", "ours+malloc", "best+malloc")
+SIDES = ("ours", "theirs", "best")
 
 
 def load(task: dict, clock):
@@ -76,9 +63,9 @@ def measure(names, task: dict, *, python, runs: int, pause: float) -> list[dict]
     """Measures one network, size and strategy; returns a row per side."""
 
     def start(name):
-        if task["network"] == SMALL:
+        if task["network"] == cli.SMALL:
             return Here(name, load, task)
-        ours = name.startswith("ours")
+        ours = name == "ours"
         program = __file__ if ours else reference_program.__file__
         return Process(name, program, task, None if ours else python)
 
@@ -110,7 +97,7 @@ TITLES = (
 )
 
 
-def show(table: Table, rows: list[dict]) -> None:
+def show(table: cli.Table, rows: list[dict]) -> None:
     """Prints the rows of one network, size and strategy."""
     for row in rows:
         first = row.get("compiling")
@@ -124,10 +111,10 @@ def show(table: Table, rows: list[dict]) -> None:
             f"{row['cpu']:.2f}",
             f"{row['part_cpu']:.2f}",
             *ratios(row, rows),
-            gigabytes(row["base"]),
-            gigabytes(row["peak"]),
+            cli.gigabytes(row["base"]),
+            cli.gigabytes(row["peak"]),
             f"{row['alpha_difference']:.1e}" if "alpha_difference" in row else "",
-            *((f"{first['seconds']:.1f}", gigabytes(first["peak"])) if first else ("", "")),
+            *((f"{first['seconds']:.1f}", cli.gigabytes(first["peak"])) if first else ("", "")),
         )
 
 
@@ -152,28 +139,28 @@ def find_picture(data: Path | None, height: int, width: int) -> np.ndarray:
 
 def options(argv: list[str] | None) -> argparse.Namespace:
     """Parses the command line."""
-    parser = options_of(__doc__)
-    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), metavar="NAME")
+    parser = cli.options_of(__doc__)
+    parser.add_argument("--networks", nargs="+", default=list(cli.NETWORKS), metavar="NAME")
     parser.add_argument(
         "--sizes", nargs="+", default=["512x512", "1080x1620"], metavar="HEIGHTxWIDTH"
     )
     parser.add_argument("--strategies", nargs="+", default=["resize", "hybrid"], metavar="NAME")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES, metavar="SIDE")
     parser.add_argument("--data", type=Path, help="a picture or a folder of them")
-    add_reference(parser)
+    cli.add_reference(parser)
     add_turns(parser, runs=5)
-    args = parse(parser, argv, networks=[SMALL], sizes=["64x96"], sides=["ours"], runs=1)
-    check_reference(parser, args)
+    args = cli.parse(parser, argv, networks=[cli.SMALL], sizes=["64x96"], sides=["ours"], runs=1)
+    cli.check_reference(parser, args)
     if args.reference is None:
-        args.sides = [side for side in args.sides if side.startswith("ours")]
+        args.sides = ["ours"]
     return args
 
 
 def main(argv: list[str] | None = None) -> None:
     """Prints the table; also writes it as JSON if asked."""
     args = options(argv)
-    print(f"{machine()}; medians of {args.runs} runs (fastest..slowest)")
-    table = Table(*TITLES)
+    print(f"{cli.machine()}; medians of {args.runs} runs (fastest..slowest)")
+    table = cli.Table(*TITLES)
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for network in args.networks:
@@ -197,7 +184,7 @@ def main(argv: list[str] | None = None) -> None:
                         pause=args.pause,
                     )
                     show(table, rows[-len(args.sides) :])
-                    write_report(args, rows)
+                    cli.write_report(args, rows)
 
 
 if __name__ == "__main__" and not part_of_program(serve=served(load)):

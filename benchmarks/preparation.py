@@ -23,7 +23,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from command_line import Table, machine, options_of, parse, refuse, run, write_report
+import command_line as cli
 
 from p3m_jax.data.folders import list_folder
 from p3m_jax.data.synthetic.writer import write_synthetic_set
@@ -97,7 +97,7 @@ def synthetic_pair(folder: Path) -> list[tuple[Path, Path]]:
 
 def main(argv: list[str] | None = None) -> None:
     """Prints a row for each way, and the cost of one more picture."""
-    parser = options_of(__doc__)
+    parser = cli.options_of(__doc__)
     parser.add_argument("--pair", nargs=2, action="append", metavar="DIR")
     parser.add_argument("--facemasks", action="append", metavar="DIR")
     parser.add_argument(
@@ -109,14 +109,14 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--copies", nargs=2, type=int, default=(1, 5))
-    args = parse(parser, argv, work=["estimate"], engines=["threads"], copies=(1, 2))
+    args = cli.parse(parser, argv, work=["estimate"], engines=["threads"], copies=(1, 2))
     if not (args.pair or args.quick):
-        refuse("--pair: at least one folder of pictures and one of their mattes are needed.")
+        cli.refuse("--pair: at least one folder of pictures and one of their mattes are needed.")
     rows, taken = [], {}
     with tempfile.TemporaryDirectory() as place:
         pairs = args.pair or synthetic_pair(Path(place))
-        print(f"{machine()}; {WORKERS} workers")
-        table = Table("work", "engine", "pictures", "s", "processor s", "MB read", "MB written")
+        print(f"{cli.machine()}; {WORKERS} workers")
+        table = cli.Table("work", "engine", "pictures", "s", "processor s", "MB read", "MB written")
         for copies in args.copies:
             base = Path(place) / str(copies)
             folders = link_set(pairs, args.facemasks, copies, base)
@@ -135,7 +135,7 @@ def main(argv: list[str] | None = None) -> None:
         sizes = [picture_size(path) for path in folders["pictures"].iterdir()]
     pixels = sum(height * width for height, width in sizes) / len(sizes)
     print(f"\nMean size {pixels / 1e6:.2f} million pixels; the engines wrote equal files.\n")
-    table = Table("work", "engine", "one more picture, processor s", "starting the workers, s")
+    table = cli.Table("work", "engine", "one more picture, processor s", "starting the workers, s")
     for work in args.work:
         for engine in args.engines:
             few, many = (taken[work, engine, copies] for copies in args.copies)
@@ -143,8 +143,8 @@ def main(argv: list[str] | None = None) -> None:
             each = (many["processor"] - few["processor"]) / more
             start = few["processor"] - few["pictures"] * each
             table.row(work, engine, f"{each:.3f}", f"{start:.1f}")
-    write_report(args, rows, mean_pixels=pixels)
+    cli.write_report(args, rows, mean_pixels=pixels)
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

@@ -19,8 +19,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import command_line as cli
 import numpy as np
-from command_line import Table, options_of, parse, refuse, run, write_report
 from privacy import trial
 
 from p3m_jax.anonymizing.sheets import COLUMNS, ROWS, cell, sheet
@@ -70,7 +70,7 @@ def write_sheets(copies: dict[str, Path], folder: Path) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the command, prints the table, and writes the sheets."""
-    parser = options_of(__doc__)
+    parser = cli.options_of(__doc__)
     parser.add_argument("folders", type=Path, nargs="*", help="pictures")
     parser.add_argument("-o", "--output", type=Path, help="folder for copies and sheets")
     parser.add_argument("--than", type=Path, help="show only what this earlier run held back")
@@ -78,9 +78,9 @@ def main(argv: list[str] | None = None) -> None:
     if "--" in given:
         split = given.index("--")
         given, options = given[:split], given[split + 1 :]
-    args = parse(parser, given)
+    args = cli.parse(parser, given)
     if not args.quick and not (args.folders and args.output):
-        refuse("FOLDER and -o: a folder of pictures, and a folder for the copies, are needed.")
+        cli.refuse("FOLDER and -o: a folder of pictures, and a folder for the copies, are needed.")
 
     with tempfile.TemporaryDirectory() as scratch:
         folders, output = args.folders, args.output or Path(scratch) / "out"
@@ -98,13 +98,13 @@ def main(argv: list[str] | None = None) -> None:
     found = {"passed on": len(passed), "need review": waiting}
     found |= {f"- {reason}": number for reason, number in why.most_common()}
     print()
-    table = Table(f"of {count} pictures", "")
+    table = cli.Table(f"of {count} pictures", "")
     for title, number in found.items():
         table.row(title, f"{number} ({number / count:.0%})")
     table.row("seconds of one core per picture", f"{seconds / count:.2f}")
     print(f"\n{len(new)} copies to check in {output / 'sheets'}")
-    write_report(args, [found | {"pictures": count, "core_seconds": seconds}])
+    cli.write_report(args, [found | {"pictures": count, "core_seconds": seconds}])
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

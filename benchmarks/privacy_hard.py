@@ -13,9 +13,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import command_line as cli
 import cv2
 import numpy as np
-from command_line import Table, options_of, parse, refuse, run, write_report
 from privacy import checked, trial
 
 from p3m_jax.faces.finding import FaceFinder
@@ -102,17 +102,17 @@ def sure_faces(folder: Path, every: int, finder) -> list[tuple]:
 
 def main(argv: list[str] | None = None) -> None:
     """Measures and prints a table."""
-    parser = options_of(__doc__)
+    parser = cli.options_of(__doc__)
     parser.add_argument("--faces", type=Path, help="faces.json and pictures/")
     parser.add_argument("--every", type=int, default=1, help="use only every N-th picture")
-    args = parse(parser, argv)
+    args = cli.parse(parser, argv)
     finder = FaceFinder()
     with tempfile.TemporaryDirectory() as folder:
         if args.faces is None and not args.quick:
-            refuse("--faces: a folder with faces.json and pictures/ is needed.")
+            cli.refuse("--faces: a folder with faces.json and pictures/ is needed.")
         faces = args.faces or trial.write_faces(Path(folder), finder)
         chosen = sure_faces(faces, args.every, finder)
-    table = Table("way", "pictures", "0.95 hidden", "0.6 hidden", "passed on with less")
+    table = cli.Table("way", "pictures", "0.95 hidden", "0.6 hidden", "passed on with less")
     rows = []
     for title, ways in list(WAYS.items())[: 2 if args.quick else None]:
         shares, passed = [], 0
@@ -125,8 +125,8 @@ def main(argv: list[str] | None = None) -> None:
         counts = [sum(share >= least for share in shares) for least in (0.95, 0.6)]
         table.row(title, len(shares), *counts, passed)
         rows.append({"way": title, "shares": list(map(float, shares)), "passed": passed})
-    write_report(args, rows)
+    cli.write_report(args, rows)
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

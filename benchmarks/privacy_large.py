@@ -11,10 +11,10 @@ area contains its centre. Seconds are those of one core.
 import tempfile
 from pathlib import Path
 
+import command_line as cli
 import cv2
 import numpy as np
 import skimage
-from command_line import Table, gigabytes, options_of, parse, refuse, run, write_report
 from privacy import scenes, trial
 from sides import Clock, peak_memory
 
@@ -55,16 +55,16 @@ def search(finder, picture, there) -> dict:
 
 def main(argv: list[str] | None = None) -> None:
     """Measures and prints a table."""
-    parser = options_of(__doc__)
+    parser = cli.options_of(__doc__)
     parser.add_argument("--faces", type=Path, help="faces.json and pictures/")
     parser.add_argument("--without", type=Path, help="pictures without any face (scikit-image's)")
     parser.add_argument("--sizes", nargs="+", default=["4000x3000", "12000x9000", "16000x8000"])
     parser.add_argument(
         "--number", type=int, default=10, help="upright faces of each side, and turned ones"
     )
-    args = parse(parser, argv, sizes=["800x600"], number=1)
+    args = cli.parse(parser, argv, sizes=["800x600"], number=1)
     if args.faces is None and not args.quick:
-        refuse("--faces: a folder with faces.json and pictures/ is needed.")
+        cli.refuse("--faces: a folder with faces.json and pictures/ is needed.")
 
     cv2.setNumThreads(1)
     finder = FaceFinder()
@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
         squares = scenes.cut_faces(args.faces or trial.write_faces(Path(folder), finder))
     pictures = scenes.backgrounds(args.without or Path(skimage.data_dir))
     titles = [f"{side} px" for side in SIDES]
-    table = Table("picture", "faces", *titles, "other findings, sure", "s")
+    table = cli.Table("picture", "faces", *titles, "other findings, sure", "s")
     rows = []
     for name in args.sizes:
         width, height = map(int, name.split("x"))
@@ -93,9 +93,9 @@ def main(argv: list[str] | None = None) -> None:
                 cells.append(f"{sum(of_it)} of {len(of_it)}")
             whole = f"{row['others']}, {row['sure']}", f"{row['seconds']:.1f}"
             table.row(name, kind, *cells, *(("", "") if turned else whole))
-    print(f"\nPeak memory {gigabytes(peak_memory())} GB")
-    write_report(args, rows)
+    print(f"\nPeak memory {cli.gigabytes(peak_memory())} GB")
+    cli.write_report(args, rows)
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

@@ -21,9 +21,9 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
+import command_line as cli
 import cv2
 import numpy as np
-from command_line import Table, options_of, parse, refuse, run, write_report
 from privacy import checked, trial
 from privacy.conditions import CONDITIONS
 
@@ -178,22 +178,22 @@ def under(condition: str, finder, folder: Path, truths: dict) -> tuple[dict, lis
 
 def main(argv: list[str] | None = None) -> None:
     """Measures and prints tables."""
-    parser = options_of(__doc__)
+    parser = cli.options_of(__doc__)
     parser.add_argument("--faces", type=Path, help="faces.json and pictures/")
     parser.add_argument(
         "--without", type=Path, nargs="*", default=[], help="pictures without faces"
     )
     parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
-    args = parse(parser, argv, conditions=["native", "largest face 48 px"])
+    args = cli.parse(parser, argv, conditions=["native", "largest face 48 px"])
     finder = FaceFinder()
     with tempfile.TemporaryDirectory() as scratch:
         if args.faces is None and not args.quick:
-            refuse("--faces: a folder with faces.json and pictures/ is needed.")
+            cli.refuse("--faces: a folder with faces.json and pictures/ is needed.")
         folder = args.faces or trial.write_faces(Path(scratch), finder)
         truths = checked.true_faces(folder)
         rows, by_size = [], defaultdict(list)
         alarms = "false alarms", "of them sure", "pictures for review"
-        table = Table("condition", "faces", *KEYS, *GROUPS_TITLES, *alarms)
+        table = cli.Table("condition", "faces", *KEYS, *GROUPS_TITLES, *alarms)
         for name in args.conditions:
             row, faces = under(name, finder, folder, truths)
             rows.append(row)
@@ -211,7 +211,7 @@ def main(argv: list[str] | None = None) -> None:
         }
 
     print()
-    table = Table("side of the face, all sizes", "faces", *KEYS)
+    table = cli.Table("side of the face, all sizes", "faces", *KEYS)
     sizes = {
         f"{EDGES[number - 1]} to {EDGES[number]} px": rates(faces)
         for number, faces in sorted(by_size.items())
@@ -219,7 +219,7 @@ def main(argv: list[str] | None = None) -> None:
     for name, row in sizes.items():
         table.row(name, *row.values())
     print()
-    table = Table("marked by hand", "faces", "mean", "minimum", *(f"all of {p}" for p in PARTS))
+    table = cli.Table("marked by hand", "faces", "mean", "minimum", *(f"all of {p}" for p in PARTS))
     for name, faces in covered.items():
         shares = [face["share"] for face in faces.values()]
         parts = (
@@ -231,13 +231,13 @@ def main(argv: list[str] | None = None) -> None:
         table.row(name, len(faces), *summary, *parts)
     print()
     alarms = without_faces(finder, args.without)
-    table = Table("without faces", "pictures", "sure", "doubtful")
+    table = cli.Table("without faces", "pictures", "sure", "doubtful")
     for place, row in alarms.items():
         findings = [one for found in row["findings"].values() for one in found]
         sure = sum(not one["doubts"] for one in findings)
         table.row(place, row["pictures"], sure, len(findings) - sure)
-    write_report(args, rows, sizes=sizes, coverage=covered, without_faces=alarms)
+    cli.write_report(args, rows, sizes=sizes, coverage=covered, without_faces=alarms)
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

@@ -32,8 +32,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import command_line as cli
 import numpy as np
-from command_line import Table, options_of, parse, refuse, run, write_report
 from privacy import trial
 from privacy.recognizers import RECOGNIZERS, aligned
 
@@ -177,13 +177,13 @@ def chance(people: np.ndarray, others: int) -> float:
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the attacks and prints a table."""
-    parser = options_of(__doc__)
+    parser = cli.options_of(__doc__)
     parser.add_argument("--people", type=Path, help="pictures and the two tables")
     parser.add_argument("--distractors", type=Path, help="pictures of other people")
     parser.add_argument("--recognizers", nargs="+", choices=RECOGNIZERS, default=["sface"])
     parser.add_argument("--limit", type=int, help="use at most this many distractors")
     parser.add_argument("--draws", type=int, default=2000, help="draws of people for an interval")
-    args = parse(parser, argv, draws=10)
+    args = cli.parse(parser, argv, draws=10)
     finder = FaceFinder()
     recognizers = {name: RECOGNIZERS[name]() for name in args.recognizers}
     with tempfile.TemporaryDirectory() as scratch:
@@ -192,7 +192,7 @@ def main(argv: list[str] | None = None) -> None:
         elif args.quick:
             people, others = trial.write_people(Path(scratch))
         else:
-            refuse("--people and --distractors: two folders of pictures are needed.")
+            cli.refuse("--people and --distractors: two folders of pictures are needed.")
         whose = identities(people)
         files = [people / name for name in whose]
         names, ours, faceless = embedded(files, finder, recognizers)
@@ -209,7 +209,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     rows = [row for name in recognizers for row in attacks(ours, theirs, people, name, args.draws)]
     titles = "recogniser", "variant", "view", "parrot", "95 %", "over fill", "95 %"
-    table = Table(*titles, "naive", "people")
+    table = cli.Table(*titles, "naive", "people")
     for row in rows:
         more, *interval_of_it = row["parrot over fill"]
         table.row(
@@ -223,8 +223,8 @@ def main(argv: list[str] | None = None) -> None:
         )
     left_out = [*faceless, *faceless_others]
     told = {"probes": names, "people": people.tolist(), "faceless": left_out, "chance": guesses}
-    write_report(args, rows, distractors=count, **told)
+    cli.write_report(args, rows, distractors=count, **told)
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

@@ -26,8 +26,6 @@ HERE = Path(__file__).resolve().parent
 # PyTorch's threads wait for each other in a busy loop. On a busy machine this takes several times
 # as long as their work, so this setting makes PyTorch faster.
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
-# Settings of an allocator that does not return memory to the system.
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
 
 
 class Clock:
@@ -146,23 +144,20 @@ class Here(Side):
 class Process(Side):
     """The asking end: a process of `program` that works when it is asked to.
 
-    The name of a side decides how it runs: `ours...` requests large pages as our programs do,
-    `best...` sets `task["best"]`, and `...malloc` runs with `MALLOC`.
+    The name of a side decides how it runs: `ours...` requests large pages as our programs do, and
+    `best` sets `task["best"]`.
     """
 
     def __init__(self, name: str, program, task: dict, python: str | None = None):
         from p3m_jax.runtime.large_pages import environment
 
-        more = {
-            **(environment() if name.startswith("ours") else {}),
-            **(MALLOC if name.endswith("malloc") else {}),
-        }
+        more = environment() if name.startswith("ours") else {}
         self.file = f"{task['result']}.{name}.npy"
         self.process = subprocess.Popen(
             command(
                 program,
                 "serve",
-                {**task, "best": name.startswith("best"), "result": self.file},
+                {**task, "best": name == "best", "result": self.file},
                 python,
             ),
             env={**PASSIVE, **os.environ, **more},
@@ -230,13 +225,8 @@ def spread(row: dict, key: str = "seconds") -> str:
 
 
 def ratios(row: dict, rows: list[dict]) -> list[str]:
-    """The cells of how many times as long ours takes as this side, in wall and CPU seconds.
-
-    A side with the allocator that keeps memory is compared with ours with the same allocator, if
-    that was measured.
-    """
-    sides = {other["side"]: other for other in rows}
-    ours = sides.get("ours+malloc" if row["side"].endswith("malloc") else "ours")
+    """The cells of how many times as long ours takes as this side, in wall and CPU seconds."""
+    ours = next((other for other in rows if other["side"] == "ours"), None)
     return [f"{ours[key] / row[key]:.2f}" if ours else "" for key in ("seconds", "cpu")]
 
 

@@ -20,9 +20,9 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+import command_line as cli
 import jax
 import jax.numpy as jnp
-from command_line import NETWORKS, SMALL, Table, machine, options_of, parse, write_report
 from network import compile_forward, compile_step, height_and_width
 
 # The network's names of its parts. From an operation's name, the outermost and the innermost part
@@ -119,7 +119,7 @@ def show(found: dict, flops: float, gemm: float) -> None:
     for (place, kind), seconds in found["seconds"].items():
         totals[place][kind] += seconds
     busy = sum(found["seconds"].values())
-    table = Table("part", "share", "ms", "products", "copies", "rest")
+    table = cli.Table("part", "share", "ms", "products", "copies", "rest")
     for place, kinds in sorted(totals.items(), key=lambda item: -sum(item[1].values())):
         whole = sum(kinds.values())
         split = (f"{1e3 * kinds[kind]:.0f}" for kind in ("products", "copies", "rest"))
@@ -136,17 +136,19 @@ def show(found: dict, flops: float, gemm: float) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Prints a table for each network and size; also writes them as JSON if asked."""
-    parser = options_of(__doc__)
-    parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
+    parser = cli.options_of(__doc__)
+    parser.add_argument("--networks", nargs="+", default=list(cli.NETWORKS))
     parser.add_argument("--sizes", nargs="+", type=height_and_width, default=[(512, 512)])
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--train", action="store_true", help="training steps instead of forward")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--operations", type=int, default=0, metavar="N", help="list the N longest")
-    args = parse(parser, argv, networks=[SMALL], sizes=[(32, 32)], runs=1)
+    args = cli.parse(parser, argv, networks=[cli.SMALL], sizes=[(32, 32)], runs=1)
 
     gemm, bandwidth = limits(256, 2**20) if args.quick else limits()
-    print(f"{machine()}; jax {jax.__version__}; limits: {gemm:.0f} GFLOP/s, {bandwidth:.1f} GB/s")
+    print(
+        f"{cli.machine()}; jax {jax.__version__}; limits: {gemm:.0f} GFLOP/s, {bandwidth:.1f} GB/s"
+    )
     rows = []
     for name in args.networks:
         for size in args.sizes:
@@ -171,7 +173,7 @@ def main(argv: list[str] | None = None) -> None:
                     "seconds": {" / ".join(key): s for key, s in found["seconds"].items()},
                 }
             )
-    write_report(args, rows, gemm_gflops=gemm, copy_gbs=bandwidth)
+    cli.write_report(args, rows, gemm_gflops=gemm, copy_gbs=bandwidth)
 
 
 if __name__ == "__main__":

@@ -20,21 +20,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+import command_line as cli
 import numpy as np
 import reference_program
-from command_line import (
-    CLONE,
-    NETWORKS,
-    SMALL,
-    Table,
-    add_reference,
-    check_reference,
-    gigabytes,
-    machine,
-    options_of,
-    parse,
-    write_report,
-)
 from folder import run_and_wait
 from our_program import make_weights, predict_command
 from sides import command, spread, summary
@@ -99,14 +87,14 @@ def measure(commands: dict[str, list[str]], scratch: Path, runs: int) -> dict[st
 
 def main(argv: list[str] | None = None) -> None:
     """Prints the table; also writes it as JSON if asked."""
-    parser = options_of(__doc__)
-    parser.add_argument("--network", choices=NETWORKS, default="resnet34")
+    parser = cli.options_of(__doc__)
+    parser.add_argument("--network", choices=cli.NETWORKS, default="resnet34")
     parser.add_argument("--size", type=int, default=512, help="side of the first picture, a square")
-    add_reference(parser)
+    cli.add_reference(parser)
     parser.add_argument("--runs", type=int, default=7, help="counted starts of each command")
-    args = parse(parser, argv, network=SMALL, size=64, runs=0)
-    check_reference(parser, args)
-    os.chdir(CLONE)
+    args = cli.parse(parser, argv, network=cli.SMALL, size=64, runs=0)
+    cli.check_reference(parser, args)
+    os.chdir(cli.CLONE)
     # One of the four help texts is enough for a trial.
     starts = STARTS[:1] + STARTS[4:] if args.quick else STARTS
     commands = {name: [sys.executable, *rest] for name, rest, _ in starts}
@@ -114,8 +102,8 @@ def main(argv: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         commands |= first_pictures(args, Path(folder))
         taken = measure(commands, Path(folder), args.runs)
-    print(f"{machine()}; medians of {args.runs} starts (fastest..slowest)")
-    table = Table("command", "s", "CPU s", "peak GB", "limit, s", "met")
+    print(f"{cli.machine()}; medians of {args.runs} starts (fastest..slowest)")
+    table = cli.Table("command", "s", "CPU s", "peak GB", "limit, s", "met")
     rows = []
     for name, runs in taken.items():
         counted = runs[1:] or runs  # --quick starts everything once
@@ -125,9 +113,9 @@ def main(argv: list[str] | None = None) -> None:
         row["runs"] = runs
         rows.append(row)
         met = {True: "yes", False: "no", None: ""}[row["met"]]
-        figures = spread(row), spread(row, "cpu"), gigabytes(row["peak"])
+        figures = spread(row), spread(row, "cpu"), cli.gigabytes(row["peak"])
         table.row(name, *figures, row["goal"] or "", met)
-    write_report(args, rows)
+    cli.write_report(args, rows)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,7 @@ A step is the forward pass, all losses, the backward pass and Adam's update. The
 - `theirs`: one step of the authors' program. It runs the networks of CHECKOUT
   (ViTAE-Transformer/P3M-Net) in the training loop of CHECKOUT_OF_2021 (JizhiziLi/P3M, the only one
   that they published), on the floats that its loader returns;
-- `best`: the same with PyTorch's fastest settings (channels_last, and Adam fused);
-- `ours+malloc` and `best+malloc`: with an allocator that does not return memory to the system.
+- `best`: the same with PyTorch's fastest settings (channels_last, and Adam fused).
 
 Batches are made before the clock starts; stochastic depth is off on both sides.
 
@@ -35,20 +34,9 @@ import subprocess
 import sys
 import tempfile
 
+import command_line as cli
 import numpy as np
 import reference_training
-from command_line import (
-    NETWORKS,
-    SMALL,
-    Table,
-    add_reference,
-    check_reference,
-    gigabytes,
-    machine,
-    options_of,
-    parse,
-    write_report,
-)
 from our_program import make_weights
 from sides import (
     Clock,
@@ -64,7 +52,7 @@ from sides import (
     take_turns,
 )
 
-SIDES = ("ours", "theirs", "best", "ours+malloc", "best+malloc")
+SIDES = ("ours", "theirs", "best")
 LEARNING_RATE = 1e-5
 # In the order in which the authors' program computes them.
 TERMS = (
@@ -158,10 +146,10 @@ def make_batch(file: str, size: int, pictures: int) -> None:
 
 def measure(names, task: dict, *, python, runs: int, pause: float, in_a_row: int) -> list[dict]:
     """Measures one network and size; returns a row per side."""
-    here, first = task["network"] == SMALL, None
+    here, first = task["network"] == cli.SMALL, None
     if here:
         first = compiling(task)
-    elif any(name.startswith("ours") for name in names):
+    elif "ours" in names:
         told = subprocess.run(
             command(__file__, "compile", task), check=True, stdout=subprocess.PIPE, text=True
         )
@@ -170,7 +158,7 @@ def measure(names, task: dict, *, python, runs: int, pause: float, in_a_row: int
     def start(name):
         if here:
             return Here(name, load, task)
-        if name.startswith("ours"):
+        if name == "ours":
             return Process(name, __file__, task)
         return Process(name, reference_training.__file__, task, python)
 
@@ -197,7 +185,7 @@ TITLES = (
 )
 
 
-def show(table: Table, rows: list[dict]) -> None:
+def show(table: cli.Table, rows: list[dict]) -> None:
     """Prints the rows of one network and size."""
     for row in rows:
         first = row.get("compiling")
@@ -208,35 +196,35 @@ def show(table: Table, rows: list[dict]) -> None:
             spread(row),
             spread(row, "cpu"),
             *ratios(row, rows),
-            gigabytes(row["base"]),
-            gigabytes(row["peak"]),
+            cli.gigabytes(row["base"]),
+            cli.gigabytes(row["peak"]),
             f"{row['losses_off_by']:.1e}" if "losses_off_by" in row else "",
-            *(f"{first['seconds']:.1f}", gigabytes(first["peak"])) if first else ("", ""),
+            *(f"{first['seconds']:.1f}", cli.gigabytes(first["peak"])) if first else ("", ""),
             f"{first['flops_over_published']:.3f}" if first else "",
         )
 
 
 def options(argv: list[str] | None) -> argparse.Namespace:
     """Parses the command line."""
-    parser = options_of(__doc__)
-    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), metavar="NAME")
+    parser = cli.options_of(__doc__)
+    parser.add_argument("--networks", nargs="+", default=list(cli.NETWORKS), metavar="NAME")
     parser.add_argument(
         "--sizes", nargs="+", type=int, default=[256, 512], help="sides of squares in pixels"
     )
     parser.add_argument("--batch", type=int, default=2, help="pictures in a batch")
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES[:3], metavar="SIDE")
-    add_reference(parser, training=True)
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES, metavar="SIDE")
+    cli.add_reference(parser, training=True)
     parser.add_argument("--steps", type=int, default=3, help="steps of a turn (3)")
     add_turns(parser, runs=3)
-    quick = {"networks": [SMALL], "sizes": [32], "sides": ["ours"], "steps": 2, "runs": 1}
-    args = parse(parser, argv, **quick)
+    quick = {"networks": [cli.SMALL], "sizes": [32], "sides": ["ours"], "steps": 2, "runs": 1}
+    args = cli.parse(parser, argv, **quick)
     if min(args.steps, args.runs) < 1:
         parser.error("--steps and --runs must be at least 1.")
-    check_reference(parser, args)
+    cli.check_reference(parser, args)
     if (args.reference is None) != (args.reference_training is None):
         parser.error("--reference and --reference-training must be given together.")
     if args.reference is None:
-        args.sides = [side for side in args.sides if side.startswith("ours")]
+        args.sides = ["ours"]
     elif not (args.reference_training / "core" / "train.py").is_file():
         parser.error(f"{args.reference_training}: holds no core/train.py.")
     return args
@@ -246,10 +234,10 @@ def main(argv: list[str] | None = None) -> None:
     """Prints the table; also writes it as JSON if asked."""
     args = options(argv)
     print(
-        f"{machine()}; batch {args.batch}, medians of {args.runs} turns of {args.steps} steps "
+        f"{cli.machine()}; batch {args.batch}, medians of {args.runs} turns of {args.steps} steps "
         "(fastest..slowest)"
     )
-    table = Table(*TITLES)
+    table = cli.Table(*TITLES)
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for network in args.networks:
@@ -275,7 +263,7 @@ def main(argv: list[str] | None = None) -> None:
                     in_a_row=args.steps,
                 )
                 show(table, rows[-len(args.sides) :])
-                write_report(args, rows)
+                cli.write_report(args, rows)
 
 
 if __name__ == "__main__" and not part_of_program(serve=served(load), compile=compile_apart):

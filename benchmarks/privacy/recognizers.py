@@ -16,9 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import command_line as cli
 import cv2
 import numpy as np
-from command_line import refuse
 
 from p3m_jax.faces.detector import quiet_opencv
 from p3m_jax.faces.finding import FoundFace
@@ -46,7 +46,7 @@ class Recognizer(NamedTuple):
 def _weights(module: str, file: str) -> str:
     package = importlib.util.find_spec(module)
     if package is None or package.origin is None:
-        refuse(f"{module}: is not installed; see benchmarks/privacy/recognizers.py.")
+        cli.refuse(f"{module}: is not installed; see benchmarks/privacy/recognizers.py.")
     return str(Path(package.origin).parent / file)
 
 
@@ -76,7 +76,7 @@ def sface() -> Recognizer:
 def dlib() -> Recognizer:
     """dlib's ResNet, 128 features."""
     if importlib.util.find_spec("dlib") is None:
-        refuse("dlib: is not installed; see benchmarks/privacy/recognizers.py.")
+        cli.refuse("dlib: is not installed; see benchmarks/privacy/recognizers.py.")
     import dlib as program
 
     file = _weights("face_recognition_models", "models/dlib_face_recognition_resnet_model_v1.dat")

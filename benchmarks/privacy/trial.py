@@ -3,16 +3,16 @@
 import json
 from pathlib import Path
 
+import command_line as cli
 import cv2
 import numpy as np
-from command_line import PICTURE, refuse
 
 from p3m_jax.pictures.images import read_picture, write_image
 
 
 def portrait() -> np.ndarray:
     """The portrait of `docs/images/astronaut.jpg`, the left third of it, uint8 (512, 512, 3)."""
-    return read_picture(PICTURE)[:, :512]
+    return read_picture(cli.PICTURE)[:, :512]
 
 
 def write_faces(folder: Path, finder) -> Path:
@@ -20,7 +20,7 @@ def write_faces(folder: Path, finder) -> Path:
     picture = portrait()
     found = [one.face for one in finder(picture) if not one.doubts]
     if len(found) != 1:
-        raise SystemExit(f"{PICTURE}: one face was expected, and {len(found)} were found.")
+        raise SystemExit(f"{cli.PICTURE}: one face was expected, and {len(found)} were found.")
     (folder / "pictures").mkdir(parents=True)
     write_image(folder / "pictures" / "portrait.png", picture)
     face = {
@@ -37,7 +37,7 @@ def write_people(folder: Path) -> tuple[Path, Path]:
 
     other = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
     if not other.is_file():
-        refuse(f"{other}: is missing; install Matplotlib again.")
+        cli.refuse(f"{other}: is missing; install Matplotlib again.")
     people, others = folder / "people", folder / "others"
     people.mkdir()
     others.mkdir()
