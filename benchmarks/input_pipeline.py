@@ -135,10 +135,12 @@ def compositions(dataset) -> dict[str, list[str]]:
     return found
 
 
-def measure(dataset, faces, *, samples: int, repeats: int, workers, rounds: int) -> list[dict]:
+def measure(
+    dataset, faces, *, compositions: dict, samples: int, repeats: int, workers, rounds: int
+) -> list[dict]:
     """Measures all figures, in seconds: a row for each composition, and a row for each stage."""
     rows = []
-    for name, roles in compositions(dataset).items():
+    for name, roles in compositions.items():
         wall, processor = whole_pipeline(dataset, roles, samples, workers)
         if workers != 1:
             _, processor = whole_pipeline(dataset, roles, samples, 1)
@@ -172,7 +174,7 @@ def show(rows: list[dict], steps_per_second: list[float]) -> None:
             *(f"{faces[way]['ratio']:.2f}" for way in ("blurred", "pasted")),
             *(f"{BATCH * cost * rate:.1f}" for rate in steps_per_second),
         )
-    if len(pipelines) == 1:
+    if "with composition" not in [row["what"] for row in pipelines]:
         print("Foregrounds are missing, so composition was not measured; see p3m estimate.")
     print()
     table = cli.Table("stage", "ms of one core")
@@ -237,9 +239,13 @@ def main(argv: list[str] | None = None) -> None:
             input_records.show(rows)
         else:
             dataset, faces = with_faces(dataset, args.faces, args.masks, Path(folder))
+            found = compositions(dataset)
+            if args.quick:
+                found.pop("without composition")
             rows = measure(
                 dataset,
                 faces,
+                compositions=found,
                 samples=args.samples,
                 repeats=args.repeats,
                 workers=args.workers,

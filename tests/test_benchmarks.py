@@ -18,7 +18,6 @@ PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md")), FOLDER
 
 # Of each benchmark: the first cells of the rows of its tables, and the rows of its report. Those
 # that start processes or compile training steps are slow.
-COMPOSITIONS = [["without composition"], ["with composition"]]
 WAYS = [["as it is", "1", "1", "1", "0"], ["65% of the face at the edge", "1"]]
 VARIANTS = [["sface", variant] for variant in ("none", "blur 0.04", "mosaic 0.0625", "fill")]
 QUICK = [
@@ -31,12 +30,12 @@ QUICK = [
     ("privacy_recall", [["native", "1", "1", "1"], ["largest face 48 px", "1", "1"]], 2, ()),
     ("privacy_reidentification", VARIANTS, 24, ()),
     ("stages", [["forward rest"]], 1, ()),
-    ("accelerators", [["small", "float32"]], 1, pytest.mark.slow),
+    ("accelerators", [["small", "float32"]], 1, RELEASE),
     ("folder", [["small", "hybrid", "cold"], ["small", "hybrid", "warm"]], 2, pytest.mark.slow),
     ("preparation", [["estimate", "threads", "2"], ["estimate", "threads", "4"]], 2, RELEASE),
     ("privacy_collection", [["passed on", "1 (100%)"]], 1, pytest.mark.slow),
-    ("startup", [["p3m --help"], ["first picture, warm"]], 3, pytest.mark.slow),
-    ("input_pipeline", [*COMPOSITIONS, ["decode a matte (PNG)"]], 10, pytest.mark.slow),
+    ("startup", [["p3m --help"], ["first picture, warm"]], 3, RELEASE),
+    ("input_pipeline", [["with composition"], ["flip a picture"]], 9, pytest.mark.slow),
     ("training", [["small", "32", "ours"]], 1, pytest.mark.slow),
     ("copy_paste", [["small", "stage2"]], 1, RELEASE),
 ]
