@@ -152,10 +152,11 @@ def test_quicker_compiling_changes_nothing_but_rounding(checkpoint):
     assert for_inference("tpu") == {}
 
 
-def test_little_memory_means_a_smaller_size(matting):
+def test_little_memory_means_a_smaller_size(small):
+    matting = p3m_jax.load(small)
     picture = picture_of(400, 600)
     options = {"strategy": "resize", "exact_sizes": False}
-    matte = matting.matte(picture, memory=20_000_000, **options)
+    matte = matting.matte(picture, memory=2_000_000, **options)
     assert matte.alpha.shape == (400, 600)
     height, width = matte.network_sizes["fusion"]
     assert height * width < np.prod(frame_size((400, 600), 0.5))
@@ -323,12 +324,12 @@ def test_weights_by_another_path_are_the_same(p3m, small, cache, tmp_path, capsy
         assert "0 done, 1 already done" in capsys.readouterr().out
 
 
-def test_what_the_documentation_shows_runs(checkpoint, tmp_path, monkeypatch):
+def test_what_the_documentation_shows_runs(small, tmp_path, monkeypatch):
     text = (Path(__file__).parents[1] / "docs" / "matting.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 2
     monkeypatch.chdir(tmp_path)
-    Path("weights").symlink_to(checkpoint)
+    Path("weights").symlink_to(small)
     Image.new("RGB", (64, 64)).save("photo.jpg")
     exec("\n".join(blocks), {})
     assert Image.open("cut.png").mode == "RGBA"
