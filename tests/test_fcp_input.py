@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("tensorflow")
+from p3m_jax.copy_paste import geometry
 from p3m_jax.copy_paste.feature import (
     paste_area,
     replicated_entries,
@@ -49,8 +50,14 @@ def shared(faces, **options):
     return CopyPaste(faces, **(settings | options))
 
 
-def test_a_batch_holds_what_the_network_pastes_from_and_is_else_the_plain_one(root, faces):
-    for plain, batch in zip(batches(root, None), batches(root, shared(faces)), strict=True):
+@pytest.fixture(scope="module")
+def whole(root, faces):
+    """The first batches, of which every picture gets a face that is shared."""
+    return batches(root, shared(faces))
+
+
+def test_a_batch_holds_what_the_network_pastes_from_and_is_else_the_plain_one(root, whole):
+    for plain, batch in zip(batches(root, None), whole, strict=True):
         for role, values in plain.items():
             np.testing.assert_array_equal(batch[role], values)
         added = {n: (v.shape, str(v.dtype)) for n, v in batch.items() if n not in plain}
@@ -74,8 +81,8 @@ def test_warped_as_pictures_it_is_the_image_level(root, faces):
     """With a source for each place both levels lay the same faces over the same samples alike."""
     every = {"source_batch": 4, "source_size": 128}
     for image, batch in zip(
-        batches(root, CopyPaste(faces, probability=1.0)),
-        batches(root, shared(faces, **every)),
+        batches(root, CopyPaste(faces, probability=1.0), composition=False),
+        batches(root, shared(faces, **every), composition=False),
         strict=True,
     ):
         matrices = jnp.asarray(batch["paste_matrix"])
@@ -95,14 +102,10 @@ def test_warped_as_pictures_it_is_the_image_level(root, faces):
         assert np.corrcoef(pasted[both].ravel(), image["picture"][both].ravel())[0, 1] > 0.9
 
 
-def test_it_follows_from_seed_step_and_place_alone(root, faces):
-    recipe = shared(faces)
-    whole = batches(root, recipe)
-    for one, other in zip(whole[1:], batches(root, recipe, 2, start_step=1), strict=True):
-        for role in one:
-            np.testing.assert_array_equal(one[role], other[role])
-    parts = [batches(root, recipe, shard=(part, 2)) for part in range(2)]
-    for step, batch in enumerate(whole):
+def test_it_follows_from_seed_step_and_place_alone(root, faces, whole):
+    recipe, later = shared(faces), whole[1:]
+    parts = [batches(root, recipe, 2, start_step=1, shard=(part, 2)) for part in range(2)]
+    for step, batch in enumerate(later):
         for role, values in batch.items():
             halves = [part[step][role] for part in parts]
             if role in replicated_entries():
@@ -114,21 +117,24 @@ def test_it_follows_from_seed_step_and_place_alone(root, faces):
 
 
 def test_nothing_is_pasted_before_the_first_step_or_by_chance(root, faces):
-    late = batches(root, shared(faces, first_step=2))
-    for step, batch in enumerate(late):
-        assert batch["paste"].any() == (step >= 2)
-        assert batch["source"].any() == (step >= 2)
-    never = batches(root, shared(faces, probability=0.0))
-    assert not any(batch["paste"].any() for batch in never)
-    half = batches(root, shared(faces, probability=0.5), 12)
-    share = np.mean([batch["paste"] for batch in half])
+    half = shared(faces, probability=0.5, first_step=2)
+    first, second, *later = batches(root, half, 14, composition=False)
+    for batch in (first, second):
+        assert not batch["paste"].any()
+        assert not batch["source"].any()
+    assert all(batch["source"].any() for batch in later)
+    share = np.mean([batch["paste"] for batch in later])
     assert 0.2 < share < 0.7  # some crops show no face
+    never = shared(faces, probability=0.0)
+    assert not any(geometry.draw(2, number, never).paste for number in range(48))
 
 
 def test_no_picture_gets_its_own_face(root):
     dataset = training_set(root)
     own = training_set_faces(dataset, obfuscated=False)
     alone = [face for face in own if face.stem == own[0].stem]
-    for batch in batches(root, shared(tuple(alone), source_batch=1), 4, crop_sizes=(96,)):
+    for batch in batches(
+        root, shared(tuple(alone), source_batch=1), 4, crop_sizes=(96,), composition=False
+    ):
         # One picture in four is the source's own, each comes once in a batch.
         assert batch["paste"].sum() <= 3
