@@ -104,10 +104,8 @@ def test_batches_follow_from_seed_and_step(dataset, faces, plain):
         [(a["picture"] != b["picture"]).any((1, 2, 3)) for a, b in zip(first, plain, strict=True)]
     )
     assert 0.1 < share < 0.7
-    later = batches(dataset, recipe, 2, start_step=3, workers=3)
-    for one, other in zip(first[3:], later, strict=True):
-        assert_same(one, other)
-    for whole, half in zip(first[:2], batches(dataset, recipe, 2, shard=(1, 2)), strict=True):
+    later = batches(dataset, recipe, 3, start_step=2, workers=3, shard=(1, 2))
+    for whole, half in zip(first[2:], later, strict=True):
         assert_same({role: values[2:] for role, values in whole.items()}, half)
 
 
