@@ -45,7 +45,7 @@ def load(task: dict, clock):
 
 
 def prepared(task: dict):
-    """The data set of a task with its private areas, and the faces to paste."""
+    """The data set of a task with its face areas, and the faces to paste."""
     dataset = training_set(task["data"], foreground_cache=task["foreground_cache"])
     return with_faces(dataset, task["faces"], task["masks"], Path(task["folder"]))
 

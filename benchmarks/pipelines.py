@@ -53,7 +53,7 @@ def per_item(iterator, count: int, each: int = 1) -> tuple[float, float]:
 
 
 def with_faces(dataset, faces: Path | None, masks: Path | None, folder: Path):
-    """The data set with its private areas, and the faces to paste; `folder` caches both."""
+    """The data set with its face areas, and the faces to paste; `folder` caches both."""
     dataset = with_private_areas(dataset, folder / "areas", leave_out=True)
     if faces:
         return dataset, folder_faces(faces, masks=masks, cache=folder / "masks")

@@ -7,7 +7,7 @@ Every way is a command as a user runs it, in its own process, with an empty cach
 
 - `areas`: `p3m areas`, which searches for faces (or uses `--facemasks`);
 - `estimate`: `p3m estimate` of the unchanged pictures;
-- `hidden`: the same after blurring their private areas, which already exist.
+- `hidden`: the same after blurring their face areas, which already exist.
 
 The engines take turns. The figures include the time to start a worker (loading networks and what
 PyMatting has compiled), which dominates if there are few pictures. So each way runs with every

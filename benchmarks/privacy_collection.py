@@ -3,7 +3,7 @@
     python benchmarks/privacy_collection.py FOLDER ... -o OUT [--than OTHER] [-- --mode fill]
 
 The copies go to OUT/copies. The program prints a Markdown table, and writes contact sheets of the
-copies that were passed on, `OUT/sheets/passed_001.png`, ...: any clear face on them was missed.
+copies that were released, `OUT/sheets/passed_001.png`, ...: any clear face on them was missed.
 OTHER is the OUT of an earlier run on the same folders; with it, the sheets show only pictures that
 OTHER held back. Arguments after -- are passed to the command. Sheets and copies show people: do not
 publish them.
@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> None:
         new = {name: path for name, path in passed.items() if name not in earlier}
         write_sheets(new, output / "sheets")
     count = len(passed) + waiting
-    found = {"passed on": len(passed), "need review": waiting}
+    found = {"released": len(passed), "need review": waiting}
     found |= {f"- {reason}": number for reason, number in why.most_common()}
     print()
     table = cli.Table(f"of {count} pictures", "")

@@ -3,10 +3,10 @@
     python benchmarks/privacy_hard.py --faces FACES [--every 4]
 
 FACES holds `faces.json` and `pictures/`. Every picture with one certain face is made hard in each
-way. The area to hide is the visible rest of the private area in the unchanged picture. The table
+way. The area to hide is the visible rest of the face area in the unchanged picture. The table
 shows the number of pictures, the numbers with at least 0.95 and 0.6 of that area hidden, and the
-number that would be passed on with less than 0.95 hidden. A picture in which no face is found needs
-review, so it is not passed on.
+number that would be released with less than 0.95 hidden. A picture in which no face is found needs
+review, so it is not released.
 """
 
 import tempfile
@@ -112,7 +112,7 @@ def main(argv: list[str] | None = None) -> None:
             cli.refuse("--faces: a folder with faces.json and pictures/ is needed.")
         faces = args.faces or trial.write_faces(Path(folder), finder)
         chosen = sure_faces(faces, args.every, finder)
-    table = cli.Table("way", "pictures", "0.95 hidden", "0.6 hidden", "passed on with less")
+    table = cli.Table("way", "pictures", "0.95 hidden", "0.6 hidden", "released with less")
     rows = []
     for title, ways in list(WAYS.items())[: 2 if args.quick else None]:
         shares, passed = [], 0

@@ -59,7 +59,7 @@ def recipe(network: str) -> ConfigDict:
     config.data.obfuscation = "none"  # or blur, mosaic, fill
     config.data.obfuscation_strength = 0.24  # fraction of the face's size, see p3m_jax/faces
     config.data.facemasks = ""  # separate folder of face masks; without masks, faces are searched
-    config.data.private_cache = ""  # cache of private areas; empty: in the run's folder
+    config.data.private_cache = ""  # cache of face areas; empty: in the run's folder
     config.data.doubtful = "refuse"  # if faces are uncertain: stop; or leave_out such pictures
     config.data.crop_sizes = (512, 768, 1024)  # sides of the random crops in pixels
     config.data.output_size = 512  # crops are resized to this square

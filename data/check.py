@@ -182,7 +182,7 @@ def _check_example(example: Example, training: bool, full: bool):
 
 
 def _reader(example: Example, role: str):
-    """The function that reads a file of this role and passes on warnings."""
+    """The function that reads a file of this role and forwards warnings."""
     if role == "matte":
         return read_matte
     if role == "trimap":

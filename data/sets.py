@@ -20,7 +20,7 @@ REQUIRED = ("picture", "matte", "trimap")
 class Example:
     """One picture and its other files, all of the same size.
 
-    `private` belongs to a cache, not to a data set: it is the label map of the private areas, which
+    `private` belongs to a cache, not to a data set: it is the label map of the face areas, which
     must be obfuscated before anything else reads the picture (see `p3m_jax.faces.areas`).
     `published`: the face mask is P3M-10k's own; if it has several channels, only the first is used.
     """

@@ -54,8 +54,8 @@ def test_from_portraits_over_the_review_to_a_whole_copy(p3m, people, capsys):
     pictures, out = people
     assert p3m("anonymize", pictures, "-o", out) == 3
     told = capsys.readouterr()
-    assert "4 pictures: 1 passed on, 0 already done, 3 need review, 0 failed" in told.out
-    assert "NOT passed on: " in told.err
+    assert "4 pictures: 1 released, 0 already done, 3 need review, 0 failed" in told.out
+    assert "NOT released: " in told.err
     assert "run again with --masks and the folder of these masks" in told.err
     reasons = {name: entry["reasons"] for name, entry in listed(out).items()}
     assert (set(reasons), reasons["none"]) == ({"edge", "covered", "none"}, [NO_FACE])
@@ -72,28 +72,28 @@ def test_from_portraits_over_the_review_to_a_whole_copy(p3m, people, capsys):
     assert 0.1 < face.mean() < 0.4
     before = tree(out)
     assert p3m("anonymize", pictures, "-o", out) == 3
-    assert "0 passed on, 1 already done, 3 need" in capsys.readouterr().out
+    assert "0 released, 1 already done, 3 need" in capsys.readouterr().out
     assert {name for name, content in tree(out).items() if before[name] != content} == {
         *("keep_private/review/review.jsonl", "keep_private/review/sheet_001.jpg")
     }
-    # Looked at: one is right, one shows no face, one is not to be passed on.
+    # Looked at: one is right, one shows no face, one is not to be released.
     masks = proposals(out)
     write_image(masks / "none.png", np.zeros((150, 200), np.uint8))
     (masks / "covered.png").unlink()
     assert p3m("anonymize", pictures, "-o", out, "--masks", masks) == 3
     told = capsys.readouterr()
-    assert "1 passed on (1 unchanged, with no face to hide), 1 already done, 2 need" in told.out
+    assert "1 released (1 unchanged, with no face to hide), 1 already done, 2 need" in told.out
     assert "Proposed masks that you did not change: 1; add --reviewed" in told.out
     assert listed(out)["edge"]["reasons"] == [NOT_REVIEWED]
     assert p3m("anonymize", pictures, "-o", out, "--masks", masks, "--reviewed") == 3
     told = capsys.readouterr()
-    assert "1 passed on, 2 already done, 1 need" in told.out
+    assert "1 released, 2 already done, 1 need" in told.out
     assert "Proposed masks that you did not change: 1; accepted by --reviewed" in told.out
     assert list(listed(out)) == ["covered"]
     assert not (masks / "covered.png").exists()
     (pictures / "covered.png").unlink()
     assert p3m("anonymize", pictures, "-o", out, "--masks", masks) == 0
-    assert "0 passed on, 3 already done, 0 need" in capsys.readouterr().out
+    assert "0 released, 3 already done, 0 need" in capsys.readouterr().out
     assert (listed(out), sheets(out)) == ({}, [])
     assert {entry["status"] for entry in manifest(out)[1:]} == {"done"}
 
@@ -169,7 +169,7 @@ def test_the_whole_head_is_hidden_where_the_user_asks_for_it(p3m, people, capsys
 def test_pictures_known_to_show_no_face_and_those_only(p3m, people, capsys):
     pictures, out = people
     assert p3m("anonymize", pictures, "-o", out, "--no-face", "ok") == 3
-    assert "2 passed on (1 unchanged, with no face to hide)" in capsys.readouterr().out
+    assert "2 released (1 unchanged, with no face to hide)" in capsys.readouterr().out
     assert set(listed(out)) == {"edge", "covered"}
     np.testing.assert_array_equal(
         read_picture(out / "blurred_image/none.png"), read_picture(pictures / "none.png")
@@ -315,10 +315,10 @@ def test_shares_leave_what_is_not_sure_to_a_last_run_over_all(p3m, people, capsy
         assert "2 pictures: " in told[index].out
         assert "run without --share to get their sheets" in told[index].err
         assert not (out / "keep_private/review").exists()
-    assert sum("1 passed on" in of_share.out for of_share in told.values()) == 1
+    assert sum("1 released" in of_share.out for of_share in told.values()) == 1
     before = tree(out)
     assert p3m("anonymize", pictures, "-o", out) == 3
-    assert "0 passed on, 1 already done, 3 need review" in capsys.readouterr().out
+    assert "0 released, 1 already done, 3 need review" in capsys.readouterr().out
     after = tree(out)
     assert {n for n in before if not n.startswith("manifest")} <= after.keys()
     assert listed(out).keys() == {"edge", "covered", "none"}

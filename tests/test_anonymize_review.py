@@ -1,4 +1,4 @@
-"""What is not passed on: doubts, given masks, proposals, and the review list."""
+"""What is not released: doubts, given masks, proposals, and the review list."""
 
 import json
 import shutil
@@ -49,7 +49,7 @@ def test_nothing_that_is_not_sure_is_passed_on(folders, doubt):
     assert entry["reasons"] == [doubt]
     assert entry["sheet"] == sheets(out)[0] == "sheet_001.jpg"
     mask = np.asarray(Image.open(entry["mask"]))
-    # Where nothing was found all is proposed: nothing clear is passed on by not looking.
+    # Where nothing was found all is proposed: nothing clear is released by not looking.
     np.testing.assert_array_equal(mask, 255 if doubt == NO_FACE else mask_of(inside()))
     (entry,) = manifest(out)
     assert (entry["status"], entry["reasons"]) == ("waiting", [doubt])
@@ -325,6 +325,6 @@ def test_an_interrupted_run_leaves_what_waited_before_on_the_list(tmp_path):
     review = ReviewList(folder, jobs)
     nothing = np.zeros((60, 80), np.uint8)
     review.add(jobs["b"], painted(), nothing, nothing, [NO_FACE], "0")
-    review.close({"a"})  # which was passed on before the interrupt
+    review.close({"a"})  # which was released before the interrupt
     assert list(listed(out)) == ["b", "c"]
     assert listed(out)["c"]["sheet"] is None

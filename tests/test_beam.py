@@ -70,12 +70,12 @@ def test_the_same_files_as_by_threads(root, tmp_path, beam_engine, p3m, capfd, h
         hide = ("--obfuscation", "fill", "--private-cache", areas)
         assert p3m("estimate", root, "--faces", "normal", "-o", cache, *hide, *options) == 0
         said = capfd.readouterr().out
-        assert f"private areas of {COUNT} found, 0 already done" in said
+        assert f"face areas of {COUNT} found, 0 already done" in said
         assert f"foregrounds of {COUNT} estimated, 0 already done" in said
         # Both count the same bytes, and some seconds.
         counts = [line.split(";") for line in said.splitlines() if "processor seconds" in line]
         assert [count[0] for count in counts] == [
-            f"private areas found: {COUNT} done, 0 skipped, 0 broken",
+            f"face areas found: {COUNT} done, 0 skipped, 0 broken",
             f"foregrounds estimated: {COUNT} done, 0 skipped, 0 broken",
         ]
         bytes_ = [count[1].split("processor seconds,")[1] for count in counts]
@@ -171,7 +171,7 @@ def test_a_broken_picture_is_named_and_the_others_are_done(root, tmp_path, beam_
     assert p3m(*command) == 1
     said = capfd.readouterr()
     assert f"{COUNT - 1} done, 0 skipped, 1 broken" in said.out
-    assert f"1 of {COUNT} private areas could not be found, the others are done" in said.err
+    assert f"1 of {COUNT} face areas could not be found, the others are done" in said.err
     assert pictures[2].name in said.err.splitlines()[-1]
     assert len(list((tmp_path / "cache" / "private").iterdir())) == COUNT - 1
     pictures[2].write_bytes(intact)

@@ -1,4 +1,4 @@
-"""Faces: geometry of findings, private areas, obfuscation; on real faces where they are there."""
+"""Faces: geometry of findings, face areas, obfuscation; on real faces where they are there."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""Private areas of a data set, and that nothing of them reaches what training sees or keeps.
+"""Face areas of a data set, and that nothing of them reaches what training sees or keeps.
 
 A fill leaves nothing of a face. So two sets that differ in their faces alone must give the same
 batches, caches, losses, weights and sheets, bit for bit.
@@ -33,7 +33,7 @@ FILL = Obfuscation("fill")
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    """Two training sets of the same portraits with other faces, and their private areas."""
+    """Two training sets of the same portraits with other faces, and their face areas."""
     folder = tmp_path_factory.mktemp("private")
     sets = []
     for name in ("one", "other"):
@@ -212,7 +212,7 @@ def test_doubtful_pictures_wait_for_somebody_to_look(pair, tmp_path):
 def test_missing_areas_and_wrong_sizes_are_named(pair, tmp_path):
     dataset = pair[0]
     without = replace(dataset, examples=tuple(replace(e, private=None) for e in dataset.examples))
-    with pytest.raises(DataSetError, match="no private areas"):
+    with pytest.raises(DataSetError, match="no face areas"):
         batches(without, FILL, 1)
     small = tmp_path / "small.png"
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(small)
@@ -222,7 +222,7 @@ def test_missing_areas_and_wrong_sizes_are_named(pair, tmp_path):
     with pytest.raises(ImageError, match=r"small\.png: is 9 x 9 .*; delete it"):
         read_obfuscated(wrong.examples[0], FILL)
     masks = replace(dataset, examples=tuple(replace(e, facemask=small) for e in dataset.examples))
-    with pytest.raises(DataSetError, match="4 of 4 private areas could not be found"):
+    with pytest.raises(DataSetError, match="4 of 4 face areas could not be found"):
         find(masks, tmp_path / "cache")
 
 

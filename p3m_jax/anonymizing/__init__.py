@@ -1,1 +1,1 @@
-"""Obfuscated copies of a collection of portraits, and the review before they are passed on."""
+"""Obfuscated copies of a collection of portraits, and the review before they are released."""

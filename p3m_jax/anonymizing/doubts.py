@@ -32,7 +32,7 @@ def doubts_about(
     transition area may leave them visible.
 
     Args:
-      areas: the private areas of the picture.
+      areas: the face areas of the picture.
       still: the faces found in the obfuscated picture.
       obfuscation: the obfuscation that was applied.
       mask_given: the areas come from a mask.

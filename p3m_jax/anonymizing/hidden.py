@@ -10,12 +10,12 @@ from p3m_jax.pictures.photos import Picture
 
 @dataclass(frozen=True)
 class Hidden:
-    """A picture, its private areas, and its obfuscated copy.
+    """A picture, its face areas, and its obfuscated copy.
 
     Attributes:
       picture: the clear picture.
       sha256: the hash of its file.
-      areas: its private areas.
+      areas: its face areas.
       obfuscated: uint8 (H, W, 3).
       matte: uint8 (H, W), or None.
       given: the names of the files that the user gave for it.

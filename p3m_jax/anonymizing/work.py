@@ -1,7 +1,7 @@
 """Anonymising as the work of a run over a collection: makes the obfuscated copy of a picture.
 
-Uncertain results are not passed on. A picture without a face, or with a doubtful one, gets no
-output and is put on the review list. It is passed on when the user gives a mask for it.
+Uncertain results are not released. A picture without a face, or with a doubtful one, gets no
+output and is put on the review list. It is released when the user gives a mask for it.
 """
 
 from dataclasses import dataclass, field, replace
@@ -45,13 +45,13 @@ class AnonymizingWork:
       obfuscation: how faces are obfuscated.
       review: collects the pictures that need review.
       mattes, masks: folders with the same subfolders and file names as the pictures. Every picture
-        needs a matte. If a face mask exists, it defines the private areas; a black one says that
+        needs a matte. If a face mask exists, it defines the face areas; a black one says that
         there is no face.
       area: the finder's area of a face, "face" or "head"; for the records.
-      no_face_is_fine: pictures in which no face is found are passed on unchanged.
+      no_face_is_fine: pictures in which no face is found are released unchanged.
       quality: quality of JPEG and lossy WebP.
       reviewed: the user confirms that unchanged proposed masks were reviewed.
-      unchanged: collects the pictures that were passed on with nothing obfuscated.
+      unchanged: collects the pictures that were released with nothing obfuscated.
       unchanged_masks: collects the pictures whose given mask is an unchanged proposal.
     """
 

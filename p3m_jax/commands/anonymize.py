@@ -34,12 +34,12 @@ out/facemask, with the subfolders of the input:
 The same with mattes. Their transition areas (hair, edges) stay sharp, and the result can be used
 for training:
   p3m anonymize portraits -o out --mattes mattes --format jpg
-Pass on pictures that you have reviewed. Look at out/keep_private/review/sheet_001.jpg first. Where
+Release pictures that you have reviewed. Look at out/keep_private/review/sheet_001.jpg first. Where
 a proposed mask is wrong, edit it in a paint program (white: face; all black: no face; the proposal
-is all white if no face was found). Delete the masks of pictures that must not be passed on. Then
+is all white if no face was found). Delete the masks of pictures that must not be released. Then
 confirm with --reviewed that you looked at the rest:
   p3m anonymize portraits -o out --masks out/keep_private/review/masks --reviewed
-Pass on pictures unchanged if you know that they show no face:
+Release pictures unchanged if you know that they show no face:
   p3m anonymize seen_from_behind -o out --no-face ok
 Hide hair and ears, too:
   p3m anonymize portraits -o out --area head
@@ -50,19 +50,19 @@ stay visible, and people who know the person may recognise them by these (see do
 
 A picture needs review in these cases: no face is found; a detection may not be a face; a face is
 cut by the edge, faint, or still found after obfuscation; a matte leaves an eye or the mouth clear.
-Such a picture is not passed on. It is listed in out/keep_private/review, and the exit code is 3.
-If one face is found and another one beside it is missed, the program does not notice: look at the
+Such a picture is not released. It is listed in out/keep_private/review, and the exit code is 3.
+If one face is found but another one next to it is missed, the program does not notice. Look at the
 copies.
 
 Masks are black and white. If a face is found with certainty where a mask shows none, the picture
 needs review, unless the mask is a reviewed proposal.
 
 A proposed mask that you edited counts as reviewed. An unchanged one is accepted only with
---reviewed. Pictures that were passed on with a mask stay done when you run the command again
-without --masks.
+--reviewed. If you run the command again without --masks, pictures that were released with a mask
+are not processed again.
 
-out/keep_private is only for you. The sheets in out/keep_private/review show clear faces. For each
-picture that was passed on, out/keep_private/records holds the exact pixels of the face and the hash
+Do not share out/keep_private. The sheets in out/keep_private/review show clear faces. For each
+picture that was released, out/keep_private/records holds the exact pixels of the face and the hash
 of the input.
 
 The copies contain no metadata: no EXIF data, no location, no thumbnail. They never keep the input's
@@ -77,7 +77,7 @@ no other picture has that stem.
 
 Run the same command again to resume. Nothing is overwritten without --overwrite.
 
-Exit code: 0 all passed on, 1 something failed (the end of the output says what), 2 wrong options,
+Exit code: 0 all released, 1 something failed (the end of the output says what), 2 wrong options,
 3 pictures need review, 130 interrupted.
 """
 
@@ -133,7 +133,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("review", "ok"),
         default="review",
         help="for pictures in which no face is found. review: list them for review (default); "
-        "ok: pass them on unchanged",
+        "ok: release them unchanged",
     )
     out = parser.add_argument_group("output")
     add_output(out, "folder for the copy")
@@ -257,10 +257,10 @@ def _summarise(outcome, work, jobs, args, output: Path, seconds: float) -> None:
     unchanged = len(work.unchanged)
     as_they_are = f" ({unchanged} unchanged, with no face to hide)" if unchanged else ""
     say(
-        f"{counted(len(jobs), 'picture')}: {outcome.done} passed on{as_they_are}, "
+        f"{counted(len(jobs), 'picture')}: {outcome.done} released{as_they_are}, "
         f"{outcome.skipped} already done, {len(waiting)} need review, {len(outcome.failed)} "
         f"failed; {time_taken(outcome, seconds)}.\nIn {shown(output)}; {MANIFEST} has a line for "
-        "each picture. Do not pass on that file or keep_private."
+        "each picture. Do not share that file or keep_private."
     )
     untouched = len(work.unchanged_masks)
     if untouched:
@@ -279,7 +279,7 @@ def _summarise(outcome, work, jobs, args, output: Path, seconds: float) -> None:
 
 
 def _say_what_to_review(waiting, review, args) -> None:
-    """Prints why pictures were not passed on, and what to do about it."""
+    """Prints why pictures were not released, and what to do about it."""
     counts = Counter(reason for _, reasons in waiting for reason in reasons)
     reasons = ", ".join(f"{reason} ({count})" for reason, count in counts.items())
     sheets = f"Look at the sheets in {review.folder}"
@@ -291,4 +291,4 @@ def _say_what_to_review(waiting, review, args) -> None:
         remedy = "edit their masks, or run without --masks to get proposals for missing ones"
     if args.share:
         sheets, remedy = "When all shares are done", "run without --share to get their sheets"
-    warn(f"NOT passed on: {reasons}. {sheets}, {remedy}.")
+    warn(f"NOT released: {reasons}. {sheets}, {remedy}.")

@@ -1,4 +1,4 @@
-"""`p3m areas`: finds the private areas of each picture once, and stores them in a cache."""
+"""`p3m areas`: finds the face areas of each picture once, and stores them in a cache."""
 
 import argparse
 
@@ -15,14 +15,14 @@ from p3m_jax.commands.preparing import (
 from p3m_jax.pictures.left_out import warn_of
 from p3m_jax.text import counted, say, shown, warn
 
-HELP = "find the private areas that training on obfuscated faces needs"
+HELP = "find the face areas to obfuscate during training"
 
 NOTES = """\
-A run with --config.data.obfuscation finds private areas when it starts. On a large data set that
+A run with --config.data.obfuscation finds face areas when it starts. On a large data set that
 takes long; this command does it beforehand. Pass the folder to the run with
 --config.data.private_cache=CACHE.
 
-If a picture has a face mask, the mask defines its private area, and a search checks whether the
+If a picture has a face mask, the mask defines its face area, and a search checks whether the
 mask misses a face. If it has none, the search finds the faces. Uncertain pictures are listed in
 CACHE/to_review.txt. Correct their label maps in CACHE/private where they are wrong (faces
 white, all else black, without soft edges), then put the pictures' names into CACHE/reviewed.txt.
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     doubtful = list_doubtful(dataset, args.output)
     total, folder = len(dataset.examples), shown(args.output)
     say(
-        f"{counted(total, 'picture')}: private areas of {count:,} found, {total - count:,} already "
+        f"{counted(total, 'picture')}: face areas of {count:,} found, {total - count:,} already "
         f"done, {len(doubtful):,} need review.\nIn {folder}; train with "
         f"--config.data.private_cache={folder}."
     )

@@ -37,7 +37,7 @@ def add_writing(out) -> None:
         "--overwrite",
         action="store_true",
         help="replace existing outputs. Pictures that are already done with the same settings, and "
-        "that have not changed, are skipped nevertheless",
+        "that have not changed, are still skipped",
     )
 
 
@@ -46,7 +46,7 @@ def add_machine(machine, *, threads: str, memory: str) -> None:
 
     `threads` says what the threads do, as a verb; `memory` says what the memory limit is for.
     """
-    add_workers(machine, f"{threads}; as many again write")
+    add_workers(machine, f"{threads}; the same number of threads write files")
     machine.add_argument(
         "--max-memory",
         type=gigabytes,

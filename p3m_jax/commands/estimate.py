@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     faces.add_argument(
         "--private-cache",
         metavar="AREAS",
-        help="folder made by `p3m areas`; missing private areas are added to it",
+        help="folder made by `p3m areas`; missing face areas are added to it",
     )
     faces.add_argument(
         "--doubtful",

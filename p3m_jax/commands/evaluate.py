@@ -22,7 +22,7 @@ from p3m_jax.runtime.large_pages import restart_with_large_pages
 from p3m_jax.storage.paths import user_path
 from p3m_jax.text import say, shown, warn
 
-HELP = "score a checkpoint, or any program's mattes, on a test set or a folder pair"
+HELP = "score a checkpoint, or any program's mattes, on a test set or your own pairs"
 
 EXAMPLES = """\
 Score a checkpoint on a test set of P3M-10k (the folder that contains train/ and validation/):
@@ -73,8 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         choices=("resize", "hybrid", "native"),
-        help="resize: run at half size, as in the published tables (default); hybrid: classes from "
-        "half size, details from full size; native: run at full size",
+        help="resize: run at half size, as in the published tables (default); hybrid: find the "
+        "person at half size and the hair at full size; native: run at full size",
     )
     how.add_argument(
         "--protocol",
@@ -95,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=at_least(0),
         default=8,
         metavar="N",
-        help="number of pictures on the sheet of the worst (default: 8)",
+        help="how many of the worst pictures the sheet shows (default: 8)",
     )
 
 

@@ -5,13 +5,13 @@ import argparse
 from p3m_jax.commands.options import add_output
 from p3m_jax.text import say, shown
 
-HELP = "convert a .pth or .safetensors file with the authors' names to a checkpoint"
+HELP = "convert a .pth or .safetensors file with the authors' parameter names to a checkpoint"
 
 EPILOG = """\
 An imported network can predict, be evaluated and be fine-tuned. An imported ImageNet backbone can
-only start a training, with --config.init_from=DIR. docs/importing.md lists the files that the
-authors published. No code in a .pth file is run: a file that contains anything but arrays and plain
-settings is refused.
+only be used to start training, with --config.init_from=DIR. docs/importing.md lists the files that
+the authors published. No code in a .pth file is run: a file that contains anything but arrays and
+plain settings is refused.
 """
 
 
@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--approximate",
         action="store_true",
-        help="accept an ordinary ResNet-34 (torchvision's) as a start for training, although it "
-        "uses strides where this network uses pooling; the checkpoint records this",
+        help="accept an ordinary ResNet-34 (torchvision's) as a starting point for training, "
+        "although it uses strides where this network uses pooling; the checkpoint records this",
     )
     add_output(parser, "a new folder for the checkpoint")
 

@@ -182,7 +182,7 @@ def add_faces(parser) -> None:
     parser.add_argument(
         "--faces",
         choices=("blurred", "normal"),
-        help="blurred: read the folder blurred_image; normal: read the folder original_image, "
-        "whose faces are not blurred. P3M-10k has it only for P3M-500-NP (default: the folder "
-        "that P3M-10k has)",
+        help="which faces to read: blurred (folder blurred_image) or normal (folder "
+        "original_image). P3M-10k has normal faces only in P3M-500-NP (default: normal there, "
+        "blurred elsewhere)",
     )

@@ -28,7 +28,7 @@ HELP = (
 )
 
 EXAMPLES = """\
-A protocol is named TRAINED:TESTED, each with B(lurred) or N(ormal) faces. The four protocols are
+A PPT protocol is named TRAINED:TESTED: B is blurred, N is normal faces. The four PPT protocols are
 B:B, B:N, N:B and N:N.
 
 On a set in P3M-10k's layout that shows the same people in blurred_image and in original_image:
@@ -44,10 +44,10 @@ With an obfuscation of your choice instead of the set's own:
   p3m ppt --blurred runs/swin-b --normal runs/swin-n --data DIR --set P3M-500-P \\
       --obfuscate mosaic --strength 0.1 -o results/ppt-mosaic
 
-The output folder receives four files: summary.md with the matrix, statistical tests of the
-differences, and published scores (also printed); ppt.csv with a row per picture and protocol;
-results.json; and ppt_differences.jpg. The last one shows the pictures with normal faces on which
-the two checkpoints differ most, with the mattes of all four protocols.
+The output folder receives four files: summary.md with the table of the protocols, statistical tests
+of the differences, and published scores (also printed); ppt.csv with a row per picture and
+protocol; results.json; and ppt_differences.jpg. The last one shows the pictures with normal faces
+on which the two checkpoints differ most, with the mattes of all four protocols.
 
 The program blurs only faces that it finds with certainty. If it finds no face or only an uncertain
 one in a picture without a face mask, the command ends before anything is scored. Provide masks for

@@ -51,7 +51,7 @@ Run the same command again to resume. Nothing is overwritten without --overwrite
 Transparent parts of a picture stay transparent; the network sees them as white. Only the first
 frame of an animation is matted. CMYK and grey pictures are converted to sRGB by their colour
 profile; RGB pictures keep their profile. Pictures that declare their colours in another way (Adobe
-RGB in EXIF data, numbers in PNG and AVIF files) get a profile.
+RGB in EXIF data, codes in PNG and AVIF files) get a profile.
 
 Reading HEIC requires an extra: python -m pip install -e ".[heif]". Camera raw files are not read,
 but listed as failures. Other files in the folders are skipped, counted and named.
@@ -91,8 +91,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--exact-sizes",
         action="store_true",
         help="run at each picture's own size, as evaluation does; every new size is compiled. "
-        "Otherwise a picture runs in the nearest of a few frames and keeps its aspect ratio "
-        "(docs/matting.md)",
+        "Otherwise a picture is scaled and padded to the nearest of a few frames; it keeps its "
+        "shape (docs/matting.md)",
     )
     out = parser.add_argument_group("output")
     add_output(out, "folder for the outputs")

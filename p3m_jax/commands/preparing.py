@@ -9,7 +9,7 @@ from p3m_jax.storage.bucket import is_address
 THREADS, BEAM = "threads", "beam"
 
 ON_BEAM = """\
-Apache Beam does the same work on many machines, or in several workers of this one, and writes the
+Apache Beam does the same work on many machines, or in several processes of this one, and writes the
 same files. The options after -- are Beam's own:
   p3m {command} ... --engine beam -- --direct_num_workers=8 --direct_running_mode=multi_processing
   p3m {command} ... --engine beam -- --runner=FlinkRunner --flink_master=HOST:8081

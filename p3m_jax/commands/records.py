@@ -14,10 +14,10 @@ HELP = "write a data set as sharded records (TFDS), to train from instead of fol
 
 _EPILOG = """\
 Records contain the unchanged bytes of every file. Training on records therefore uses the same
-batches as training on folders, bit for bit. P3M-10k (in either archive form) and synthetic
-portraits are written with their test sets, CelebAMask-HQ with its masks of face parts, and
-your own folders as pairs of picture and matte. Afterwards use the folder of records in place of the
-data set's folder:
+batches as training on folders, bit for bit. P3M-10k (both releases) and synthetic portraits are
+written with their test sets. CelebAMask-HQ is written with its masks of face parts. Your own
+folders are written as pairs of picture and matte. Afterwards use the folder of records in place of
+the data set's folder:
 
   p3m records /data/P3M-10k -o /data/records
   python train.py --config=configs/swin.py --config.data.directory=/data/records

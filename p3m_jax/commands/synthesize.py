@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=at_least(0),
         default=8,
         metavar="N",
-        help="number of public faces to copy in P3M-CP (default: 8)",
+        help="number of synthetic faces for P3M-CP to copy (default: 8)",
     )
     parser.add_argument(
         "--size",
@@ -47,7 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HxW",
         help="height and width in pixels (default: 384x288)",
     )
-    parser.add_argument("--seed", type=at_least(0), default=0, metavar="S")
+    parser.add_argument(
+        "--seed",
+        type=at_least(0),
+        default=0,
+        metavar="S",
+        help="the same seed draws the same portraits (default: 0)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -140,7 +140,7 @@ def _options(arguments: list[str]) -> flags.FlagValues:
     flags.DEFINE_string(
         "distributed",
         "off",
-        "Runs several processes as one training (docs/scaling.md): " + distributed.HELP + ".",
+        "Runs several processes as one training run (docs/scaling.md): " + distributed.HELP + ".",
         flag_values=values,
     )
     flags.DEFINE_string(

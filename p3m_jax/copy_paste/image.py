@@ -1,7 +1,7 @@
 """P3M-ICP: pastes a face at image level, into one sample of a tf.data pipeline.
 
 Pasting is the last step, at the output resolution: the paper's G1, the steps before pasting, are
-the crop, flip and resize. The target's mask is the sample's face mask (the private areas, if these
+the crop, flip and resize. The target's mask is the sample's face mask (the face areas, if these
 are obfuscated), limited to the trimap's foreground. So neither the background nor the transition
 area is pasted over, and the matte stays correct. Picture and foreground are equal there and get the
 same pixels, so the composition loss stays consistent. The source is scaled and moved to the box of

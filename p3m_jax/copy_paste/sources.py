@@ -123,7 +123,7 @@ def celebamask_hq_faces(
 def training_set_faces(dataset: DataSet, *, obfuscated: bool) -> tuple[FaceSource, ...]:
     """The faces of the training pictures themselves, from their masks.
 
-    If faces are obfuscated, the masks are the private areas, and faces are obfuscated before they
+    If faces are obfuscated, the masks are the face areas, and faces are obfuscated before they
     are copied, too.
 
     Raises:

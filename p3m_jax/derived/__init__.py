@@ -1,1 +1,1 @@
-"""Files that are made once for each picture and cached: foregrounds and private areas."""
+"""Files that are made once for each picture and cached: foregrounds and face areas."""

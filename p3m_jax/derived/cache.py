@@ -1,4 +1,4 @@
-"""Caches for files derived once from a data set's pictures: foregrounds, private areas.
+"""Caches for files derived once from a data set's pictures: foregrounds, face areas.
 
 A cache is a folder with `sources.jsonl`, one line per finished picture. A line has the sizes in
 bytes of the files that the derived ones were made from, and the settings. These stay the same when

@@ -41,7 +41,7 @@ class EstimateForeground:
     """Estimates and writes foreground and background of one example: the `Make` of this cache.
 
     Attributes:
-      obfuscation: applied to the example's private areas before the estimation.
+      obfuscation: applied to the example's face areas before the estimation.
     """
 
     obfuscation: Obfuscation | None = None

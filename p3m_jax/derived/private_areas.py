@@ -1,8 +1,8 @@
-"""The private areas of a data set's pictures: found once, cached, and obfuscated in training.
+"""The face areas of a data set's pictures: found once, cached, and obfuscated in training.
 
 A cache contains `private/STEM.png`, the label maps of `p3m_jax.faces.region` without the matte's
 transition area, and no pixels of the pictures. If a data set has face masks, they define the
-private areas (an empty mask: none), and the search only finds faces that they miss. Otherwise the
+face areas (an empty mask: none), and the search only finds faces that they miss. Otherwise the
 search finds the faces. A picture with a doubt is not used until it is reviewed: see `REVIEWED`.
 """
 
@@ -32,10 +32,10 @@ REVIEWED, TO_REVIEW = "reviewed.txt", "to_review.txt"
 
 
 def private_cache(folder) -> Cache:
-    """The cache of private areas in `folder`."""
+    """The cache of face areas in `folder`."""
     return Cache(
         user_path(folder),
-        what="private areas",
+        what="face areas",
         made="found",
         files=lambda stem: (Path("private", f"{stem}.png"),),
         roles=("picture", "matte", "facemask"),
@@ -49,7 +49,7 @@ _own_finder = functools.cache(FaceFinder)
 
 @dataclass(frozen=True)
 class FindAreas:
-    """Finds and writes the private areas of one example: the `Make` of this cache.
+    """Finds and writes the face areas of one example: the `Make` of this cache.
 
     Attributes:
       finder: finds faces like `FaceFinder`, the default.
@@ -82,7 +82,7 @@ def find_missing_areas(
     workers: int | None = None,
     progress: bool = True,
 ) -> int:
-    """Fills a cache with the private areas of a data set's pictures; returns how many were made.
+    """Fills a cache with the face areas of a data set's pictures; returns how many were made.
 
     It works like `p3m_jax.derived.foregrounds.estimate_missing`. It also raises
     `FaceWeightsError` if faces must be searched for and the weights are not installed.
@@ -117,7 +117,7 @@ def with_private_areas(
     workers: int | None = None,
     progress: bool = True,
 ) -> DataSet:
-    """Returns the data set with the private areas of its pictures, which are cached.
+    """Returns the data set with the face areas of its pictures, which are cached.
 
     Args:
       leave_out: leaves out pictures that need review; by default they are an error.

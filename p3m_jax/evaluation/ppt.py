@@ -45,8 +45,8 @@ class Obfuscating(NamedTuple):
 
     Attributes:
       obfuscation: how the faces are obfuscated.
-      private: by stem, the label map uint8 (H, W) of the private areas, as PNG (a few KB per
-        picture); None for a picture without private areas.
+      private: by stem, the label map uint8 (H, W) of the face areas, as PNG (a few KB per
+        picture); None for a picture without face areas.
     """
 
     obfuscation: Obfuscation
@@ -63,7 +63,7 @@ class Obfuscating(NamedTuple):
 def obfuscating(
     dataset: DataSet, obfuscation: Obfuscation, *, workers: int = 2, finder=None
 ) -> Obfuscating:
-    """Finds the private areas of a set's pictures once, so that reading can obfuscate them.
+    """Finds the face areas of a set's pictures once, so that reading can obfuscate them.
 
     Args:
       dataset: its pictures show normal faces, and all files have the size of their mattes.
@@ -73,7 +73,7 @@ def obfuscating(
 
     Raises:
       EvaluationError: the faces of pictures without a face mask are doubtful, or no picture has a
-        private area.
+        face area.
       FaceWeightsError: faces must be searched for, but the weights are not installed.
     """
     from tqdm import tqdm

@@ -1,1 +1,1 @@
-"""Faces: finding them in a picture, outlining their private areas, and obfuscating these."""
+"""Faces: finding them in a picture, outlining their face areas, and obfuscating these."""

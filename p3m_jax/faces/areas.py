@@ -1,4 +1,4 @@
-"""Finds the private areas of a picture, for training, evaluation and anonymising."""
+"""Finds the face areas of a picture, for training, evaluation and anonymising."""
 
 from collections.abc import Sequence
 from itertools import compress
@@ -24,7 +24,7 @@ _NOSE = 2  # not checked: it identifies least, and in half profile it lies at th
 
 
 class PrivateAreas(NamedTuple):
-    """The private areas of one picture.
+    """The face areas of one picture.
 
     Attributes:
       labels: uint8 (H, W), the label map of the faces, see `p3m_jax.faces.region`.
@@ -47,7 +47,7 @@ def find_private_areas(
     finder: FaceFinder | None = None,
     reviewed: bool = False,
 ) -> PrivateAreas:
-    """Finds the private areas of a picture RGB uint8 (H, W, 3).
+    """Finds the face areas of a picture RGB uint8 (H, W, 3).
 
     A mask marks the faces, but it may belong to another picture, or be empty by mistake. So faces
     are searched for even if a mask is given. A face that is found with certainty where the mask

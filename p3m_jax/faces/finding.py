@@ -1,7 +1,7 @@
-"""Finds the private areas of the faces in a picture, and the doubts about them.
+"""Finds the face areas of the faces in a picture, and the doubts about them.
 
 A detector proposes faces, and the mesh places landmarks on them. If the two agree closely, the
-private area follows the landmarks. If they do not, it also includes every box that the detector
+face area follows the landmarks. If they do not, it also includes every box that the detector
 found for the face at any scale, which covers the visible part of a half-covered face. A person
 should review a finding that may not be a face, or a face that may be larger than its area.
 """
@@ -42,12 +42,12 @@ TURNED_AWAY = "turned away, the area may miss part of the face"
 
 
 class FoundFace(NamedTuple):
-    """A face with its private area.
+    """A face with its face area.
 
     Attributes:
       face: the face as the detector returns it.
       landmarks: the mesh.
-      polygon: the private area, float32 (N, 2), pixels. It follows the landmarks, or the box if
+      polygon: the face area, float32 (N, 2), pixels. It follows the landmarks, or the box if
         they cannot be trusted. It covers the whole head if the finder was created with "head".
       doubts: why a person should review it.
     """
@@ -76,7 +76,7 @@ class FaceFinder:
     Args:
       detector: the user's own detector, which replaces YuNet. A finding with a score below 0.6 is a
         face only if the mesh agrees.
-      area: the private area of a face: "face", from the jaw to the brows, or "head", which includes
+      area: the face area of a face: "face", from the jaw to the brows, or "head", which includes
         hair and ears.
 
     Raises:
@@ -86,7 +86,7 @@ class FaceFinder:
 
     def __init__(self, detector: Detector | None = None, *, area: str = "face"):
         if area not in AREAS:
-            raise ValueError(f"{area!r}: the private area must be one of {', '.join(AREAS)}.")
+            raise ValueError(f"{area!r}: the face area must be one of {', '.join(AREAS)}.")
         self._area = area
         own = YuNet(POSSIBLE, turned=POSSIBLE, faint=LIKELY) if detector is None else None
         self._detector: Detector = detector or own

@@ -22,7 +22,7 @@ from p3m_jax.errors import OptionError
 from p3m_jax.pictures.labels import SMALLEST_LABEL
 
 MODES = ("blur", "mosaic", "fill")
-# Fraction of the private area's longer side. On 80 faces that side was at least 0.836 of the
+# Fraction of the face area's longer side. On 80 faces that side was at least 0.836 of the
 # detector's box, so the blur's sigma is at least 0.2 of a face's box.
 STRENGTH = 0.24
 # The weakest strengths at which no attack of docs/privacy.md could do better than on a black fill.
@@ -78,7 +78,7 @@ class Obfuscation(NamedTuple):
 
 
 def obfuscate(picture: np.ndarray, labels: np.ndarray, obfuscation: Obfuscation) -> np.ndarray:
-    """Obfuscates the private areas of a picture uint8 (H, W, 3).
+    """Obfuscates the face areas of a picture uint8 (H, W, 3).
 
     `labels`, uint8 (H, W), is a label map of `region`: each face is obfuscated in proportion to its
     own size. Where it is 0, the picture stays unchanged, bit for bit.

@@ -1,4 +1,4 @@
-"""The private area of a face: from the jaw line to the top of the eyebrows, or the whole head.
+"""The face area of a face: from the jaw line to the top of the eyebrows, or the whole head.
 
 Areas are stored as label maps, uint8 (H, W): 0 outside, 255 in the first face, 254 in the second
 and so on. All labels are above 100, the threshold for face pixels in P3M-10k's face masks, so a
@@ -29,7 +29,7 @@ _HEAD_STEPS = 64  # corners of the ellipse
 
 
 def face_polygon(landmarks: Landmarks) -> np.ndarray:
-    """The private area as a convex polygon, float32 (N, 2), (x, y) in pixels of the picture.
+    """The face area as a convex polygon, float32 (N, 2), (x, y) in pixels of the picture.
 
     It is the hull of the mesh from the jaw line to the upper edge of the brows, slightly widened.
     P3M-10k's published pictures show this area; their landmark model and exact outline are not
@@ -69,7 +69,7 @@ def head_polygon(face: Face, polygon: np.ndarray, landmarks: Landmarks | None) -
 
     Args:
       face: the face as the detector returns it.
-      polygon: the private area of the face, float32 (N, 2).
+      polygon: the face area of the face, float32 (N, 2).
       landmarks: None if they cannot be trusted; the direction of the face then follows from the
         detector's eyes and mouth.
     """

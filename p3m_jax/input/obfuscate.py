@@ -1,4 +1,4 @@
-"""Obfuscates private areas inside a tf.data pipeline, before pictures are resized.
+"""Obfuscates face areas inside a tf.data pipeline, before pictures are resized.
 
 The arithmetic is that of `p3m_jax.faces.obfuscation`, on TensorFlow tensors.
 """
@@ -9,7 +9,7 @@ from p3m_jax.input import tf
 
 
 def obfuscate(images, labels, obfuscation: Obfuscation, *, whole):
-    """Obfuscates the private areas of images, a dict of uint8 tensors (H, W, 3).
+    """Obfuscates the face areas of images, a dict of uint8 tensors (H, W, 3).
 
     `images` has a picture, and may have its foreground and background. The foreground gets the
     obfuscated pixels of the picture: where the person is opaque the two are equal, and otherwise

@@ -69,16 +69,16 @@ def training_batches(
     background (B, S, S, 3). With `facemasks` it has facemask (B, S, S, 1) in {0, 255}, which is 0
     for an example without one.
 
-    With an `obfuscation`, the examples' private areas (see `p3m_jax.derived.private_areas`) are
+    With an `obfuscation`, the examples' face areas (see `p3m_jax.derived.private_areas`) are
     obfuscated at the pictures' own resolution, before anything is resized. The foreground gets the
     picture's pixels there, because the two are equal where the person is opaque.
 
     `pasting` pastes faces into samples; everything else is the same as without it. It needs the
-    examples' face masks, or with an `obfuscation` their private areas.
+    examples' face masks, or with an `obfuscation` their face areas.
     `shard` (index, count) makes B = `batch_size` / count: one process's slice of the whole batch.
     `workers` is the number of threads; None: as many as are useful.
 
-    Raises `DataSetError` if foregrounds, backgrounds or private areas are missing. While iterating,
+    Raises `DataSetError` if foregrounds, backgrounds or face areas are missing. While iterating,
     raises `DataSetError` or `ImageError` for a file that cannot be read, or whose size differs from
     its picture's.
     """
@@ -252,7 +252,7 @@ def _validate(dataset, batch_size, crop_sizes, start_step, composition, obfuscat
 
     if obfuscation is not None and not all(example.private for example in dataset.examples):
         raise DataSetError(
-            f"{dataset.root}: some pictures have no private areas to obfuscate; call "
+            f"{dataset.root}: some pictures have no face areas to obfuscate; call "
             "with_private_areas of p3m_jax.derived.private_areas first."
         )
 

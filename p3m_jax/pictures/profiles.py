@@ -1,7 +1,7 @@
-"""Makes colour profiles, so that no private data of an input's profile is passed on.
+"""Makes colour profiles, so that no private data of an input's profile leaves with a copy.
 
 A profile may hold tags of its own, such as names, serial numbers or whole pictures. So a copy that
-is passed on never contains the profile of its input:
+leaves with a copy never contains the profile of its input:
 
 - If the input is in Display P3 or Adobe RGB, the copy keeps its pixel values and gets a profile
   made here.

@@ -13,7 +13,7 @@ def transition_kernel(size: tuple[int, int]) -> int:
     """The kernel in pixels for a picture of `size` (H, W): 25 for a short side of 1080; at least 3.
 
     It is proportional to the short side. Use it where the width of the transition band must follow
-    the size of the picture, for instance around private areas.
+    the size of the picture, for instance around face areas.
     """
     return max(3, round(TRIMAP_KERNEL * min(size) / 1080))
 

@@ -71,7 +71,7 @@ def prepare_data(
 
     Missing foregrounds and backgrounds are estimated into the foreground cache if one is named.
     Otherwise, those of the user's own pictures are estimated into the run's folder. If faces are to
-    be obfuscated, their private areas are found first, and foregrounds are estimated from the
+    be obfuscated, their face areas are found first, and foregrounds are estimated from the
     obfuscated pictures.
 
     Raises:

@@ -76,7 +76,7 @@ def mask_of(where: np.ndarray) -> np.ndarray:
 
 
 def found(box=BOX, doubts=(), presence=1.0, score=0.95, quarters=0) -> FoundFace:
-    """A face whose private area is its box; turned by quarters."""
+    """A face whose face area is its box; turned by quarters."""
     left, top, width, height = box
     corners = [(0, 0), (width, 0), (width, height), (0, height)]
     polygon = np.array(corners, np.float32) + np.float32((left, top))
