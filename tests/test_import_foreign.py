@@ -20,7 +20,7 @@ def test_an_address_is_told_to_be_downloaded(p3m, capsys, tmp_path, monkeypatch)
         "gs://b/a.pth",
     ):
         assert p3m("import", address, "-o", "a") == 1
-        assert "download the file yourself" in capsys.readouterr().err
+        assert "download the file and use its path" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -54,7 +54,7 @@ def test_an_ordinary_resnet_is_taken_only_when_asked_for(tmp_path, p3m, capsys):
     ordinary, theirs = tmp_path / "resnet34-b627a593.pth", tmp_path / "R34MP_imagenet.pth.tar"
     assert p3m("import", ordinary, "-o", tmp_path / "a") == 1
     said = capsys.readouterr().err
-    assert re.search(r"torchvision's.*strides instead of its pooling layers.*--approximate", said)
+    assert re.search(r"torchvision's.*uses strides where P3M-Net's backbone pools.*--approximate", said)
     assert not (tmp_path / "a").exists()
     assert p3m("import", ordinary, "-o", tmp_path / "a", "--approximate") == 0
     assert re.search(r"approximate +weights of a ResNet-34 with strides", capsys.readouterr().out)
@@ -62,7 +62,7 @@ def test_an_ordinary_resnet_is_taken_only_when_asked_for(tmp_path, p3m, capsys):
     assert "strides" in checkpoint.provenance["imported_from"]["approximate"]
     # The mark stays where they are exported and come back.
     assert p3m("export", tmp_path / "a", "-o", tmp_path / "a.safetensors") == 0
-    with pytest.raises(WeightsFileError, match="may be an ordinary ResNet-34"):
+    with pytest.raises(WeightsFileError, match="looks like an ordinary ResNet-34"):
         read_variables(tmp_path / "a.safetensors")
     again = read_variables(tmp_path / "a.safetensors", approximate=True)
     assert_same(again.variables, checkpoint.variables)

@@ -155,7 +155,7 @@ def test_face_masks_say_what_is_private_and_an_empty_one_that_nothing_is(pair, t
     before = {f: f.stat().st_mtime_ns for f in (tmp_path / "cache" / "private").iterdir()}
     assert find(changed, tmp_path / "cache", finder=never) == found
     assert before == {f: f.stat().st_mtime_ns for f in (tmp_path / "cache" / "private").iterdir()}
-    with pytest.raises(DataSetError, match="another picture or matte"):
+    with pytest.raises(DataSetError, match="a different picture or matte"):
         find(dataset, tmp_path / "cache", finder=never)
 
 

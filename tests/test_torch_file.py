@@ -198,9 +198,9 @@ REFUSED = {
     "a storage that is text": (rebuilt(Pickler().code("x")), "damaged"),
     "a key that is a list": (Raw(b"}]]s"), "damaged"),
     "a deep key": (Raw(b"}" + DEEP + b"Ns"), "damaged"),
-    "a deep value": (Raw(DEEP), "holds no named arrays"),
-    "a list in itself": (Raw(b"]q\x00h\x00a"), "holds no named arrays"),
-    "a dictionary in itself": (Raw(b"}q\x00X\x05\x00\x00\x00modelh\x00s"), "holds no named arrays"),
+    "a deep value": (Raw(DEEP), "holds no parameters"),
+    "a list in itself": (Raw(b"]q\x00h\x00a"), "holds no parameters"),
+    "a dictionary in itself": (Raw(b"}q\x00X\x05\x00\x00\x00modelh\x00s"), "holds no parameters"),
     "a key twice": (Raw(b"}(X\x01\x00\x00\x00aK\x01X\x01\x00\x00\x00aK\x02u"), "'a' twice"),
     "an empty stack": (Raw(b"a"), "damaged"),
     "an unknown instruction": (Raw(b"\xff"), "damaged"),
@@ -208,11 +208,11 @@ REFUSED = {
     "a number of 5,000 digits": (Raw(b"L" + b"9" * 5000 + b"L\n"), "damaged"),
     "no text": (Raw(b"X\x02\x00\x00\x00\xff\xfe"), "damaged"),
     "text longer than the file": (Raw(b"X\xff\xff\xff\x7fa"), "damaged"),
-    "arrays without names": ([ONE], "holds no named arrays"),
+    "arrays without names": ([ONE], "holds no parameters"),
     "a name with a line break": ({"a\nb": ONE}, "too long or not printable"),
     "a name that commands a terminal": ({"a\x1b[31m": ONE}, "too long or not printable"),
     "an endless name": ({"a" * 10_000: ONE}, "too long or not printable"),
-    "nothing": ({}, "holds no named arrays"),
+    "nothing": ({}, "holds no parameters"),
 }  # fmt: skip
 
 

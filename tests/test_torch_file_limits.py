@@ -50,8 +50,16 @@ EXPENSIVE = {
         {str(i): Tensor(ONE, 0, (2**30,), (0,)) for i in range(9)},
         "but only",
     ),
-    "a storage named 100 times": (write_zip, {str(i): NAMED for i in range(100)}, "far more often"),
-    "the same, legacy": (write_legacy, {str(i): NAMED for i in range(100)}, "far more often"),
+    "a storage named 100 times": (
+        write_zip,
+        {str(i): NAMED for i in range(100)},
+        "far more than a checkpoint",
+    ),
+    "the same, legacy": (
+        write_legacy,
+        {str(i): NAMED for i in range(100)},
+        "far more than a checkpoint",
+    ),
     "keys of one hash": (write_zip, long_keys(ALL), "too large a number"),
     "a memo of one hash": (write_zip, Raw(b"N" + b"p%d\n" % ALL), "far too large"),
     "many keys": (write_zip, long_keys(1, 600_000), "far too long|far too large"),
