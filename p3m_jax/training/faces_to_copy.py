@@ -10,7 +10,8 @@ from p3m_jax.copy_paste.sources import (
     synthetic_faces,
     training_set_faces,
 )
-from p3m_jax.data.layouts import DataSet, DataSetError
+from p3m_jax.data.folders import DataSetError
+from p3m_jax.data.sets import DataSet
 from p3m_jax.storage.paths import user_path
 from p3m_jax.training.settings import CopyPasteSettings
 

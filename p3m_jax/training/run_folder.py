@@ -15,7 +15,7 @@ from typing import Any
 from p3m_jax.checkpoints.folder import RUN_CHECKPOINTS, complete_steps
 from p3m_jax.configs import common
 from p3m_jax.copy_paste.recipe import CopyPaste
-from p3m_jax.data.layouts import DataSet
+from p3m_jax.data.sets import DataSet
 from p3m_jax.storage.bucket import folder_or_bucket, is_address
 from p3m_jax.storage.files import locked, write_text
 from p3m_jax.training.errors import RunFolderError

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from p3m_jax.data.layouts import DataSet, Example
+from p3m_jax.data.sets import DataSet, Example
 from p3m_jax.evaluation.metrics import all_metrics
 from p3m_jax.inference.programs import OutputNotFinite
 from p3m_jax.inference.strategies import Predict
