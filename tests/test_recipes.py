@@ -12,7 +12,8 @@ from small_network import SmallNetwork
 
 from p3m_jax.configs import common
 from p3m_jax.data.check import check
-from p3m_jax.data.layouts import DataSetError, Scan
+from p3m_jax.data.folders import DataSetError
+from p3m_jax.data.sets import Scan
 from p3m_jax.evaluation.evaluator import evaluate_examples
 from p3m_jax.input.pipeline import training_batches
 from p3m_jax.models.decoders import EncoderShape, Features
