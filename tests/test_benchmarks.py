@@ -35,14 +35,13 @@ QUICK = [
     ("preparation", [["estimate", "threads", "2"], ["estimate", "threads", "4"]], 2, RELEASE),
     ("privacy_collection", [["released", "1 (100%)"]], 1, pytest.mark.slow),
     ("startup", [["p3m --help"], ["first picture, warm"]], 3, RELEASE),
-    ("input_pipeline", [["with composition"], ["flip a picture"]], 9, pytest.mark.slow),
+    ("input_pipeline", [["with composition"], ["flip a picture"]], 9, RELEASE),
     ("training", [["small", "32", "ours"]], 1, pytest.mark.slow),
     ("copy_paste", [["small", "stage2"]], 1, RELEASE),
 ]
 NEEDS = {
     "copy_paste_sheet": "--data or --synthetic must be given.",
     "folder": "--data: a folder of pictures is needed.",
-    "input_pipeline": "--data or --synthetic must be given.",
     "preparation": "--pair: at least one folder of pictures and one of their mattes are needed.",
     "privacy_collection": "FOLDER and -o: a folder of pictures, and a folder for the copies, are",
     "privacy_hard": "--faces: a folder with faces.json and pictures/ is needed.",
