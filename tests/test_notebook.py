@@ -35,7 +35,8 @@ def test_it_runs(tmp_path, monkeypatch):
     ).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
-    assert any("(8, {" in output.get("data", {}).get("text/plain", "") for output in outputs)
+    shown = [output.get("data", {}).get("text/plain", "") for output in outputs]
+    assert any(text.startswith("(8,") and "SAD" in text for text in shown), shown
     printed = "".join(
         output.get("text", "") for output in outputs if output.get("name") == "stdout"
     )
