@@ -54,7 +54,9 @@ def test_an_ordinary_resnet_is_taken_only_when_asked_for(tmp_path, p3m, capsys):
     ordinary, theirs = tmp_path / "resnet34-b627a593.pth", tmp_path / "R34MP_imagenet.pth.tar"
     assert p3m("import", ordinary, "-o", tmp_path / "a") == 1
     said = capsys.readouterr().err
-    assert re.search(r"torchvision's.*uses strides where P3M-Net's backbone pools.*--approximate", said)
+    assert re.search(
+        r"torchvision's.*uses strides where P3M-Net's backbone pools.*--approximate", said
+    )
     assert not (tmp_path / "a").exists()
     assert p3m("import", ordinary, "-o", tmp_path / "a", "--approximate") == 0
     assert re.search(r"approximate +weights of a ResNet-34 with strides", capsys.readouterr().out)

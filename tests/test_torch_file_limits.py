@@ -43,7 +43,7 @@ EXPENSIVE = {
     "an array compared with a text": (
         write_zip,
         {"w": ONE, "x": rebuilt(b"(" + rebuilt(storage_of()).code + b"NNNNtQ")},
-        "not a storage",
+        "not a tensor storage",
     ),
     "a small storage as large tensors": (
         write_zip,
