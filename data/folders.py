@@ -85,7 +85,7 @@ def list_folder(folder: Path) -> Listing:
 
 def find_root(root, needed: Path) -> Path:
     """`root` if it contains the folder `needed`; else raises an error that suggests one nearby."""
-    wanted = f"name the folder that holds {needed}"
+    wanted = f"choose the folder that holds {needed}"
     root = source_folder(root, wanted)
     if (root / needed).is_dir():
         return root

@@ -249,7 +249,7 @@ def test_faces_of_the_training_set(root):
         ({"scale": (1.2, 0.8)}, "copy_paste.scale is (1.2, 0.8)"),
         ({"scale": (1.0,)}, "copy_paste.scale is (1.0,)"),
         ({"source_kind": "training_set", "sources": "x"}, "source_masks must be empty"),
-        ({"source_kind": "celebamask_hq"}, "name the folder CelebAMask-HQ"),
+        ({"source_kind": "celebamask_hq"}, "choose the folder CelebAMask-HQ"),
         ({"source_masks": "x"}, "copy_paste.source_masks requires a folder"),
     ],
 )

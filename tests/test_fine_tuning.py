@@ -142,7 +142,7 @@ def test_pictures_without_mattes_are_named(folder, tmp_path):
     first = min(photos.iterdir())
     shutil.copy(first, photos / f"another{first.suffix}")
     named = config(**{"data.pictures": str(photos), "data.mattes": str(folder / "mattes")})
-    with pytest.raises(DataSetError, match=r"1 kinds of errors"):
+    with pytest.raises(DataSetError, match=r"1 kind of errors"):
         prepare_data(parse(named).data, tmp_path)
     named.data.pictures = str(folder / "photos")
     data = prepare_data(parse(named).data, tmp_path)

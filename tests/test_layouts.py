@@ -196,7 +196,7 @@ def test_what_is_not_read_is_named_and_makes_no_set_smaller(tmp_path):
         ("P3M-10k/validation", "did you mean .*P3M-10k?"),
         (".", "did you mean .*P3M-10k?"),
         ("nowhere", "there is no such folder"),
-        ("empty", "name the folder that holds train"),
+        ("empty", "choose the folder that holds train"),
         ("P3M-10k/train/mask/a.png", "is a file"),
     ],
 )

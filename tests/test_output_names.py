@@ -14,7 +14,7 @@ def test_a_name_that_promises_a_file_is_refused(command, p3m, capsys, tmp_path, 
         assert p3m(command, "-o", name) == 2
         said = capsys.readouterr().err.splitlines()[-1]
         assert "argument -o/--output: " in said
-        assert "name a folder" in said
+        assert "choose a folder" in said
         assert name in said or "standard output" in said
     safetensors = p3m(command, "-o", "y.safetensors")
     said = capsys.readouterr().err.splitlines()[-1]

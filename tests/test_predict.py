@@ -234,7 +234,7 @@ def test_broken_inputs_are_listed_and_the_others_done(predict, folders, capsys):
     [
         (["missing.jpg", "--alphas", "."], "no such file or folder"),
         (["empty", "--alphas", "."], "holds no pictures"),
-        (["a.png", "--alphas", "nowhere"], "name the folder of mattes"),
+        (["a.png", "--alphas", "nowhere"], "choose the folder of mattes"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(

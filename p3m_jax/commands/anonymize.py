@@ -161,7 +161,7 @@ def run(args: argparse.Namespace) -> int:
     output = user_path(args.output)
     named = {"mattes": args.mattes, "masks": args.masks}
     folders = {
-        name: source_folder(path, f"name the folder of {name}: --{name} DIR")
+        name: source_folder(path, f"choose the folder of {name}: --{name} DIR")
         for name, path in named.items()
         if path is not None
     }

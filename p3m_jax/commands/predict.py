@@ -164,7 +164,7 @@ def run(args: argparse.Namespace) -> int:
     background = find_background(args.background) if args.background else None
     mattes = None
     if args.alphas:
-        mattes = source_folder(args.alphas, "name the folder of mattes: --alphas DIR")
+        mattes = source_folder(args.alphas, "choose the folder of mattes: --alphas DIR")
         check_given(plan, output, mattes, kind="alpha", what="mattes")
     if background is not None:
         check_background(plan, output, background)

@@ -140,7 +140,7 @@ def find_predictions(folder, dataset) -> dict[str, Path]:
     Raises:
       EvaluationError: predictions are missing or exist twice; the message lists them.
     """
-    folder = source_folder(folder, "name the folder of predictions: --predictions DIR")
+    folder = source_folder(folder, "choose the folder of predictions: --predictions DIR")
     files, complaints, _ = list_folder(folder)
     if complaints:
         raise EvaluationError(*complaints)

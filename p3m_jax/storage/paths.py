@@ -17,7 +17,7 @@ def user_path(path) -> Path:
         raise PathError(f"{path}: no home folder is known; write the full path.") from None
 
 
-def source_folder(path, remedy: str = "name a folder of pictures") -> Path:
+def source_folder(path, remedy: str = "choose a folder of pictures") -> Path:
     """A folder to read, with ~ expanded; raises `PathError` with this remedy if it is missing."""
     folder = user_path(path)
     if not folder.is_dir():

@@ -18,7 +18,8 @@ from p3m_jax.derived.private_areas import read_obfuscated, with_private_areas
 from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.runtime import distributed
 from p3m_jax.storage.files import write_text
-from p3m_jax.text import say, shown, warn
+from p3m_jax.storage.paths import user_path
+from p3m_jax.text import counted, say, shown, warn
 from p3m_jax.training.faces_to_copy import find_copy_paste
 from p3m_jax.training.settings import CopyPasteSettings, DataSettings
 
@@ -30,7 +31,7 @@ SYNTHETIC_NOTICE = """\
 ================================ SYNTHETIC DATA ================================
 {why} cartoon portraits drawn by this program.
 A network trained on them only shows that everything works. It is NOT a
-portrait matting model. To train one, name P3M-10k with
+portrait matting model. To train one, use P3M-10k with
 --config.data.directory=...
 ================================================================================"""
 
@@ -89,8 +90,8 @@ def prepare_data(
     say(report.text)
     if report.errors:
         raise DataSetError(
-            f"{root}: the data set has {len(report.errors)} kinds of errors, listed above. "
-            "Fix them before training on it."
+            f"{root}: the data set has {counted(len(report.errors), 'kind')} of errors, listed "
+            "above. Fix them before training on it."
         )
     dataset, obfuscation = scan.dataset(), wanted.obfuscation
     if obfuscation is not None:
@@ -116,7 +117,7 @@ def prepare_data(
 def _scan(wanted: DataSettings, workdir: Path) -> Scan:
     if wanted.pictures:
         return scan_pair(wanted.pictures, wanted.mattes, facemasks=wanted.facemasks)
-    root = Path(wanted.directory or workdir / SYNTHETIC_FOLDER).expanduser()
+    root = user_path(wanted.directory or workdir / SYNTHETIC_FOLDER)
     if not wanted.directory:
         drawn = wanted.synthetic
         write_synthetic_set(
@@ -154,7 +155,7 @@ def _with_foregrounds(dataset: DataSet, cache, obfuscation: Obfuscation | None) 
 
     # Called even if nothing is missing: it detects a cache that was made from other pictures.
     estimate_missing(dataset, cache, obfuscation=obfuscation)
-    folders = {role: Path(cache).expanduser() / name for role, name in CACHE_FOLDERS.items()}
+    folders = {role: user_path(cache) / name for role, name in CACHE_FOLDERS.items()}
     files = {role: list_folder(path).files for role, path in folders.items() if path.is_dir()}
 
     def completed(example: Example) -> Example:

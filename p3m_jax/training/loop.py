@@ -22,6 +22,7 @@ from p3m_jax.losses import total_loss
 from p3m_jax.models.network import Variables
 from p3m_jax.pictures.images import write_image
 from p3m_jax.runtime import distributed
+from p3m_jax.storage.paths import user_path
 from p3m_jax.text import say, shown
 from p3m_jax.training.errors import TrainingDiverged
 from p3m_jax.training.interrupt import StopRequest
@@ -74,7 +75,7 @@ def train(config: ConfigDict, workdir) -> Outcome:
       TrainingDiverged: a loss, a weight or an output is not finite.
     """
     refuse_buckets(workdir)
-    workdir, started = Path(workdir), time.time()
+    workdir, started = user_path(workdir), time.time()
     settings, configuration = parse(config), config.to_dict()
     with contextlib.ExitStack() as stack:
         with distributed.first_in_turn("the run's folder"):
