@@ -92,7 +92,7 @@ def test_the_matrix_holds_what_evaluate_gives(made, p3m, tmp_path, capsys):
     assert list(results["results"]) == list(ppt.PPT_PROTOCOLS)
     assert results["trained"]["B"]["provenance"]["run"] == "run a"
     assert results["blurred_pictures"].endswith("blurred_image")
-    means = [results["results"][name]["means"]["SAD"]["mean"] for name in ppt.PROTOCOLS]
+    means = [results["results"][name]["means"]["SAD"]["mean"] for name in ppt.PPT_PROTOCOLS]
     assert len(set(means)) == 4, means  # or protocols could be taken for each other
 
     normal = ["--pictures", made.base / "original_image", "--mattes", made.base / "mask"]
