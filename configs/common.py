@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 # Learning rates for fresh weights. A rate above 1e-4 disturbs Swin-T's attention for hundreds of
 # steps.
-_FROM_SCRATCH = {"resnet34": 3e-4, "swin": 1e-4, "vitae_s": 1e-4}
+_FROM_SCRATCH = {"resnet34": 3e-4, "swin": 1e-4, "vitae_s": 1e-4, "resnet34_quarter": 1e-3}
 
 
 def recipe(network: str) -> ConfigDict:

@@ -10,6 +10,7 @@ from p3m_jax.interchange.names import (
     ARRAYS,
     ENCODER_PREFIXES,
     LAYERS,
+    NAMED_LIKE,
     StateDictError,
     original_key,
     our_name,
@@ -48,7 +49,8 @@ def test_every_key_is_known_and_found_again_from_our_name(name):
 
 def test_every_network_has_its_tables():
     for table in (LAYERS, ARRAYS, ENCODER_PREFIXES, SHORT):
-        assert table.keys() == ENCODERS.keys()
+        assert table.keys() == ENCODERS.keys() - NAMED_LIKE.keys()
+    assert set(NAMED_LIKE.values()) <= LAYERS.keys()
 
 
 def test_what_numbers_and_layers_mean():

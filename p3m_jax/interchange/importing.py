@@ -1,5 +1,6 @@
 """Converts a file of weights with the authors' names into a checkpoint of this program."""
 
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,7 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from p3m_jax.checkpoints.weights import describe, save_for_inference
-from p3m_jax.interchange.names import ENCODER_PREFIXES, StateDictError, original_key, our_name
+from p3m_jax.interchange.names import (
+    ENCODER_PREFIXES,
+    NAMED_LIKE,
+    StateDictError,
+    original_key,
+    our_name,
+)
 from p3m_jax.interchange.state_dict import (
     Match,
     complete,
@@ -71,9 +78,12 @@ class Imported(NamedTuple):
 
 
 def identify(keys) -> list[Contents]:
-    """Lists the networks that a file with these keys may hold, the most likely one first."""
+    """Lists the networks that a file with these keys may hold, the most likely one first.
+
+    Narrow networks are not listed: they have the keys of a wide one, see `_at_its_width`.
+    """
     found = []
-    for name in ENCODERS:
+    for name in ENCODER_PREFIXES:
         for prefix in ("", ENCODER_PREFIXES[name]):
             names = {_our_name(name, prefix + key) for key in keys}
             whole = wanted_shapes(network(name))
@@ -146,12 +156,28 @@ def _require(path, file: WeightsFile, model: str | None) -> Contents:
             f"{path}: holds none of the networks {', '.join(ENCODERS)}, only arrays such as "
             f"{some}; choose another file."
         )
+    best = _at_its_width(best, file.arrays)
     if model is not None and model != best.network:
         raise StateDictError(
             f"{path}: does not hold {model}, but has {best.share:.0%} of the array names of "
             f"{best.network}; import it with --model {best.network}, or without --model."
         )
     return best
+
+
+def _at_its_width(contents: Contents, arrays) -> Contents:
+    """The contents, with the network of these names whose shapes fit most of the arrays."""
+    names = {_our_name(contents.network, contents.prefix + key): key for key in arrays}
+
+    def fitting(name: str) -> int:
+        shapes = wanted_shapes(network(name), contents.part)
+        there = (
+            (arrays[names[ours]].shape, shape) for ours, shape in shapes.items() if ours in names
+        )
+        return sum(math.prod(theirs) == math.prod(shape) for theirs, shape in there)
+
+    narrow = [name for name, wide in NAMED_LIKE.items() if wide == contents.network]
+    return contents._replace(network=max([contents.network, *narrow], key=fitting))
 
 
 def import_weights(

@@ -106,6 +106,9 @@ LAYERS = {
     ],
 }
 
+# Narrow networks have the array names of a wide one.
+NAMED_LIKE = {"resnet34_quarter": "resnet34"}
+
 # The prefixes that keys have in a whole network and lack in a file of only the backbone.
 ENCODER_PREFIXES = {"resnet34": "resnet.", "swin": "encoder.", "vitae_s": "encoder."}
 
@@ -187,8 +190,9 @@ class _Pair(NamedTuple):
 @functools.cache
 def _pairs(network: str) -> tuple[_Pair, ...]:
     """The pairs of names of all arrays of a network."""
-    names = list(ARRAYS[network])
-    for theirs, ours in LAYERS[network]:
+    wide = NAMED_LIKE.get(network, network)
+    names = list(ARRAYS[wide])
+    for theirs, ours in LAYERS[wide]:
         arrays = _NORM_ARRAYS if _NORM.fullmatch(ours) else _LAYER_ARRAYS
         names += [
             (f"{theirs}.{their_array}", our_array and f"{ours}.{our_array}")
@@ -227,7 +231,7 @@ def their_name(network: str, name: str) -> str:
 
 def original_key(network: str, key: str) -> str | None:
     """The original key of the array that the alias `key` names; None if `key` is no alias."""
-    for alias, original in ALIASES.get(network, ()):
+    for alias, original in ALIASES.get(NAMED_LIKE.get(network, network), ()):
         if key.startswith(alias):
             return original + key.removeprefix(alias)
     return None

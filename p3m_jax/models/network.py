@@ -16,11 +16,16 @@ from flax import nnx
 
 from p3m_jax.models.decoders import Edit, unedited
 from p3m_jax.models.p3m_net import Outputs, P3MNet, normalize
-from p3m_jax.models.resnet import ResNet34
+from p3m_jax.models.resnet import QuarterResNet34, ResNet34
 from p3m_jax.models.swin import SwinT
 from p3m_jax.models.vitae import ViTAES
 
-ENCODERS = {"resnet34": ResNet34, "swin": SwinT, "vitae_s": ViTAES}
+ENCODERS = {
+    "resnet34": ResNet34,
+    "swin": SwinT,
+    "vitae_s": ViTAES,
+    "resnet34_quarter": QuarterResNet34,
+}
 
 Arrays = Mapping[str, jax.Array]
 
@@ -36,7 +41,7 @@ class Network:
     """One of the P3M-Nets, without its weights.
 
     Args:
-      name: the encoder's name, "resnet34", "swin" or "vitae_s".
+      name: the encoder's name in `ENCODERS`.
     """
 
     def __init__(self, name: str):

@@ -1,5 +1,9 @@
-"""ResNet-34 with max pooling in place of strides, the "MP" variant of the ACM MM paper."""
+"""ResNet-34 with max pooling in place of strides, the "MP" variant of the ACM MM paper.
 
+Also a narrow form of it, which is this project's own.
+"""
+
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -16,6 +20,7 @@ SHAPE = EncoderShape(
     widths_change_last=True,
     logits_before_upsampling=True,
 )
+QUARTER_SHAPE = replace(SHAPE, channels=(16, 16, 32, 64, 128), shallow=16)
 DEPTHS = (3, 4, 6, 3)
 
 
@@ -96,3 +101,13 @@ class ResNet34(nnx.Module):
             levels.append(x)
             offsets.append(positions)
         return Features(shallow, levels, offsets)
+
+
+class QuarterResNet34(ResNet34):
+    """ResNet-34 with a quarter of the channels: 2.4 of 39.0 million parameters in P3M-Net.
+
+    No paper has it. It is small enough to train on a few processor cores.
+    """
+
+    def __init__(self):
+        super().__init__(QUARTER_SHAPE)

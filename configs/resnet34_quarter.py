@@ -1,0 +1,17 @@
+"""P3M-Net with a ResNet-34 of a quarter of the channels: this project's own small network.
+
+    python train.py --config=configs/resnet34_quarter.py --config.data.directory=/data/P3M-10k
+
+No paper has this network, so there are no published results. The recipe is the papers', with the
+learning rate for fresh weights, because there is no pretrained backbone of this width. How the
+project trains it on public photos: benchmarks/own_network/README.md.
+
+Without a data set the same command trains a demonstration on synthetic portraits.
+"""
+
+from p3m_jax.configs import common
+
+
+def get_config(variant: str | None = None):
+    """Returns the configuration; `variant` is the text after the colon on the command line."""
+    return common.variant("resnet34_quarter", variant)
