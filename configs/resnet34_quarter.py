@@ -1,10 +1,11 @@
 """P3M-Net with a ResNet-34 of a quarter of the channels: this project's own small network.
 
-    python train.py --config=configs/resnet34_quarter.py --config.data.directory=/data/P3M-10k
+    python train.py --config=configs/resnet34_quarter.py --config.data.directory=/data/P3M-10k \
+        --config.learning_rate=1e-3
 
-No paper has this network, so there are no published results. The recipe is the papers', with the
-learning rate for fresh weights, because there is no pretrained backbone of this width. How the
-project trains it on public photos: benchmarks/own_network/README.md.
+No paper has this network, so there are no published results. The recipe is the papers'. Its
+learning rate is for a pretrained backbone, and none of this width exists, so name a higher one. How
+the project trains this network on public photos: benchmarks/own_network/README.md.
 
 Without a data set the same command trains a demonstration on synthetic portraits.
 """

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import SHORT
 from flax import nnx
 from pasting import batch_of, entries
 from running import environment
@@ -29,7 +30,7 @@ from p3m_jax.training.state import TrainState, initial_state
 from p3m_jax.training.step import make_train_step
 
 
-@pytest.mark.parametrize("name", sorted(ENCODERS))
+@pytest.mark.parametrize("name", sorted(SHORT))
 def test_pooling_and_every_later_map_come_from_what_the_hook_gives(name):
     encoder = ENCODERS[name]()  # all its weights are zero: whatever is not zero was put in
     definition, state = nnx.split(encoder)
@@ -58,7 +59,7 @@ def test_pooling_and_every_later_map_come_from_what_the_hook_gives(name):
             np.testing.assert_array_equal(features.offsets[i], offsets)
 
 
-@pytest.mark.parametrize("name", sorted(ENCODERS))
+@pytest.mark.parametrize("name", sorted(SHORT))
 def test_every_layer_of_every_network_can_be_pasted_at(name):
     net, batch = network(name), entries(0, source_size=96, sources=2)
 
