@@ -62,7 +62,8 @@ def _view(panorama: np.ndarray, size: tuple[int, int], rng) -> np.ndarray:
 def _exposed(linear: np.ndarray, rng) -> np.ndarray:
     """Maps linear light to uint8: the middle grey, contrast and tint are drawn."""
     grey = np.exp(np.log(linear.mean(axis=2) + 1e-3).mean())
-    bright = linear * (rng.uniform(0.12, 0.5) / grey) * rng.uniform(0.88, 1.12, 3)
+    gain = rng.uniform(0.12, 0.5) / grey * rng.uniform(0.88, 1.12, 3)
+    bright = linear * gain.astype(np.float32)
     toned = np.clip(1.15 * bright / (0.7 + bright), 0, 1) ** (1 / 2.2)
     return np.rint(255 * toned).astype(np.uint8)
 

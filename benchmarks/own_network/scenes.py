@@ -30,13 +30,15 @@ def box_of(matte: np.ndarray) -> tuple[int, int, int, int]:
 def own_face(facemask: np.ndarray, matte: np.ndarray) -> np.ndarray:
     """The part of a face mask that is the face of the person in the matte; zeros if none is.
 
-    Faces of people in the background are left out: they are obfuscated, but no face is pasted onto
-    them.
+    It is the topmost part of which at least a third lies in the person. Other parts are faces of
+    people in the background, or hands and clothes that were taken for a face. They are obfuscated,
+    too, but no face is pasted onto them.
     """
-    _, labels = cv2.connectedComponents((facemask > 0).view(np.uint8))
-    inside = np.bincount(labels[matte > 127], minlength=1)
-    inside[0] = 0
-    return 255 * (labels == inside.argmax()).astype(np.uint8) * bool(inside.any())
+    count, labels, stats, centres = cv2.connectedComponentsWithStats((facemask > 0).view(np.uint8))
+    inside = np.bincount(labels[matte > 127], minlength=count)
+    own = [part for part in range(1, count) if inside[part] > stats[part, cv2.CC_STAT_AREA] / 3]
+    face = min(own, key=lambda part: centres[part][1], default=-1)
+    return np.where(labels == face, np.uint8(255), np.uint8(0))
 
 
 def whole(portrait: Portrait, rng) -> Portrait:
