@@ -46,6 +46,7 @@ from p3m_jax.text import counted, say
 
 DROPPED = Path(__file__).with_name("dropped.txt")
 HELD_OUT = 100  # as in `config.data.validation_pictures`
+MOST_HIDDEN = 0.12  # of the person; a face is 2 to 5 %, more means clothes taken for a face
 PARTS = ("whole", "upper1", "upper2")
 FOLDERS = {"picture": ("blurred_image", ".jpg"), "matte": ("mask", ".png")}
 FOLDERS |= {"facemask": ("facemask", ".png")}
@@ -100,16 +101,29 @@ def obfuscate_faces(photos: list[Path], work: Path, workers: int) -> list[str]:
 
     It gets no mattes: with these it would keep the transition areas sharp. In faces as small as
     these, of 40 to 60 pixels, half of the eyes would stay clear, so half of the photos would need
-    review.
+    review. The result is recorded, because the command would search the photos that need review
+    again. To run it again, for instance after a review, remove OUT/work/faces.json.
     """
-    out = work / "anonymized"
+    out, record = work / "anonymized", work / "faces.json"
+    names = [photo.stem for photo in photos]
+    done = json.loads(record.read_text()) if record.is_file() else {}
+    if done.get("photos") == names:
+        return done["passed"]
     options = ["--format", "jpg", "--workers", str(workers)]
     code = cli.main(["anonymize", *map(str, photos), "-o", str(out), *options])
     if code not in (0, 3):
         raise UserError(f"{out}: the faces could not be obfuscated; the lines above say why.")
     passed = [p.stem for p in photos if (out / "blurred_image" / p.name).is_file()]
+    write_text(record, json.dumps({"photos": names, "passed": passed}))
     say(f"{counted(len(passed), 'photo')} passed on, {len(photos) - len(passed)} left out.")
     return passed
+
+
+def hidden_share(stem: str, work: Path) -> float:
+    """The fraction of the person that is obfuscated."""
+    person = read_matte(work / "mattes" / f"{stem}.png") > 127
+    faces = read_face_mask(work / "anonymized" / "facemask" / f"{stem}.png") > 0
+    return float(faces[person].mean())
 
 
 def dropped() -> dict[str, str]:
@@ -211,6 +225,9 @@ def make_set(args: argparse.Namespace) -> None:
     reasons = dropped()
     say(f"{counted(len(reasons.keys() & set(stems)), 'photo')} dropped by {DROPPED.name}.")
     stems = [stem for stem in stems if stem not in reasons]
+    hidden = {stem for stem in stems if hidden_share(stem, work) > MOST_HIDDEN}
+    say(f"Too much obfuscated in {counted(len(hidden), 'photo')}: {', '.join(sorted(hidden))}.")
+    stems = [stem for stem in stems if stem not in hidden]
     names = plan(stems, args.composites, args.empty)
     others = {file.stem for file in (out / "train" / "mask").glob("*.png")} - set(names)
     if others:
