@@ -119,11 +119,14 @@ def obfuscate_faces(photos: list[Path], work: Path, workers: int) -> list[str]:
     return passed
 
 
-def hidden_share(stem: str, work: Path) -> float:
-    """The fraction of the person that is obfuscated."""
-    person = read_matte(work / "mattes" / f"{stem}.png") > 127
-    faces = read_face_mask(work / "anonymized" / "facemask" / f"{stem}.png") > 0
-    return float(faces[person].mean())
+def face_problem(stem: str, work: Path) -> str:
+    """Why the faces of a photo make it unusable; "" if they do not."""
+    matte = read_matte(work / "mattes" / f"{stem}.png")
+    faces = read_face_mask(work / "anonymized" / "facemask" / f"{stem}.png")
+    if not scenes.own_face(faces, matte).any():
+        return "no face in the person"  # seen from behind, or the mask lacks the head
+    hidden = (faces[matte > 127] > 0).mean()
+    return f"{hidden:.0%} of the person is obfuscated" if hidden > MOST_HIDDEN else ""
 
 
 def dropped() -> dict[str, str]:
@@ -225,9 +228,12 @@ def make_set(args: argparse.Namespace) -> None:
     reasons = dropped()
     say(f"{counted(len(reasons.keys() & set(stems)), 'photo')} dropped by {DROPPED.name}.")
     stems = [stem for stem in stems if stem not in reasons]
-    hidden = {stem for stem in stems if hidden_share(stem, work) > MOST_HIDDEN}
-    say(f"Too much obfuscated in {counted(len(hidden), 'photo')}: {', '.join(sorted(hidden))}.")
-    stems = [stem for stem in stems if stem not in hidden]
+    problems = {stem: face_problem(stem, work) for stem in stems}
+    for stem, problem in problems.items():
+        if problem:
+            say(f"  {stem}: {problem}")
+    stems = [stem for stem in stems if not problems[stem]]
+    say(f"{counted(len(stems), 'photo')} to make pictures from.")
     names = plan(stems, args.composites, args.empty)
     others = {file.stem for file in (out / "train" / "mask").glob("*.png")} - set(names)
     if others:
