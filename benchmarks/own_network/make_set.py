@@ -36,7 +36,7 @@ from tqdm import tqdm
 
 from p3m_jax import cli
 from p3m_jax.commands import one_sentence_errors
-from p3m_jax.data.layouts import DataSet, Example, split_validation
+from p3m_jax.data.sets import DataSet, Example, split_validation
 from p3m_jax.errors import UserError
 from p3m_jax.pictures.foreground import estimate_foreground
 from p3m_jax.pictures.images import read_picture, write_image

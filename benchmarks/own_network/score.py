@@ -19,7 +19,8 @@ import numpy as np
 from p3m_jax.checkpoints.weights import load_for_inference
 from p3m_jax.commands import one_sentence_errors
 from p3m_jax.commands.options import at_least
-from p3m_jax.data.layouts import Example, find_test_set, find_test_sets, training_set
+from p3m_jax.data.layouts import find_test_set, find_test_sets, training_set
+from p3m_jax.data.sets import Example
 from p3m_jax.evaluation.sheet import make_sheet
 from p3m_jax.inference.programs import predictor
 from p3m_jax.inference.strategies import STRIDE, Pass, Placing, Predict, matte_picture
