@@ -11,9 +11,11 @@ Without a data set the same command trains a demonstration on synthetic portrait
 `--config=configs/resnet34.py:smoke` trains only a few steps of the demonstration.
 """
 
+from ml_collections import ConfigDict
+
 from p3m_jax.configs import common
 
 
-def get_config(variant: str | None = None):
+def get_config(variant: str | None = None) -> ConfigDict:
     """Returns the configuration; `variant` is the text after the colon on the command line."""
     return common.variant("resnet34", variant)

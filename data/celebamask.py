@@ -16,6 +16,7 @@ from p3m_jax.data.folders import DataSetError, find_root, list_folder
 from p3m_jax.data.records import CELEBAMASK, Records, find_records
 from p3m_jax.pictures.labels import read_face_mask
 from p3m_jax.pictures.sizes import require_size
+from p3m_jax.storage import StrPath
 from p3m_jax.storage.file_part import FilePart
 
 PICTURES, MASKS = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno"
@@ -43,7 +44,7 @@ class CelebAFace:
     parts: dict[str, Path | FilePart]
 
 
-def scan_celebamask(root) -> tuple[list[CelebAFace], list[str]]:
+def scan_celebamask(root: StrPath) -> tuple[list[CelebAFace], list[str]]:
     """Finds the faces in `root`, by number, and the stems of those without a mask of the skin.
 
     `root` may be a set of records, which only have pictures with a mask of the skin.

@@ -6,6 +6,7 @@ sizes, wrong formats and truncated files. With `full`, every file is decoded.
 
 import os
 from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ from p3m_jax.pictures.images import (
 from p3m_jax.pictures.labels import LabelError, read_face_mask, read_matte, read_trimap
 from p3m_jax.pictures.left_out import LINE
 from p3m_jax.runtime.machine import Budget, available_cores, default_memory
+from p3m_jax.storage.file_part import FilePart
 from p3m_jax.text import shown
 
 PUBLISHED_COUNTS = {
@@ -77,6 +79,10 @@ class _Header:
     complete: bool  # the file has its end mark
 
 
+# Called with a file and a function to which it passes warnings.
+_Read = Callable[[Path | FilePart, Callable[[str], None]], object]
+
+
 def check(
     dataset: DataSet | Scan,
     *,
@@ -109,7 +115,7 @@ def check(
     workers = workers or min(16, 4 * available_cores())
     budget = Budget(default_memory(), workers)
 
-    def look(example):
+    def look(example: Example) -> tuple[_Findings, _Header | None]:
         amount = _AT_READING * largest_pixels(getattr(example, role) for role in ROLES)
         with budget.held(amount if full else 0):
             return _check_example(example, training, full)
@@ -142,7 +148,9 @@ def _check_folders(scan: Scan, findings: _Findings) -> None:
             findings.warnings[kind] += sorted(files[stem].name for stem in extra)
 
 
-def _check_counts(dataset, examples, published, findings: _Findings) -> None:
+def _check_counts(
+    dataset: DataSet | Scan, examples: Sequence[Example], published: int | None, findings: _Findings
+) -> None:
     if not examples:
         kind = (
             f"{dataset.root}: no picture has a matte. A picture and its matte must have the same "
@@ -158,7 +166,9 @@ def _check_counts(dataset, examples, published, findings: _Findings) -> None:
             findings.warnings[f"no {role} for some pictures, though others have one"] += without
 
 
-def _check_example(example: Example, training: bool, full: bool):
+def _check_example(
+    example: Example, training: bool, full: bool
+) -> tuple[_Findings, _Header | None]:
     """The findings about one picture and its files, and the picture's header if it has one."""
     findings = _Findings()
     headers = {}
@@ -181,7 +191,7 @@ def _check_example(example: Example, training: bool, full: bool):
     return findings, picture
 
 
-def _reader(example: Example, role: str):
+def _reader(example: Example, role: str) -> _Read:
     """The function that reads a file of this role and forwards warnings."""
     if role == "matte":
         return read_matte
@@ -192,7 +202,9 @@ def _reader(example: Example, role: str):
     return lambda path, warn: read_picture(path)
 
 
-def _check_file(path: Path, role: str, read, training: bool, full: bool, findings: _Findings):
+def _check_file(
+    path: Path, role: str, read: _Read, training: bool, full: bool, findings: _Findings
+) -> _Header | None:
     """Returns the file's header, or None if it cannot be read."""
     try:
         header = _read_header(path)
@@ -247,7 +259,14 @@ def _read_header(path: Path) -> _Header:
         )
 
 
-def _report(dataset, examples, findings: _Findings, sizes, formats, full: bool) -> Report:
+def _report(
+    dataset: DataSet | Scan,
+    examples: Sequence[Example],
+    findings: _Findings,
+    sizes: list[tuple[int, int]],
+    formats: Counter[str],
+    full: bool,
+) -> Report:
     errors = tuple(_entry(kind, cases) for kind, cases in findings.errors.items())
     warnings = tuple(_entry(kind, cases) for kind, cases in findings.warnings.items())
     lines = [shown(f"{dataset.name}: {dataset.root}")]

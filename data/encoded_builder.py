@@ -12,6 +12,7 @@ sequence gets them shuffled. This project's own order does not depend on that.
 
 import abc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow_datasets as tfds
@@ -62,11 +63,15 @@ class EncodedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             license=self.LICENSE,
         )
 
-    def _split_generators(self, dl_manager):
+    def _split_generators(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> dict[str, Iterator[tuple[bytes, dict]]]:
         splits = self.splits_of(Path(dl_manager.manual_dir))
         return {name: self._generate_examples(name, split) for name, split in splits.items()}
 
-    def _generate_examples(self, split: str, examples: list[tuple[str, dict]]):
+    def _generate_examples(
+        self, split: str, examples: list[tuple[str, dict]]
+    ) -> Iterator[tuple[bytes, dict]]:
         # TFDS's own bars, which name temporary files, are hidden; this one replaces them.
         for stem, files in tqdm(examples, desc=f"Reading {split}", unit="picture"):
             named = os.fsencode(stem)  # a file name need not be valid text

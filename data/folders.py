@@ -2,12 +2,14 @@
 
 import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from p3m_jax.errors import UserError
 from p3m_jax.pictures.formats import JPEG_ENDINGS, endings, unread_picture
 from p3m_jax.pictures.left_out import LeftOut, is_system_folder
+from p3m_jax.storage import StrPath
 from p3m_jax.storage.paths import source_folder
 
 ENDINGS = (*JPEG_ENDINGS, ".png", ".webp")
@@ -83,7 +85,7 @@ def list_folder(folder: Path) -> Listing:
     return Listing(files, complaints, [f"{folder}: {left_out}"] if str(left_out) else [])
 
 
-def find_root(root, needed: Path) -> Path:
+def find_root(root: StrPath, needed: Path) -> Path:
     """`root` if it contains the folder `needed`; else raises an error that suggests one nearby."""
     wanted = f"choose the folder that holds {needed}"
     root = source_folder(root, wanted)
@@ -106,7 +108,7 @@ def upwards(folder: Path) -> list[Path]:
     return [folder, *list(folder.parents)[:3]]
 
 
-def name_some(stems) -> str:
+def name_some(stems: Iterable[str]) -> str:
     """'3 (a, b, c)', with at most ten names."""
     stems = sorted(stems)
     names = ", ".join(stems[:10]) + (", ..." if len(stems) > 10 else "")

@@ -15,6 +15,7 @@ from pathlib import Path
 from p3m_jax.data.folders import DataSetError, find_root, list_folder, upwards
 from p3m_jax.data.records import FOLDER, Records, portrait_records
 from p3m_jax.data.sets import REQUIRED, ROLES, DataSet, Scan
+from p3m_jax.storage import StrPath
 from p3m_jax.storage.files import is_written
 from p3m_jax.storage.paths import source_folder, user_path
 
@@ -57,7 +58,13 @@ def folder_names(part: str, faces: str | None = None) -> dict[str, str]:
     return names | kept if names["picture"] == TRAINING_FOLDERS["picture"] else names
 
 
-def training_set(root, *, faces="blurred", foreground_cache=None, facemasks=None) -> DataSet:
+def training_set(
+    root: StrPath,
+    *,
+    faces: str = "blurred",
+    foreground_cache: StrPath | None = None,
+    facemasks: StrPath | None = None,
+) -> DataSet:
     """The training set of P3M-10k at `root`, the folder that contains `train/`.
 
     `faces` selects the pictures: "blurred" ones, or "normal" ones from `original_image`.
@@ -70,7 +77,9 @@ def training_set(root, *, faces="blurred", foreground_cache=None, facemasks=None
     ).dataset()
 
 
-def find_test_set(root, name: str, *, faces=None, facemasks=None) -> DataSet:
+def find_test_set(
+    root: StrPath, name: str, *, faces: str | None = None, facemasks: StrPath | None = None
+) -> DataSet:
     """The test set `name`: "P3M-500-P", "P3M-500-NP" or "RealWorldPortrait-636".
 
     `faces` "normal" reads the pictures of P3M-500-P from `original_image`, which is not published.
@@ -82,7 +91,12 @@ def find_test_set(root, name: str, *, faces=None, facemasks=None) -> DataSet:
 
 
 def folder_pair(
-    pictures, mattes, *, trimaps=None, facemasks=None, name: str | None = None
+    pictures: StrPath,
+    mattes: StrPath,
+    *,
+    trimaps: StrPath | None = None,
+    facemasks: StrPath | None = None,
+    name: str | None = None,
 ) -> DataSet:
     """A user's pictures and mattes with the same stems, optionally with trimaps and face masks.
 
@@ -91,7 +105,13 @@ def folder_pair(
     return scan_pair(pictures, mattes, trimaps=trimaps, facemasks=facemasks, name=name).dataset()
 
 
-def scan_training(root, *, faces="blurred", foreground_cache=None, facemasks=None) -> Scan:
+def scan_training(
+    root: StrPath,
+    *,
+    faces: str = "blurred",
+    foreground_cache: StrPath | None = None,
+    facemasks: StrPath | None = None,
+) -> Scan:
     """Scans `train/` under `root`, or the records at `root`; `DataSetError` if neither exists."""
     cache = {}
     if foreground_cache is not None:
@@ -109,7 +129,9 @@ def scan_training(root, *, faces="blurred", foreground_cache=None, facemasks=Non
     return _scan("P3M-10k train", root, folders, cache, published=facemasks is None)
 
 
-def scan_test(root, name: str, *, faces=None, facemasks=None) -> Scan:
+def scan_test(
+    root: StrPath, name: str, *, faces: str | None = None, facemasks: StrPath | None = None
+) -> Scan:
     """Scans the folder of a test set, or records of it; `DataSetError` if neither exists."""
     if name not in TEST_FOLDERS:
         raise DataSetError(f"{name}: is not a test set; choose one of {', '.join(TEST_FOLDERS)}.")
@@ -123,7 +145,14 @@ def scan_test(root, name: str, *, faces=None, facemasks=None) -> Scan:
     return _scan(name, root, folders, published="facemask" in folders and facemasks is None)
 
 
-def scan_pair(pictures, mattes, *, trimaps=None, facemasks=None, name: str | None = None) -> Scan:
+def scan_pair(
+    pictures: StrPath,
+    mattes: StrPath,
+    *,
+    trimaps: StrPath | None = None,
+    facemasks: StrPath | None = None,
+    name: str | None = None,
+) -> Scan:
     """Scans a user's folders; raises `DataSetError` if one of them does not exist."""
     named = {"picture": pictures, "matte": mattes, "trimap": trimaps, "facemask": facemasks}
     folders = {role: source_folder(path) for role, path in named.items() if path is not None}
@@ -131,7 +160,7 @@ def scan_pair(pictures, mattes, *, trimaps=None, facemasks=None, name: str | Non
     return _scan(name or root.resolve().name, root, folders)
 
 
-def find_test_sets(root) -> tuple[str, ...]:
+def find_test_sets(root: StrPath) -> tuple[str, ...]:
     """The names of the test sets under `root`."""
     root = user_path(root)
     records = portrait_records(root, "blurred")
@@ -144,7 +173,7 @@ def find_test_sets(root) -> tuple[str, ...]:
     return tuple(name for name, folder in places.items() if folder.is_dir())
 
 
-def validation_sets(root, faces: str) -> tuple[str, ...]:
+def validation_sets(root: StrPath, faces: str) -> tuple[str, ...]:
     """The test sets in `validation/` of a folder that have pictures with these `faces`."""
     place = user_path(root) / "validation"
     names = [name for name, parts in TEST_FOLDERS.items() if "trimap" in parts]
@@ -152,12 +181,18 @@ def validation_sets(root, faces: str) -> tuple[str, ...]:
     return tuple(name for name, folder in pictures.items() if folder.is_dir())
 
 
-def is_synthetic(root) -> bool:
+def is_synthetic(root: StrPath) -> bool:
     """Whether a folder contains portraits that this project drew."""
     return any((place / SYNTHETIC_MARK).is_file() for place in upwards(user_path(root)))
 
 
-def _scan_records(records: Records, name: str, split: str, facemasks, cache) -> Scan:
+def _scan_records(
+    records: Records,
+    name: str,
+    split: str,
+    facemasks: StrPath | None,
+    cache: dict[str, dict[str, Path]],
+) -> Scan:
     files, unusable, left_out = records.files(split), [], []
     files = {role: files[role] for role in ROLES if role in files}
     for role in REQUIRED[:2]:
@@ -175,7 +210,12 @@ def _scan_records(records: Records, name: str, split: str, facemasks, cache) -> 
 
 
 def _scan(
-    name: str, root: Path, folders: dict[str, Path], cache=None, *, published: bool = False
+    name: str,
+    root: Path,
+    folders: dict[str, Path],
+    cache: dict[str, dict[str, Path]] | None = None,
+    *,
+    published: bool = False,
 ) -> Scan:
     files, unusable, left_out = {}, [], []
     for role, folder in folders.items():
@@ -197,7 +237,7 @@ def _scan(
     )
 
 
-def _find(root, inside: Path, names: dict[str, str]) -> tuple[Path, dict[str, Path]]:
+def _find(root: StrPath, inside: Path, names: dict[str, str]) -> tuple[Path, dict[str, Path]]:
     """The root, and the existing folders by role; all required ones must exist."""
     place = user_path(root) / inside
     picture, normal = names["picture"], _NORMAL["picture"]

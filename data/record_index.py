@@ -143,7 +143,9 @@ def _examples(shard: Path) -> Iterator[tuple[bytes, int, dict[str, tuple[int, in
             start = end
 
 
-def _features(data, start: int, end: int) -> Iterator[tuple[str, tuple[int, int]]]:
+def _features(
+    data: bytes | mmap.mmap, start: int, end: int
+) -> Iterator[tuple[str, tuple[int, int]]]:
     """Yields name and (offset, length) of each feature of bytes in a `tf.train.Example`.
 
     The nesting is: Example.features, Features.feature (a map: entries of key and value),
@@ -159,7 +161,7 @@ def _features(data, start: int, end: int) -> Iterator[tuple[str, tuple[int, int]
                     yield data[first:last].decode(), (offset, stop - offset)
 
 
-def _fields(data, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+def _fields(data: bytes | mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Yields (number, start, end) of a message's fields; all are strings, bytes or messages."""
     while start < end:
         tag, start = _varint(data, start)
@@ -170,7 +172,7 @@ def _fields(data, start: int, end: int) -> Iterator[tuple[int, int, int]]:
         start += length
 
 
-def _varint(data, start: int) -> tuple[int, int]:
+def _varint(data: bytes | mmap.mmap, start: int) -> tuple[int, int]:
     """Reads a number in protobuf's variable length; returns it and the position after it."""
     value = shift = 0
     while True:

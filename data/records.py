@@ -15,6 +15,7 @@ import numpy as np
 
 from p3m_jax.data.folders import DataSetError
 from p3m_jax.data.record_index import read_index
+from p3m_jax.storage import StrPath
 from p3m_jax.storage.file_part import FilePart
 from p3m_jax.storage.paths import user_path
 
@@ -101,7 +102,9 @@ class Records:
         return {feature: by_stem for feature, by_stem in files.items() if by_stem}
 
 
-def find_records(root, names: tuple[str, ...], config: str | None = None) -> Records | None:
+def find_records(
+    root: StrPath, names: tuple[str, ...], config: str | None = None
+) -> Records | None:
     """Finds the set of records at `root` that one of these builders wrote; None if there is none.
 
     `root` is the output folder of `p3m records`, or a folder inside it. If several sets of the same
@@ -127,7 +130,7 @@ def find_records(root, names: tuple[str, ...], config: str | None = None) -> Rec
     return found[0] if found else None
 
 
-def portrait_records(root, faces: str) -> Records | None:
+def portrait_records(root: StrPath, faces: str) -> Records | None:
     """The records of portraits with these `faces` at `root`; None if there are no records.
 
     Raises:

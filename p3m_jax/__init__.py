@@ -9,7 +9,7 @@ subpackages: `p3m_jax.models`, `p3m_jax.losses`, `p3m_jax.data`, `p3m_jax.input`
 """
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from p3m_jax.version import __version__
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["__version__", "load"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name == "load":
         from p3m_jax.inference.matting import load
 

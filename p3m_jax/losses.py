@@ -4,8 +4,8 @@ Alpha maps are (B, H, W, 1) in [0, 1] and logits (B, H, W, 3). Colour maps are (
 normalised like the network's input. Every loss is a float32 scalar.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -99,16 +99,19 @@ def _blur(x: jax.Array) -> jax.Array:
     g = np.exp(-np.square(np.arange(5) - 2.0) / 2) ** 2
     weights = g / (10 * g.sum())
 
-    def taps(y, axis, size):
+    def taps(y: jax.Array, axis: int, size: int) -> list[jax.Array]:
         return [jax.lax.slice_in_dim(y, i, i + size, axis=axis) for i in range(5)]
 
-    def weighted(values):
-        return sum(float(weight) * value for weight, value in zip(weights, values, strict=True))
+    def added(values: Iterable[jax.Array]) -> jax.Array:
+        return cast(jax.Array, sum(values))  # there are always five
+
+    def weighted(values: list[jax.Array]) -> jax.Array:
+        return added(float(weight) * value for weight, value in zip(weights, values, strict=True))
 
     rows = taps(padded, 1, height)
     along_rows = taps(weighted(rows), 2, width)
-    along_columns = taps(sum(rows), 2, width)
-    return sum(along_rows) + weighted(along_columns)
+    along_columns = taps(added(rows), 2, width)
+    return added(along_rows) + weighted(along_columns)
 
 
 def _halve(x: jax.Array) -> jax.Array:
@@ -125,7 +128,7 @@ def laplacian_loss(predicted: jax.Array, target: jax.Array) -> jax.Array:
     be multiples of 32.
     """
     difference = predicted - target
-    total = 0.0
+    total: jax.Array | float = 0.0
     for _ in range(_PYRAMID_LEVELS):
         low = _blur(difference)
         total += _mean(jnp.abs(difference - low))
@@ -158,7 +161,10 @@ def composition_loss(fusion: jax.Array, targets: Targets) -> jax.Array:
     The composite uses the fused alpha. The distance is summed over the three channels and divided
     by the number of pixels.
     """
-    composite = fusion * targets.foreground + (1 - fusion) * targets.background
+    foreground, background = targets.foreground, targets.background
+    if foreground is None or background is None:
+        raise ValueError("The composition loss needs the foreground and the background.")
+    composite = fusion * foreground + (1 - fusion) * background
     return 3 * _mean(smooth_absolute(composite - targets.picture))
 
 

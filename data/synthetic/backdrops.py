@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from p3m_jax.data.synthetic.drawing import ellipse, hsv, noise, to_8_bit
 
@@ -19,11 +20,15 @@ def draw_backdrop(rng: np.random.Generator, size: Size) -> np.ndarray:
     return picture * (1 + 0.25 * noise(rng, size, short * 1.5, 1))[..., None]
 
 
-def _color(rng, saturation=(0.05, 0.6), value=(0.3, 0.95)) -> np.ndarray:
+def _color(
+    rng: np.random.Generator,
+    saturation: tuple[float, float] = (0.05, 0.6),
+    value: tuple[float, float] = (0.3, 0.95),
+) -> np.ndarray:
     return hsv(rng.random(), rng.uniform(*saturation), rng.uniform(*value))
 
 
-def _gradient(rng, size: Size) -> np.ndarray:
+def _gradient(rng: np.random.Generator, size: Size) -> np.ndarray:
     """A studio wall: two colours blended along one direction, with a faint mottle."""
     y, x = np.mgrid[: size[0], : size[1]] / np.array(size).reshape(2, 1, 1) - 0.5
     angle = rng.uniform(0, 2 * np.pi)
@@ -33,7 +38,7 @@ def _gradient(rng, size: Size) -> np.ndarray:
     return (one * along + other * (1 - along)) * mottle
 
 
-def _bokeh(rng, size: Size) -> np.ndarray:
+def _bokeh(rng: np.random.Generator, size: Size) -> np.ndarray:
     """Lights far out of focus in front of a dark background."""
     short = min(size)
     picture = (_color(rng, (0.3, 0.7), (0.1, 0.35)) * np.ones((*size, 1))).astype(np.float32)
@@ -49,7 +54,7 @@ def _bokeh(rng, size: Size) -> np.ndarray:
     return picture
 
 
-def _bricks(rng, size: Size) -> np.ndarray:
+def _bricks(rng: np.random.Generator, size: Size) -> np.ndarray:
     """A brick wall, or panels if the bricks are tall."""
     height = max(4, int(min(size) * rng.uniform(0.04, 0.09)))
     width = max(6, int(height * rng.choice([0.6, 1.0, 2.2, 3.0])))
@@ -66,7 +71,7 @@ def _bricks(rng, size: Size) -> np.ndarray:
     return picture * rough
 
 
-def _stripes(rng, size: Size) -> np.ndarray:
+def _stripes(rng: np.random.Generator, size: Size) -> np.ndarray:
     """Wallpaper or a curtain: waves between two colours across the picture."""
     y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
     period = min(size) * rng.uniform(0.04, 0.16)
@@ -80,7 +85,7 @@ def _stripes(rng, size: Size) -> np.ndarray:
     return (one * wave[..., None] + other * (1 - wave[..., None])) * fold
 
 
-def _room(rng, size: Size) -> np.ndarray:
+def _room(rng: np.random.Generator, size: Size) -> np.ndarray:
     """A wall and a floor with blocks of furniture, books on shelves and a framed picture."""
     height, width = size
     picture = np.empty((*size, 3), np.uint8)
@@ -88,7 +93,7 @@ def _room(rng, size: Size) -> np.ndarray:
     floor = int(height * rng.uniform(0.65, 0.85))
     picture[floor:] = to_8_bit(_color(rng, (0.2, 0.5), (0.3, 0.6)))
 
-    def block(left, top, right, bottom, color):
+    def block(left: float, top: float, right: float, bottom: float, color: ArrayLike) -> None:
         first, last = (int(left), int(top)), (int(right), int(bottom))
         cv2.rectangle(picture, first, last, to_8_bit(color).tolist(), -1)
 
@@ -115,7 +120,7 @@ def _room(rng, size: Size) -> np.ndarray:
     return picture * (1 + 0.05 * noise(rng, size, min(size) / 8, 4)[..., None])
 
 
-def _outdoors(rng, size: Size) -> np.ndarray:
+def _outdoors(rng: np.random.Generator, size: Size) -> np.ndarray:
     """Sky, hills and foliage made of many leaves."""
     height, width = size
     y = np.linspace(0, 1, height)[:, None, None]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 _SUBPIXEL = 4  # fractional bits of OpenCV's fixed-point coordinates
 
@@ -20,7 +21,7 @@ class Frame:
     scale: float
     angle: float = 0.0  # radians, clockwise on the picture
 
-    def __call__(self, points) -> np.ndarray:
+    def __call__(self, points: ArrayLike) -> np.ndarray:
         """Returns the points (..., 2) in picture pixels."""
         points = np.asarray(points, np.float64)
         cos, sin = np.cos(self.angle), np.sin(self.angle)
@@ -31,30 +32,30 @@ class Frame:
 class Sheet:
     """One layer, drawn `fine` times finer than the picture: a colour and a coverage."""
 
-    def __init__(self, size: tuple[int, int], fine: int, color):
+    def __init__(self, size: tuple[int, int], fine: int, color: ArrayLike) -> None:
         self.size, self.fine = size, fine
         shape = (size[0] * fine, size[1] * fine)
         self.color = np.empty((*shape, 3), np.uint8)
         self.color[:] = to_8_bit(color)
         self.cover = np.zeros(shape, np.uint8)
 
-    def polygon(self, points, color=None) -> None:
+    def polygon(self, points: ArrayLike, color: ArrayLike | None = None) -> None:
         """Fills a polygon given in picture pixels; without a colour it only adds coverage."""
         points = [self._fixed(points)]
         if color is not None:
             cv2.fillPoly(self.color, points, _scalar(color), cv2.LINE_AA, _SUBPIXEL)
         cv2.fillPoly(self.cover, points, 255, cv2.LINE_AA, _SUBPIXEL)
 
-    def detail(self, points, color) -> None:
+    def detail(self, points: ArrayLike, color: ArrayLike) -> None:
         """Fills a polygon with colour only; it shows where the layer is already covered."""
         points = [self._fixed(points)]
         cv2.fillPoly(self.color, points, _scalar(color), cv2.LINE_AA, _SUBPIXEL)
 
-    def stroke(self, curves, color, width: float) -> None:
+    def stroke(self, curves: ArrayLike, color: ArrayLike, width: float) -> None:
         """Draws curves (N, K, 2) with colour only; the width is in picture pixels."""
         self._lines(self.color, curves, _scalar(color), width)
 
-    def stroke_cover(self, curves, cover: int, width: float) -> None:
+    def stroke_cover(self, curves: ArrayLike, cover: int, width: float) -> None:
         """Draws curves (N, K, 2) into the coverage only (0..255)."""
         self._lines(self.cover, curves, cover, width)
 
@@ -65,12 +66,14 @@ class Sheet:
         cover = cv2.resize(self.cover, (width, height), interpolation=cv2.INTER_AREA)
         return color.astype(np.float32), cover[..., None].astype(np.float32) / 255
 
-    def _lines(self, canvas, curves, value, width: float) -> None:
+    def _lines(
+        self, canvas: np.ndarray, curves: ArrayLike, value: int | tuple[int, ...], width: float
+    ) -> None:
         curves = self._fixed(curves)
         thickness = max(1, round(width * self.fine))
         cv2.polylines(canvas, list(curves), False, value, thickness, cv2.LINE_AA, _SUBPIXEL)
 
-    def _fixed(self, points) -> np.ndarray:
+    def _fixed(self, points: ArrayLike) -> np.ndarray:
         points = (np.asarray(points) * self.fine - 0.5) * (1 << _SUBPIXEL)
         return np.rint(np.clip(points, -1e6, 1e6)).astype(np.int32)
 
@@ -78,7 +81,7 @@ class Sheet:
 class Figure:
     """Layers stacked on each other: premultiplied colour and coverage."""
 
-    def __init__(self, size: tuple[int, int]):
+    def __init__(self, size: tuple[int, int]) -> None:
         self.color = np.zeros((*size, 3), np.float32)
         self.cover = np.zeros((*size, 1), np.float32)
 
@@ -114,7 +117,7 @@ def spread_colors(color: np.ndarray, cover: np.ndarray) -> np.ndarray:
     return filled.reshape(height, width, 3)
 
 
-def smooth_polygon(points, rounds: int = 3) -> np.ndarray:
+def smooth_polygon(points: ArrayLike, rounds: int = 3) -> np.ndarray:
     """Rounds a closed polygon by cutting its corners (Chaikin); tends to a quadratic B-spline."""
     points = np.asarray(points, np.float64)
     for _ in range(rounds):
@@ -124,7 +127,9 @@ def smooth_polygon(points, rounds: int = 3) -> np.ndarray:
     return points
 
 
-def ellipse(center, radii, start: float = 0.0, end: float = 2 * np.pi, count: int = 48):
+def ellipse(
+    center: ArrayLike, radii: ArrayLike, start: float = 0.0, end: float = 2 * np.pi, count: int = 48
+) -> np.ndarray:
     """Points of an elliptic arc; angles from the top, clockwise."""
     angle = np.linspace(start, end, count)
     return np.asarray(center) + np.stack([np.sin(angle), -np.cos(angle)], -1) * np.asarray(radii)
@@ -143,7 +148,9 @@ def relief(cover: np.ndarray, light: np.ndarray, radius: float) -> np.ndarray:
     return cv2.resize(facing, (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
 
 
-def noise(rng: np.random.Generator, size: tuple[int, int], cell: float, octaves: int = 3):
+def noise(
+    rng: np.random.Generator, size: tuple[int, int], cell: float, octaves: int = 3
+) -> np.ndarray:
     """Smooth fractal noise (H, W), about -1..1; `cell` is its coarsest period in pixels."""
     height, width = size
     total, weight = np.zeros(size, np.float32), 1.0
@@ -161,10 +168,10 @@ def hsv(hue: float, saturation: float, value: float) -> np.ndarray:
     return 255 * value * (1 - saturation * (1 - np.clip(channel, 0, 1)))
 
 
-def to_8_bit(values) -> np.ndarray:
+def to_8_bit(values: ArrayLike) -> np.ndarray:
     """Rounds and clips to uint8."""
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-def _scalar(color) -> tuple[int, ...]:
+def _scalar(color: ArrayLike) -> tuple[int, ...]:
     return tuple(int(value) for value in to_8_bit(color))

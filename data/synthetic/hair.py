@@ -7,6 +7,7 @@ chin at y = +0.5. Strands are combed over the skull from a parting and fall from
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from p3m_jax.data.synthetic.drawing import Frame, Sheet, ellipse
 
@@ -54,7 +55,7 @@ def sample_hair(rng: np.random.Generator, half_width: float, strands: int) -> Ha
     )
 
 
-def draw_back_hair(rng, hair: Hair, frame: Frame, sheet: Sheet) -> None:
+def draw_back_hair(rng: np.random.Generator, hair: Hair, frame: Frame, sheet: Sheet) -> None:
     """Draws the hair that is visible behind neck and head."""
     rx, ry = hair.skull
     if hair.style in ("bob", "long"):
@@ -76,7 +77,7 @@ def draw_back_hair(rng, hair: Hair, frame: Frame, sheet: Sheet) -> None:
         _draw(rng, hair, frame, sheet, outline, _rings(rng, center, hair.strands // 4))
 
 
-def draw_front_hair(rng, hair: Hair, frame: Frame, sheet: Sheet) -> None:
+def draw_front_hair(rng: np.random.Generator, hair: Hair, frame: Frame, sheet: Sheet) -> None:
     """Draws the hair on forehead and skull and in front of the shoulders, seen from the front."""
     rx, ry = hair.skull
     if hair.style == "bald":
@@ -101,7 +102,7 @@ def draw_front_hair(rng, hair: Hair, frame: Frame, sheet: Sheet) -> None:
     _draw(rng, hair, frame, sheet, cap, curves)
 
 
-def draw_hair_from_behind(rng, hair: Hair, frame: Frame, sheet: Sheet) -> None:
+def draw_hair_from_behind(rng: np.random.Generator, hair: Hair, frame: Frame, sheet: Sheet) -> None:
     """Draws the whole back of the head; long hair falls over the person's back."""
     rx, ry = hair.skull
     if hair.style in ("curly", "afro"):
@@ -131,7 +132,7 @@ def draw_hair_from_behind(rng, hair: Hair, frame: Frame, sheet: Sheet) -> None:
         _draw(rng, hair, frame, sheet, ellipse(center, (0.17, 0.15)), _rings(rng, center, 300))
 
 
-def draw_beard(rng, hair: Hair, frame: Frame, sheet: Sheet) -> None:
+def draw_beard(rng: np.random.Generator, hair: Hair, frame: Frame, sheet: Sheet) -> None:
     """Draws a beard along the jaw, with a ragged lower edge."""
     half_width = hair.skull[0] / _WIDER
     angles = np.linspace(np.pi * 0.58, np.pi * 1.42, 40)
@@ -148,7 +149,14 @@ def draw_beard(rng, hair: Hair, frame: Frame, sheet: Sheet) -> None:
     _draw(rng, hair, frame, sheet, np.concatenate([outer, inner]), curves)
 
 
-def _combed(rng, hair: Hair, count, fall, wide, high) -> np.ndarray:
+def _combed(
+    rng: np.random.Generator,
+    hair: Hair,
+    count: int,
+    fall: ArrayLike,
+    wide: tuple[float, float],
+    high: tuple[float, float],
+) -> np.ndarray:
     """Strands from the parting along the skull to the temples, then down by `fall`.
 
     `wide` and `high` are the ranges of the strands' distance in x and y, in radii of the skull. If
@@ -173,7 +181,7 @@ def _combed(rng, hair: Hair, count, fall, wide, high) -> np.ndarray:
     return np.stack([x, y], -1)
 
 
-def _tufts(rng, hair: Hair, count, high) -> np.ndarray:
+def _tufts(rng: np.random.Generator, hair: Hair, count: int, high: float) -> np.ndarray:
     """Short hair that sticks out from the skull and leans away from the parting."""
     rx, ry = hair.skull
     t = np.linspace(0, 1, _POINTS)[None]
@@ -187,7 +195,14 @@ def _tufts(rng, hair: Hair, count, high) -> np.ndarray:
     return start + outward * (length * t)[..., None]
 
 
-def _curls(rng, hair: Hair, count, far, angles, high: float = 0.0) -> np.ndarray:
+def _curls(
+    rng: np.random.Generator,
+    hair: Hair,
+    count: int,
+    far: tuple[float, float],
+    angles: tuple[float, float],
+    high: float = 0.0,
+) -> np.ndarray:
     """Small spirals, fewer towards the outside; `high` keeps them above the hairline."""
     rx, ry = hair.skull
     t = np.linspace(0, 1, _POINTS)[None]
@@ -203,7 +218,7 @@ def _curls(rng, hair: Hair, count, far, angles, high: float = 0.0) -> np.ndarray
     return np.stack([x, y], -1)
 
 
-def _fringe(rng, hair: Hair, count) -> np.ndarray:
+def _fringe(rng: np.random.Generator, hair: Hair, count: int) -> np.ndarray:
     """Strands from the top of the forehead down to the brows."""
     t = np.linspace(0, 1, _POINTS)[None]
     across = rng.uniform(-0.85, 0.85, (count, 1)) * hair.skull[0]
@@ -213,7 +228,7 @@ def _fringe(rng, hair: Hair, count) -> np.ndarray:
     return np.stack([x, start + (end - start) * t], -1)
 
 
-def _rings(rng, center, count) -> np.ndarray:
+def _rings(rng: np.random.Generator, center: ArrayLike, count: int) -> np.ndarray:
     """Strands wound around a bun."""
     t = np.linspace(0, 1, _POINTS)[None]
     turn = rng.uniform(0, 2 * np.pi, (count, 1)) + rng.uniform(1, 2.5, (count, 1)) * t
@@ -222,12 +237,19 @@ def _rings(rng, center, count) -> np.ndarray:
     return center + ring
 
 
-def _waves(rng, hair: Hair, count, along) -> np.ndarray:
+def _waves(rng: np.random.Generator, hair: Hair, count: int, along: np.ndarray) -> np.ndarray:
     phase = rng.normal(0, 0.7, (count, 1))
     return hair.wave * np.sin(12 * along + phase) + 0.3 * hair.wave * rng.normal(0, 1, (count, 1))
 
 
-def _draw(rng, hair: Hair, frame: Frame, sheet: Sheet, outline, curves) -> None:
+def _draw(
+    rng: np.random.Generator,
+    hair: Hair,
+    frame: Frame,
+    sheet: Sheet,
+    outline: np.ndarray | None,
+    curves: np.ndarray,
+) -> None:
     """Draws body and strands; faint stray strands come first, so that the rest may cover them."""
     width = 0.0024 * frame.scale
     stray = curves[rng.random(len(curves)) < 0.25]

@@ -4,14 +4,18 @@ All lengths are in head heights. The origin of the head's frame is the centre of
 the body's frame is the chin; y points down.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.random import Generator
+from numpy.typing import ArrayLike
 
 from p3m_jax.data.synthetic import hair as hairs
 from p3m_jax.data.synthetic.drawing import (
     Figure,
+    Frame,
     Sheet,
     ellipse,
     hsv,
@@ -60,7 +64,7 @@ def face_area(person: Person) -> np.ndarray:
     return face_outline(person, angle, 2 * np.pi - angle, 80) * (0.97, 1.0)
 
 
-def sample_person(rng, scale: float) -> Person:
+def sample_person(rng: Generator, scale: float) -> Person:
     """Draws a random person whose head is `scale` pixels high; larger heads get more strands."""
     half_width = rng.uniform(0.345, 0.4)
     hair = hairs.sample_hair(rng, half_width, strands=int(np.clip(6 * scale, 700, 2500)))
@@ -80,12 +84,27 @@ def sample_person(rng, scale: float) -> Person:
     )
 
 
-def draw_person(rng, person, head, body, light, size, behind) -> Figure:
+def draw_person(
+    rng: Generator,
+    person: Person,
+    head: Frame,
+    body: Frame,
+    light: np.ndarray,
+    size: tuple[int, int],
+    behind: bool,
+) -> Figure:
     """Draws all layers from back to front, each lit from the same side."""
     fine = int(np.clip(round(1400 / min(size)), 2, 4))
     figure = Figure(size)
 
-    def layer(color, draw, *, rounding=0.12, strength=0.35, texture=0.03):
+    def layer(
+        color: ArrayLike,
+        draw: Callable[[Sheet], None],
+        *,
+        rounding: float = 0.12,
+        strength: float = 0.35,
+        texture: float = 0.03,
+    ) -> None:
         sheet = Sheet(size, fine, color)
         draw(sheet)
         if not sheet.cover.any():
@@ -95,14 +114,18 @@ def draw_person(rng, person, head, body, light, size, behind) -> Figure:
         grainy = 1 + texture * noise(rng, size, max(4.0, 0.1 * head.scale), 3)[..., None]
         figure.add(color * lit * grainy, cover)
 
-    def shadow(cover, offset, sigma, strength):
+    def shadow(
+        cover: np.ndarray, offset: tuple[float, float], sigma: float, strength: float
+    ) -> None:
         """Darkens the layers below one that will be added next."""
         shift = np.float32([[1, 0, offset[0] * head.scale], [0, 1, offset[1] * head.scale]])
         cast = cv2.warpAffine(cover, shift, size[::-1])
         cast = cv2.GaussianBlur(cast, (0, 0), max(0.5, sigma * head.scale))
         figure.color *= 1 - strength * cast[..., None]
 
-    def draw_hair(draw, strength=0.3):
+    def draw_hair(
+        draw: Callable[[Generator, hairs.Hair, Frame, Sheet], None], strength: float = 0.3
+    ) -> None:
         layer(person.hair.color, lambda s: draw(rng, person.hair, head, s), strength=strength)
 
     if not behind:
@@ -124,14 +147,14 @@ def draw_person(rng, person, head, body, light, size, behind) -> Figure:
     return figure
 
 
-def _neck(person, head, body, sheet) -> None:
+def _neck(person: Person, head: Frame, body: Frame, sheet: Sheet) -> None:
     wide = person.half_width * 0.55
     top = head([(-wide, 0.2), (wide, 0.2)])
     foot = body([(wide * 1.25, 0.45), (-wide * 1.25, 0.45)])
     sheet.polygon(np.concatenate([top, foot]))
 
 
-def _torso(rng, person, body, sheet, behind) -> None:
+def _torso(rng: Generator, person: Person, body: Frame, sheet: Sheet, behind: bool) -> None:
     """Draws shoulders and patterned chest; from the front also neckline, lapels or buttons."""
     w, slope = person.shoulders, rng.uniform(0.0, 0.1)
     right = [(0.15, 0.14), (0.3, 0.26), (w, 0.36 + slope), (w + 0.1, 0.9)]
@@ -178,7 +201,7 @@ def _torso(rng, person, body, sheet, behind) -> None:
                 sheet.detail(body(ellipse((0, y), (0.022, 0.022), count=12)), person.other * 0.9)
 
 
-def _pattern(rng, person, body, sheet) -> None:
+def _pattern(rng: Generator, person: Person, body: Frame, sheet: Sheet) -> None:
     kind = rng.choice(["plain", "plain", "stripes", "checks", "dots"])
     pitch = rng.uniform(0.09, 0.25)
     lines = np.arange(-2, 5, pitch)
@@ -196,7 +219,7 @@ def _pattern(rng, person, body, sheet) -> None:
                 sheet.detail(body(dot), person.other)
 
 
-def _arms(rng, person, body, sheet) -> None:
+def _arms(rng: Generator, person: Person, body: Frame, sheet: Sheet) -> None:
     """Draws both hands on the hips, or one of them waving; the background is visible between."""
     w, bare = person.shoulders, rng.random() < 0.4
     waving = rng.choice([-1, 1]) if person.pose == "wave" else 0
@@ -221,14 +244,22 @@ def _arms(rng, person, body, sheet) -> None:
         _limb(body, sheet, shoulder, np.asarray(elbow), 0.18, 0.14, person.cloth * 0.97)
 
 
-def _limb(body, sheet, start, end, thick, thin, color) -> None:
+def _limb(
+    body: Frame,
+    sheet: Sheet,
+    start: ArrayLike,
+    end: ArrayLike,
+    thick: float,
+    thin: float,
+    color: ArrayLike,
+) -> None:
     """Draws a tapering limb with round ends."""
     ends = [ellipse(start, (thick, thick), count=24), ellipse(end, (thin, thin), count=24)]
     hull = cv2.convexHull(body(np.concatenate(ends)).astype(np.float32))[:, 0]
     sheet.polygon(hull, color)
 
 
-def _head(rng, person, head, sheet, behind) -> None:
+def _head(rng: Generator, person: Person, head: Frame, sheet: Sheet, behind: bool) -> None:
     """Draws head and ears; from the front also the features, shifted to where the face turns."""
     a, unit = person.half_width, head.scale
     for side in (-1, 1):
@@ -267,7 +298,7 @@ def _head(rng, person, head, sheet, behind) -> None:
                      0.014 * unit)  # fmt: skip
 
 
-def _eye(rng, person, head, sheet, side, x) -> None:
+def _eye(rng: Generator, person: Person, head: Frame, sheet: Sheet, side: int, x: float) -> None:
     """Draws lids around white, iris, pupil and a glint, and above them a brow of short hairs."""
     unit, wide, tall = head.scale, 0.078, rng.uniform(0.026, 0.038)
     across = np.linspace(-1, 1, 17)
@@ -293,7 +324,7 @@ def _eye(rng, person, head, sheet, side, x) -> None:
     sheet.stroke(head([root[4:-4] - (0, 0.006)]), tone, 0.018 * unit)
 
 
-def _mouth(rng, person, head, sheet, x) -> None:
+def _mouth(rng: Generator, person: Person, head: Frame, sheet: Sheet, x: float) -> None:
     """Draws two lips, closed or around teeth."""
     wide, smile = rng.uniform(0.1, 0.14), rng.uniform(-0.005, 0.04)
     gap = max(0.0, rng.uniform(-0.02, 0.03))
@@ -303,7 +334,7 @@ def _mouth(rng, person, head, sheet, x) -> None:
     red = 0.55 * person.skin + 0.45 * np.array([170, 60, 70])
     edge = x + wide * across
 
-    def between(top, bottom, color):
+    def between(top: np.ndarray, bottom: np.ndarray, color: ArrayLike) -> None:
         outline = [np.stack([edge, top], -1), np.stack([edge, bottom], -1)[::-1]]
         sheet.detail(head(np.concatenate(outline)), color)
 

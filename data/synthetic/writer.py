@@ -20,6 +20,7 @@ from p3m_jax.data.synthetic.portrait import Portrait, draw_portrait, obfuscate_p
 from p3m_jax.errors import OptionError
 from p3m_jax.pictures.images import write_image
 from p3m_jax.pictures.trimap import trimap_from_matte
+from p3m_jax.storage import StrPath
 from p3m_jax.storage.files import write_text
 from p3m_jax.storage.paths import output_folder
 
@@ -43,12 +44,12 @@ _BEHIND = 4  # every fourth person of P3M-500-NP is seen from behind
 
 
 def write_synthetic_set(
-    root,
+    root: StrPath,
     *,
     train: int = 64,
     test: int = 8,
     faces: int = 8,
-    size=(384, 288),
+    size: tuple[int, int] = (384, 288),
     seed: int = 0,
     progress: bool = True,
 ) -> Path:
@@ -125,7 +126,7 @@ def _files(portrait: Portrait, folders: dict[str, str]) -> dict[str, np.ndarray]
     return {folder: values[role]() for role, folder in folders.items()}
 
 
-def _write_example(root: Path, part: str, number: int, size, seed: int) -> None:
+def _write_example(root: Path, part: str, number: int, size: tuple[int, int], seed: int) -> None:
     stem = f"synthetic_{number:05d}"
     base = root / _PARTS[part][1]
     folders = _folders(part)

@@ -51,4 +51,4 @@ def _share(found: FoundFace, labels: np.ndarray) -> float:
     """Fraction of a face that lies where labels (H, W) are not 0."""
     inside = np.zeros(labels.shape, np.uint8)
     cv2.fillPoly(inside, [np.rint(found.polygon).astype(np.int32)], 1)
-    return np.count_nonzero(labels[inside > 0]) / max(1, np.count_nonzero(inside))
+    return int(np.count_nonzero(labels[inside > 0])) / max(1, int(np.count_nonzero(inside)))

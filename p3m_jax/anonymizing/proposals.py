@@ -45,7 +45,7 @@ class Proposals:
       given: whether the user has given this folder as masks.
     """
 
-    def __init__(self, folder: Path, given: Path | None = None):
+    def __init__(self, folder: Path, given: Path | None = None) -> None:
         self.folder = folder / "masks"
         self._list = folder / _KNOWN
         self._lock = threading.Lock()
@@ -67,10 +67,10 @@ class Proposals:
         file, known = self.file(job), self._known.get(str(job.name))
         if self.given:
             return
-        if os.path.lexists(file):
-            stale = known is not None and known["input_sha256"] != sha256
-            if not stale or _content(file) != known["mask"]:
-                return
+        if os.path.lexists(file) and (
+            known is None or known["input_sha256"] == sha256 or _content(file) != known["mask"]
+        ):
+            return
         mask = np.where(labels > 0, np.uint8(255), np.uint8(0))
         if not mask.any():
             mask[:] = 255

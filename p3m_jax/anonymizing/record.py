@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from p3m_jax.anonymizing.hidden import Hidden
 from p3m_jax.faces.finding import FoundFace
@@ -88,5 +89,5 @@ def _areas(private: np.ndarray, obfuscation: Obfuscation) -> list[dict]:
     return areas
 
 
-def _rounded(values) -> list:
+def _rounded(values: ArrayLike) -> list:
     return np.round(np.asarray(values, np.float64), 1).tolist()

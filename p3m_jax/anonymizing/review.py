@@ -43,7 +43,7 @@ class ReviewList:
         given: Path | None = None,
         *,
         written: bool = True,
-    ):
+    ) -> None:
         self.folder = folder
         self._written = written
         self.proposals = Proposals(folder, given)
@@ -53,7 +53,8 @@ class ReviewList:
         self._taken = {entry["sheet"] for entry in others}
         self._entries: dict[str, dict[str, Any]] = {}
         self._cells: list[Image.Image] = []
-        self._number, self._sheets = 0, set()
+        self._number = 0
+        self._sheets: set[str] = set()
 
     def remove_leftovers(self, jobs: Iterable[Job]) -> None:
         """Removes temporary files of a killed run, while no other process writes here."""
@@ -91,7 +92,7 @@ class ReviewList:
         with self._lock:
             if not self._cells:
                 self._number = self._free_number()
-            self._entries[entry["name"]] = {**entry, "sheet": _name(self._number)}
+            self._entries[str(job.name)] = {**entry, "sheet": _name(self._number)}
             self._cells.append(small)
             if len(self._cells) >= COLUMNS * ROWS:
                 self._write_sheet()

@@ -11,6 +11,8 @@ _CELL, _TEXT = 320, 58  # side of a picture on a sheet, and height of the text b
 _WIDTH = _CELL - 8  # of a line of text
 _OUTLINE = (255, 0, 200)
 
+_Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
+
 
 def cell(pixels: np.ndarray, labels: np.ndarray, name: str, reasons: str) -> Image.Image:
     """Draws a picture RGB uint8 (H, W, 3), outlines of `labels` (H, W), and text below it."""
@@ -42,13 +44,13 @@ def sheet(cells: list[Image.Image]) -> np.ndarray:
     return np.asarray(made)
 
 
-def _end(text: str, font) -> str:
+def _end(text: str, font: _Font) -> str:
     """`text`, or as much of its end as fits a cell: names in the same folder differ at the end."""
     start = next((n for n in range(len(text)) if font.getlength(text[n:]) <= _WIDTH), len(text))
     return text[start:]
 
 
-def _lines(text: str, font) -> list[str]:
+def _lines(text: str, font: _Font) -> list[str]:
     """The first two lines of `text`, wrapped at a cell's width."""
     lines = [""]
     for word in text.split(" "):

@@ -145,9 +145,10 @@ class AnonymizingWork:
         mask = np.where(hidden.areas.labels > 0, np.uint8(255), np.uint8(0))
         values = {
             PICTURE: hidden.obfuscated,
-            MATTE: hidden.matte,
             FACEMASK: np.stack([mask] * 3, axis=-1),  # equal channels, as in P3M-10k
         }
+        if hidden.matte is not None:
+            values[MATTE] = hidden.matte
         for kind, file in files.items():
             if kind != RECORD:
                 profile = hidden.picture.icc_profile if kind == PICTURE else None

@@ -26,12 +26,18 @@ from orbax.checkpoint import v1 as ocp
 
 from p3m_jax.errors import UserError
 from p3m_jax.runtime import distributed
+from p3m_jax.storage import StrPath
 from p3m_jax.text import warn
 
 CHECKSUMS = "checksums"
 
 # Parts of error messages that do not mean damage: trying again or other permissions may help.
-_ELSEWHERE = ("PERMISSION_DENIED", "Permission denied", "UNAUTHENTICATED", "UNAVAILABLE")
+_ELSEWHERE: tuple[str, ...] = (
+    "PERMISSION_DENIED",
+    "Permission denied",
+    "UNAUTHENTICATED",
+    "UNAVAILABLE",
+)
 _ELSEWHERE += ("RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "Too many open files")
 
 
@@ -46,7 +52,7 @@ class DamagedCheckpoint(CheckpointError):
       what: the damage, as a phrase without the path.
     """
 
-    def __init__(self, path, what: str):
+    def __init__(self, path: StrPath, what: str) -> None:
         super().__init__(f"{path}: {what}; copy it again, or choose another checkpoint.")
         self.what = what
 
@@ -61,7 +67,7 @@ def checksum_of(value: Any) -> str:
     The order of the keys in a JSON value does not matter.
     """
     if isinstance(value, np.ndarray):
-        content = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+        content: memoryview | bytes = np.ascontiguousarray(value).reshape(-1).view(np.uint8).data
     else:
         content = json.dumps(value, sort_keys=True).encode()
     return f"{zlib.crc32(content):08x}"
@@ -256,7 +262,7 @@ def quiet_orbax() -> Iterator[None]:
     def not_late(record: logging.LogRecord) -> bool:
         return "exception was never retrieved" not in record.getMessage()
 
-    def unraisable(event) -> None:
+    def unraisable(event: "sys.UnraisableHookArgs") -> None:
         if str(event.exc_value) != "Event loop is closed":
             hook(event)
 

@@ -19,6 +19,7 @@ from p3m_jax.checkpoints.arrays import (
     unsealed,
 )
 from p3m_jax.models.network import NETWORKS
+from p3m_jax.storage import StrPath
 from p3m_jax.storage.bucket import folder_or_bucket, is_address
 from p3m_jax.storage.paths import user_path
 
@@ -33,7 +34,7 @@ _MOST_FILES = 10_000  # a checkpoint has a few dozen
 _LARGEST_DESCRIPTION = 1 << 26  # bytes; real ones are below 1 MB
 
 
-def find_checkpoint(path) -> Path:
+def find_checkpoint(path: StrPath) -> Path:
     """Finds the checkpoint that `path` means: the folder itself, or a run's best checkpoint.
 
     The best checkpoint of a run is the one with the lowest validation error, or the latest if none
@@ -146,7 +147,7 @@ def _step(path: Path) -> int | None:
     return read_description(path)["provenance"].get("step")
 
 
-def _rank(step: Path):
+def _rank(step: Path) -> tuple[float, int]:
     """A sort key: the lowest validation error first; without validation, the latest step first."""
     error = (read_description(step).get("validation") or {}).get("SAD", float("inf"))
     return error, -int(step.name)

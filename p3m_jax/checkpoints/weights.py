@@ -32,6 +32,7 @@ from p3m_jax.checkpoints.folder import (
     read_metadata,
 )
 from p3m_jax.models.network import Network, Variables, network
+from p3m_jax.storage import StrPath
 from p3m_jax.storage.bucket import is_address
 from p3m_jax.storage.paths import user_path
 from p3m_jax.version import __version__
@@ -96,7 +97,7 @@ def describe(
     }
 
 
-def new_checkpoint(path, *, overwrite: bool = False) -> Path:
+def new_checkpoint(path: StrPath, *, overwrite: bool = False) -> Path:
     """The folder `path` for a new inference checkpoint.
 
     Raises:
@@ -116,7 +117,7 @@ def new_checkpoint(path, *, overwrite: bool = False) -> Path:
 
 
 def save_for_inference(
-    path, variables: Variables, description: dict[str, Any], *, overwrite: bool = False
+    path: StrPath, variables: Variables, description: dict[str, Any], *, overwrite: bool = False
 ) -> None:
     """Writes an inference checkpoint atomically.
 
@@ -146,7 +147,7 @@ def save_for_inference(
         ) from error
 
 
-def load_for_inference(path) -> InferenceCheckpoint:
+def load_for_inference(path: StrPath) -> InferenceCheckpoint:
     """Loads weights from an inference checkpoint, a training checkpoint, or a run's folder.
 
     From a run's folder it loads the step with the best validation result, or the latest step if
@@ -165,7 +166,7 @@ def load_for_inference(path) -> InferenceCheckpoint:
     return checkpoint
 
 
-def load_weights(path) -> InferenceCheckpoint:
+def load_weights(path: StrPath) -> InferenceCheckpoint:
     """Loads weights like `load_for_inference`, but also accepts the encoder of a backbone."""
     path = find_checkpoint(path)
     description, checksums = read_metadata(path)

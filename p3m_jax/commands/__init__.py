@@ -4,10 +4,12 @@ Each command is a module with HELP, `add_arguments` and `run`.
 """
 
 import contextlib
+import io
 import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator, Sequence
 
 from p3m_jax.errors import OptionError, UserError
 from p3m_jax.runtime.accelerators import no_device
@@ -20,7 +22,7 @@ INTERRUPTED = 130  # by Ctrl-C or SIGTERM
 
 
 @contextlib.contextmanager
-def one_sentence_errors():
+def one_sentence_errors() -> Iterator[None]:
     """Turns errors that a user can fix into one sentence and exit code 1, or 2 for wrong options.
 
     Such errors are `UserError`s, the system's errors about files and disks, and JAX's errors, such
@@ -29,7 +31,8 @@ def one_sentence_errors():
     """
     # Some terminals cannot show every character.
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, io.TextIOWrapper):  # not if a program has replaced it
+            stream.reconfigure(errors="backslashreplace")
     try:
         with _sigterm_interrupts():
             yield
@@ -37,7 +40,7 @@ def one_sentence_errors():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - Python flushes it at exit
         raise SystemExit(141) from None
     except (UserError, OSError) as error:
-        lines = error.args if isinstance(error, UserError) else [error]
+        lines: Sequence[object] = error.args if isinstance(error, UserError) else [error]
         if isinstance(error, OSError) and error.filename:
             lines = [f"{error.filename}: {error.strerror}"]
         warn("", *lines)
@@ -60,7 +63,7 @@ def one_sentence_errors():
 
 
 @contextlib.contextmanager
-def _sigterm_interrupts():
+def _sigterm_interrupts() -> Iterator[None]:
     """Makes SIGTERM, which schedulers and containers send, interrupt as Ctrl-C does.
 
     Handlers that were set before, such as those of the training loop, are kept.

@@ -3,7 +3,9 @@
 import argparse
 import time
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from p3m_jax.commands.collecting import (
     add_inputs,
@@ -24,6 +26,13 @@ from p3m_jax.commands.options import add_output, strength
 from p3m_jax.errors import OptionError
 from p3m_jax.storage.paths import source_folder, user_path
 from p3m_jax.text import counted, say, shown, warn
+
+if TYPE_CHECKING:  # loaded only when the command runs
+    from p3m_jax.anonymizing.review import ReviewList
+    from p3m_jax.anonymizing.work import AnonymizingWork
+    from p3m_jax.faces.obfuscation import Obfuscation
+    from p3m_jax.jobs.plan import Job, Plan
+    from p3m_jax.jobs.work import JobOutcome
 
 HELP = "make a copy of portraits with obfuscated faces; uncertain pictures wait for your review"
 
@@ -208,7 +217,7 @@ def run(args: argparse.Namespace) -> int:
     return exit_code(outcome, closed=say_what_is_missing(plan))
 
 
-def _plan(args: argparse.Namespace, output: Path, folders: dict[str, Path]):
+def _plan(args: argparse.Namespace, output: Path, folders: dict[str, Path]) -> "Plan":
     from p3m_jax.anonymizing.work import FACEMASK, MATTE, PICTURE, RECORD
     from p3m_jax.jobs.given import is_given
     from p3m_jax.jobs.plan import PlanError, check_given
@@ -229,7 +238,9 @@ def _plan(args: argparse.Namespace, output: Path, folders: dict[str, Path]):
     return plan
 
 
-def _settings(args: argparse.Namespace, obfuscation, plan) -> dict[str, dict]:
+def _settings(
+    args: argparse.Namespace, obfuscation: "Obfuscation", plan: "Plan"
+) -> dict[str, dict]:
     """Returns, for each kind of output, the settings that it depends on."""
     from p3m_jax.anonymizing.work import PICTURE
     from p3m_jax.faces.weights import weights_versions
@@ -245,7 +256,14 @@ def _settings(args: argparse.Namespace, obfuscation, plan) -> dict[str, dict]:
     return settings
 
 
-def _summarise(outcome, work, jobs, args, output: Path, seconds: float) -> None:
+def _summarise(
+    outcome: "JobOutcome",
+    work: "AnonymizingWork",
+    jobs: "Sequence[Job]",
+    args: argparse.Namespace,
+    output: Path,
+    seconds: float,
+) -> None:
     from p3m_jax.anonymizing.work import PICTURE
     from p3m_jax.jobs.plan import MANIFEST
 
@@ -268,8 +286,8 @@ def _summarise(outcome, work, jobs, args, output: Path, seconds: float) -> None:
         say(f"Proposed masks that you did not change: {untouched}; {told}.")
     if waiting and outcome.stopped is None:  # otherwise there are no sheets
         _say_what_to_review(outcome.waiting, work.review, args)
-    earlier = [job for job in jobs if job.source in waiting]
-    earlier = sum((output / job.outputs[PICTURE]).exists() for job in earlier)
+    again = [job for job in jobs if job.source in waiting]
+    earlier = sum((output / job.outputs[PICTURE]).exists() for job in again)
     if earlier:
         warn(
             f"{earlier} of these have a copy from an earlier run, which is kept; delete it if it "
@@ -278,7 +296,9 @@ def _summarise(outcome, work, jobs, args, output: Path, seconds: float) -> None:
     say_why_it_ended(outcome, len(jobs))
 
 
-def _say_what_to_review(waiting, review, args) -> None:
+def _say_what_to_review(
+    waiting: Iterable[tuple[Path, Sequence[str]]], review: "ReviewList", args: argparse.Namespace
+) -> None:
     """Prints why pictures were not released, and what to do about it."""
     counts = Counter(reason for _, reasons in waiting for reason in reasons)
     reasons = ", ".join(f"{reason} ({count})" for reason, count in counts.items())

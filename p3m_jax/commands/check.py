@@ -2,12 +2,16 @@
 
 import argparse
 import dataclasses
+from typing import TYPE_CHECKING
 
 from p3m_jax.commands.misuse import own_pictures, refuse
 from p3m_jax.commands.options import TEST_SETS, add_faces, add_pairs, at_least
 from p3m_jax.errors import UserError
 from p3m_jax.storage.paths import source_folder, user_path
 from p3m_jax.text import say, warn
+
+if TYPE_CHECKING:  # loaded only when the command runs
+    from p3m_jax.data.sets import Scan
 
 HELP = "check a data set: counts, sizes, missing mattes, files that cannot be read"
 
@@ -96,7 +100,7 @@ def _sets(root: str) -> list[str]:
     return [_TRAIN, *tests] if train or not tests else tests
 
 
-def _scan(args: argparse.Namespace, name: str):
+def _scan(args: argparse.Namespace, name: str) -> "Scan":
     from p3m_jax.data.layouts import scan_pair, scan_test, scan_training
 
     if name == _PAIR:
@@ -112,7 +116,7 @@ def _scan(args: argparse.Namespace, name: str):
     return scan_test(args.root, name, faces=args.faces, facemasks=args.facemasks)
 
 
-def _with_cache_problem(scan, cache):
+def _with_cache_problem(scan: "Scan", cache: str | None) -> "Scan":
     """Returns the scan with the problem of its cache added, if `p3m estimate` would report one."""
     from p3m_jax.derived.foregrounds import foreground_cache, without_own_pair
 

@@ -2,14 +2,21 @@
 
 import argparse
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from p3m_jax.commands import INTERRUPTED, NEEDS_REVIEW
-from p3m_jax.commands.options import add_workers, at_least, gigabytes, share
+from p3m_jax.commands.options import Options, add_workers, at_least, gigabytes, share
 from p3m_jax.errors import OptionError
 from p3m_jax.pictures.left_out import warn_of
 from p3m_jax.runtime.machine import default_memory
 from p3m_jax.text import counted, warn
+
+if TYPE_CHECKING:  # loaded only when the command runs
+    from p3m_jax.jobs.manifest import Manifest
+    from p3m_jax.jobs.plan import Job, Plan
+    from p3m_jax.jobs.work import JobOutcome, Work
 
 
 def add_inputs(parser: argparse.ArgumentParser, examples: str) -> None:
@@ -19,7 +26,7 @@ def add_inputs(parser: argparse.ArgumentParser, examples: str) -> None:
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="pictures and folders of them")
 
 
-def add_writing(out) -> None:
+def add_writing(out: Options) -> None:
     """Adds the options for naming, quality and replacing of files to the group `out`."""
     out.add_argument(
         "--quality",
@@ -41,7 +48,7 @@ def add_writing(out) -> None:
     )
 
 
-def add_machine(machine, *, threads: str, memory: str) -> None:
+def add_machine(machine: Options, *, threads: str, memory: str) -> None:
     """Adds the options for threads and memory.
 
     `threads` says what the threads do, as a verb; `memory` says what the memory limit is for.
@@ -55,7 +62,7 @@ def add_machine(machine, *, threads: str, memory: str) -> None:
     )
 
 
-def add_share(machine, *, last: str) -> None:
+def add_share(machine: Options, *, last: str) -> None:
     """Adds `--share`; `last` says what a final run without the option does."""
     machine.add_argument(
         "--share",
@@ -67,7 +74,7 @@ def add_share(machine, *, last: str) -> None:
     )
 
 
-def memory_limit(args) -> int:
+def memory_limit(args: argparse.Namespace) -> int:
     """The memory in bytes that the run may use; `OptionError` if it is too little."""
     from p3m_jax.jobs.memory import BASE
 
@@ -77,7 +84,7 @@ def memory_limit(args) -> int:
     return memory
 
 
-def find_pictures(args, output: Path, endings: dict[str, str]):
+def find_pictures(args: argparse.Namespace, output: Path, endings: dict[str, str]) -> "Plan":
     """The `Plan` of a command; folders that either command has written are not searched."""
     from p3m_jax.anonymizing import work
     from p3m_jax.jobs.plan import make_plan
@@ -92,13 +99,20 @@ def find_pictures(args, output: Path, endings: dict[str, str]):
     )
 
 
-def prepare(plan) -> None:
+def prepare(plan: "Plan") -> None:
     """Prints a plan's notes, and silences warnings that are no use to the user."""
     warn(*plan.notes)
     warnings.filterwarnings("ignore", module="PIL")  # the manifest holds the warnings that matter
 
 
-def run_jobs(args, manifest, jobs, settings: dict[str, dict], work, memory: int):
+def run_jobs(
+    args: argparse.Namespace,
+    manifest: "Manifest",
+    jobs: "Sequence[Job]",
+    settings: dict[str, dict[str, Any]],
+    work: "Work",
+    memory: int,
+) -> "JobOutcome":
     """Does the work for each job; returns the `JobOutcome`."""
     from p3m_jax.jobs.run import Run
 
@@ -108,7 +122,7 @@ def run_jobs(args, manifest, jobs, settings: dict[str, dict], work, memory: int)
     return run.start(jobs)
 
 
-def exit_code(outcome, *, closed: bool) -> int:
+def exit_code(outcome: "JobOutcome", *, closed: bool) -> int:
     """The exit code after a run; `closed`: a folder could not be opened."""
     if outcome.interrupted:
         return INTERRUPTED
@@ -117,7 +131,7 @@ def exit_code(outcome, *, closed: bool) -> int:
     return NEEDS_REVIEW if outcome.waiting else 0
 
 
-def say_what_is_missing(plan) -> bool:
+def say_what_is_missing(plan: "Plan") -> bool:
     """Prints what was not read from the folders; returns True if a folder could not be opened."""
     for sentence in plan.closed:
         warn(f"Failed: {sentence}")
@@ -125,13 +139,13 @@ def say_what_is_missing(plan) -> bool:
     return bool(plan.closed)
 
 
-def time_taken(outcome, seconds: float) -> str:
+def time_taken(outcome: "JobOutcome", seconds: float) -> str:
     """Returns the seconds of a run and the seconds per picture read, as text for the summary."""
     each = f", {seconds / outcome.tried:.2f} s a picture" if outcome.tried else ""
     return f"{seconds:.1f} s{each}"
 
 
-def say_why_it_ended(outcome, total: int) -> None:
+def say_why_it_ended(outcome: "JobOutcome", total: int) -> None:
     """Prints why a run ended before it tried all of its `total` pictures, if that happened."""
     rest = total - outcome.done - outcome.skipped
     rest -= len(outcome.waiting) + len(outcome.failed)

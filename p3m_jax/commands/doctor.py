@@ -118,8 +118,9 @@ def _show_devices() -> list[str]:
     statistics = devices[0].memory_stats() or {}
     if "bytes_limit" in statistics:
         rows["memory of one"] = f"{statistics['bytes_limit'] / 1e9:.1f} GB"
-    if machine_memory():
-        rows["memory"] = f"{available_memory() / 1e9:.1f} of {machine_memory() / 1e9:.1f} GB"
+    memory = machine_memory()
+    if memory:
+        rows["memory"] = f"{available_memory() / 1e9:.1f} of {memory / 1e9:.1f} GB"
     rows["large pages"] = large_pages.describe()
     for name in ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "XLA_FLAGS", "CUDA_VISIBLE_DEVICES"):
         if name in os.environ:
@@ -140,8 +141,9 @@ def _show_devices() -> list[str]:
 def _show_caches() -> None:
     import jax
 
-    folder = jax.config.jax_compilation_cache_dir
-    if not jax.config.jax_enable_compilation_cache or not folder:
+    # JAX adds its options to this object at run time.
+    folder = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    if not jax.config.jax_enable_compilation_cache or not folder:  # type: ignore[attr-defined]
         _section("Caches", {"compiled programs": "not kept"})
         return
     sizes = []

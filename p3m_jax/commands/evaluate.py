@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from p3m_jax.commands import one_sentence_errors
 from p3m_jax.commands.misuse import own_pictures_or_test_set, refuse, refuse_output_among
@@ -21,6 +22,13 @@ from p3m_jax.runtime import distributed
 from p3m_jax.runtime.large_pages import restart_with_large_pages
 from p3m_jax.storage.paths import user_path
 from p3m_jax.text import say, shown, warn
+
+if TYPE_CHECKING:  # loaded only when the command runs
+    import numpy as np
+
+    from p3m_jax.data.sets import DataSet, Example
+    from p3m_jax.evaluation.evaluator import Row
+    from p3m_jax.evaluation.report import Evaluation
 
 HELP = "score a checkpoint, or any program's mattes, on a test set or your own pairs"
 
@@ -126,7 +134,7 @@ def _run(args: argparse.Namespace) -> int:
     if not distributed.is_first():
         return 0
     report = make_report(evaluation)
-    say(report[MARKDOWN])  # printed first, so that a full disk does not lose the numbers
+    say(str(report[MARKDOWN]))  # printed first, so that a full disk does not lose the numbers
     write_files(report, output, evaluation.mattes)
     say(f"Written to {shown(output)}")
     if evaluation.synthetic:
@@ -135,7 +143,7 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _left_out(args: argparse.Namespace, dataset) -> list[str]:
+def _left_out(args: argparse.Namespace, dataset: "DataSet") -> list[str]:
     """Returns sentences about files that were not read, in the folders of set and predictions."""
     from p3m_jax.data.folders import list_folder
 
@@ -156,7 +164,7 @@ def _misuse(args: argparse.Namespace) -> str | None:
     return None
 
 
-def _dataset(args: argparse.Namespace):
+def _dataset(args: argparse.Namespace) -> "DataSet":
     from p3m_jax.data import layouts
 
     if args.set:
@@ -168,7 +176,7 @@ def _dataset(args: argparse.Namespace):
     )
 
 
-def _evaluate_predictions(args: argparse.Namespace, dataset):
+def _evaluate_predictions(args: argparse.Namespace, dataset: "DataSet") -> "Evaluation":
     from p3m_jax.evaluation.evaluator import (
         Worst,
         check_files,
@@ -198,7 +206,9 @@ def _evaluate_predictions(args: argparse.Namespace, dataset):
     )
 
 
-def _evaluate_checkpoint(args: argparse.Namespace, dataset, output: Path):
+def _evaluate_checkpoint(
+    args: argparse.Namespace, dataset: "DataSet", output: Path
+) -> "Evaluation":
     from p3m_jax.checkpoints.weights import load_for_inference
     from p3m_jax.evaluation.evaluator import (
         Worst,
@@ -238,7 +248,13 @@ def _evaluate_checkpoint(args: argparse.Namespace, dataset, output: Path):
     for strategy in dict.fromkeys(args.strategy or ["resize"]):
         worst = evaluation.worst[strategy] = Worst(args.worst)
 
-        def observe(example, prediction, row, strategy=strategy, worst=worst):
+        def observe(
+            example: "Example",
+            prediction: "np.ndarray",
+            row: "Row",
+            strategy: str = strategy,
+            worst: Worst = worst,
+        ) -> None:
             worst(example, prediction, row)
             if args.save_mattes:
                 matte = prediction if prediction.dtype == "uint8" else protocol.saved(prediction)

@@ -5,9 +5,15 @@ All of them raise `OptionError`, after which a command exits with 2.
 
 import argparse
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from p3m_jax.errors import OptionError
+from p3m_jax.storage import StrPath
 from p3m_jax.storage.paths import overlap, user_path
+
+if TYPE_CHECKING:  # loaded only when the command runs
+    from p3m_jax.data.sets import DataSet
+    from p3m_jax.faces.obfuscation import Obfuscation
 
 
 def refuse(problem: str | None) -> None:
@@ -58,7 +64,9 @@ def refuse_same(args: argparse.Namespace, one: str, other: str) -> None:
         raise OptionError(f"{one} and {other} are the same folder; choose two folders.")
 
 
-def refuse_output_among(output, named: Iterable[str | None], datasets: Iterable = ()) -> None:
+def refuse_output_among(
+    output: StrPath, named: Iterable[str | None], datasets: "Iterable[DataSet]" = ()
+) -> None:
     """Raises `OptionError` if the output folder equals, contains or is inside an input.
 
     Args:
@@ -78,7 +86,7 @@ def refuse_output_among(output, named: Iterable[str | None], datasets: Iterable 
             )
 
 
-def obfuscation_of(mode: str, strength: float | None, option: str = "--strength"):
+def obfuscation_of(mode: str, strength: float | None, option: str = "--strength") -> "Obfuscation":
     """The `Obfuscation` that two options choose; `option` is the name of the second one.
 
     Raises:

@@ -2,13 +2,17 @@
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, NoReturn
 
 from p3m_jax.jobs.share import Share
 from p3m_jax.runtime import distributed
 from p3m_jax.runtime.machine import available_cores
 from p3m_jax.text import shown
+
+# A parser, or a group of options in it.
+Options = argparse._ActionsContainer
 
 
 class Parser(argparse.ArgumentParser):
@@ -17,11 +21,11 @@ class Parser(argparse.ArgumentParser):
     A wrong argument may be a file name, expanded by the shell, with line breaks in it.
     """
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         """Prints the usage and `message`, and exits with code 2."""
         super().error(shown(message))
 
-    def parse_args(self, args=None, namespace=None):
+    def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """Parses the arguments; a name must not be empty, which would mean the current folder."""
         parsed = super().parse_args(args, namespace)
         values = vars(parsed).values()
@@ -58,7 +62,7 @@ _FILES |= {".avif", ".psd", ".exr", ".svg", ".pdf", ".mp4", ".mov", ".mkv", ".we
 _FILES |= {".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".json", ".jsonl", ".csv", ".txt", ".md"}
 
 
-def add_output(parser, text: str, *endings: str, metavar: str = "DIR") -> None:
+def add_output(parser: Options, text: str, *endings: str, metavar: str = "DIR") -> None:
     """Adds the required option `-o` with the help `text`; `_output` explains `endings`."""
     parser.add_argument(
         "-o", "--output", required=True, type=_output(*endings), metavar=metavar, help=text
@@ -117,7 +121,7 @@ def strength(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def add_compilation_cache(parser) -> None:
+def add_compilation_cache(parser: Options) -> None:
     """Adds `--compilation-cache`; pass its value to `p3m_jax.runtime.compilation.keep_compiled`."""
     parser.add_argument(
         "--compilation-cache",
@@ -128,7 +132,7 @@ def add_compilation_cache(parser) -> None:
     )
 
 
-def add_distributed(parser) -> None:
+def add_distributed(parser: Options) -> None:
     """Adds `--distributed`; pass its value to `p3m_jax.runtime.distributed.connected`."""
     parser.add_argument(
         "--distributed",
@@ -138,7 +142,7 @@ def add_distributed(parser) -> None:
     )
 
 
-def add_workers(parser, work: str) -> None:
+def add_workers(parser: Options, work: str) -> None:
     """Adds `--workers`, by default one thread per core; `work` says what they do, as a verb."""
     parser.add_argument(
         "--workers",
@@ -152,14 +156,14 @@ def add_workers(parser, work: str) -> None:
 TEST_SETS = ("P3M-500-P", "P3M-500-NP", "RealWorldPortrait-636")
 
 
-def add_test_set(parser, data: str) -> None:
+def add_test_set(parser: Options, data: str) -> None:
     """Adds `--set` and `--data`, whose help text is `data`, for a test set."""
     parser.add_argument("--set", choices=TEST_SETS, help="a test set; requires --data")
     parser.add_argument("--data", metavar="DIR", help=data)
 
 
 def add_pairs(
-    parser,
+    parser: Options,
     *,
     pictures: str,
     mattes: str = "their mattes, matched by file stem",
@@ -177,7 +181,7 @@ def add_pairs(
     parser.add_argument("--facemasks", metavar="DIR", help=facemasks)
 
 
-def add_faces(parser) -> None:
+def add_faces(parser: Options) -> None:
     """Adds `--faces`, which selects pictures in P3M-10k's layout; see `p3m_jax.data.layouts`."""
     parser.add_argument(
         "--faces",

@@ -1,6 +1,7 @@
 """`p3m ppt`: scores the four protocols of privacy-preserving training as one matrix."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from p3m_jax.commands.misuse import (
     obfuscation_of,
@@ -21,6 +22,14 @@ from p3m_jax.commands.options import (
 from p3m_jax.pictures.left_out import warn_of
 from p3m_jax.storage.paths import user_path
 from p3m_jax.text import say, shown, warn
+
+if TYPE_CHECKING:  # loaded only when the command runs
+    import numpy as np
+
+    from p3m_jax.data.sets import DataSet
+    from p3m_jax.evaluation.ppt import Pictures
+    from p3m_jax.evaluation.ppt_report import PPT
+    from p3m_jax.faces.obfuscation import Obfuscation
 
 HELP = (
     "score a checkpoint trained on blurred faces and one trained on normal faces, each on both "
@@ -139,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
             warn(f"Warning: {dataset.name}: {sentence}")
     output = claim_folder(args.output, overwrite=args.overwrite, kind=PPT_KIND)
     ppt, report = _evaluate(args, normal, blurred)
-    say(report[MARKDOWN])  # printed first, so that a full disk does not lose the numbers
+    say(str(report[MARKDOWN]))  # printed first, so that a full disk does not lose the numbers
     write_files(report, output, set())
     say(f"Written to {shown(output)}")
     for warning in ppt.warnings():
@@ -148,7 +157,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _evaluate(args: argparse.Namespace, normal, blurred):
+def _evaluate(
+    args: argparse.Namespace, normal: "DataSet", blurred: "DataSet | None"
+) -> "tuple[PPT, dict[str, str | np.ndarray]]":
     """Scores all four protocols; returns the scores and their report."""
     from p3m_jax.checkpoints.weights import load_for_inference
     from p3m_jax.evaluation.evaluator import trimap_source
@@ -213,17 +224,17 @@ def _misuse(args: argparse.Namespace) -> str | None:
     return None
 
 
-def _obfuscation(args: argparse.Namespace):
+def _obfuscation(args: argparse.Namespace) -> "Obfuscation":
     return obfuscation_of(args.obfuscate or "blur", args.strength)
 
 
-def _weak(args: argparse.Namespace, blurred) -> list[str]:
+def _weak(args: argparse.Namespace, blurred: "DataSet | None") -> list[str]:
     """Returns [warning] if this program obfuscates the faces too weakly; otherwise []."""
     warning = _obfuscation(args).warning if blurred is None else None
     return [warning] if warning else []
 
 
-def _sets(args: argparse.Namespace):
+def _sets(args: argparse.Namespace) -> "tuple[DataSet, DataSet | None]":
     """Returns the set with normal faces and the one with blurred faces.
 
     The latter is None if the faces are to be blurred in memory.
@@ -251,7 +262,9 @@ def _sets(args: argparse.Namespace):
     return normal, find_test_set(args.data, args.set, faces="blurred", facemasks=args.facemasks)
 
 
-def _blurred_pictures(args: argparse.Namespace, normal, blurred):
+def _blurred_pictures(
+    args: argparse.Namespace, normal: "DataSet", blurred: "DataSet | None"
+) -> "tuple[Pictures, str]":
     """Returns the pictures with blurred faces as `Pictures`, and a sentence about their origin."""
     from p3m_jax.evaluation.ppt import Pictures, obfuscating
 
@@ -271,4 +284,5 @@ def _blurred_pictures(args: argparse.Namespace, normal, blurred):
     }
     pictures = ", ".join(f"{text}: {count}" for text, count in counts.items() if count)
     source = f"made from those with normal faces ({how}); pictures {pictures}"
-    return Pictures(normal, read), source
+    # mypy overlooks that this named tuple can be called.
+    return Pictures(normal, read), source  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ import argparse
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from p3m_jax.commands.collecting import (
     add_inputs,
@@ -23,6 +24,12 @@ from p3m_jax.commands.misuse import refuse
 from p3m_jax.commands.options import add_compilation_cache, add_output
 from p3m_jax.storage.paths import source_folder, user_path
 from p3m_jax.text import counted, say, shown, warn
+
+if TYPE_CHECKING:  # loaded only when the command runs
+    from p3m_jax.inference.matting import Matting
+    from p3m_jax.jobs.work import JobOutcome
+    from p3m_jax.prediction.outputs import Writing
+    from p3m_jax.prediction.work import MattingWork
 
 HELP = "predict mattes of pictures: alpha, cut-outs, foregrounds, composites"
 
@@ -207,7 +214,9 @@ def _misuse(args: argparse.Namespace) -> str | None:
     return None
 
 
-def _work(args, mattes: Path | None, memory: int, writing):
+def _work(
+    args: argparse.Namespace, mattes: Path | None, memory: int, writing: "Writing"
+) -> "tuple[MattingWork, dict[str, Any], Matting | None]":
     """Returns the work per picture, the settings that mattes depend on, and the network or None."""
     from p3m_jax.prediction.work import MattingWork
 
@@ -235,7 +244,9 @@ def _work(args, mattes: Path | None, memory: int, writing):
     return MattingWork(writing, make_matte=make_matte, notes=notes), settings, matting
 
 
-def _summarise(outcome, total: int, output: Path, seconds: float, matting) -> None:
+def _summarise(
+    outcome: "JobOutcome", total: int, output: Path, seconds: float, matting: "Matting | None"
+) -> None:
     from p3m_jax.jobs.plan import MANIFEST
 
     kinds = defaultdict(list)

@@ -1,10 +1,15 @@
 """Options that `areas` and `estimate` share: the pictures, and the engine that processes them."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from p3m_jax.commands.misuse import own_pictures, refuse
 from p3m_jax.commands.options import add_faces, add_pairs, at_least
 from p3m_jax.storage.bucket import is_address
+
+if TYPE_CHECKING:  # loaded only when the command runs
+    from p3m_jax.data.sets import DataSet
+    from p3m_jax.derived.filling import Engine
 
 THREADS, BEAM = "threads", "beam"
 
@@ -66,7 +71,7 @@ def check_options(args: argparse.Namespace) -> None:
 def _misuse(args: argparse.Namespace) -> str | None:
     given = vars(args)
     named = ("root", "pictures", "mattes", "facemasks", "private_cache", "output")
-    buckets = [given[name] for name in named if is_address(given.get(name))]
+    buckets = [path for path in filter(None, map(given.get, named)) if is_address(path)]
     if buckets:
         return (
             f"{buckets[0]}: this command cannot use a bucket; mount the bucket, or copy its "
@@ -82,7 +87,7 @@ def _misuse(args: argparse.Namespace) -> str | None:
     return None
 
 
-def find_set(args: argparse.Namespace):
+def find_set(args: argparse.Namespace) -> "DataSet":
     """Returns the data set that the options name; raises `DataSetError` if it is incomplete."""
     from p3m_jax.data.layouts import folder_pair, training_set
 
@@ -91,7 +96,7 @@ def find_set(args: argparse.Namespace):
     return training_set(args.root, faces=args.faces or "blurred", facemasks=args.facemasks)
 
 
-def find_engine(args: argparse.Namespace):
+def find_engine(args: argparse.Namespace) -> "Engine":
     """Returns the engine that the options name; raises `EngineError` if it is not installed."""
     from p3m_jax.derived.filling import EngineError, by_threads
 

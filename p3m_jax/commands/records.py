@@ -3,12 +3,17 @@
 import argparse
 import importlib.util
 import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from p3m_jax.commands.misuse import own_pictures
 from p3m_jax.commands.options import add_faces, add_output, add_pairs, at_least
 from p3m_jax.errors import OptionError
 from p3m_jax.storage.paths import user_path
 from p3m_jax.text import counted, say, shown, warn
+
+if TYPE_CHECKING:  # loaded only when the command runs
+    from p3m_jax.data.sets import Scan
 
 HELP = "write a data set as sharded records (TFDS), to train from instead of folders"
 
@@ -90,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _usable(scan) -> bool:
+def _usable(scan: "Scan") -> bool:
     from p3m_jax.data.check import check
 
     report = check(scan, training=scan.name not in ("P3M-500-P", "P3M-500-NP"))
@@ -98,7 +103,7 @@ def _usable(scan) -> bool:
     return not report.errors
 
 
-def _scans(args: argparse.Namespace, pair: bool) -> list:
+def _scans(args: argparse.Namespace, pair: bool) -> "list[Scan]":
     """Returns the scans that are checked before anything is written.
 
     There are none for CelebAMask-HQ, of which only the folders are checked.
@@ -126,7 +131,7 @@ def _is_celebamask(root: str) -> bool:
     return (user_path(root) / PICTURES).is_dir()
 
 
-def _builder(args: argparse.Namespace, pair: bool) -> tuple:
+def _builder(args: argparse.Namespace, pair: bool) -> tuple[Any, Any, Path]:
     """Returns the builder's class, its configuration, and the folder that it reads."""
     if pair:
         from p3m_jax.data.portrait_folder import portrait_folder_dataset_builder as own

@@ -4,6 +4,7 @@ import argparse
 import importlib.resources
 import re
 import sys
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from absl import flags, logging
@@ -108,7 +109,7 @@ def train(arguments: list[str], *, restart: bool = False) -> int:
     return 0
 
 
-def _configurations():
+def _configurations() -> Traversable:
     return importlib.resources.files("p3m_jax.configs")
 
 

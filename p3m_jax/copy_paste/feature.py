@@ -98,7 +98,7 @@ def pasting_edit(
     matrices = shrunk_matrices(batch["paste_matrix"], factor, centre)
     sources = network.features(variables, pictures, paste.layers, dtype=dtype)
 
-    def edit(layer, target):
+    def edit(layer: str, target: jax.Array) -> jax.Array:
         if layer not in paste.layers:
             return target
         stride = STRIDES[layer]
@@ -137,7 +137,7 @@ def shrink(pictures: jax.Array, masks: jax.Array, factor: jax.Array) -> tuple[ja
     weights /= jnp.sum(weights, axis=1, keepdims=True)
     on_canvas = jnp.where((at >= 0) & (at <= size), 1.0, 0.0)
 
-    def resample(images, weights):
+    def resample(images: jax.Array, weights: jax.Array) -> jax.Array:
         # Positions depend on these products, so accelerators must not round their inputs.
         highest = jax.lax.Precision.HIGHEST
         rows = jnp.einsum("ik,bkjc->bijc", weights, images.astype(jnp.float32), precision=highest)
@@ -177,7 +177,7 @@ def warp(
     maps: jax.Array,
     matrices: jax.Array,
     stride: int,
-    shape: tuple[int, int],
+    shape: tuple[int, ...],
     *,
     empty: bool = False,
 ) -> jax.Array:
@@ -199,7 +199,7 @@ def warp(
     first = (jnp.arange(len(matrices)) % sources * (height * width))[:, None, None]
     flat = maps.reshape(-1, channels)
 
-    def corner(row, column):
+    def corner(row: jax.Array, column: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The corner's index in `flat`, and its weight."""
         weight = (1 - jnp.abs(x - column)) * (1 - jnp.abs(y - row))
         if empty:

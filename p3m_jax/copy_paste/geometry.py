@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from p3m_jax.copy_paste.recipe import CopyPaste
-from p3m_jax.input import tf
+from p3m_jax.input import Tensor, tf
 from p3m_jax.input.masks import box, ends
 
 # Has its own random stream: turning copy and paste on must change neither crops nor flips.
@@ -27,10 +27,10 @@ _SOURCE_SALT = int.from_bytes(b"sources+")
 class PastingDraws(NamedTuple):
     """The random choices for pasting into one sample."""
 
-    paste: object  # bool ()
-    rotation: object  # radians, float32 (); positive is clockwise on the screen
-    scale: object  # factors in x and y, float32 (2,), along the source's own axes
-    flip: object  # bool (): mirrored left to right?
+    paste: Tensor  # bool ()
+    rotation: Tensor  # radians, float32 (); positive is clockwise on the screen
+    scale: Tensor  # factors in x and y, float32 (2,), along the source's own axes
+    flip: Tensor  # bool (): mirrored left to right?
 
 
 class Transform(NamedTuple):
@@ -41,11 +41,11 @@ class Transform(NamedTuple):
       paste: bool (); False if the source's mask is empty; the matrix is then meaningless.
     """
 
-    matrix: object
-    paste: object
+    matrix: Tensor
+    paste: Tensor
 
 
-def draw(seed: int, number, recipe: CopyPaste) -> PastingDraws:
+def draw(seed: int, number: int | Tensor, recipe: CopyPaste) -> PastingDraws:
     """Draws for the sample with global index `number`; `paste` does not depend on the variant."""
     seeds = tf.stack([tf.constant(seed ^ _SALT, tf.int64), tf.cast(number, tf.int64)])
     paste, angle, flip, *scale = tf.unstack(tf.random.stateless_uniform([5], seeds))
@@ -62,7 +62,7 @@ def draw(seed: int, number, recipe: CopyPaste) -> PastingDraws:
     )
 
 
-def source_at(step, place, count: int, seed: int):
+def source_at(step: int | Tensor, place: int | Tensor, count: int, seed: int) -> Tensor:
     """Index, among `count` sources, of the one for the sample at `place` in a batch, int64 ().
 
     The samples of one step get different sources as long as there are enough.
@@ -73,7 +73,9 @@ def source_at(step, place, count: int, seed: int):
     return tf.random.experimental.index_shuffle(place % count, seeds, last)
 
 
-def transform(source_mask, target_box, draws: PastingDraws, variant: str) -> Transform:
+def transform(
+    source_mask: Tensor, target_box: tuple[Tensor, Tensor], draws: PastingDraws, variant: str
+) -> Transform:
     """Computes the map that places the face of a source over that of a target.
 
     Args:
@@ -100,12 +102,12 @@ def transform(source_mask, target_box, draws: PastingDraws, variant: str) -> Tra
     return Transform(matrix, tf.reduce_any(source_mask))
 
 
-def scales(matrix):
+def scales(matrix: Tensor) -> Tensor:
     """The factors by which a matrix enlarges the source along the source's axes, float32 (2,)."""
     return 1 / tf.norm(matrix[:, :2], axis=1)
 
 
-def _extremes(mask, center, linear):
+def _extremes(mask: Tensor, center: Tensor, linear: Tensor) -> tuple[Tensor, Tensor]:
     """The lowest and highest coordinates (2,) of a mask's pixels about `center`, transformed.
 
     Along a row of pixels, a linear map has its extremes at the row's ends, so only these are

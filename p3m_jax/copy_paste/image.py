@@ -19,8 +19,8 @@ from p3m_jax.copy_paste.geometry import PastingDraws, Transform, scales, transfo
 from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.data.sets import Example
 from p3m_jax.faces.obfuscation import Obfuscation
-from p3m_jax.input import tf
-from p3m_jax.input.contents import name_of, place_at, places, read_contents
+from p3m_jax.input import Tensor, tf
+from p3m_jax.input.contents import Place, name_of, place_at, places, read_contents
 from p3m_jax.input.decode import (
     assert_size,
     decode_face_mask,
@@ -44,8 +44,8 @@ class FaceCrop(NamedTuple):
       mask: bool (h, w).
     """
 
-    picture: object
-    mask: object
+    picture: Tensor
+    mask: Tensor
 
 
 class Target(NamedTuple):
@@ -57,8 +57,8 @@ class Target(NamedTuple):
         `p3m_jax.input.masks.box` returns it.
     """
 
-    mask: object
-    box: object
+    mask: Tensor
+    box: Tensor
 
 
 def source_files(copy_paste: CopyPaste, examples: Sequence[Example]) -> dict:
@@ -74,7 +74,7 @@ def source_files(copy_paste: CopyPaste, examples: Sequence[Example]) -> dict:
     }
 
 
-def source_face(files: dict, source, obfuscation: Obfuscation | None) -> FaceCrop:
+def source_face(files: dict, source: Tensor, obfuscation: Obfuscation | None) -> FaceCrop:
     """Reads the face of a source, int64 (), of `source_files`; see `read_face`."""
     return read_face(
         place_at(files["picture"], source),
@@ -88,8 +88,8 @@ def source_face(files: dict, source, obfuscation: Obfuscation | None) -> FaceCro
 def copy_a_face(
     sample: dict,
     files: dict,
-    source,
-    example,
+    source: Tensor,
+    example: Tensor,
     draws: PastingDraws,
     copy_paste: CopyPaste,
     obfuscation: Obfuscation | None,
@@ -107,7 +107,7 @@ def copy_a_face(
     count = tf.shape(files["obfuscated"], tf.int64)[0]
     source = tf.where(source == files["own"][example], (source + 1) % count, source)
 
-    def with_face():
+    def with_face() -> dict:
         face = source_face(files, source, obfuscation)
         return paste_face(sample, face, target, draws, copy_paste.variant)
 
@@ -116,13 +116,13 @@ def copy_a_face(
 
 
 def read_face(
-    picture,
-    mask,
+    picture: Place,
+    mask: Place,
     *,
     reach: float = REACH,
-    obfuscated=False,
+    obfuscated: bool | Tensor = False,
     obfuscation: Obfuscation | None = None,
-    published=False,
+    published: bool | Tensor = False,
 ) -> FaceCrop:
     """Reads a square around the face of a source, limited to the picture.
 
@@ -192,7 +192,7 @@ def take_target(sample: dict) -> tuple[dict, Target]:
     return sample, Target(mask, tf.unstack(sample.pop("target_box")))
 
 
-def _pasted(sample: dict, face: FaceCrop, target_mask, laid: Transform) -> dict:
+def _pasted(sample: dict, face: FaceCrop, target_mask: Tensor, laid: Transform) -> dict:
     top, bottom = ends(tf.reduce_any(target_mask, 1))
     left, right = ends(tf.reduce_any(target_mask, 0))
     colours, covered = _warped(face, laid.matrix, (top, left), (bottom - top, right - left))
@@ -206,7 +206,9 @@ def _pasted(sample: dict, face: FaceCrop, target_mask, laid: Transform) -> dict:
     return changed
 
 
-def _warped(face: FaceCrop, matrix, corner, size):
+def _warped(
+    face: FaceCrop, matrix: Tensor, corner: tuple[Tensor, Tensor], size: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
     """Warps a source into a window of the target: its pixels uint8 (h, w, 3), mask bool (h, w).
 
     The first pixel of the window of `size` (h, w) is at the row and column `corner`.

@@ -8,6 +8,7 @@ from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.copy_paste.shared import lay_a_face, shared_faces
 from p3m_jax.data.sets import Example
 from p3m_jax.faces.obfuscation import Obfuscation
+from p3m_jax.input import Tensor
 from p3m_jax.input.contents import check_record
 from p3m_jax.input.pasting import Sample
 from p3m_jax.pictures.images import read_picture
@@ -33,11 +34,11 @@ class FacePasting:
         *,
         seed: int,
         obfuscation: Obfuscation | None = None,
-    ):
+    ) -> None:
         self._recipe, self._seed, self._obfuscation = copy_paste, seed, obfuscation
         self._files = source_files(copy_paste, examples)
 
-    def wants(self, sample: Sample):
+    def wants(self, sample: Sample) -> Tensor:
         """Whether a face is to be pasted into the sample, bool ()."""
         return self._draws(sample).paste
 
@@ -66,7 +67,7 @@ class FacePasting:
         """At feature level the samples of a step share its source pictures."""
         return self._recipe.level == "feature"
 
-    def shared(self, step) -> dict:
+    def shared(self, step: Tensor) -> dict:
         """The source pictures of a step and their masks, see `p3m_jax.copy_paste.feature`."""
         return shared_faces(step, self._files, self._recipe, self._seed, self._obfuscation)
 

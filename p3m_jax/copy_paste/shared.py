@@ -6,14 +6,14 @@ Targets, draws and transforms are those of the image level.
 """
 
 from p3m_jax.copy_paste.geometry import PastingDraws, source_at, transform
-from p3m_jax.copy_paste.image import source_face, square_face, take_target
+from p3m_jax.copy_paste.image import FaceCrop, source_face, square_face, take_target
 from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.faces.obfuscation import Obfuscation
-from p3m_jax.input import tf
+from p3m_jax.input import Tensor, tf
 
 
 def shared_faces(
-    step, files: dict, copy_paste: CopyPaste, seed: int, obfuscation: Obfuscation | None
+    step: Tensor, files: dict, copy_paste: CopyPaste, seed: int, obfuscation: Obfuscation | None
 ) -> dict:
     """Reads the sources of a step, "source" (Bs, Sc, Sc, 3), "source_mask" (Bs, Sc, Sc, 1), uint8.
 
@@ -21,14 +21,14 @@ def shared_faces(
     """
     side = copy_paste.source_size
 
-    def read(slot):
+    def read(slot: int) -> tuple[Tensor, Tensor]:
         face = _face(step, slot, files, copy_paste, seed, obfuscation)
         return face.picture, 255 * tf.cast(face.mask[..., None], tf.uint8)
 
-    def nothing():
+    def nothing() -> tuple[Tensor, ...]:
         return tuple(tf.zeros([copy_paste.source_batch, side, side, n], tf.uint8) for n in (3, 1))
 
-    def faces():
+    def faces() -> tuple[Tensor, ...]:
         slots = [read(slot) for slot in range(copy_paste.source_batch)]
         return tuple(tf.stack(values) for values in zip(*slots, strict=True))
 
@@ -39,9 +39,9 @@ def shared_faces(
 def lay_a_face(
     sample: dict,
     files: dict,
-    step,
-    place,
-    example,
+    step: Tensor,
+    place: Tensor,
+    example: Tensor,
     draws: PastingDraws,
     copy_paste: CopyPaste,
     seed: int,
@@ -64,11 +64,11 @@ def lay_a_face(
     slot = place % copy_paste.source_batch
     own = files["own"][example] == _source(step, slot, files, seed)
 
-    def lay():
+    def lay() -> tuple[Tensor, ...]:
         face = _face(step, slot, files, copy_paste, seed, obfuscation)
         return tuple(transform(face.mask, target.box, draws, copy_paste.variant))
 
-    def leave():
+    def leave() -> tuple[Tensor, ...]:
         return tf.eye(2, 3), tf.constant(False)
 
     wanted = draws.paste & ~own & tf.reduce_any(target.mask)
@@ -80,10 +80,17 @@ def lay_a_face(
     }
 
 
-def _source(step, slot, files: dict, seed: int):
+def _source(step: Tensor, slot: int | Tensor, files: dict, seed: int) -> Tensor:
     return source_at(step, slot, files["obfuscated"].shape[0], seed)
 
 
-def _face(step, slot, files, copy_paste, seed, obfuscation):
+def _face(
+    step: Tensor,
+    slot: int | Tensor,
+    files: dict,
+    copy_paste: CopyPaste,
+    seed: int,
+    obfuscation: Obfuscation | None,
+) -> FaceCrop:
     face = source_face(files, _source(step, slot, files, seed), obfuscation)
     return square_face(face, copy_paste.source_size)

@@ -5,7 +5,7 @@ they are combined from the part masks, and for a folder without masks they are m
 (of the largest face that is found without doubts).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +13,13 @@ import cv2
 from tqdm import tqdm
 
 from p3m_jax.copy_paste.recipe import FaceSource
-from p3m_jax.data.celebamask import face_mask, scan_celebamask
+from p3m_jax.data.celebamask import CelebAFace, face_mask, scan_celebamask
 from p3m_jax.data.folders import DataSetError, list_folder, name_some
 from p3m_jax.data.sets import DataSet
 from p3m_jax.data.synthetic.writer import FACES_FOLDER
 from p3m_jax.derived.cache import Cache
 from p3m_jax.derived.filling import fill
-from p3m_jax.faces.finding import FaceFinder
+from p3m_jax.faces.finding import FaceFinder, Find
 from p3m_jax.faces.region import face_hull, label_map
 from p3m_jax.pictures.images import (
     open_picture,
@@ -30,6 +30,7 @@ from p3m_jax.pictures.images import (
 )
 from p3m_jax.pictures.left_out import warn_of
 from p3m_jax.pictures.sizes import require_size
+from p3m_jax.storage import StrPath
 from p3m_jax.storage.paths import source_folder, user_path
 from p3m_jax.text import say, shown
 
@@ -45,7 +46,7 @@ class _Picture:
     picture: Path
 
 
-def synthetic_faces(root) -> tuple[FaceSource, ...]:
+def synthetic_faces(root: StrPath) -> tuple[FaceSource, ...]:
     """The public faces of the synthetic set at `root`; raises `DataSetError` if it has none."""
     folder = user_path(root) / FACES_FOLDER
     if not (folder / "image").is_dir() or not (folder / "mask").is_dir():
@@ -57,7 +58,13 @@ def synthetic_faces(root) -> tuple[FaceSource, ...]:
 
 
 def folder_faces(
-    folder, *, masks=None, cache=None, finder=None, workers: int | None = None, progress=True
+    folder: StrPath,
+    *,
+    masks: StrPath | None = None,
+    cache: StrPath | None = None,
+    finder: Find | None = None,
+    workers: int | None = None,
+    progress: bool = True,
 ) -> tuple[FaceSource, ...]:
     """The faces in a folder of pictures, sorted by stem.
 
@@ -79,12 +86,15 @@ def folder_faces(
     if masks is not None:
         return _with_masks(folder, files, source_folder(masks), progress)
     pictures = [_Picture(stem, path) for stem, path in sorted(files.items())]
+    if cache is None:
+        raise ValueError("folder_faces needs the masks, or a cache for those that it makes.")
     kept = _mask_cache(cache, ("picture",), "found")
-    find = None
+    find = (finder or FaceFinder()) if kept.missing(pictures) else None
 
     def make(picture: _Picture, paths: tuple[Path, ...]) -> dict:
         _require_pipeline_reads(picture.picture)
         values = read_picture(picture.picture)
+        assert find is not None  # called only for missing pictures
         faces = [face for face in find(values) if not face.doubts]
         # Areas that hide a face may be too wide, but masks to copy one should have no margin.
         outlines = [face_hull(face.landmarks) for face in faces]
@@ -92,14 +102,12 @@ def folder_faces(
         write_image(paths[0], label_map(polygons, values.shape[:2]))
         return {"empty": not faces}
 
-    if kept.missing(pictures):
-        find = finder or FaceFinder()
     fill(kept, pictures, make, workers=workers, progress=progress)
     return _without_empty(folder, kept, pictures, "no face found with certainty")
 
 
 def celebamask_hq_faces(
-    root, *, cache, workers: int | None = None, progress=True
+    root: StrPath, *, cache: StrPath, workers: int | None = None, progress: bool = True
 ) -> tuple[FaceSource, ...]:
     """The faces of CelebAMask-HQ (see `p3m_jax.data.celebamask`); combined masks go to `cache`.
 
@@ -111,7 +119,7 @@ def celebamask_hq_faces(
         say(shown(f"{root}: {name_some(without)} without a mask of the skin; left out."))
     kept = _mask_cache(cache, ("picture", "skin"), "combined")
 
-    def make(face, paths: tuple[Path, ...]) -> dict:
+    def make(face: CelebAFace, paths: tuple[Path, ...]) -> dict:
         mask = face_mask(face, picture_size(face.picture))
         write_image(paths[0], mask)
         return {"empty": not mask.any()}
@@ -144,7 +152,9 @@ def training_set_faces(dataset: DataSet, *, obfuscated: bool) -> tuple[FaceSourc
     return faces
 
 
-def _with_masks(folder: Path, files, masks: Path, progress: bool) -> tuple[FaceSource, ...]:
+def _with_masks(
+    folder: Path, files: Mapping[str, Path], masks: Path, progress: bool
+) -> tuple[FaceSource, ...]:
     of_masks = _listed(masks)
     missing = files.keys() - of_masks.keys()
     if missing:
@@ -182,7 +192,7 @@ def _require_pipeline_reads(path: Path) -> None:
             )
 
 
-def _mask_cache(folder, roles: tuple[str, ...], made: str) -> Cache:
+def _mask_cache(folder: StrPath, roles: tuple[str, ...], made: str) -> Cache:
     return Cache(
         user_path(folder),
         what="face masks",

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from p3m_jax.data.folders import DataSetError
 from p3m_jax.data.sets import Example
 from p3m_jax.pictures.images import read_picture
@@ -159,7 +161,7 @@ class Cache:
         )
 
 
-def read_pair(example: Example):
+def read_pair(example: Example) -> tuple[np.ndarray, np.ndarray]:
     """Reads picture (H, W, 3) and matte (H, W), uint8; `ImageError` if their sizes differ."""
     picture, matte = read_picture(example.picture), read_matte(example.matte)
     require_size(example.picture, picture.shape[:2], matte.shape, "matte")

@@ -136,7 +136,7 @@ class Processor:
     would miss.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._before = time.process_time()
 
@@ -204,7 +204,7 @@ def _fill_by_threads(
     return Filled(tally, problems)
 
 
-def _bar(total: int, what: str, progress: bool):
+def _bar(total: int, what: str, progress: bool) -> Any:
     from tqdm import tqdm
 
     return tqdm(total=total, desc=what, unit="picture", disable=not progress)

@@ -9,6 +9,7 @@ estimation, so that F shows no clear face.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from p3m_jax.data.layouts import CACHE_FOLDERS
 from p3m_jax.data.sets import DataSet, Example
@@ -18,12 +19,14 @@ from p3m_jax.derived.private_areas import obfuscated
 from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.pictures.foreground import estimate_foreground
 from p3m_jax.pictures.images import write_image
+from p3m_jax.storage import StrPath
 from p3m_jax.storage.paths import user_path
 
 
-def foreground_cache(folder, obfuscation: Obfuscation | None = None) -> Cache:
+def foreground_cache(folder: StrPath, obfuscation: Obfuscation | None = None) -> Cache:
     """The cache of foregrounds and backgrounds in `folder`, for this obfuscation of pictures."""
-    roles, settings = ("picture", "matte"), {}
+    roles: tuple[str, ...] = ("picture", "matte")
+    settings: dict[str, Any] = {}
     if obfuscation is not None:
         roles, settings = (*roles, "private"), {"obfuscation": list(obfuscation)}
     return Cache(
@@ -57,7 +60,7 @@ class EstimateForeground:
 
 def estimate_missing(
     dataset: DataSet,
-    folder,
+    folder: StrPath,
     *,
     obfuscation: Obfuscation | None = None,
     engine: Engine | None = None,

@@ -117,16 +117,16 @@ class BeamEngine:
 class _MakeOne(beam.DoFn):
     """Makes pictures one after another, with its own list; has no output elements."""
 
-    def __init__(self, cache: Cache, make: Make):
+    def __init__(self, cache: Cache, make: Make) -> None:
         self._cache, self._make = cache, make
         self._part: LineWriter | None = None
 
-    def setup(self):
+    def setup(self) -> None:
         # Threads of one worker that spin while they wait would slow the other workers. OpenMP reads
         # this setting when its first thread starts.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-    def process(self, line: dict[str, Any]):
+    def process(self, line: dict[str, Any]) -> None:
         example = _from_line(line)
         try:
             if self._part is None:  # fails before any work if the worker does not see the folder
@@ -140,7 +140,7 @@ class _MakeOne(beam.DoFn):
                 self._write(self._cache.problem_line(example, made.problem))
         self._count(made)
 
-    def teardown(self):
+    def teardown(self) -> None:
         if self._part is not None:
             self._part.close()
 

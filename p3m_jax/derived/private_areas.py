@@ -7,7 +7,7 @@ search finds the faces. A picture with a doubt is not used until it is reviewed:
 """
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,12 +18,13 @@ from p3m_jax.data.sets import DataSet, Example
 from p3m_jax.derived.cache import Cache, read_pair
 from p3m_jax.derived.filling import Engine, fill
 from p3m_jax.faces.areas import find_private_areas
-from p3m_jax.faces.finding import FaceFinder
+from p3m_jax.faces.finding import FaceFinder, Find
 from p3m_jax.faces.obfuscation import Obfuscation, obfuscate
 from p3m_jax.faces.weights import find_weights
 from p3m_jax.pictures.images import read_picture, write_image
 from p3m_jax.pictures.labels import read_face_mask, read_label_map
 from p3m_jax.pictures.sizes import require_size
+from p3m_jax.storage import StrPath
 from p3m_jax.storage.files import write_text
 from p3m_jax.storage.paths import user_path
 from p3m_jax.text import shown
@@ -31,7 +32,7 @@ from p3m_jax.text import shown
 REVIEWED, TO_REVIEW = "reviewed.txt", "to_review.txt"
 
 
-def private_cache(folder) -> Cache:
+def private_cache(folder: StrPath) -> Cache:
     """The cache of face areas in `folder`."""
     return Cache(
         user_path(folder),
@@ -56,7 +57,7 @@ class FindAreas:
       drawn: the portraits were drawn together with their face masks, so the masks are correct.
     """
 
-    finder: Callable | None = None
+    finder: Find | None = None
     drawn: bool = False
 
     def __call__(self, example: Example, paths: tuple[Path, ...]) -> dict:
@@ -75,9 +76,9 @@ class FindAreas:
 
 def find_missing_areas(
     dataset: DataSet,
-    folder,
+    folder: StrPath,
     *,
-    finder=None,
+    finder: Find | None = None,
     engine: Engine | None = None,
     workers: int | None = None,
     progress: bool = True,
@@ -94,7 +95,7 @@ def find_missing_areas(
     return fill(cache, dataset.examples, find, engine=engine, workers=workers, progress=progress)
 
 
-def list_doubtful(dataset: DataSet, folder) -> dict[str, list[str]]:
+def list_doubtful(dataset: DataSet, folder: StrPath) -> dict[str, list[str]]:
     """The doubts about pictures that are not reviewed, by stem; also written to `to_review.txt`.
 
     A picture whose stem is in `reviewed.txt` is reviewed, and its areas count as correct.
@@ -109,10 +110,10 @@ def list_doubtful(dataset: DataSet, folder) -> dict[str, list[str]]:
 
 def with_private_areas(
     dataset: DataSet,
-    folder,
+    folder: StrPath,
     *,
     leave_out: bool = False,
-    finder=None,
+    finder: Find | None = None,
     engine: Engine | None = None,
     workers: int | None = None,
     progress: bool = True,

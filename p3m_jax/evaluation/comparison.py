@@ -94,7 +94,7 @@ def compare(rows: Mapping[str, Sequence[Row]], *, seed: int = 0) -> list[Compari
         pairs = zip(rows[question.one], rows[question.other], strict=True)
         differences = [
             {
-                name: _difference(one[name], other[name])
+                name: _difference(float(one[name]), float(other[name]))
                 for name in METRICS + PRIVACY_METRICS
                 if name in one
             }

@@ -80,7 +80,9 @@ def _runs(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return start, np.diff(start, append=levels.size)
 
 
-def _contacts(start, length, shape) -> tuple[np.ndarray, np.ndarray]:
+def _contacts(
+    start: np.ndarray, length: np.ndarray, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of runs that touch horizontally or vertically (4-connected).
 
     Two overlapping runs in adjacent rows always touch in the column where one of them begins. So

@@ -7,13 +7,14 @@ import base64
 import io
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 
 from p3m_jax.data.folders import list_folder
-from p3m_jax.data.sets import ROLES, Example
+from p3m_jax.data.sets import ROLES, DataSet, Example
 from p3m_jax.errors import UserError
 from p3m_jax.evaluation.metrics import all_metrics
 from p3m_jax.inference.resizing import Protocol, find_protocol
@@ -24,12 +25,14 @@ from p3m_jax.pictures.sizes import require_size
 from p3m_jax.pictures.trimap import trimap_from_matte
 from p3m_jax.runtime import distributed
 from p3m_jax.runtime.machine import Budget, default_memory
+from p3m_jax.storage import StrPath
+from p3m_jax.storage.file_part import FilePart
 from p3m_jax.storage.paths import source_folder
 from p3m_jax.text import counted
 
 Row = dict[str, str | int | float]  # stem, height, width, and the measures by name
 # Called in the set's order with the example, the matte that was scored, and the row.
-Observe = Callable[[object, np.ndarray, Row], None]
+Observe = Callable[[Example, np.ndarray, Row], None]
 # Measured bytes per pixel: for reading a matte and a trimap, and for scoring.
 _AT_READING, _AT_SCORING = 8, 36
 Read = Callable[[Example], np.ndarray]  # returns an example's picture, uint8 (H, W, 3)
@@ -46,7 +49,7 @@ def read_as_is(example: Example) -> np.ndarray:
 
 def evaluate_examples(
     predict: Predict,
-    dataset,
+    dataset: DataSet,
     *,
     strategy: str = "resize",
     protocol: Protocol | str = "ours",
@@ -86,7 +89,7 @@ def evaluate_examples(
     if model_name == "swin" and dataset.name == "RealWorldPortrait-636":
         smallest_side = protocol.smallest_swin_side
 
-    def source(example):
+    def source(example: Example) -> np.ndarray:
         picture = read(example)
         try:
             alpha = matte_picture(
@@ -104,8 +107,8 @@ def evaluate_examples(
 
 
 def evaluate_predictions(
-    folder,
-    dataset,
+    folder: StrPath,
+    dataset: DataSet,
     *,
     workers: int = 2,
     progress: bool = True,
@@ -134,7 +137,7 @@ def evaluate_predictions(
     )
 
 
-def find_predictions(folder, dataset) -> dict[str, Path]:
+def find_predictions(folder: StrPath, dataset: DataSet) -> dict[str, Path]:
     """Finds the prediction file of every stem in the set.
 
     Raises:
@@ -155,7 +158,7 @@ def find_predictions(folder, dataset) -> dict[str, Path]:
 
 
 def check_files(
-    dataset, predictions: dict[str, Path] | None = None, *, workers: int = 2
+    dataset: DataSet, predictions: dict[str, Path] | None = None, *, workers: int = 2
 ) -> list[str]:
     """Reads all label files of a set, and checks that all files have the size of their mattes.
 
@@ -169,7 +172,7 @@ def check_files(
         raise EvaluationError(f"{dataset.name}: the set is empty; add pictures.")
     budget = Budget(default_memory(), max(1, workers))
 
-    def look(example):
+    def look(example: Example) -> tuple[list[str], list[str]]:
         with budget.held(_AT_READING * largest_pixels([example.matte])):
             return _check(example, predictions)
 
@@ -185,9 +188,10 @@ def check_files(
     return [f"{warning} ({counted(count, 'file')})." for warning, count in kinds.items()]
 
 
-def _check(example, predictions) -> tuple[list[str], list[str]]:
+def _check(example: Example, predictions: dict[str, Path] | None) -> tuple[list[str], list[str]]:
     """The problems of one example, and the warnings about it."""
-    problems, warnings = [], []
+    problems: list[str] = []
+    warnings: list[str] = []
     try:
         expected = read_matte(example.matte, warnings.append).shape
     except ImageError as error:
@@ -200,7 +204,9 @@ def _check(example, predictions) -> tuple[list[str], list[str]]:
     return problems, warnings
 
 
-def _files(example, predictions, warn) -> Iterator[tuple[Path, Callable]]:
+def _files(
+    example: Example, predictions: dict[str, Path] | None, warn: Callable[[str], None]
+) -> Iterator[tuple[Path | FilePart, Callable[[Any], tuple[int, ...]]]]:
     """The files that must have the matte's size, each with a function that returns its size.
 
     The picture is included only if it will be matted.
@@ -212,27 +218,38 @@ def _files(example, predictions, warn) -> Iterator[tuple[Path, Callable]]:
     if example.trimap is not None:
         yield example.trimap, lambda path: read_trimap(path).shape
     if example.facemask is not None:
-        yield example.facemask, lambda path: _face_mask(example).shape
+        yield (
+            example.facemask,
+            lambda path: read_face_mask(path, several_channels=example.published).shape,
+        )
 
 
-def _face_mask(example) -> np.ndarray | None:
+def _face_mask(example: Example) -> np.ndarray | None:
     if example.facemask is None:
         return None
     return read_face_mask(example.facemask, several_channels=example.published)
 
 
-def _refuse(sentence: str, files: list[str]):
+def _refuse(sentence: str, files: list[str]) -> NoReturn:
     raise EvaluationError(sentence, *(f"  {file}" for file in files))
 
 
-def _score_all(source, dataset, title, workers, progress, observe) -> list[Row]:
+def _score_all(
+    source: Callable[[Example], np.ndarray],
+    dataset: DataSet,
+    title: str,
+    workers: int,
+    progress: bool,
+    observe: Observe | None,
+) -> list[Row]:
     from tqdm import tqdm
 
-    rows, pending = [], deque()
+    rows: list[Row] = []
+    pending: deque[tuple[Example, np.ndarray, Future[Row], int]] = deque()
     examples = distributed.share(dataset.examples)
     budget = Budget(default_memory() // 2, max(1, workers) + 1)  # the rest is for the network
 
-    def finish():
+    def finish() -> None:
         example, prediction, future, amount = pending.popleft()
         rows.append(future.result())
         budget.give_back(amount)
@@ -258,7 +275,7 @@ def _score_all(source, dataset, title, workers, progress, observe) -> list[Row]:
     return distributed.in_order(distributed.gather(rows))
 
 
-def score(example, prediction: np.ndarray) -> Row:
+def score(example: Example, prediction: np.ndarray) -> Row:
     """Scores one prediction, (H, W) in [0, 1] or uint8, against the example's files."""
     matte = read_matte(example.matte)
     trimap = trimap_from_matte(matte) if example.trimap is None else read_trimap(example.trimap)
@@ -270,7 +287,7 @@ def score(example, prediction: np.ndarray) -> Row:
     return {"stem": example.stem, "height": height, "width": width, **values}
 
 
-def trimap_source(dataset) -> str:
+def trimap_source(dataset: DataSet) -> str:
     """The origin of an evaluation's trimaps, for reports."""
     given = sum(example.trimap is not None for example in dataset.examples)
     if given == len(dataset.examples):
@@ -285,14 +302,14 @@ class Worst:
     If there are several processes, each sees only its share; `together` merges them.
     """
 
-    def __init__(self, count: int):
+    def __init__(self, count: int) -> None:
         self._count = count
-        self.entries: list[tuple[float, object, np.ndarray]] = []  # the worst first
+        self.entries: list[tuple[float, Example, np.ndarray]] = []  # the worst first
 
-    def __call__(self, example, prediction: np.ndarray, row: Row) -> None:
+    def __call__(self, example: Example, prediction: np.ndarray, row: Row) -> None:
         """Considers one picture; this makes the object an `Observe`."""
         kept = prediction if prediction.dtype == np.uint8 else prediction.astype(np.float32)
-        self.entries.append((row["SAD"], example, kept))
+        self.entries.append((float(row["SAD"]), example, kept))
         self._keep_the_worst()
 
     def together(self) -> "Worst":

@@ -76,7 +76,7 @@ def gradient_error(prediction: np.ndarray, matte: np.ndarray) -> float:
     return float(cv2.norm(difference, cv2.NORM_L2SQR)) / 10 if difference.size else 0.0
 
 
-def _reach_of_differences(prediction, matte) -> tuple[slice, slice]:
+def _reach_of_differences(prediction: np.ndarray, matte: np.ndarray) -> tuple[slice, slice]:
     """The part of the maps that determines GRAD; outside it, both gradients are the same.
 
     A gradient depends on pixels up to `_RADIUS` away. So gradients can differ only within `_RADIUS`
@@ -85,7 +85,7 @@ def _reach_of_differences(prediction, matte) -> tuple[slice, slice]:
     """
     differs = prediction != matte
 
-    def span(hits):
+    def span(hits: np.ndarray) -> slice:
         hits = np.flatnonzero(hits)
         if hits.size == 0:
             return slice(0, 0)
@@ -105,13 +105,19 @@ def _gradient_magnitude(values: np.ndarray) -> np.ndarray:
     smooth = np.exp(-0.5 * (x / GRADIENT_SIGMA) ** 2)
     smooth /= smooth.sum()
     slope = x / GRADIENT_SIGMA**2 * smooth
-    options = {"ddepth": -1, "borderType": cv2.BORDER_REFLECT}
-    across = cv2.sepFilter2D(values, kernelX=slope, kernelY=smooth, **options)
-    down = cv2.sepFilter2D(values, kernelX=smooth, kernelY=slope, **options)
+    across = cv2.sepFilter2D(values, -1, slope, smooth, borderType=cv2.BORDER_REFLECT)
+    down = cv2.sepFilter2D(values, -1, smooth, slope, borderType=cv2.BORDER_REFLECT)
     return cv2.magnitude(across, down)
 
 
-def _sad_mse_mad(prediction, matte, pixels, *, suffix="", mask=None) -> dict[str, float]:
+def _sad_mse_mad(
+    prediction: np.ndarray,
+    matte: np.ndarray,
+    pixels: int,
+    *,
+    suffix: str = "",
+    mask: np.ndarray | None = None,
+) -> dict[str, float]:
     absolute = _sum_abs(prediction, matte, mask)
     squared = cv2.norm(prediction, matte, cv2.NORM_L2SQR, mask)
     mean = (lambda total: total / pixels) if pixels else (lambda total: float("nan"))
@@ -122,7 +128,7 @@ def _sad_mse_mad(prediction, matte, pixels, *, suffix="", mask=None) -> dict[str
     }
 
 
-def _sum_abs(prediction, matte, mask=None) -> float:
+def _sum_abs(prediction: np.ndarray, matte: np.ndarray, mask: np.ndarray | None = None) -> float:
     return cv2.norm(prediction, matte, cv2.NORM_L1, mask)
 
 

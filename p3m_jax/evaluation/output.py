@@ -11,6 +11,7 @@ import numpy as np
 from p3m_jax.evaluation.evaluator import EvaluationError
 from p3m_jax.inference.strategies import STRATEGIES
 from p3m_jax.pictures.images import write_image
+from p3m_jax.storage import StrPath
 from p3m_jax.storage.files import require_writable, write_text
 from p3m_jax.storage.paths import output_folder, user_path
 
@@ -31,7 +32,7 @@ def matte_path(folder: Path, strategy: str, stem: str) -> Path:
     return folder / MATTES / strategy / f"{stem}.png"
 
 
-def claim_folder(path, *, overwrite: bool, kind: str | None = None) -> Path:
+def claim_folder(path: StrPath, *, overwrite: bool, kind: str | None = None) -> Path:
     """Creates the output folder and checks that results can be written there.
 
     If the folder is not empty, it must hold an earlier evaluation of the same `kind`, and
@@ -79,7 +80,10 @@ def write_files(files: Mapping[str, str | np.ndarray], folder: Path, mattes: Set
     if former is not None:
         _remove(former, folder, mattes)
     for name, content in files.items():
-        (write_text if isinstance(content, str) else write_image)(folder / name, content)
+        if isinstance(content, str):
+            write_text(folder / name, content)
+        else:
+            write_image(folder / name, content)
 
 
 class _Former(NamedTuple):

@@ -22,7 +22,7 @@ from p3m_jax.evaluation.evaluator import (
     read_as_is,
 )
 from p3m_jax.faces.areas import find_private_areas
-from p3m_jax.faces.finding import FaceFinder
+from p3m_jax.faces.finding import FaceFinder, Find
 from p3m_jax.faces.obfuscation import Obfuscation, obfuscate
 from p3m_jax.inference.resizing import Protocol
 from p3m_jax.inference.strategies import Predict
@@ -57,11 +57,13 @@ class Obfuscating(NamedTuple):
         picture, stored = read_picture(example.picture), self.private[example.stem]
         if stored is None:
             return picture
-        return obfuscate(picture, cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE), self.obfuscation)
+        labels = cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE)
+        assert labels is not None  # encoded by `obfuscating`
+        return obfuscate(picture, labels, self.obfuscation)
 
 
 def obfuscating(
-    dataset: DataSet, obfuscation: Obfuscation, *, workers: int = 2, finder=None
+    dataset: DataSet, obfuscation: Obfuscation, *, workers: int = 2, finder: Find | None = None
 ) -> Obfuscating:
     """Finds the face areas of a set's pictures once, so that reading can obfuscate them.
 
@@ -81,7 +83,7 @@ def obfuscating(
     if finder is None and any(example.facemask is None for example in dataset.examples):
         finder = FaceFinder()
 
-    def look(example):
+    def look(example: Example) -> tuple[np.ndarray | None, tuple[str, ...]]:
         picture, matte = read_picture(example.picture), read_matte(example.matte)
         mask, search = None, finder
         if example.facemask is not None:  # trusted without a search: no picture is written to disk

@@ -1,9 +1,10 @@
 """Makes the report of the four PPT protocols: a matrix, comparisons, rows, and a sheet."""
 
 import json
-from collections.abc import Mapping
+import typing
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +16,14 @@ from p3m_jax.evaluation.ppt_sheet import Predictions, differences_sheet
 from p3m_jax.evaluation.published import PUBLISHED_COUNT, WARNINGS
 from p3m_jax.evaluation.report import SYNTHETIC_WARNING
 from p3m_jax.evaluation.summary import Estimate, summarise
-from p3m_jax.evaluation.tables import about_intervals, cell, measures_table, results, rows_csv
+from p3m_jax.evaluation.tables import (
+    Estimates,
+    about_intervals,
+    cell,
+    measures_table,
+    results,
+    rows_csv,
+)
 from p3m_jax.inference.resizing import Protocol
 from p3m_jax.text import counted, phrases, shown
 
@@ -72,11 +80,26 @@ class PPT:
         return found + self.notes
 
 
-def notes(blurred, normal) -> list[str]:
+class Checkpoint(typing.Protocol):
+    """What `notes` compares of a `p3m_jax.checkpoints.weights.InferenceCheckpoint`."""
+
+    @property
+    def model_name(self) -> str:
+        """The network's name."""
+
+    @property
+    def variables(self) -> Iterable[Mapping[str, Any]]:
+        """Its weights and its statistics, by name."""
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """How it was made."""
+
+
+def notes(blurred: Checkpoint, normal: Checkpoint) -> list[str]:
     """Warnings about comparing two checkpoints, trained on blurred and on normal faces.
 
-    Both are `p3m_jax.checkpoints.weights.InferenceCheckpoint`; their provenance may contain
-    `faces`.
+    Their provenance may contain `faces`.
     """
     found = []
     said = {
@@ -165,7 +188,7 @@ def markdown(
     return "\n".join(map(shown, lines))
 
 
-def _matrix(estimates) -> list[str]:
+def _matrix(estimates: Estimates) -> list[str]:
     lines = ["| | tested on blurred faces | tested on normal faces |", "|---|---|---|"]
     for trained, word in FACE_KINDS.items():
         cells = (
@@ -210,7 +233,7 @@ def _signed(estimate: Estimate) -> str:
     return text
 
 
-def _beside_published(ppt: PPT, estimates, count: int) -> list[str]:
+def _beside_published(ppt: PPT, estimates: Estimates, count: int) -> list[str]:
     lines = ["| method | " + " | ".join(PPT_PROTOCOLS) + " |", "|---" * 5 + "|"]
     for method, values in PUBLISHED_PPT.items():
         lines.append(f"| {method} | " + " | ".join(f"{value:.2f}" for value in values) + " |")
@@ -230,7 +253,7 @@ def _beside_published(ppt: PPT, estimates, count: int) -> list[str]:
     return lines + [f"- {warning}" for warning in WARNINGS]
 
 
-def _json(ppt: PPT, estimates, comparisons: list[Comparison]) -> str:
+def _json(ppt: PPT, estimates: Estimates, comparisons: list[Comparison]) -> str:
     document = {
         "kind": PPT_KIND,
         "set": ppt.dataset_name,

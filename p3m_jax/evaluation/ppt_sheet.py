@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
+from p3m_jax.data.sets import Example
 from p3m_jax.evaluation.evaluator import Observe, Row
 from p3m_jax.evaluation.ppt import PPT_PROTOCOLS, Pictures
 from p3m_jax.evaluation.sheet import make_sheet
@@ -22,14 +23,14 @@ class Predictions:
     100 MB.
     """
 
-    def __init__(self, protocol: Protocol):
+    def __init__(self, protocol: Protocol) -> None:
         self._protocol = protocol
         self._files: dict[tuple[str, str], np.ndarray] = {}
 
     def observe(self, name: str) -> Observe:
         """Returns an `Observe` that keeps the predictions of a protocol."""
 
-        def keep(example, prediction, row):
+        def keep(example: Example, prediction: np.ndarray, row: Row) -> None:
             if prediction.dtype != np.uint8:
                 prediction = self._protocol.saved(prediction)
             self._files[name, example.stem] = cv2.imencode(".png", prediction)[1]
@@ -39,6 +40,7 @@ class Predictions:
     def get(self, name: str, stem: str) -> np.ndarray:
         """The prediction that was scored, (H, W) in [0, 1], rounded to 8 bits."""
         stored = cv2.imdecode(self._files[name, stem], cv2.IMREAD_GRAYSCALE)
+        assert stored is not None  # encoded by `observe`
         return stored / np.float32(255)
 
 
@@ -55,7 +57,7 @@ def differences_sheet(
     `evaluate_protocols`, and `tested` its argument.
     """
     one, other = (rows[name] for name in COMPARED)
-    gaps = [-abs(a["SAD"] - b["SAD"]) for a, b in zip(one, other, strict=True)]
+    gaps = [-abs(float(a["SAD"]) - float(b["SAD"])) for a, b in zip(one, other, strict=True)]
     panels = []
     for number, index in enumerate(np.argsort(gaps, kind="stable")[:count], 1):
         for name in PPT_PROTOCOLS:

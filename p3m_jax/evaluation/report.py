@@ -6,12 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
+from p3m_jax.data.sets import Example
 from p3m_jax.evaluation.evaluator import Worst
 from p3m_jax.evaluation.output import CSV, JSON, MARKDOWN, sheet_name
 from p3m_jax.evaluation.published import PUBLISHED, PUBLISHED_COUNT, WARNINGS
 from p3m_jax.evaluation.sheet import make_sheet
 from p3m_jax.evaluation.summary import Estimate, summarise
-from p3m_jax.evaluation.tables import about_intervals, cell, measures_table, results, rows_csv
+from p3m_jax.evaluation.tables import (
+    Estimates,
+    about_intervals,
+    cell,
+    measures_table,
+    results,
+    rows_csv,
+)
 from p3m_jax.pictures.images import read_picture
 from p3m_jax.pictures.labels import read_matte
 from p3m_jax.text import counted, phrases, shown
@@ -89,7 +97,7 @@ def markdown(evaluation: Evaluation, estimates: dict[str, dict[str, Estimate]]) 
     return "\n".join(map(shown, lines))
 
 
-def _comparison(evaluation: Evaluation, estimates) -> list[str]:
+def _comparison(evaluation: Evaluation, estimates: Estimates) -> list[str]:
     lines = ["| method | SAD | MSE x 1000 | CONN |", "|---|---|---|---|"]
     for line in PUBLISHED[evaluation.dataset_name]:
         cells = ("" if value is None else f"{value:.2f}" for value in line[1:])
@@ -113,7 +121,7 @@ def worst_sheet(worst: Worst) -> np.ndarray:
     return make_sheet(rows)
 
 
-def _picture_for(example, shape) -> np.ndarray:
+def _picture_for(example: Example, shape: tuple[int, ...]) -> np.ndarray:
     """The picture, resized to its matte's size if necessary.
 
     Evaluating another program's predictions does not check the size of the pictures.
@@ -126,7 +134,7 @@ def _picture_for(example, shape) -> np.ndarray:
     return cv2.resize(picture, shape[::-1], interpolation=cv2.INTER_AREA)
 
 
-def _json(evaluation: Evaluation, estimates) -> str:
+def _json(evaluation: Evaluation, estimates: Estimates) -> str:
     document = {
         "set": evaluation.dataset_name,
         "synthetic": evaluation.synthetic or False,

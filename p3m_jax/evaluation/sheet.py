@@ -48,7 +48,7 @@ def _panel_size(size: tuple[int, int], height: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _fitting(text: str, width: int, font) -> str:
+def _fitting(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
     while len(text) > 1 and font.getlength(text) > width - _GAP:
         text = text[:-2] + "…"
     return text

@@ -52,7 +52,9 @@ def summarise(rows: Sequence[dict], *, seed: int = 0) -> dict[str, Estimate]:
     }
 
 
-def _resampled_means(totals, counts, rng) -> np.ndarray:
+def _resampled_means(
+    totals: np.ndarray, counts: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """The means (RESAMPLES, measures) over pictures that are drawn with replacement."""
     size = len(totals)
     means = []

@@ -43,7 +43,7 @@ def cell(name: str, estimate: Estimate | None) -> str:
         return ""
     scale = _scale(name)
     text = f"{estimate.mean * scale:.2f}"
-    if estimate.low is not None:
+    if estimate.low is not None and estimate.high is not None:
         text += f" [{estimate.low * scale:.2f}, {estimate.high * scale:.2f}]"
     return text
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from p3m_jax.faces.finding import LIKELY, FaceFinder, FoundFace
+from p3m_jax.faces.finding import LIKELY, Find, FoundFace
 from p3m_jax.faces.region import label_map, labels_of_mask, without_transition
 
 NO_FACE = "no face found"
@@ -44,7 +44,7 @@ def find_private_areas(
     *,
     matte: np.ndarray | None = None,
     mask: np.ndarray | None = None,
-    finder: FaceFinder | None = None,
+    finder: Find | None = None,
     reviewed: bool = False,
 ) -> PrivateAreas:
     """Finds the face areas of a picture RGB uint8 (H, W, 3).

@@ -6,13 +6,16 @@ is accepted; it then replaces `yunet.YuNet`.
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 OVERLAP = 0.4
+
+_Box = tuple[float, float, float, float]  # left, top, width, height
 
 
 class Face(NamedTuple):
@@ -42,7 +45,7 @@ _LOG_LEVEL = threading.Lock()
 
 
 @contextlib.contextmanager
-def quiet_opencv():
+def quiet_opencv() -> Iterator[None]:
     """A context without OpenCV's notes about its engines, which users cannot act on."""
     log = cv2.utils.logging
     with _LOG_LEVEL:  # all threads share one log level
@@ -59,7 +62,8 @@ def scaled(face: Face, scale: tuple[float, float]) -> Face:
     x, y = scale
     left, top, width, height = face.box
     return face._replace(
-        box=(left * x, top * y, width * x, height * y), points=face.points * np.float32(scale)
+        box=(left * x, top * y, width * x, height * y),
+        points=face.points * np.asarray(scale, np.float32),
     )
 
 
@@ -70,7 +74,7 @@ def turn(size: tuple[int, int], degrees: int) -> tuple[np.ndarray, tuple[int, in
     """
     height, width = size
     center = (width - 1) / 2, (height - 1) / 2
-    matrix = cv2.getRotationMatrix2D(center, degrees, 1.0)
+    matrix = np.asarray(cv2.getRotationMatrix2D(center, degrees, 1.0), np.float64)
     cosine, sine = np.abs(matrix[0, :2])
     turned = round(width * cosine + height * sine), round(width * sine + height * cosine)
     matrix[:, 2] += (np.array(turned) - 1) / 2 - center
@@ -100,12 +104,13 @@ def turned_back(face: Face, matrix: np.ndarray) -> Face:
     """
     back = cv2.invertAffineTransform(matrix)
 
-    def place(points):  # a face's coordinates count pixel edges, the map's count pixel centres
+    # A face's coordinates count pixel edges, the map's count pixel centres.
+    def place(points: ArrayLike) -> np.ndarray:
         return (np.asarray(points) - 0.5) @ back[:, :2].T + back[:, 2] + 0.5
 
     left, top, width, height = face.box
     x, y = place([left + width / 2, top + height / 2])
-    box = tuple(map(float, (x - width / 2, y - height / 2, width, height)))
+    box = float(x - width / 2), float(y - height / 2), float(width), float(height)
     return face._replace(box=box, points=place(face.points).astype(np.float32))
 
 
@@ -113,7 +118,7 @@ def moved(face: Face, offset: tuple[float, float]) -> Face:
     """The face after its coordinates are shifted by `offset` (x, y)."""
     left, top, width, height = face.box
     box = (left + offset[0], top + offset[1], width, height)
-    return face._replace(box=box, points=face.points + np.float32(offset))
+    return face._replace(box=box, points=face.points + np.asarray(offset, np.float32))
 
 
 def mirrored_in(face: Face, size: tuple[int, int]) -> Face:
@@ -131,7 +136,7 @@ def mirrored_in(face: Face, size: tuple[int, int]) -> Face:
         box[axis] = 2 * edge - box[axis] - box[axis + 2]
         points[:, axis] = 2 * edge - points[:, axis]
         points = points[[1, 0, 2, 4, 3]]  # mirroring swaps right and left
-    return face._replace(box=tuple(box), points=points)
+    return face._replace(box=(box[0], box[1], width, height), points=points)
 
 
 def union(faces: Iterable[Face]) -> list[Face]:
@@ -153,7 +158,7 @@ def union(faces: Iterable[Face]) -> list[Face]:
     return kept
 
 
-def _around(one, other) -> tuple[float, float, float, float]:
+def _around(one: _Box, other: _Box) -> tuple[float, float, float, float]:
     left, top = min(one[0], other[0]), min(one[1], other[1])
     right, bottom = (
         max(one[0] + one[2], other[0] + other[2]),
@@ -162,17 +167,17 @@ def _around(one, other) -> tuple[float, float, float, float]:
     return left, top, right - left, bottom - top
 
 
-def _same(one, other) -> bool:
+def _same(one: _Box, other: _Box) -> bool:
     smaller = min(one[2] * one[3], other[2] * other[3])
     return _overlap(one, other) > OVERLAP or _shared(one, other) > 0.75 * smaller
 
 
-def _overlap(one, other) -> float:
+def _overlap(one: _Box, other: _Box) -> float:
     shared = _shared(one, other)
     return shared / (one[2] * one[3] + other[2] * other[3] - shared)
 
 
-def _shared(one, other) -> float:
+def _shared(one: _Box, other: _Box) -> float:
     wide = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
     high = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
     return max(0.0, wide) * max(0.0, high)

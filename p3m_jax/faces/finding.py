@@ -6,6 +6,7 @@ found for the face at any scale, which covers the visible part of a half-covered
 should review a finding that may not be a face, or a face that may be larger than its area.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
@@ -70,6 +71,10 @@ class FoundFace(NamedTuple):
         return y > 0 and abs(x) <= _UPRIGHT * y
 
 
+# Finds the faces of a picture RGB uint8 (H, W, 3), like `FaceFinder`.
+Find = Callable[[np.ndarray], list[FoundFace]]
+
+
 class FaceFinder:
     """Finds the faces of a picture; may be called from any thread.
 
@@ -84,13 +89,17 @@ class FaceFinder:
       ValueError: `area` is not one of these.
     """
 
-    def __init__(self, detector: Detector | None = None, *, area: str = "face"):
+    def __init__(self, detector: Detector | None = None, *, area: str = "face") -> None:
         if area not in AREAS:
             raise ValueError(f"{area!r}: the face area must be one of {', '.join(AREAS)}.")
         self._area = area
-        own = YuNet(POSSIBLE, turned=POSSIBLE, faint=LIKELY) if detector is None else None
-        self._detector: Detector = detector or own
-        self._upright: Detector = detector or own.upright
+        self._detector: Detector
+        self._upright: Detector
+        if detector is None:
+            own = YuNet(POSSIBLE, turned=POSSIBLE, faint=LIKELY)
+            self._detector, self._upright = own, own.upright
+        else:
+            self._detector = self._upright = detector
         self._mesh = FaceMesh()
 
     def __call__(self, picture: np.ndarray, *, upright: bool = False) -> list[FoundFace]:

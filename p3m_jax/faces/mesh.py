@@ -43,7 +43,7 @@ class FaceMesh:
       FaceWeightsError: the weights are not installed.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._file = str(find_weights("mesh"))
         self._networks = threading.local()
 
@@ -68,7 +68,7 @@ class FaceMesh:
             float(distances.mean() / max(face.box[2:])),
         )
 
-    def _network(self):
+    def _network(self) -> cv2.dnn.Net:
         if not hasattr(self._networks, "mesh"):
             with quiet_opencv():  # OpenCV's newer engine loses the output with the presence
                 self._networks.mesh = cv2.dnn.readNetFromTFLite(self._file, cv2.dnn.ENGINE_CLASSIC)
@@ -81,7 +81,8 @@ def _square(face: Face) -> np.ndarray:
     center = left + width / 2, top + height / 2
     right_eye, left_eye = face.points[:2].astype(np.float64)
     angle = np.degrees(np.arctan2(*(left_eye - right_eye)[::-1]))
-    matrix = cv2.getRotationMatrix2D(center, float(angle), _SIDE / (_REACH * max(width, height)))
+    scale = _SIDE / (_REACH * max(width, height))
+    matrix = np.asarray(cv2.getRotationMatrix2D(center, float(angle), scale), np.float64)
     matrix[:, 2] += _SIDE / 2 - np.array(center)
     return matrix
 

@@ -13,8 +13,9 @@ Only pixels inside the box are mixed, and only pixels inside the area are replac
 hard.
 """
 
+from collections.abc import Sequence
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -96,7 +97,9 @@ def obfuscate(picture: np.ndarray, labels: np.ndarray, obfuscation: Obfuscation)
     return obfuscated
 
 
-def coarsened(xp: ModuleType, window, size, face_side, obfuscation: Obfuscation):
+def coarsened(
+    xp: ModuleType, window: Any, size: Sequence[Any], face_side: Any, obfuscation: Obfuscation
+) -> Any:
     """Reduces a window (h, w, 3) of float32 in 0..255 to the mode's few cells and expands it again.
 
     The returned values are whole numbers.
@@ -120,7 +123,7 @@ def coarsened(xp: ModuleType, window, size, face_side, obfuscation: Obfuscation)
     return xp.round(xp.einsum("wk,hkc->hwc", expand_columns, rows))
 
 
-def _blur_matrices(xp, side, sigma):
+def _blur_matrices(xp: ModuleType, side: Any, sigma: Any) -> tuple[Any, Any]:
     """(cells, side) to compute Gaussian means, and (side, cells) to interpolate between them."""
     step = sigma / _CELLS_PER_SIGMA
     pixels, centers = _pixels(xp, side), _cells(xp, side, step) * step
@@ -129,31 +132,31 @@ def _blur_matrices(xp, side, sigma):
     return _normalized(xp, weights), _normalized(xp, xp.maximum(1 - distance, 0.0))
 
 
-def _mosaic_matrices(xp, side, step):
+def _mosaic_matrices(xp: ModuleType, side: Any, step: Any) -> tuple[Any, Any]:
     """(cells, side) to compute means over cells, and (side, cells) to copy them to the pixels."""
     cell = xp.floor((_pixels(xp, side) + 0.5) / step)
     inside = xp.maximum(1 - xp.abs(_cells(xp, side, step)[:, None] - cell[None]), 0.0)
     return _normalized(xp, inside), xp.transpose(inside)
 
 
-def _pixels(xp, side):
+def _pixels(xp: ModuleType, side: Any) -> Any:
     """0, 1, ... side - 1."""
     return _real(xp, _range(xp, side))
 
 
-def _cells(xp, side, step):
+def _cells(xp: ModuleType, side: Any, step: Any) -> Any:
     """The indices of the cells; `step` times these indices covers the whole side."""
     return _real(xp, _range(xp, xp.floor(_real(xp, side) / step) + 2))
 
 
-def _range(xp, end):
+def _range(xp: ModuleType, end: Any) -> Any:
     return xp.range(end) if hasattr(xp, "range") else xp.arange(end)
 
 
-def _real(xp, value):
+def _real(xp: ModuleType, value: Any) -> Any:
     return xp.cast(value, xp.float32) if hasattr(xp, "cast") else xp.asarray(value, xp.float32)
 
 
-def _normalized(xp, weights):
+def _normalized(xp: ModuleType, weights: Any) -> Any:
     """Divides each row by its sum; the row of a cell without pixels stays 0."""
     return weights / xp.maximum(xp.einsum("ij->i", weights), 1e-20)[:, None]

@@ -1,5 +1,6 @@
 """The views of a picture that a detector sees: scales, directions, reflected border, windows."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -115,7 +116,7 @@ def upright_views(picture: np.ndarray, enlarged: float = 1.0) -> Iterator[View]:
     height, width = picture.shape[:2]
     border = min(_BORDER, height, width)
 
-    def placed(window, faces):
+    def placed(window: _Window, faces: list[Face]) -> list[Face]:
         faces = window.placed([scaled(face, (1 / enlarged, 1 / enlarged)) for face in faces])
         faces = [moved(face, (-border, -border)) for face in faces]
         return [mirrored_in(face, (height, width)) for face in faces]
@@ -127,7 +128,7 @@ def upright_views(picture: np.ndarray, enlarged: float = 1.0) -> Iterator[View]:
             pixels = cv2.resize(
                 pixels, None, fx=enlarged, fy=enlarged, interpolation=cv2.INTER_CUBIC
             )
-        yield View(pixels, lambda faces, window=window: placed(window, faces))
+        yield View(pixels, functools.partial(placed, window))
 
 
 def turned_views(picture: np.ndarray, turns: Iterable[int]) -> Iterator[View]:
@@ -135,21 +136,19 @@ def turned_views(picture: np.ndarray, turns: Iterable[int]) -> Iterator[View]:
     for degrees in turns:
         matrix, size = turn(picture.shape[:2], degrees)
 
-        def placed(window, faces, matrix=matrix):
+        def placed(window: _Window, faces: list[Face], matrix: np.ndarray = matrix) -> list[Face]:
             return [turned_back(face, matrix) for face in window.placed(faces)]
 
         for window in _windows(size[::-1], _WINDOW):
             shift = np.array([[0, 0, window.left], [0, 0, window.top]])
             pixels = warp(picture, matrix - shift, (window.width, window.height))
             if pixels.any():  # skips windows outside the turned picture
-                yield View(
-                    pixels, lambda faces, window=window, placed=placed: placed(window, faces)
-                )
+                yield View(pixels, functools.partial(placed, window))
 
 
 def with_contrast(picture: np.ndarray) -> np.ndarray:
     """The picture RGB uint8 (H, W, 3) in grey, with equal contrast everywhere."""
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    grey: np.ndarray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
     grey = cv2.GaussianBlur(grey, (0, 0), 1)
     side = int(_NEIGHBOURHOOD * max(grey.shape)) | 1
     mean = cv2.blur(grey, (side, side))

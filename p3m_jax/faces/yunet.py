@@ -52,7 +52,7 @@ class YuNet:
         *,
         turned: float | None = 0.8,
         faint: float | None = 0.8,
-    ):
+    ) -> None:
         self._file = str(find_weights("yunet"))
         self._threshold, self._turned, self._faint = threshold, turned, faint
         self._local = threading.local()  # networks keep the size of their input
@@ -99,7 +99,7 @@ class YuNet:
         for view in views:
             # Most windows of an obfuscated picture equal the clear picture's, searched just before.
             pixels = cv2.cvtColor(view.pixels, cv2.COLOR_RGB2BGR)
-            key = threshold, pixels.shape, hashlib.sha256(pixels).digest()
+            key = threshold, pixels.shape, hashlib.sha256(pixels.data).digest()
             faces = self._local.earlier.get(key)
             if faces is None:
                 faces = self._detect(pixels, threshold)
@@ -114,7 +114,7 @@ class YuNet:
         _, rows = network.detect(pixels)
         return [] if rows is None else [_face(row) for row in rows]
 
-    def _network(self):
+    def _network(self) -> cv2.FaceDetectorYN:
         if not hasattr(self._local, "yunet"):
             with quiet_opencv():
                 self._local.yunet = cv2.FaceDetectorYN.create(
@@ -124,4 +124,5 @@ class YuNet:
 
 
 def _face(row: np.ndarray) -> Face:
-    return Face(tuple(map(float, row[:4])), float(row[14]), row[4:14].reshape(5, 2))
+    left, top, width, height = map(float, row[:4])
+    return Face((left, top, width, height), float(row[14]), row[4:14].reshape(5, 2))

@@ -13,7 +13,7 @@ from p3m_jax.errors import UserError
 from p3m_jax.inference.programs import OutputNotFinite, programs
 from p3m_jax.inference.resizing import find_protocol
 from p3m_jax.inference.sizes import frame_size, placed_in, scaled_first, smaller
-from p3m_jax.inference.strategies import Placing, matte_picture, network_size
+from p3m_jax.inference.strategies import Pass, Placing, matte_picture, network_size
 from p3m_jax.pictures.photos import read
 from p3m_jax.runtime.machine import Budget
 
@@ -47,7 +47,7 @@ class Matting:
       checkpoint: its weights, see `p3m_jax.checkpoints.weights`.
     """
 
-    def __init__(self, checkpoint: InferenceCheckpoint):
+    def __init__(self, checkpoint: InferenceCheckpoint) -> None:
         self.checkpoint = checkpoint
         self._programs = programs(checkpoint.network)
         self._ran: set[tuple[str, tuple[int, int]]] = set()
@@ -102,7 +102,7 @@ class Matting:
         """
         sizes, warnings = {}, []
 
-        def place_at(this, size):
+        def place_at(this: Pass, size: tuple[int, int]) -> Placing:
             wanted = (network_size if exact_sizes else frame_size)(size, this.ratio)
             fitting = self._fitting(this.map, wanted, memory, budget)
             if fitting != wanted:
@@ -190,5 +190,5 @@ def identify(checkpoint: InferenceCheckpoint) -> dict[str, str]:
     for arrays in checkpoint.variables:
         for name in sorted(arrays):
             digest.update(name.encode())
-            digest.update(np.ascontiguousarray(arrays[name]))
+            digest.update(np.ascontiguousarray(arrays[name]).data)
     return {"network": checkpoint.model_name, "sha256": digest.hexdigest()}

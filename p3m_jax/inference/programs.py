@@ -8,9 +8,11 @@ import contextlib
 import functools
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import jax
 import numpy as np
+from jax.stages import Compiled
 
 from p3m_jax.models.network import Network, Variables
 from p3m_jax.runtime.compilation import for_inference, return_memory
@@ -34,9 +36,9 @@ class OutputNotFinite(ValueError):
 class Programs:
     """The compiled programs of one network. Threads may share it."""
 
-    def __init__(self, network: Network):
+    def __init__(self, network: Network) -> None:
         self._network = network
-        self._compiled: dict[tuple, Callable] = {}
+        self._compiled: dict[tuple, Compiled] = {}
         self._compiling = threading.Lock()
 
     def run(
@@ -78,7 +80,9 @@ class Programs:
         """Bytes that a picture of `size` (height, width) needs, beyond itself and the weights."""
         return _memory_of(self._program(name, variables, (1, *size, 3), budget))
 
-    def _program(self, name, variables, shape, budget):
+    def _program(
+        self, name: str, variables: Variables, shape: tuple[int, ...], budget: Budget | None
+    ) -> Compiled:
         array = next(iter(variables.parameters.values()), None)
         device = array.device if isinstance(array, jax.Array) else None
         key = name, shape, device
@@ -88,15 +92,16 @@ class Programs:
                     self._compiled[key] = self._compile(name, variables, shape)
         return self._compiled[key]
 
-    def _compile(self, name, variables, shape):
+    def _compile(self, name: str, variables: Variables, shape: tuple[int, ...]) -> Compiled:
         network = self._network
 
-        def maps(variables, pictures):
+        def maps(variables: Variables, pictures: jax.Array) -> dict[str, jax.Array]:
             outputs, _ = network.apply(variables, pictures)
             return {output: getattr(outputs, output) for output in COMPUTED[name]}
 
         lowered = jax.jit(maps).lower(variables, jax.ShapeDtypeStruct(shape, np.float32))
-        program = lowered.compile(for_inference(jax.default_backend()))
+        options = for_inference(jax.default_backend())
+        program = lowered.compile(options)  # type: ignore[arg-type]  # numbers are allowed, too
         return_memory()
         return program
 
@@ -113,9 +118,11 @@ def predictor(network: Network, variables: Variables) -> Callable[[str, np.ndarr
     return lambda name, pictures: run(name, variables, pictures)
 
 
-def _memory_of(program) -> int:
-    return program.memory_analysis().temp_size_in_bytes
+def _memory_of(program: Compiled) -> int:
+    memory = program.memory_analysis()
+    assert memory is not None  # CPUs, GPUs and TPUs know it
+    return memory.temp_size_in_bytes
 
 
-def _held(budget: Budget | None, amount: int):
+def _held(budget: Budget | None, amount: int) -> AbstractContextManager[None]:
     return contextlib.nullcontext() if budget is None else budget.held(amount)

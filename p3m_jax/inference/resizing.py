@@ -117,7 +117,9 @@ def to_8_bit(alpha: np.ndarray, *, truncate: bool = False) -> np.ndarray:
     return (scaled if truncate else np.rint(scaled)).astype(np.uint8)
 
 
-def resize_in_single_precision(values, size: tuple[int, int], *, antialias: bool) -> np.ndarray:
+def resize_in_single_precision(
+    values: np.ndarray, size: tuple[int, int], *, antialias: bool
+) -> np.ndarray:
     """Resizes bilinearly in float32: scikit-image's mode="edge" up to rounding, but faster.
 
     First the rows are resized, strip by strip, then the columns. So a huge picture that is reduced

@@ -114,7 +114,9 @@ def matte_picture(
     return np.clip(alpha, 0, 1, out=alpha)
 
 
-def _run(predict, this: Pass, picture, protocol: Protocol, place_at: PlaceAt) -> np.ndarray:
+def _run(
+    predict: Predict, this: Pass, picture: np.ndarray, protocol: Protocol, place_at: PlaceAt
+) -> np.ndarray:
     """The map of one pass (h, w, C), cropped to the picture."""
     placing = place_at(this, picture.shape[:2])
     scaled = protocol.resize(picture, placing.scaled)

@@ -7,10 +7,12 @@ loaded when an attribute of `tf` is first used; this takes about ten seconds.
 
 import functools
 import os
+from types import ModuleType
+from typing import Any, TypeAlias
 
 
 @functools.cache
-def host_tensorflow():
+def host_tensorflow() -> ModuleType:
     """Returns the `tensorflow` module, quiet and without accelerators.
 
     Raises `RuntimeError` if TensorFlow has already used a GPU in this process.
@@ -25,8 +27,12 @@ def host_tensorflow():
 
 
 class _Tensorflow:
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         return getattr(host_tensorflow(), name)
 
 
-tf = _Tensorflow()
+tf: Any = _Tensorflow()
+
+# A `tf.Tensor`, or a number or array where TensorFlow accepts it. TensorFlow has no type
+# information, and naming its class in a signature would load it at import.
+Tensor: TypeAlias = Any

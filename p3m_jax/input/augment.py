@@ -5,31 +5,32 @@ transition pixel or on any pixel, and shifted to lie inside the picture. It is f
 resized with plain bilinear interpolation.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from p3m_jax.input import tf
+from p3m_jax.input import Tensor, tf
 from p3m_jax.input.online_trimap import KERNELS, count_transition, transition_pixel
 
 
 class Draws(NamedTuple):
     """The random choices for one sample; scalars."""
 
-    kernel: object  # side of the trimap's structuring element, pixels, int32
-    side: object  # side of the square to crop, pixels, int32, before the picture's size is known
-    on_transition: object  # bool: centred on a transition pixel?
-    pixel: object  # int64, uniform over all its values: selects the pixel to centre on
-    flip: object  # bool: mirrored left to right?
+    kernel: Tensor  # side of the trimap's structuring element, pixels, int32
+    side: Tensor  # side of the square to crop, pixels, int32, before the picture's size is known
+    on_transition: Tensor  # bool: centred on a transition pixel?
+    pixel: Tensor  # int64, uniform over all its values: selects the pixel to centre on
+    flip: Tensor  # bool: mirrored left to right?
 
 
 class Window(NamedTuple):
     """A square part of a picture; in pixels."""
 
-    top: object
-    left: object
-    side: object
+    top: Tensor
+    left: Tensor
+    side: Tensor
 
 
-def draw(seed, index, crop_sizes) -> Draws:
+def draw(seed: int, index: int | Tensor, crop_sizes: Sequence[int]) -> Draws:
     """Draws for the sample of global `index`, from 64 random bits each; `seed` is an int."""
     seeds = tf.stack([tf.cast(seed, tf.int64), tf.cast(index, tf.int64)])
     bits = tf.random.stateless_uniform([5], seeds, minval=None, maxval=None, dtype=tf.int64)
@@ -43,12 +44,12 @@ def draw(seed, index, crop_sizes) -> Draws:
     )
 
 
-def crop_side(drawn, size, crop_sizes):
+def crop_side(drawn: Tensor, size: Tensor, crop_sizes: Sequence[int]) -> Tensor:
     """The drawn side, or the smallest of `crop_sizes` if the shorter of `size` is not larger."""
     return tf.where(tf.reduce_min(size) > drawn, drawn, min(crop_sizes))
 
 
-def enlarged(size, side):
+def enlarged(size: Tensor, side: Tensor) -> Tensor:
     """`size` (H, W), scaled up so that the shorter side is at least `side`.
 
     The recipe does not cover pictures smaller than the crop. Our rule: such a picture, with all its
@@ -59,7 +60,7 @@ def enlarged(size, side):
     return tf.where(shorter < side, (size * side + shorter // 2) // shorter, size)
 
 
-def crop_window(draws: Draws, side, size, dilated) -> Window:
+def crop_window(draws: Draws, side: Tensor, size: Tensor, dilated: Tensor) -> Window:
     """The square of `side` in a picture of `size` (H, W) whose packed trimap is `dilated`.
 
     Its centre is a transition pixel if `draws` say so and one exists, else any pixel.
@@ -78,7 +79,7 @@ def crop_window(draws: Draws, side, size, dilated) -> Window:
     return Window(top, left, side)
 
 
-def resize(image, size):
+def resize(image: Tensor, size: Tensor | Sequence[int]) -> Tensor:
     """Resizes an image (H, W, C), uint8, to `size` (h, w): bilinear, no anti-aliasing, rounded.
 
     Differs from OpenCV's INTER_LINEAR by at most one grey level.
@@ -90,18 +91,18 @@ def resize(image, size):
     )
 
 
-def finish(image, output_size: int, flip):
+def finish(image: Tensor, output_size: int, flip: Tensor) -> Tensor:
     """Resizes a square crop (S, S, C), uint8, to the side `output_size`; flips it if asked."""
     image = resize(image, [output_size, output_size])
     return tf.cond(flip, lambda: tf.reverse(image, [1]), lambda: image)
 
 
-def three_valued(trimap):
+def three_valued(trimap: Tensor) -> Tensor:
     """Maps a resized trimap back to {0, 128, 255}: below 50 -> 0, above 180 -> 255, else 128."""
     not_empty, opaque = tf.cast(trimap >= 50, tf.uint8), tf.cast(trimap > 180, tf.uint8)
     return 128 * not_empty + 127 * opaque
 
 
-def two_valued(facemask):
+def two_valued(facemask: Tensor) -> Tensor:
     """Maps a resized face mask back to {0, 255}: above 100 -> 255."""
     return 255 * tf.cast(facemask > 100, tf.uint8)

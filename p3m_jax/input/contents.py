@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from p3m_jax.data.folders import DataSetError
-from p3m_jax.input import tf
+from p3m_jax.input import Tensor, tf
 from p3m_jax.storage.file_part import FilePart
 
 _WHOLE = -1
@@ -29,20 +29,24 @@ class FilePositions(NamedTuple):
       offset, length: int64, in bytes of the record's data; a length of -1 means all of `path`.
     """
 
-    name: object
-    path: object
-    record: object
-    offset: object
-    length: object
+    name: Tensor
+    path: Tensor
+    record: Tensor
+    offset: Tensor
+    length: Tensor
 
 
-def places(files: Sequence[Path | FilePart | None]):
+# One file, or N files: names, a string tensor, if all are whole.
+Place = Tensor | FilePositions
+
+
+def places(files: Sequence[Path | FilePart | None]) -> Place:
     """Positions of files: a string tensor (N,) of names if all are whole, else `FilePositions`."""
     names = tf.constant([str(file or "") for file in files])
     if not any(isinstance(file, FilePart) for file in files):
         return names
 
-    def numbers(file) -> tuple[int, int, int]:
+    def numbers(file: Path | FilePart | None) -> tuple[int, int, int]:
         if not isinstance(file, FilePart):
             return 0, 0, _WHOLE
         return file.record, file.offset - file.record - _FRAME, file.length
@@ -52,22 +56,22 @@ def places(files: Sequence[Path | FilePart | None]):
     return FilePositions(names, paths, *(tf.constant(column, tf.int64) for column in columns))
 
 
-def place_at(places, number):
+def place_at(places: Place, number: int | Tensor) -> Place:
     """The position of one file, by its number among the `places` of N files."""
     return tf.nest.map_structure(lambda values: values[number], places)
 
 
-def name_of(place):
+def name_of(place: Place) -> Tensor:
     """The name of a file, string (); "" if there is no file."""
     return place.name if isinstance(place, FilePositions) else place
 
 
-def read_record(place):
+def read_record(place: Place) -> Tensor:
     """The data of the record that contains a file, string (); "" for a whole file."""
     if not isinstance(place, FilePositions):
         return tf.constant("")
 
-    def record():
+    def record() -> Tensor:
         records = tf.raw_ops.TFRecordDatasetV2(
             filenames=[place.path], compression_type="", buffer_size=0, byte_offsets=[place.record]
         )
@@ -82,6 +86,8 @@ def check_record(file: Path | FilePart) -> None:
 
     Does nothing for a file that is not part of a record.
     """
+    if not isinstance(file, FilePart):
+        return
     try:
         read_record(place_at(places([file]), 0))
     except tf.errors.OpError:
@@ -91,12 +97,12 @@ def check_record(file: Path | FilePart) -> None:
         ) from None
 
 
-def read_contents(place, record=None):
+def read_contents(place: Place, record: Tensor | None = None) -> Tensor:
     """The bytes of a file, string (); a part is cut from `record` if that was already read."""
     if not isinstance(place, FilePositions):
         return tf.io.read_file(place)
 
-    def part():
+    def part() -> Tensor:
         data = read_record(place) if record is None else record
         return tf.strings.substr(data, place.offset, place.length)
 

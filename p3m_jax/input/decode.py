@@ -6,7 +6,9 @@ orientations, so a training set must be stored upright. A file that `p3m_jax.pic
 rejects fails here, too; that room then reports the problem in one sentence.
 """
 
-from p3m_jax.input import tf
+from collections.abc import Sequence
+
+from p3m_jax.input import Tensor, tf
 from p3m_jax.pictures.labels import MASK_TOLERANCE, SMALLEST_LABEL
 
 _EXACT = "INTEGER_ACCURATE"
@@ -15,7 +17,7 @@ _EXACT = "INTEGER_ACCURATE"
 _MARGIN = 2
 
 
-def decode_matte(contents):
+def decode_matte(contents: Tensor) -> Tensor:
     """Decodes a matte (H, W, 1), uint8, from a file's `contents`; like `labels.read_matte`."""
     matte = _one_channel(contents)
     highest = tf.reduce_max(matte)
@@ -23,7 +25,7 @@ def decode_matte(contents):
         return tf.identity(matte)
 
 
-def decode_face_mask(contents, several_channels=False):
+def decode_face_mask(contents: Tensor, several_channels: bool | Tensor = False) -> Tensor:
     """Decodes a face mask (H, W, 1), uint8 of 0 and 255; like `labels.read_face_mask`.
 
     `several_channels`, a bool or a bool tensor (), has the same meaning there.
@@ -36,7 +38,7 @@ def decode_face_mask(contents, several_channels=False):
         return 255 * tf.cast(mask > 127, tf.uint8)
 
 
-def decode_label_map(contents):
+def decode_label_map(contents: Tensor) -> Tensor:
     """Decodes a label map (H, W, 1), uint8; like `labels.read_label_map`."""
     labels = _one_channel(contents)
     known = tf.reduce_all((labels == 0) | (labels >= SMALLEST_LABEL))
@@ -44,7 +46,7 @@ def decode_label_map(contents):
         return tf.identity(labels)
 
 
-def _one_channel(contents, several_channels=False):
+def _one_channel(contents: Tensor, several_channels: bool | Tensor = False) -> Tensor:
     """The first channel; fails if other channels differ from it or if a part is transparent."""
     values = tf.cond(
         tf.io.is_jpeg(contents),
@@ -63,11 +65,11 @@ def _one_channel(contents, several_channels=False):
         return tf.identity(first)
 
 
-def _require(holds, otherwise: str):
+def _require(holds: Tensor, otherwise: str) -> Tensor:
     return tf.debugging.Assert(holds, [otherwise])
 
 
-def decode_picture(contents):
+def decode_picture(contents: Tensor) -> Tensor:
     """Decodes a picture (H, W, 3), RGB uint8, from a file's `contents`."""
     return tf.cond(
         tf.io.is_jpeg(contents),
@@ -76,7 +78,9 @@ def decode_picture(contents):
     )
 
 
-def decode_window(contents, top, left, height, width):
+def decode_window(
+    contents: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor
+) -> Tensor:
     """`decode_picture(contents)[top : top + height, left : left + width]`, faster for JPEG."""
     return tf.cond(
         tf.io.is_jpeg(contents),
@@ -87,7 +91,9 @@ def decode_window(contents, top, left, height, width):
     )
 
 
-def _decode_jpeg_window(contents, top, left, height, width):
+def _decode_jpeg_window(
+    contents: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor
+) -> Tensor:
     full_width = tf.io.extract_jpeg_shape(contents)[1]
     first = tf.maximum(left - _MARGIN, 0)
     last = tf.minimum(left + width + _MARGIN, full_width)
@@ -97,7 +103,7 @@ def _decode_jpeg_window(contents, top, left, height, width):
     return window[:, left - first : left - first + width]
 
 
-def assert_size(contents, size, what):
+def assert_size(contents: Tensor, size: Tensor, what: Sequence[Tensor]) -> Tensor:
     """Fails with the strings `what` unless the picture in `contents` has `size` (H, W)."""
     found = tf.cond(
         tf.io.is_jpeg(contents),
@@ -107,7 +113,7 @@ def assert_size(contents, size, what):
     return tf.debugging.Assert(tf.reduce_all(found == size), [*what, found, size])
 
 
-def _png_size(contents):
+def _png_size(contents: Tensor) -> Tensor:
     """Height and width from a PNG's header: big-endian numbers at bytes 20 and 16."""
     size = tf.io.decode_raw(tf.strings.substr(contents, 16, 8), tf.int32, little_endian=False)
     return size[::-1]

@@ -4,10 +4,10 @@ Points are (x, y) with y down, in pixels whose edges are whole numbers.
 """
 
 from p3m_jax.faces.region import FACE_ABOVE
-from p3m_jax.input import tf
+from p3m_jax.input import Tensor, tf
 
 
-def box(mask):
+def box(mask: Tensor) -> tuple[Tensor, Tensor]:
     """The box of a mask bool (H, W): its upper left point and its sides, float32 (2,), (x, y).
 
     The box of an empty mask is the whole mask.
@@ -18,14 +18,14 @@ def box(mask):
     return edges[0], edges[1] - edges[0]
 
 
-def ends(flags):
+def ends(flags: Tensor) -> tuple[Tensor, Tensor]:
     """First set flag and one past the last, along the last axis, int32; the full range if none."""
     flags = tf.cast(flags, tf.uint8)
     last = tf.argmax(tf.reverse(flags, [-1]), -1, tf.int32)
     return tf.argmax(flags, -1, tf.int32), tf.shape(flags)[-1] - last
 
 
-def largest_face(labels):
+def largest_face(labels: Tensor) -> Tensor:
     """The label of the face with the most pixels in a mask or label map (H, W), uint8; uint8 ().
 
     If there is no face, it is a label that no pixel has. Only every fourth row and column are

@@ -5,10 +5,15 @@ The arithmetic is that of `p3m_jax.faces.obfuscation`, on TensorFlow tensors.
 
 from p3m_jax.faces.obfuscation import Obfuscation, coarsened
 from p3m_jax.faces.region import LARGEST_LABEL, SMALLEST_LABEL
-from p3m_jax.input import tf
+from p3m_jax.input import Tensor, tf
+
+_Images = dict[str, Tensor]
+_Extents = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]  # see `_extents`
 
 
-def obfuscate(images, labels, obfuscation: Obfuscation, *, whole):
+def obfuscate(
+    images: _Images, labels: Tensor, obfuscation: Obfuscation, *, whole: Tensor
+) -> _Images:
     """Obfuscates the face areas of images, a dict of uint8 tensors (H, W, 3).
 
     `images` has a picture, and may have its foreground and background. The foreground gets the
@@ -24,7 +29,7 @@ def obfuscate(images, labels, obfuscation: Obfuscation, *, whole):
     last = tf.reduce_min(tf.where(labels >= SMALLEST_LABEL, labels, LARGEST_LABEL))
     last = tf.cast(last, tf.int32)
 
-    def hide(label, images):
+    def hide(label: Tensor, images: _Images) -> tuple[Tensor, _Images]:
         area = labels == tf.cast(label, tf.uint8)
         hidden = tf.cond(
             tf.reduce_any(area),  # a crop need not show every face
@@ -43,15 +48,15 @@ def obfuscate(images, labels, obfuscation: Obfuscation, *, whole):
     )[1]
 
 
-def _hide_one(images, area, whole, obfuscation):
+def _hide_one(images: _Images, area: Tensor, whole: Tensor, obfuscation: Obfuscation) -> _Images:
     (top, bottom), (left, right) = extents = _extents(area)
     inside = area[top:bottom, left:right, None]
     sides, longer = _sides(extents), tf.reduce_max(_sides(_extents(whole)))
 
-    def window(role):
+    def window(role: str) -> Tensor:
         return images[role][top:bottom, left:right]
 
-    def hidden(role):
+    def hidden(role: str) -> Tensor:
         values = tf.cast(window(role), tf.float32)
         coarse = coarsened(tf, values, tf.unstack(sides), longer, obfuscation)
         return tf.where(inside, tf.cast(coarse, tf.uint8), window(role))
@@ -62,7 +67,7 @@ def _hide_one(images, area, whole, obfuscation):
     return {role: pasted(image, windows[role], extents) for role, image in images.items()}
 
 
-def pasted(image, window, extents):
+def pasted(image: Tensor, window: Tensor, extents: _Extents) -> Tensor:
     """Replaces a window of the image; copying rows is much faster than choosing pixels."""
     (top, bottom), (left, right) = extents
     rows = image[top:bottom]
@@ -70,16 +75,16 @@ def pasted(image, window, extents):
     return tf.concat([image[:top], rows, image[bottom:]], axis=0)
 
 
-def _extents(area):
+def _extents(area: Tensor) -> _Extents:
     """(first, one past the last) row of a non-empty bool area (H, W), and the same for columns."""
     top, bottom = _ends(tf.reduce_any(area, 1))
     return (top, bottom), _ends(tf.reduce_any(area[top:bottom], 0))
 
 
-def _ends(flags):
+def _ends(flags: Tensor) -> tuple[Tensor, Tensor]:
     places = tf.cast(tf.where(flags)[:, 0], tf.int32)
     return places[0], places[-1] + 1
 
 
-def _sides(extents):
+def _sides(extents: _Extents) -> Tensor:
     return tf.stack([last - first for first, last in extents])

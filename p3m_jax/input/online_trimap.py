@@ -16,18 +16,19 @@ Pixels outside the picture are unset, as in OpenCV, where the border never affec
 
 import functools
 import operator
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 
-from p3m_jax.input import tf
+from p3m_jax.input import Tensor, tf
 
 KERNELS = range(15, 31)  # sizes of the published recipe, in pixels
 _WORD = 64  # pixels per word
 _ABOVE, _BELOW = KERNELS[-1] // 2, (KERNELS[-1] - 1) // 2  # rows around the largest one's anchor
 
 
-def trimap(matte, kernel):
+def trimap(matte: Tensor, kernel: int | Tensor) -> Tensor:
     """Makes the trimap (H, W, 1) in {0, 128, 255} of a matte (H, W, 1), both uint8.
 
     `kernel`, an int or a scalar tensor from `KERNELS`, is the side of the elliptic structuring
@@ -37,7 +38,7 @@ def trimap(matte, kernel):
     return unpack(dilations(matte, kernel), 0, 0, height, width)
 
 
-def dilations(matte, kernel):
+def dilations(matte: Tensor, kernel: int | Tensor) -> Tensor:
     """The two dilations for a trimap, packed (see `pack`): (2, H, ceil(W / 64)) of uint64.
 
     The first is of the pixels that are not empty, the second of those that are not opaque.
@@ -48,7 +49,9 @@ def dilations(matte, kernel):
     return _dilate(words, kernel) & inside  # clears the bits beyond a row's end
 
 
-def unpack(dilated, top, left, height, width):
+def unpack(
+    dilated: Tensor, top: int | Tensor, left: int | Tensor, height: Tensor, width: Tensor
+) -> Tensor:
     """The trimap (height, width, 1), uint8, of a window of the packed `dilations`."""
     first, last = left // 8, (left + width - 1) // 8 + 1
     rows = dilated[:, top : top + height]
@@ -61,12 +64,12 @@ def unpack(dilated, top, left, height, width):
     return tf.reshape(values, [height, -1, 1])[:, start : start + width]
 
 
-def count_transition(dilated):
+def count_transition(dilated: Tensor) -> Tensor:
     """Number of pixels of value 128 in the trimap, an int64 scalar."""
     return tf.reduce_sum(_transition_per_word(dilated))
 
 
-def transition_pixel(dilated, index):
+def transition_pixel(dilated: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     """Row and column of the `index`-th (int64, from 0) pixel of value 128, in reading order."""
     counts = _transition_per_word(dilated)
     word, index = _find(counts, index)
@@ -77,12 +80,12 @@ def transition_pixel(dilated, index):
     return row, column * _WORD + bit
 
 
-def _transition_per_word(dilated):
+def _transition_per_word(dilated: Tensor) -> Tensor:
     counts = tf.raw_ops.PopulationCount(x=dilated[0] & dilated[1])
     return tf.cast(tf.reshape(counts, [-1]), tf.int64)
 
 
-def _find(counts, index):
+def _find(counts: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     """The bin of `counts` that contains the `index`-th item, and the item's index in that bin."""
     ends = tf.cumsum(counts)
     place = tf.searchsorted(ends, index[None], side="right")[0]
@@ -101,7 +104,7 @@ def kernel_widths(kernel: int) -> tuple[int, ...]:
     return widths
 
 
-def pack(mask):
+def pack(mask: Tensor) -> Tensor:
     """Packs a mask (..., H, W) of bool into words (..., H, ceil(W / 64)) of uint64.
 
     Bit i of a row's word j is its pixel 64 j + i; bits beyond the row's end are unset.
@@ -113,12 +116,12 @@ def pack(mask):
     return _as_uint64(tf.cast(tf.bitwise.right_shift(bits, tf.constant(56, tf.uint64)), tf.uint8))
 
 
-def _as_uint64(octets):
+def _as_uint64(octets: Tensor) -> Tensor:
     rows = tf.concat([tf.shape(octets)[:-1], [-1, 8]], 0)
     return tf.bitcast(tf.reshape(octets, rows), tf.uint64)
 
 
-def _dilate(words, kernel):
+def _dilate(words: Tensor, kernel: int | Tensor) -> Tensor:
     """Dilation of packed rows (2, H, words) by the ellipse of side `kernel`, a scalar tensor."""
     height = tf.shape(words)[1]
     words = tf.pad(words, [[0, 0], [_ABOVE, _BELOW], [0, 0]])
@@ -130,7 +133,7 @@ def _dilate(words, kernel):
     return functools.reduce(operator.or_, (tf.slice(by_run, at, shape) for at in begins))[0]
 
 
-def _dilations_by_runs(words):
+def _dilations_by_runs(words: Tensor) -> Iterator[Tensor]:
     """Dilations of packed rows by runs of 1, 2, ... pixels, up to the largest kernel's width."""
     left, right = tf.bitwise.left_shift, tf.bitwise.right_shift
     end = tf.zeros_like(words[..., :1])

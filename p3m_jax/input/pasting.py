@@ -3,7 +3,9 @@
 P3M-CP implements it (`p3m_jax.copy_paste.samples`); the input pipeline knows only this interface.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
+
+from p3m_jax.input import Tensor
 
 
 class Sample(NamedTuple):
@@ -16,10 +18,10 @@ class Sample(NamedTuple):
       example: the index of its example in the data set.
     """
 
-    number: Any
-    step: Any
-    place: Any
-    example: Any
+    number: Tensor
+    step: Tensor
+    place: Tensor
+    example: Tensor
 
 
 class Pasting(Protocol):
@@ -30,7 +32,7 @@ class Pasting(Protocol):
         """Whether the samples of a step share entries, see `shared`."""
         ...
 
-    def wants(self, sample: Sample) -> Any:
+    def wants(self, sample: Sample) -> Tensor:
         """Whether the sample may get a face, bool (); only then is its target computed."""
         ...
 
@@ -38,7 +40,7 @@ class Pasting(Protocol):
         """Pastes into the contents of a sample (see `load_sample`); returns them without target."""
         ...
 
-    def shared(self, step) -> dict:
+    def shared(self, step: Tensor) -> dict:
         """Entries that all samples of a step share; they are added to its batch."""
         ...
 

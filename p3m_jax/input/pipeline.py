@@ -11,15 +11,17 @@ No shards are assigned to hosts; a host's reads follow from (seed, step, index, 
 epoch is a permutation of all examples, every host's reads are spread evenly over all shards.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from p3m_jax.data.folders import DataSetError
 from p3m_jax.data.sets import DataSet, Example
 from p3m_jax.faces.obfuscation import Obfuscation
-from p3m_jax.input import augment, tf
+from p3m_jax.input import Tensor, augment, tf
 from p3m_jax.input.contents import (
+    Place,
     check_record,
     name_of,
     place_at,
@@ -51,7 +53,7 @@ def training_batches(
     dataset: DataSet,
     *,
     batch_size: int,
-    crop_sizes=CROP_SIZES,
+    crop_sizes: Sequence[int] = CROP_SIZES,
     output_size: int = 512,
     seed: int,
     start_step: int = 0,
@@ -96,7 +98,7 @@ def training_batches(
         files["target"] = places(masks)
 
     @tf.autograph.experimental.do_not_convert
-    def sample(position):  # counts this process's samples
+    def sample(position: Tensor) -> dict[str, Tensor]:  # counts this process's samples
         step, place = position // local, position % local
         number = step * batch_size + index * local + place
         example = example_at(number, len(dataset.examples), seed)
@@ -128,7 +130,7 @@ def training_batches(
     return _iterate(batches, dataset, start_step, batch_size, seed, pasting)
 
 
-def example_at(number, count: int, seed: int):
+def example_at(number: int | Tensor, count: int, seed: int) -> Tensor:
     """Index, among `count` examples, of that for the sample with global index `number`; int64 ().
 
     Within an epoch every example is used once; the order is drawn from (seed, epoch).
@@ -139,8 +141,14 @@ def example_at(number, count: int, seed: int):
 
 
 def load_sample(
-    files, draws: augment.Draws, *, crop_sizes, output_size: int, obfuscation=None, target=None
-):
+    files: Mapping[str, Place],
+    draws: augment.Draws,
+    *,
+    crop_sizes: Sequence[int],
+    output_size: int,
+    obfuscation: Obfuscation | None = None,
+    target: Tensor | None = None,
+) -> dict[str, Tensor]:
     """Loads one sample, a dict of uint8 tensors as in `training_batches`, without the batch axis.
 
     `files` maps picture, matte and optionally foreground, background, facemask and private to file
@@ -166,30 +174,30 @@ def load_sample(
     window = augment.crop_window(draws, side, size, dilated)
     enlarging = tf.reduce_any(size != original)
 
-    def cut(image):
+    def cut(image: Tensor) -> Tensor:
         return tf.image.crop_to_bounding_box(image, window.top, window.left, side, side)
 
-    def read(file):
+    def read(file: Place) -> Tensor:
         contents, names = read_contents(file, record), [name_of(file), name_of(files["matte"])]
         with tf.control_dependencies([assert_size(contents, original, names)]):
             return tf.identity(contents)
 
-    def cut_pictures():
+    def cut_pictures() -> dict[str, Tensor]:
         """Picture, foreground, background: if nothing is enlarged, only the window is decoded."""
         place = window.top, window.left, side, side
         return hide({role: decode_window(read(files[role]), *place) for role in roles}, cut)
 
-    def cut_enlarged():
+    def cut_enlarged() -> dict[str, Tensor]:
         images = hide({role: decode_picture(read(files[role])) for role in roles}, tf.identity)
         return {role: cut(augment.resize(image, size)) for role, image in images.items()}
 
-    def hide(images, of_labels):
+    def hide(images: dict[str, Tensor], of_labels: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
         if obfuscation is None:
             return images
         labels = decode_label_map(read(files["private"]))
         return obfuscate(images, of_labels(labels), obfuscation, whole=labels)
 
-    def find_target(labels):
+    def find_target(labels: Tensor) -> tuple[Tensor, Tensor]:
         labels = tf.cond(  # labels are identifiers, so they must not be interpolated
             enlarging,
             lambda: tf.image.resize(labels, size, method="nearest"),
@@ -205,7 +213,7 @@ def load_sample(
         left = tf.where(draws.flip, output_size - left - sides[0], left)
         return mask, tf.stack([[left, top], sides])
 
-    def face_mask(file):
+    def face_mask(file: Place) -> Tensor:
         return decode_face_mask(read(file), files.get("published", False))
 
     roles = [role for role in _PICTURES if role in files]
@@ -233,7 +241,15 @@ def load_sample(
     return sample
 
 
-def _validate(dataset, batch_size, crop_sizes, start_step, composition, obfuscation, shard) -> None:
+def _validate(
+    dataset: DataSet,
+    batch_size: int,
+    crop_sizes: Sequence[int],
+    start_step: int,
+    composition: bool,
+    obfuscation: Obfuscation | None,
+    shard: tuple[int, int],
+) -> None:
     index, count = shard
     if not dataset.examples:
         raise DataSetError(f"{dataset.root}: contains no examples.")
@@ -257,7 +273,7 @@ def _validate(dataset, batch_size, crop_sizes, start_step, composition, obfuscat
         )
 
 
-def _options(workers):
+def _options(workers: int | None) -> Any:
     options = tf.data.Options()
     options.deterministic = True
     # Parallel over samples: more threads inside one operation would only make it slower.
@@ -267,7 +283,9 @@ def _options(workers):
     return options
 
 
-def _iterate(batches, dataset, step, batch_size, seed, pasting):
+def _iterate(
+    batches: Any, dataset: DataSet, step: int, batch_size: int, seed: int, pasting: Pasting | None
+) -> Iterator[dict[str, np.ndarray]]:
     iterator = batches.as_numpy_iterator()
     while True:
         try:

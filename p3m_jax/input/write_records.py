@@ -6,16 +6,24 @@ import io
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from p3m_jax.data.folders import DataSetError
 from p3m_jax.data.records import Records, find_records
 from p3m_jax.input import tf
+from p3m_jax.storage import StrPath
 from p3m_jax.storage.files import locked
 from p3m_jax.storage.paths import output_folder
 
 
 def write_records(
-    builder, config, source, output, *, scratch, shards: int | None = None
+    builder: type[Any],
+    config: Any,
+    source: StrPath,
+    output: StrPath,
+    *,
+    scratch: StrPath,
+    shards: int | None = None,
 ) -> Records:
     """Writes the records of a data set, and their index, into `output`.
 

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from p3m_jax.interchange.state_dict import (
 from p3m_jax.interchange.weights_file import WeightsFile, WeightsFileError, read_weights
 from p3m_jax.models.layers import DTYPE
 from p3m_jax.models.network import ENCODERS, Variables, network
+from p3m_jax.storage import StrPath
 
 _LEAST_SHARE = 0.1  # of a network's names; a file with fewer of them holds something else
 # The entries of a safetensors file's provenance that this program writes, with their types. Any
@@ -77,7 +79,7 @@ class Imported(NamedTuple):
     approximate: str = ""
 
 
-def identify(keys) -> list[Contents]:
+def identify(keys: Iterable[str]) -> list[Contents]:
     """Lists the networks that a file with these keys may hold, the most likely one first.
 
     Narrow networks are not listed: they have the keys of a wide one, see `_at_its_width`.
@@ -94,7 +96,9 @@ def identify(keys) -> list[Contents]:
     return sorted(found, key=lambda contents: -contents.share)
 
 
-def read_variables(path, model: str | None = None, *, approximate: bool = False) -> Imported:
+def read_variables(
+    path: StrPath, model: str | None = None, *, approximate: bool = False
+) -> Imported:
     """Reads a file of weights and finds our variables in it.
 
     An ordinary ResNet-34, such as torchvision's, halves its maps by strides; that of P3M-Net has
@@ -147,7 +151,7 @@ def _pools_as_ours(path: Path, file: WeightsFile, contents: Contents) -> bool:
     return not marked if ours else _POOLING in path.name.lower()
 
 
-def _require(path, file: WeightsFile, model: str | None) -> Contents:
+def _require(path: StrPath, file: WeightsFile, model: str | None) -> Contents:
     """The most likely contents of the file; raises an error if it is no network or not `model`."""
     best = identify(file.arrays)[0] if len(file.arrays) <= _MOST_ARRAYS else None
     if best is None or best.share < _LEAST_SHARE:
@@ -181,7 +185,7 @@ def _at_its_width(contents: Contents, arrays) -> Contents:
 
 
 def import_weights(
-    path, output, model: str | None = None, *, approximate: bool = False
+    path: StrPath, output: StrPath, model: str | None = None, *, approximate: bool = False
 ) -> Imported:
     """Reads a file of weights like `read_variables` and writes it as a checkpoint to `output`.
 
@@ -250,7 +254,7 @@ def _match(path: Path, file: WeightsFile, contents: Contents) -> Imported:
     return Imported(contents, variables, found, dict(dropped), match.drawn, sorted(converted), file)
 
 
-def _full_keys(contents: Contents, keys) -> dict[str, str]:
+def _full_keys(contents: Contents, keys: Iterable[str]) -> dict[str, str]:
     """{key: the authors' key in a whole network}.
 
     An alias whose original is not in the file is replaced by the original's key.
@@ -264,7 +268,9 @@ def _full_keys(contents: Contents, keys) -> dict[str, str]:
     return full_keys
 
 
-def _differing_aliases(name: str, arrays, full_keys: dict[str, str], match: Match) -> list[str]:
+def _differing_aliases(
+    name: str, arrays: Mapping[str, np.ndarray], full_keys: dict[str, str], match: Match
+) -> list[str]:
     """A phrase for every alias that differs from its original.
 
     Only arrays that `match` found to have the right shape are compared; others may be larger than

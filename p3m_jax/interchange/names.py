@@ -45,7 +45,7 @@ def _decoders(prefix: str) -> list[tuple[str, str]]:
 _WEIGHT_BIAS = ("weight", "bias")
 
 # Layers that own arrays: convolutions, linear layers and norms.
-LAYERS = {
+LAYERS: dict[str, list[tuple[str, str]]] = {
     "resnet34": [
         ("resnet.conv1", "encoder.stem"),
         ("resnet.bn1", "encoder.stem_norm"),
@@ -124,7 +124,7 @@ ALIASES = {
 }
 
 # Arrays that belong to none of these layers, by their full names; * matches anything.
-ARRAYS = {
+ARRAYS: dict[str, list[tuple[str, str | None]]] = {
     "resnet34": [
         *((f"resnet.fc.{array}", None) for array in _WEIGHT_BIAS),  # the ImageNet head, never used
         *((f"{alias}*", None) for alias, _ in ALIASES["resnet34"]),  # second copy of the encoder
@@ -148,8 +148,8 @@ ARRAYS = {
     ],
 }
 
-_LAYER_ARRAYS = {"weight": "kernel", "bias": "bias"}
-_NORM_ARRAYS = {"weight": "scale", "bias": "bias", "running_mean": "mean"}
+_LAYER_ARRAYS: dict[str, str | None] = {"weight": "kernel", "bias": "bias"}
+_NORM_ARRAYS: dict[str, str | None] = {"weight": "scale", "bias": "bias", "running_mean": "mean"}
 _NORM_ARRAYS |= {"running_var": "variance", "num_batches_tracked": None}
 _NORM = re.compile(r".*[._]norm(\d|\{i\})?|.*\.norms\.[^.]+")  # our names of norms
 _FIELD = re.compile(r"\{(\w+)(\+1)?\}")
@@ -162,7 +162,7 @@ class StateDictError(UserError):
 class _Template:
     """One side of a pair: reads the numbers in a name, or writes a name with given numbers."""
 
-    def __init__(self, text: str):
+    def __init__(self, text: str) -> None:
         self.text = text
         self.firsts = {field[1]: 1 if field[2] else 0 for field in _FIELD.finditer(text)}
         numbered = _FIELD.sub(lambda field: f"<{field[1]}>", text)
@@ -198,7 +198,10 @@ def _pairs(network: str) -> tuple[_Pair, ...]:
             (f"{theirs}.{their_array}", our_array and f"{ours}.{our_array}")
             for their_array, our_array in arrays.items()
         ]
-    return tuple(_Pair(_Template(theirs), ours and _Template(ours)) for theirs, ours in names)
+    return tuple(
+        _Pair(_Template(theirs), None if ours is None else _Template(ours))
+        for theirs, ours in names
+    )
 
 
 def our_name(network: str, key: str) -> str | None:
@@ -207,12 +210,12 @@ def our_name(network: str, key: str) -> str | None:
     Raises:
       StateDictError: not exactly one rule matches the key.
     """
-    found = [(pair, pair.theirs.read(key)) for pair in _pairs(network)]
-    found = [(pair, numbers) for pair, numbers in found if numbers is not None]
+    read = ((pair, pair.theirs.read(key)) for pair in _pairs(network))
+    found = [(pair, numbers) for pair, numbers in read if numbers is not None]
     if len(found) != 1:
         raise StateDictError(f"{key}: {len(found)} rules match it instead of one")
     pair, numbers = found[0]
-    return pair.ours and pair.ours.write(numbers)
+    return None if pair.ours is None else pair.ours.write(numbers)
 
 
 def their_name(network: str, name: str) -> str:
@@ -221,8 +224,8 @@ def their_name(network: str, name: str) -> str:
     Raises:
       StateDictError: not exactly one rule matches the name.
     """
-    found = [(pair, pair.ours.read(name)) for pair in _pairs(network) if pair.ours]
-    found = [(pair, numbers) for pair, numbers in found if numbers is not None]
+    read = ((pair, pair.ours.read(name)) for pair in _pairs(network) if pair.ours)
+    found = [(pair, numbers) for pair, numbers in read if numbers is not None]
     if len(found) != 1:
         raise StateDictError(f"{name}: {len(found)} rules match it instead of one")
     pair, numbers = found[0]

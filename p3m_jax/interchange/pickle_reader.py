@@ -72,7 +72,11 @@ def read_pickle(
 
 
 class _Machine:
-    def __init__(self, find_global, load_persistent):
+    def __init__(
+        self,
+        find_global: Callable[[str], Any],
+        load_persistent: Callable[[Any], Any] | None,
+    ) -> None:
         self.find_global, self.load_persistent = find_global, load_persistent
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []  # the stacks below the marks

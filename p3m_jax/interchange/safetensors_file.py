@@ -15,6 +15,7 @@ import safetensors.numpy
 
 from p3m_jax.checkpoints.arrays import checksum_of, damaged_arrays, sealed, unsealed
 from p3m_jax.errors import UserError
+from p3m_jax.storage import StrPath
 from p3m_jax.storage.files import whole_file
 from p3m_jax.storage.paths import user_path
 from p3m_jax.text import warn
@@ -30,7 +31,9 @@ class SafetensorsError(UserError):
     """A safetensors file cannot be read or written; the message is one sentence with its path."""
 
 
-def write_safetensors(path, arrays: Mapping[str, np.ndarray], description: dict[str, Any]) -> None:
+def write_safetensors(
+    path: StrPath, arrays: Mapping[str, np.ndarray], description: dict[str, Any]
+) -> None:
     """Writes {key: array} with its description (JSON values) atomically.
 
     Raises:
@@ -46,7 +49,7 @@ def write_safetensors(path, arrays: Mapping[str, np.ndarray], description: dict[
         file.write(safetensors.numpy.save(contiguous, metadata))
 
 
-def read_safetensors(path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read_safetensors(path: StrPath) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Reads the arrays of a file by their keys, and its description.
 
     The description is empty if this program did not write the file.

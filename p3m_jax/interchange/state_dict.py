@@ -124,7 +124,8 @@ def complete(network: Network, match: Match) -> Variables:
     fresh = network.initialize(0).statistics if match.drawn else {}
     arrays = match.found | {name: fresh[name] for name in match.drawn}
     return Variables(
-        *({name: arrays[name] for name in part if name in arrays} for part in network.shapes)
+        # JAX accepts NumPy arrays wherever it takes its own.
+        *({name: arrays[name] for name in part if name in arrays} for part in network.shapes)  # type: ignore[arg-type]
     )
 
 

@@ -9,15 +9,18 @@ is run, see `pickle_reader`.
 import functools
 import io
 import mmap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
+from numpy.typing import DTypeLike
 
 from p3m_jax.errors import UserError
 from p3m_jax.interchange.pickle_reader import Inert, PickleError, read_pickle
 from p3m_jax.interchange.zip_archive import content_of, read_entries, refuse_overlaps, start_of
+from p3m_jax.storage import StrPath
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_START = b"\x8a\x0a" + _LEGACY_MAGIC.to_bytes(10, "little")
@@ -28,10 +31,10 @@ _MOST_NAMES = (
 )
 _MOST_DIMENSIONS = 32  # the limit of NumPy before version 2
 
-_DTYPES = {"Float": np.float32, "Double": np.float64, "Half": np.float16}
-_DTYPES |= {"BFloat16": ml_dtypes.bfloat16, "Long": np.int64, "Int": np.int32}
-_DTYPES |= {"Short": np.int16, "Char": np.int8, "Byte": np.uint8, "Bool": np.bool_}
-_DTYPES = {f"torch {name}Storage": np.dtype(dtype) for name, dtype in _DTYPES.items()}
+_NUMBERS: dict[str, DTypeLike] = {"Float": np.float32, "Double": np.float64, "Half": np.float16}
+_NUMBERS |= {"BFloat16": ml_dtypes.bfloat16, "Long": np.int64, "Int": np.int32}
+_NUMBERS |= {"Short": np.int16, "Char": np.int8, "Byte": np.uint8, "Bool": np.bool_}
+_DTYPES = {f"torch {name}Storage": np.dtype(dtype) for name, dtype in _NUMBERS.items()}
 
 # Objects that training programs save next to the weights: settings, and scores as NumPy numbers.
 # They are never built, whatever their arguments are.
@@ -61,10 +64,10 @@ class _Storage(NamedTuple):
     buffer: Any
     offset: int  # in bytes
     dtype: np.dtype
-    count: int
+    count: int  # type: ignore[assignment]  # hides a method of tuples
 
 
-def read_torch_file(path) -> TorchFile:
+def read_torch_file(path: StrPath) -> TorchFile:
     """Reads a PyTorch checkpoint, in the zip or the legacy format.
 
     Raises:
@@ -90,7 +93,7 @@ def read_torch_file(path) -> TorchFile:
     )
 
 
-def _mapped(path: Path):
+def _mapped(path: Path) -> mmap.mmap:
     try:
         with path.open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -100,7 +103,7 @@ def _mapped(path: Path):
         raise TorchFileError(f"{path}: is empty; download the file again.") from error
 
 
-def _read_zip(data) -> Any:
+def _read_zip(data: mmap.mmap) -> Any:
     entries = read_entries(data)
     described = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(described) != 1:
@@ -119,7 +122,7 @@ def _read_zip(data) -> Any:
         content_of(data, entry)
         return start_of(data, entry), entry.file_size
 
-    def load(identity) -> _Storage:
+    def load(identity: object) -> _Storage:
         dtype, key, count = _identity(identity)
         offset, size = place(key)
         if count * dtype.itemsize != size:
@@ -137,7 +140,7 @@ def _read_zip(data) -> Any:
     return read_pickle(content, _Globals(len(data)).find, load)
 
 
-def _read_legacy(data) -> Any:
+def _read_legacy(data: mmap.mmap) -> Any:
     file = io.BytesIO(data[:_PICKLE_LIMIT])
     counts: dict[str, tuple[np.dtype, int]] = {}
     magic, protocol, system = (read_pickle(file, _Globals(0).find) for _ in range(3))
@@ -149,7 +152,7 @@ def _read_legacy(data) -> Any:
     # size of each storage, and again when the positions of the storages are known.
     begin = file.tell()
 
-    def count_only(identity) -> _Storage:
+    def count_only(identity: object) -> _Storage:
         dtype, key, count = _identity(identity)
         if counts.setdefault(key, (dtype, count)) != (dtype, count):
             raise PickleError(f"refers to storage {key!r:.80} with two different sizes")
@@ -172,14 +175,14 @@ def _read_legacy(data) -> Any:
         position += 8 + size
     file.seek(begin)
 
-    def load(identity) -> _Storage:
+    def load(identity: object) -> _Storage:
         dtype, key, count = _identity(identity)
         return _Storage(data, places[key], dtype, count)
 
     return read_pickle(file, _Globals(len(data)).find, load)
 
 
-def _identity(identity) -> tuple[np.dtype, str, int]:
+def _identity(identity: object) -> tuple[np.dtype, str, int]:
     """(dtype, key, count) of ("storage", its type, its key, the device, its count of numbers).
 
     In the legacy form, a sixth entry describes the storage that it is a view of. Only files from
@@ -212,9 +215,12 @@ class _Globals:
     for copies of the tensors to a few times the size of the file.
     """
 
-    def __init__(self, file_size: int):
+    def __init__(self, file_size: int) -> None:
         self.left = _MOST_NAMES * file_size
-        self.functions = {"torch._utils _rebuild_tensor_v2": self.tensor, **_FUNCTIONS}
+        self.functions: dict[str, Callable[..., Any]] = {
+            "torch._utils _rebuild_tensor_v2": self.tensor,
+            **_FUNCTIONS,
+        }
 
     def find(self, name: str) -> Any:
         """The replacement for a name: a storage's type, a function of this module, or `Inert`."""
@@ -229,7 +235,16 @@ class _Globals:
             "value; it is refused, and none of its code was run"
         )
 
-    def tensor(self, storage, offset, shape, strides, requires_grad=False, hooks=None, extra=None):
+    def tensor(
+        self,
+        storage: object,
+        offset: object,
+        shape: object,
+        strides: object,
+        requires_grad: object = False,
+        hooks: object = None,
+        extra: object = None,
+    ) -> np.ndarray:
         """A view of a storage; an empty array if the storage's position is not known yet."""
         if not isinstance(storage, _Storage):
             raise TypeError("a tensor without storage")
@@ -262,25 +277,25 @@ class _Globals:
         )
 
 
-def _parameter(tensor, requires_grad=False, hooks=None):
+def _parameter(tensor: object, requires_grad: object = False, hooks: object = None) -> np.ndarray:
     if not isinstance(tensor, np.ndarray):
         raise TypeError("a parameter that is not a tensor")
     return tensor
 
 
-def _size(sizes=()) -> tuple[int, ...]:
+def _size(sizes: object = ()) -> tuple[int, ...]:
     if not isinstance(sizes, tuple | list) or len(sizes) > _MOST_DIMENSIONS:
         raise TypeError("sizes that are not a short list")
     return tuple(map(_whole, sizes))
 
 
-def _whole(number) -> int:
+def _whole(number: object) -> int:
     if not isinstance(number, int) or not 0 <= number < 1 << 60:
         raise TypeError("a size that is not a whole number")
     return number
 
 
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "torch._utils _rebuild_parameter": _parameter,
     "collections OrderedDict": lambda: {},
     "torch Size": _size,

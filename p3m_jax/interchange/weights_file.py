@@ -9,6 +9,7 @@ import numpy as np
 from p3m_jax.errors import UserError
 from p3m_jax.interchange.safetensors_file import ENDING, read_safetensors
 from p3m_jax.interchange.torch_file import read_torch_file
+from p3m_jax.storage import StrPath
 from p3m_jax.storage.bucket import is_address
 from p3m_jax.storage.paths import user_path
 
@@ -44,7 +45,7 @@ class WeightsFile(NamedTuple):
     description: dict[str, Any]
 
 
-def read_weights(path) -> WeightsFile:
+def read_weights(path: StrPath) -> WeightsFile:
     """Reads a .safetensors file, or a PyTorch checkpoint with any other ending.
 
     Raises:
@@ -93,7 +94,7 @@ def _shared_wrappers(keys: Collection[str]) -> str:
 
 def _find_arrays(content: Any) -> tuple[dict[str, np.ndarray], int, str]:
     """(arrays, the number of other values next to them, where they were found)."""
-    places = []
+    places: list[str] = []
     while isinstance(content, dict) and len(places) < 3:
         place = next((name for name in NESTED if isinstance(content.get(name), dict)), None)
         if place is None:

@@ -1,9 +1,11 @@
 """Reads the zip archives that PyTorch writes, whose entries are uncompressed and do not overlap."""
 
 import itertools
+import mmap
 import struct
 import zipfile
 import zlib
+from typing import Any
 
 from p3m_jax.interchange.pickle_reader import PickleError
 
@@ -13,9 +15,14 @@ _LARGEST_LIST = 1 << 22  # most bytes of the list of entries; real checkpoints n
 class _Bounded:
     """An archive in memory that limits how many bytes are read of it."""
 
-    def __init__(self, data):
+    def __init__(self, data: mmap.mmap) -> None:
         self.data, self.left = data, _LARGEST_LIST
-        self.seek, self.tell = data.seek, data.tell
+        self.tell = data.tell
+
+    def seek(self, offset: int, whence: Any = 0) -> int:
+        """Seeks like a file; returns the new position."""
+        self.data.seek(offset, whence)
+        return self.data.tell()
 
     def read(self, size: int = -1) -> bytes:
         """Reads like a file; raises `PickleError` at the limit."""
@@ -30,7 +37,7 @@ class _Bounded:
         return True
 
 
-def read_entries(data) -> dict[str, zipfile.ZipInfo]:
+def read_entries(data: mmap.mmap) -> dict[str, zipfile.ZipInfo]:
     """Lists the entries, by name, of an archive that is mapped into memory.
 
     Raises:
@@ -53,7 +60,7 @@ def read_entries(data) -> dict[str, zipfile.ZipInfo]:
     return entries
 
 
-def refuse_overlaps(data, entries: dict[str, zipfile.ZipInfo]) -> None:
+def refuse_overlaps(data: mmap.mmap, entries: dict[str, zipfile.ZipInfo]) -> None:
     """Raises `PickleError` if entries overlap, or an entry is compressed or encrypted."""
     spans = sorted(
         (entry.header_offset, start_of(data, entry) + entry.file_size) for entry in entries.values()
@@ -62,7 +69,7 @@ def refuse_overlaps(data, entries: dict[str, zipfile.ZipInfo]) -> None:
         raise PickleError("has entries that overlap")
 
 
-def start_of(data, entry: zipfile.ZipInfo) -> int:
+def start_of(data: mmap.mmap, entry: zipfile.ZipInfo) -> int:
     """The offset of an entry's content in the file, in bytes.
 
     Raises:
@@ -79,7 +86,7 @@ def start_of(data, entry: zipfile.ZipInfo) -> int:
     return start
 
 
-def content_of(data, entry: zipfile.ZipInfo) -> memoryview:
+def content_of(data: mmap.mmap, entry: zipfile.ZipInfo) -> memoryview:
     """The content of an entry; raises `PickleError` if its checksum is wrong."""
     start = start_of(data, entry)
     content = memoryview(data)[start : start + entry.file_size]

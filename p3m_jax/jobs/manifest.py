@@ -41,15 +41,15 @@ class Manifest:
       folder: the output folder.
     """
 
-    def __init__(self, folder: Path, share: Share | None = None):
+    def __init__(self, folder: Path, share: Share | None = None) -> None:
         self.folder = folder
         self._lock = threading.Lock()
         self._own = folder / (
             f"manifest-{share.index}-of-{share.count}.jsonl" if share else MANIFEST
         )
         # If two files have an entry for the same picture, the later file's is used.
-        files = filter(lambda file: is_manifest(file.name), folder.iterdir())
-        files = sorted(files, key=lambda file: (file.stat().st_mtime, file.name))
+        found = filter(lambda file: is_manifest(file.name), folder.iterdir())
+        files = sorted(found, key=lambda file: (file.stat().st_mtime, file.name))
         self._parts = [] if share else [file for file in files if file != self._own]
         self._entries = {name: entry for file in files for name, entry in _read(file).items()}
         self._recorded = set(_read(self._own)) if share else self._entries.keys()
@@ -110,7 +110,7 @@ class Manifest:
             writing=sorted({*before["writing"], *files}),
         )
 
-    def finish(self, job: Job, kinds: Iterable[str] = (), **values) -> None:
+    def finish(self, job: Job, kinds: Iterable[str] = (), **values: Any) -> None:
         """Records that the outputs of these kinds are written.
 
         `values` are further information for the user.
@@ -127,7 +127,7 @@ class Manifest:
         """Records that a picture could not be processed; its recorded outputs do not change."""
         self._record(job, FAILED, reason=reason)
 
-    def _record(self, job: Job, status: str, **values) -> None:
+    def _record(self, job: Job, status: str, **values: Any) -> None:
         """Appends a line; may be called from any thread."""
         entry = {
             **{"input": str(job.source), "name": str(job.name), "status": status},
@@ -213,7 +213,7 @@ def _difference(before: dict, now: dict) -> set[str]:
     }
 
 
-def _brief(value) -> str:
+def _brief(value: Any) -> str:
     if isinstance(value, dict):  # a checkpoint
         return f"{value.get('network')} {str(value.get('sha256'))[:12]}"
     return json.dumps(value)

@@ -12,6 +12,7 @@ from p3m_jax.errors import UserError
 from p3m_jax.pictures.formats import endings as endings_read
 from p3m_jax.pictures.formats import unread_picture
 from p3m_jax.pictures.left_out import LeftOut, is_system_folder
+from p3m_jax.storage import StrPath
 from p3m_jax.storage.paths import output_folder, overlap, user_path
 
 FORMATS = ("png", "webp", "jpg")
@@ -76,8 +77,8 @@ class _Search:
 
 
 def make_plan(
-    inputs: Iterable,
-    output,
+    inputs: Iterable[StrPath],
+    output: StrPath,
     endings: Mapping[str, str],
     *,
     full_names: bool = False,
@@ -158,7 +159,7 @@ def is_manifest(name: str) -> bool:
     return re.fullmatch(r"manifest(-\d+-of-\d+)?\.jsonl", name) is not None
 
 
-def check_given(plan: Plan, output, folder: Path, *, kind: str, what: str) -> None:
+def check_given(plan: Plan, output: StrPath, folder: Path, *, kind: str, what: str) -> None:
     """Raises `PlanError` if outputs would be written among the user's files in `folder`.
 
     Args:
@@ -178,7 +179,7 @@ def check_given(plan: Plan, output, folder: Path, *, kind: str, what: str) -> No
             )
 
 
-def _find(named: Path, output: Path, kinds, search: _Search) -> None:
+def _find(named: Path, output: Path, kinds: Iterable[str], search: _Search) -> None:
     """Finds the pictures of an input, with their names relative to it, including the ending."""
     if not named.is_dir():
         if not os.path.lexists(named):
@@ -189,8 +190,8 @@ def _find(named: Path, output: Path, kinds, search: _Search) -> None:
     writes = [own] if own == place else []
     if not own.is_relative_to(place):  # otherwise the output folder is left out below
         writes += [own / kind for kind in kinds]
-    for folder in writes:
-        if overlap(folder, place):
+    for written in writes:
+        if overlap(written, place):
             raise PlanError(
                 f"{output}: the outputs would be mixed with the pictures of {named}; choose a "
                 "folder next to it or inside it with -o."

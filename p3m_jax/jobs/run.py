@@ -7,9 +7,10 @@ review first, the run records that and continues. If the disk cannot be written 
 
 import contextlib
 import errno
+import functools
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ class Run:
         memory: int,
         workers: int,
         overwrite: bool,
-    ):
+    ) -> None:
         self._manifest, self._settings, self._work = manifest, settings, work
         self._overwrite, self._workers, self._memory = overwrite, workers, memory
         self._tried: set[Path] = set()
@@ -101,8 +102,18 @@ class Run:
                 self.outcome.stopped = str(error)
         return self.outcome
 
-    def _go_through(self, jobs, loaders, computers, writers) -> None:
+    def _go_through(
+        self,
+        jobs: Iterable[Job],
+        loaders: ThreadPoolExecutor,
+        computers: ThreadPoolExecutor,
+        writers: ThreadPoolExecutor,
+    ) -> None:
         budget = Budget(pictures_memory(self._memory), pictures=2 * self._workers + 2)
+
+        def give_back(amount: int, _: Future[JobOutcome]) -> None:
+            budget.give_back(amount)
+
         for job in jobs:
             needed = self._memory_of(job)
             while not budget.try_take(needed):
@@ -112,7 +123,7 @@ class Run:
             loading = loaders.submit(self._load, job, needed)
             computing = computers.submit(self._compute, job, loading)
             writing = writers.submit(self._finish, job, computing)
-            writing.add_done_callback(lambda _, needed=needed: budget.give_back(needed))
+            writing.add_done_callback(functools.partial(give_back, needed))
             self._under_way.append(writing)
             del loading, computing, writing  # they keep the picture in memory
             self._collect(wait=False)
@@ -211,7 +222,7 @@ class Run:
                 job, loaded.made, warnings=warnings, seconds=round(total, 3), **notes
             )
         except _MISHAPS as error:
-            if getattr(error, "errno", None) in _FATAL:
+            if isinstance(error, OSError) and error.errno in _FATAL:
                 raise _DiskError(f"{error.filename or job.source}: {error.strerror}") from None
             return self._fail(job, error)
         return JobOutcome(
@@ -259,7 +270,7 @@ def _without(entry: Entry, names: Iterable[str]) -> Entry:
 
 
 @contextlib.contextmanager
-def _disk_errors(folder: Path):
+def _disk_errors(folder: Path) -> Iterator[None]:
     """Turns an error in writing the manifest into one that ends the run."""
     try:
         yield

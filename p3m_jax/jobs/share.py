@@ -10,8 +10,8 @@ T = TypeVar("T")
 class Share(NamedTuple):
     """Share `index` of `count` shares, counted from 0; each may be processed on another host."""
 
-    index: int
-    count: int
+    index: int  # type: ignore[assignment]  # hides a method of tuples, here and below
+    count: int  # type: ignore[assignment]
 
     def of(self, values: Sequence[T]) -> Sequence[T]:
         """Every `count`-th of the values; each value belongs to exactly one share."""

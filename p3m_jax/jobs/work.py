@@ -16,7 +16,7 @@ class NeedsReview(UserError):
       reasons: why it needs review.
     """
 
-    def __init__(self, reasons: Sequence[str]):
+    def __init__(self, reasons: Sequence[str]) -> None:
         super().__init__("; ".join(reasons))
         self.reasons = tuple(reasons)
 

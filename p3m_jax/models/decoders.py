@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import jax
 from flax import nnx
@@ -67,10 +68,27 @@ class Features:
     offsets: list[jax.Array]
 
 
+class Encoder(Protocol):
+    """A network that encodes normalised pictures (B, H, W, 3); sides are multiples of 32."""
+
+    @property
+    def shape(self) -> EncoderShape: ...
+
+    def __call__(
+        self,
+        x: jax.Array,
+        *,
+        train: bool,
+        key: jax.Array | None = None,
+        edit: Edit = unedited,
+        remat: bool = False,
+    ) -> Features: ...
+
+
 class DecoderBlock(nnx.Module):
     """Three 3x3 convolutions, each with BatchNorm and ReLU; one of them changes the channels."""
 
-    def __init__(self, inputs: int, outputs: int, shape: EncoderShape):
+    def __init__(self, inputs: int, outputs: int, shape: EncoderShape) -> None:
         inner = inputs if shape.widths_change_last else outputs
         self.first = ConvolutionBlock(inputs, inner)
         self.second = ConvolutionBlock(inner, inner)
@@ -92,7 +110,7 @@ def _blocks(shape: EncoderShape) -> dict[int, DecoderBlock]:
 class SemanticDecoder(nnx.Module):
     """Computes the logits of background, transition and foreground from E4."""
 
-    def __init__(self, shape: EncoderShape):
+    def __init__(self, shape: EncoderShape) -> None:
         channels, deep = shape.channels, shape.channels[4]
         blocks = _blocks(shape)
         self.block4, self.block3 = blocks[4], blocks[3]
@@ -103,7 +121,9 @@ class SemanticDecoder(nnx.Module):
         self.head = SemanticHead(channels[0], shape)
 
     @jax.named_scope("semantic")
-    def __call__(self, features: Features, *, train: bool):
+    def __call__(
+        self, features: Features, *, train: bool
+    ) -> tuple[dict[int, jax.Array], jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
         """Decodes the features.
 
         Returns:
@@ -124,7 +144,7 @@ class SemanticDecoder(nnx.Module):
 class SemanticHead(nnx.Module):
     """Computes the logits (B, H, W, 3) from the enriched S1 (B, H/2, W/2, C)."""
 
-    def __init__(self, inputs: int, shape: EncoderShape):
+    def __init__(self, inputs: int, shape: EncoderShape) -> None:
         width = shape.shallow
         self.first = ConvolutionBlock(inputs, width)
         self.second = ConvolutionBlock(width, width)
@@ -141,7 +161,7 @@ class SemanticHead(nnx.Module):
 class MattingDecoder(nnx.Module):
     """Computes the detail alpha from E4, guided by the semantic decoder."""
 
-    def __init__(self, shape: EncoderShape):
+    def __init__(self, shape: EncoderShape) -> None:
         channels, shallow = shape.channels, shape.shallow
         self.pooling_window = shape.pooling_window
         blocks = _blocks(shape)
@@ -159,12 +179,14 @@ class MattingDecoder(nnx.Module):
         self.alpha = Convolution(shallow, 1, 3)
 
     @jax.named_scope("matting")
-    def __call__(self, features: Features, semantic: dict[int, jax.Array], *, train: bool):
+    def __call__(
+        self, features: Features, semantic: dict[int, jax.Array], *, train: bool
+    ) -> jax.Array:
         """Returns the detail alpha (B, H, W, 1) in [0, 1]."""
         e0, e1, e2, e3, deep = features.levels
         shallow = features.shallow
 
-        def unpool(x, level):
+        def unpool(x: jax.Array, level: int) -> jax.Array:
             return max_unpool(x, features.offsets[level], self.pooling_window)
 
         x = unpool(self.block4(deep, train=train), 4)

@@ -23,12 +23,14 @@ class TripartiteFeatureIntegration(nnx.Module):
     All three inputs share one projection, as in the published program.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int) -> None:
         self.project = _projection(channels, channels // 2)
         self.fuse = ConvolutionBlock(3 * (channels // 2), channels, bias=False)
 
     @jax.named_scope("TFI")
-    def __call__(self, semantic, matting, encoder, *, train: bool) -> jax.Array:
+    def __call__(
+        self, semantic: jax.Array, matting: jax.Array, encoder: jax.Array, *, train: bool
+    ) -> jax.Array:
         """(B, h, w, C) three times -> (B, h, w, C)."""
         projected = [self.project(x) for x in (semantic, matting, encoder)]
         return self.fuse(jnp.concatenate(projected, axis=-1), train=train)
@@ -37,13 +39,13 @@ class TripartiteFeatureIntegration(nnx.Module):
 class ShallowBipartiteFeatureIntegration(nnx.Module):
     """sBFI: adds the encoder's full-resolution map E0, max-pooled, to the matting decoder."""
 
-    def __init__(self, channels: int, shallow_channels: int):
+    def __init__(self, channels: int, shallow_channels: int) -> None:
         self.project_matting = _projection(channels, channels // 2)
         self.project_shallow = _projection(shallow_channels, channels // 2)
         self.fuse = ConvolutionBlock(channels, channels, bias=False)
 
     @jax.named_scope("sBFI")
-    def __call__(self, matting, shallow, *, train: bool) -> jax.Array:
+    def __call__(self, matting: jax.Array, shallow: jax.Array, *, train: bool) -> jax.Array:
         """(B, h, w, C), E0 (B, rh, rw, C0) -> (B, h, w, C)."""
         pooled, _ = max_pool(shallow, 2, stride=shallow.shape[1] // matting.shape[1])
         projected = [self.project_matting(matting), self.project_shallow(pooled)]
@@ -53,14 +55,16 @@ class ShallowBipartiteFeatureIntegration(nnx.Module):
 class DeepBipartiteFeatureIntegration(nnx.Module):
     """dBFI: adds the encoder's deepest map E4 to the semantic decoder and computes side logits."""
 
-    def __init__(self, channels: int, deep_channels: int):
+    def __init__(self, channels: int, deep_channels: int) -> None:
         self.project_semantic = _projection(channels, channels // 2)
         self.project_deep = _projection(deep_channels, channels // 2)
         self.fuse = ConvolutionBlock(channels, channels, bias=False)
         self.side = Convolution(channels, 3, 3, bias=False)
 
     @jax.named_scope("dBFI")
-    def __call__(self, semantic, deep, *, train: bool) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, semantic: jax.Array, deep: jax.Array, *, train: bool
+    ) -> tuple[jax.Array, jax.Array]:
         """(B, h, w, C), E4 (B, h/r, w/r, C4) -> the enriched map and side logits.
 
         The enriched map keeps the shape (B, h, w, C). The side logits (B, H, W, 3) have the

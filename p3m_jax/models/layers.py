@@ -4,6 +4,9 @@ A layer computes in the precision of its input and returns a map of the same pre
 keep their own. Norms and their statistics are computed in float32 or higher.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,8 +15,13 @@ from flax import nnx
 from p3m_jax.models.ops.convolution import convolve, multiply
 from p3m_jax.models.ops.precision import at_least_float32, mean_over_pixels
 
+# Called with a generator and a shape; returns the float32 array of a new parameter.
+Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+_Run = Callable[[Any, jax.Array], jax.Array]  # called with a module and a map
+_Normalized = tuple[jax.Array, jax.Array, jax.Array]  # the map, its mean and its variance
 
-def recomputed(run):
+
+def recomputed(run: _Run) -> _Run:
     """Wraps `run(module, x) -> y` so that its gradient recomputes it instead of storing maps."""
     return nnx.remat(lambda module, x: run(module, x))  # nnx.remat accepts plain functions only
 
@@ -21,37 +29,37 @@ def recomputed(run):
 DTYPE = np.float32  # of parameters and running statistics, in memory and in checkpoints
 
 
-def parameter(shape: tuple[int, ...], initializer) -> nnx.Param:
+def parameter(shape: tuple[int, ...], initializer: Initializer) -> nnx.Param:
     """A parameter that `initializer(generator, shape)` will draw, see `Network.initialize`."""
     return nnx.Param(jnp.zeros(shape), initializer=initializer)
 
 
-def zeros(generator: np.random.Generator, shape):
+def zeros(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Initial biases of linear layers and norms: zeros."""
     return np.zeros(shape, DTYPE)
 
 
-def ones(generator: np.random.Generator, shape):
+def ones(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Initial scales of norms: ones."""
     return np.ones(shape, DTYPE)
 
 
-def fan_in_uniform(fan_in: int):
+def fan_in_uniform(fan_in: int) -> Initializer:
     """Uniform in +-1 / sqrt(fan_in), for weights and their biases: PyTorch's default."""
 
-    def draw(generator, shape):
+    def draw(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         return ((2 * generator.random(shape, DTYPE) - 1) * fan_in**-0.5).astype(DTYPE)
 
     return draw
 
 
-def kaiming_fan_out(generator: np.random.Generator, shape):
+def kaiming_fan_out(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Normal with variance 2 / fan_out (He et al. 2015), for kernels (k, k, in, out)."""
     deviation = DTYPE((2 / (shape[0] * shape[1] * shape[3])) ** 0.5)
     return deviation * generator.standard_normal(shape, DTYPE)
 
 
-def normal_002(generator: np.random.Generator, shape):
+def normal_002(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Normal with deviation 0.02. The published cut at +-2 is 100 deviations away: no effect."""
     return DTYPE(0.02) * generator.standard_normal(shape, DTYPE)
 
@@ -71,8 +79,8 @@ class Convolution(nnx.Module):
         *,
         groups: int = 1,
         bias: bool = True,
-        initializer=None,
-    ):
+        initializer: Initializer | None = None,
+    ) -> None:
         self.groups = groups
         inputs //= groups
         default = fan_in_uniform(inputs * kernel * kernel)
@@ -87,7 +95,7 @@ class Convolution(nnx.Module):
 class Linear(nnx.Module):
     """A linear layer on the last axis; weights are normal with deviation 0.02, biases are zero."""
 
-    def __init__(self, inputs: int, outputs: int, *, bias: bool = True):
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
         self.kernel = parameter((inputs, outputs), normal_002)
         self.bias = parameter((outputs,), zeros) if bias else None
 
@@ -100,7 +108,7 @@ class Linear(nnx.Module):
 class LayerNorm(nnx.Module):
     """Layer normalisation over the last axis."""
 
-    def __init__(self, channels: int, *, epsilon: float = 1e-5):
+    def __init__(self, channels: int, *, epsilon: float = 1e-5) -> None:
         self.epsilon = epsilon
         self.scale = parameter((channels,), ones)
         self.bias = parameter((channels,), zeros)
@@ -114,12 +122,14 @@ class LayerNorm(nnx.Module):
 
 
 @jax.custom_vjp
-def normalize_batch(x, scale, bias):
+def normalize_batch(x: jax.Array, scale: jax.Array, bias: jax.Array) -> _Normalized:
     """(B, H, W, C) normalised by its own mean and biased variance, which are also returned."""
     return _normalize_batch_forward(x, scale, bias)[0]
 
 
-def _normalize_batch_forward(x, scale, bias):
+def _normalize_batch_forward(
+    x: jax.Array, scale: jax.Array, bias: jax.Array
+) -> tuple[_Normalized, tuple[jax.Array, ...]]:
     precise = at_least_float32(x)
     mean = mean_over_pixels(precise)
     variance = mean_over_pixels(jnp.square(precise - mean))
@@ -128,7 +138,9 @@ def _normalize_batch_forward(x, scale, bias):
     return (y.astype(x.dtype), mean, variance), (x, scale, mean, inverse)
 
 
-def _normalize_batch_backward(kept, cotangents):
+def _normalize_batch_backward(
+    kept: tuple[jax.Array, ...], cotangents: _Normalized
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     # Written out so that its sums, too, are means over short rows. The mean and the variance only
     # update the running statistics, so they carry no gradient.
     x, scale, mean, inverse = kept
@@ -154,7 +166,7 @@ class BatchNorm(nnx.Module):
 
     epsilon = 1e-5
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int) -> None:
         self.scale = parameter((channels,), ones)
         self.bias = parameter((channels,), zeros)
         self.mean = nnx.BatchStat(jnp.zeros(channels), initializer=zeros)
@@ -177,7 +189,7 @@ class BatchNorm(nnx.Module):
 class ConvolutionBlock(nnx.Module):
     """Convolution 3x3 -> BatchNorm -> ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, *, bias: bool = True):
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
         self.convolution = Convolution(inputs, outputs, 3, bias=bias)
         self.norm = BatchNorm(outputs)
 

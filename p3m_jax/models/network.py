@@ -20,7 +20,7 @@ from p3m_jax.models.resnet import QuarterResNet34, ResNet34
 from p3m_jax.models.swin import SwinT
 from p3m_jax.models.vitae import ViTAES
 
-ENCODERS = {
+ENCODERS: dict[str, type[ResNet34 | SwinT | ViTAES]] = {
     "resnet34": ResNet34,
     "swin": SwinT,
     "vitae_s": ViTAES,
@@ -44,11 +44,12 @@ class Network:
       name: the encoder's name in `ENCODERS`.
     """
 
-    def __init__(self, name: str):
+    def __init__(self, name: str) -> None:
         self.name = name
-        self._definition, parameters, statistics = nnx.eval_shape(
+        self._definition, *states = nnx.eval_shape(
             lambda: nnx.split(P3MNet(ENCODERS[name]()), nnx.Param, ...)
         )
+        parameters, statistics = states
         self._variables = {
             ".".join(map(str, path)): (path, variable)
             for state in (parameters, statistics)
@@ -63,13 +64,14 @@ class Network:
         gives the same numbers, and adding a layer to a network does not change the other layers'.
         """
 
-        def draw(name, shape):
+        def draw(name: str, shape: jax.ShapeDtypeStruct) -> np.ndarray:
             stream = np.random.SeedSequence([seed, zlib.crc32(name.encode())])
             initializer = self._variables[name][1].get_metadata()["initializer"]
             return initializer(np.random.default_rng(stream), shape.shape)
 
         return Variables(
-            *({name: draw(name, shape) for name, shape in arrays.items()} for arrays in self.shapes)
+            # JAX accepts NumPy arrays wherever it takes its own.
+            *({name: draw(name, shape) for name, shape in arrays.items()} for arrays in self.shapes)  # type: ignore[arg-type]
         )
 
     def apply(
@@ -95,8 +97,8 @@ class Network:
         model, own = self._model(variables)
         pictures = normalize(pictures, own).astype(dtype or own)
         outputs = model(pictures, train=train, key=key, edit=edit, remat=remat)
-        _, _, statistics = nnx.split(model, nnx.Param, ...)
-        return outputs, _flatten(statistics)
+        _, *states = nnx.split(model, nnx.Param, ...)
+        return outputs, _flatten(states[-1])
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -120,7 +122,7 @@ class Network:
         """
         found: dict[str, jax.Array] = {}
 
-        def keep(layer, features):
+        def keep(layer: str, features: jax.Array) -> jax.Array:
             found[layer] = features
             return features
 

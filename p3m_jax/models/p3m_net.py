@@ -5,8 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
-from p3m_jax.models.decoders import Edit, MattingDecoder, SemanticDecoder, unedited
+from p3m_jax.models.decoders import Edit, Encoder, MattingDecoder, SemanticDecoder, unedited
 from p3m_jax.models.ops.precision import at_least_float32
 
 MEAN = (0.485, 0.456, 0.406)
@@ -29,7 +30,7 @@ class Outputs(NamedTuple):
     side0: jax.Array
 
 
-def normalize(pictures: jax.Array, dtype=jnp.float32) -> jax.Array:
+def normalize(pictures: jax.Array, dtype: DTypeLike = jnp.float32) -> jax.Array:
     """Converts RGB in [0, 255] of any numeric type to network input: ImageNet mean 0, std 1."""
     pictures = jnp.asarray(pictures, dtype) / 255
     return (pictures - jnp.asarray(MEAN, dtype)) / jnp.asarray(STANDARD_DEVIATION, dtype)
@@ -49,7 +50,7 @@ def fuse(semantic: jax.Array, detail: jax.Array) -> jax.Array:
 class P3MNet(nnx.Module):
     """P3M-Net around any encoder that has a `shape` and returns `Features`."""
 
-    def __init__(self, encoder):
+    def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
         self.semantic_decoder = SemanticDecoder(encoder.shape)
         self.matting_decoder = MattingDecoder(encoder.shape)
@@ -80,5 +81,5 @@ class P3MNet(nnx.Module):
         features = self.encoder(x, train=train, key=key, edit=edit, remat=remat)
         semantic_maps, semantic, sides = self.semantic_decoder(features, train=train)
         detail = self.matting_decoder(features, semantic_maps, train=train)
-        semantic, *sides = map(at_least_float32, (semantic, *sides))
-        return Outputs(semantic, detail, fuse(semantic, detail), *sides)
+        semantic, *side_logits = map(at_least_float32, (semantic, *sides))
+        return Outputs(semantic, detail, fuse(semantic, detail), *side_logits)

@@ -1,7 +1,9 @@
 """The common part of Swin-T and ViTAE-S as encoders of P3M-Net: stem, poolings and their order."""
 
 import itertools
+from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 import jax
 from flax import nnx
@@ -30,11 +32,11 @@ class PoolingTransformer(nnx.Module):
     def __init__(
         self,
         shape: EncoderShape,
-        stages,
+        stages: Iterable[nnx.Pytree],
         *,
         stem_ends_in_relu: bool,
         last_stage_has_norm: bool,
-    ):
+    ) -> None:
         self.pooling_window = shape.pooling_window
         self.stem_ends_in_relu = stem_ends_in_relu
         first, *widths = shape.channels
@@ -50,7 +52,7 @@ class PoolingTransformer(nnx.Module):
         )
 
     @staticmethod
-    def run_stage(stage, x: jax.Array, *, train: bool, key: jax.Array | None) -> jax.Array:
+    def run_stage(stage: Any, x: jax.Array, *, train: bool, key: jax.Array | None) -> jax.Array:
         """Runs one stage, (B, h, w, C) -> the same shape; `key` draws its random choices."""
         raise NotImplementedError
 
@@ -70,7 +72,7 @@ class PoolingTransformer(nnx.Module):
         storing the maps inside them. `edit` sees the maps that the decoders receive: after the norm
         where there is one, and before pooling.
         """
-        keys = [None] * len(self.stages)
+        keys: jax.Array | list[None] = [None] * len(self.stages)
         if train and key is not None:
             keys = jax.random.split(key, len(self.stages))
         shallow = edit("stem", nnx.relu(self.stem0(x)))

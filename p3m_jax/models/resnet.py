@@ -31,7 +31,7 @@ def _convolution(inputs: int, outputs: int, kernel: int) -> Convolution:
 class BasicBlock(nnx.Module):
     """Two 3x3 convolutions with a skip, which has a 1x1 convolution if the channels change."""
 
-    def __init__(self, inputs: int, outputs: int):
+    def __init__(self, inputs: int, outputs: int) -> None:
         self.convolution1 = _convolution(inputs, outputs, 3)
         self.norm1 = BatchNorm(outputs)
         self.convolution2 = _convolution(outputs, outputs, 3)
@@ -43,7 +43,7 @@ class BasicBlock(nnx.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         y = nnx.relu(self.norm1(self.convolution1(x), train=train))
         y = self.norm2(self.convolution2(y), train=train)
-        if self.skip is not None:
+        if self.skip is not None and self.skip_norm is not None:
             x = self.skip_norm(self.skip(x), train=train)
         return nnx.relu(x + y)
 
@@ -60,7 +60,7 @@ class ResNet34(nnx.Module):
     # Level 0 has no layer of its own: e0 is only E0 after pooling.
     edited_layers = tuple(layer for layer in STRIDES if layer != "level0")
 
-    def __init__(self, shape: EncoderShape = SHAPE):
+    def __init__(self, shape: EncoderShape = SHAPE) -> None:
         self.shape = shape
         self.stem = _convolution(3, shape.shallow, 7)
         self.stem_norm = BatchNorm(shape.shallow)

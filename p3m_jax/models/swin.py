@@ -59,7 +59,7 @@ def _attention_mask(height: int, width: int, shift: int) -> jax.Array:
 class WindowAttention(nnx.Module):
     """Multi-head attention inside windows of 7 x 7, with a learned relative position bias."""
 
-    def __init__(self, channels: int, heads: int):
+    def __init__(self, channels: int, heads: int) -> None:
         self.heads = heads
         self.qkv = Linear(channels, 3 * channels)
         self.position_bias = parameter(((2 * WINDOW - 1) ** 2, heads), normal_002)
@@ -106,7 +106,7 @@ class SwinBlock(nnx.Module):
         heads: int,
         shift: int,
         drop_probability: float,
-    ):
+    ) -> None:
         self.shift = shift
         self.drop_probability = drop_probability
         self.norm1 = LayerNorm(channels)
@@ -138,14 +138,14 @@ class SwinStage(nnx.Module):
         channels: int,
         heads: int,
         drop_probabilities: list[float],
-    ):
+    ) -> None:
         self.blocks = nnx.List(
             SwinBlock(channels, heads, SHIFT * (i % 2), probability)
             for i, probability in enumerate(drop_probabilities)
         )
 
     def __call__(self, x: jax.Array, *, key: jax.Array | None) -> jax.Array:
-        keys = [None] * len(self.blocks)
+        keys: jax.Array | list[None] = [None] * len(self.blocks)
         if key is not None:
             keys = jax.random.split(key, len(self.blocks))
         for block, block_key in zip(self.blocks, keys, strict=True):
@@ -158,7 +158,7 @@ class SwinT(PoolingTransformer):
 
     shape = SHAPE
 
-    def __init__(self):
+    def __init__(self) -> None:
         rates = np.split(np.linspace(0, STOCHASTIC_DEPTH, sum(DEPTHS)), np.cumsum(DEPTHS)[:-1])
         stages = [
             SwinStage(width, heads, [float(rate) for rate in stage_rates])
@@ -167,5 +167,7 @@ class SwinT(PoolingTransformer):
         super().__init__(SHAPE, stages, stem_ends_in_relu=True, last_stage_has_norm=True)
 
     @staticmethod
-    def run_stage(stage, x, *, train, key):
+    def run_stage(
+        stage: SwinStage, x: jax.Array, *, train: bool, key: jax.Array | None
+    ) -> jax.Array:
         return stage(x, key=key)

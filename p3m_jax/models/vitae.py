@@ -24,7 +24,7 @@ GROUPS = (1, 32, 64, 128)
 RANDOM_FEATURES = 32
 
 
-def orthogonal_rows(generator: np.random.Generator, shape):
+def orthogonal_rows(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Orthogonal rows of length sqrt(m), (m, d) with m <= d, in random directions."""
     columns, triangle = np.linalg.qr(generator.standard_normal(shape[::-1]))
     columns *= np.sign(np.diag(triangle))  # without it some directions would be more likely
@@ -34,7 +34,7 @@ def orthogonal_rows(generator: np.random.Generator, shape):
 class Attention(nnx.Module):
     """Multi-head attention over all positions of a map."""
 
-    def __init__(self, channels: int, heads: int):
+    def __init__(self, channels: int, heads: int) -> None:
         self.heads = heads
         self.qkv = Linear(channels, 3 * channels)
         self.projection = Linear(channels, channels)
@@ -54,7 +54,7 @@ class LinearAttention(nnx.Module):
     start, so the published ViTAE-S never returns the same matte twice for a picture.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int) -> None:
         self.kqv = Linear(channels, 3 * channels)
         self.projection = Linear(channels, channels)
         self.features = nnx.Variable(
@@ -72,7 +72,7 @@ class LinearAttention(nnx.Module):
 class ParallelConvolutions(nnx.Module):
     """The convolutions parallel to the attention, "PCM": C -> 4 C -> C -> C channels, in groups."""
 
-    def __init__(self, channels: int, groups: int):
+    def __init__(self, channels: int, groups: int) -> None:
         self.convolution0 = Convolution(channels, 4 * channels, 3, groups=groups)
         self.norm0 = BatchNorm(4 * channels)
         self.convolution1 = Convolution(4 * channels, channels, 3, groups=groups)
@@ -88,7 +88,7 @@ class ParallelConvolutions(nnx.Module):
 class NormalCell(nnx.Module):
     """Attention and convolutions in parallel on the same map, then an MLP."""
 
-    def __init__(self, channels: int, heads: int | None, groups: int):
+    def __init__(self, channels: int, heads: int | None, groups: int) -> None:
         self.parallel = ParallelConvolutions(channels, groups)
         self.norm1 = LayerNorm(channels, epsilon=1e-6)
         self.attention = LinearAttention(channels) if heads is None else Attention(channels, heads)
@@ -107,7 +107,7 @@ class ViTAES(PoolingTransformer):
 
     shape = SHAPE
 
-    def __init__(self):
+    def __init__(self) -> None:
         stages = [
             nnx.List(NormalCell(width, heads, groups) for _ in range(depth))
             for width, heads, groups, depth in zip(
@@ -117,7 +117,9 @@ class ViTAES(PoolingTransformer):
         super().__init__(SHAPE, stages, stem_ends_in_relu=False, last_stage_has_norm=False)
 
     @staticmethod
-    def run_stage(stage, x, *, train, key):
+    def run_stage(
+        stage: nnx.List[NormalCell], x: jax.Array, *, train: bool, key: jax.Array | None
+    ) -> jax.Array:
         for cell in stage:
             x = cell(x, train=train)
         return x

@@ -63,13 +63,16 @@ def told_colours(metadata: Metadata, exif: Exif) -> tuple[bytes | None, str | No
     return None, UNCALIBRATED if exif.uncalibrated else None
 
 
-def _by_numbers(gamma: float | None, chromaticities) -> tuple[bytes | None, str | None]:
+def _by_numbers(
+    gamma: float | None, chromaticities: tuple[float, ...] | None
+) -> tuple[bytes | None, str | None]:
     told = chromaticities or _PRIMARIES[1]
     possible = (gamma is None or 0.1 <= gamma <= 2) and all(0 < n <= 1 for n in told)
     if not possible or _area(told) < _NEAR:
         return None, "impossible colours (gAMA, cHRM) are treated as sRGB"
-    near_srgb = gamma is None or abs(gamma - 1 / 2.2) < _NEAR_GAMMA
-    return _profile(told, SRGB_CURVE if near_srgb else (1 / gamma,)), None
+    if gamma is None or abs(gamma - 1 / 2.2) < _NEAR_GAMMA:
+        return _profile(told, SRGB_CURVE), None
+    return _profile(told, (1 / gamma,)), None
 
 
 def _area(told: tuple[float, ...]) -> float:

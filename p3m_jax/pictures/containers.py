@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 JPEG_START, PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _MOST = 32 << 20  # largest uncompressed size of a profile or EXIF block, in bytes
@@ -73,7 +73,7 @@ def take_apart(file: BinaryIO) -> tuple[BinaryIO, Metadata]:
     return file, metadata
 
 
-def orientation_of_xmp(xmp) -> int | None:
+def orientation_of_xmp(xmp: object) -> int | None:
     """The orientation in XMP data (bytes), 1 to 8; None if it has none or `xmp` is not bytes."""
     told = _ORIENTATION.search(xmp) if isinstance(xmp, bytes) else None
     return int(told[1]) if told else None
@@ -181,8 +181,8 @@ def _exif_of_text(kind: bytes, content: bytes) -> bytes:
     The text holds a name, a length, and lines of hexadecimal digits.
     """
     text = content.partition(b"\0")[2]
-    text = _unpacked(text[1:]) if kind == b"zTXt" else text
-    digits = b"".join((text or b"").split()[2:])
+    plain = _unpacked(text[1:]) if kind == b"zTXt" else text
+    digits = b"".join((plain or b"").split()[2:])
     try:
         return bytes.fromhex(digits.decode("ascii"))
     except ValueError:
@@ -226,7 +226,7 @@ class _Parts(io.RawIOBase):
     Each part is a pair of byte offsets: its start and its end.
     """
 
-    def __init__(self, file: BinaryIO, parts: list[tuple[int, int]]):
+    def __init__(self, file: BinaryIO, parts: list[tuple[int, int]]) -> None:
         self._file, self._parts, self._place = file, parts, 0
         self._starts = [0, *accumulate(end - start for start, end in parts)]
 
@@ -244,7 +244,7 @@ class _Parts(io.RawIOBase):
         self._place = max(0, base + offset)
         return self._place
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: Any) -> int:  # a writeable buffer of any type
         number = bisect_right(self._starts, self._place) - 1
         if number >= len(self._parts):
             return 0

@@ -7,6 +7,7 @@ damaged tag is left out without affecting the others, and values are kept as raw
 
 import io
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 
@@ -154,7 +155,7 @@ def _is_preview(exif: Exif, reader: "_Reader") -> bool:
 
 
 class _Reader:
-    def __init__(self, file: BinaryIO, order: str, long: bool):
+    def __init__(self, file: BinaryIO, order: str, long: bool) -> None:
         self._file, self._order, self._long = file, order, long
         self._sizes = _SIZES | _LONG_SIZES if long else _SIZES
         self._left = _MOST
@@ -172,10 +173,10 @@ class _Reader:
     def directory(self, start: int) -> Directory | None:
         """The readable tags of the directory at offset `start`; None if there is no directory."""
         count_size, entry_size, inline = (8, 20, 8) if self._long else (2, 12, 4)
-        count = self._at(start, count_size)
-        if count is None or start < 8:
+        told = self._at(start, count_size)
+        if told is None or start < 8:
             return None
-        count = min(_whole(count, self._order), 0xFFFF)
+        count = min(_whole(told, self._order), 0xFFFF)
         self._file.seek(start + count_size)
         entries = self._file.read(count * entry_size)
         whole = len(entries) // entry_size
@@ -219,7 +220,7 @@ class _Reader:
         return value if len(value) == length else None
 
 
-def _written(directory: Directory, below: dict, order: str):
+def _written(directory: Directory, below: dict, order: str) -> Callable[[int], bytes] | None:
     """A function that returns the bytes of a directory and of all directories below it.
 
     Its argument is the offset at which the directory will be. `below` maps each tag that points to

@@ -6,6 +6,7 @@ Foreground Estimation", 2020). Both are then changed by the least amount that ma
 """
 
 import threading
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -36,7 +37,7 @@ def estimate_foreground(
         return picture, picture
     size = matte.shape[::-1]
     shrink = min(1.0, (largest / matte.size) ** 0.5)
-    small = picture, matte
+    small: Sequence[np.ndarray] = (picture, matte)
     if shrink < 1:
         target = [max(1, round(side * shrink)) for side in size]
         small = [cv2.resize(values, target, interpolation=cv2.INTER_AREA) for values in small]
@@ -72,7 +73,9 @@ def _numba_threads() -> str | None:
         return None
 
 
-def _mix_to_picture(picture, matte, foreground, background) -> None:
+def _mix_to_picture(
+    picture: np.ndarray, matte: np.ndarray, foreground: np.ndarray, background: np.ndarray
+) -> None:
     """Changes foreground and background in place so that they mix to the picture.
 
     The changes are as small as possible.

@@ -13,9 +13,10 @@ import math
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFile
 
 from p3m_jax.errors import UserError
 from p3m_jax.pictures.containers import Metadata, orientation_of_xmp, take_apart, without_exif
@@ -29,6 +30,7 @@ from p3m_jax.pictures.exif import (
     read_tiff,
 )
 from p3m_jax.pictures.formats import RAW, formats_for, refusal, unidentified
+from p3m_jax.storage import StrPath
 from p3m_jax.storage.file_part import FilePart
 from p3m_jax.storage.files import whole_file
 
@@ -59,7 +61,7 @@ class ImageError(UserError):
 
 
 @contextlib.contextmanager
-def open_picture(path) -> Iterator[Image.Image]:
+def open_picture(path: StrPath | FilePart) -> Iterator[ImageFile.ImageFile]:
     """Opens a file as a Pillow image whose pixels are not decoded yet.
 
     The metadata is removed before Pillow sees the file; `told`, `exif_of`, `orientation` and
@@ -68,28 +70,28 @@ def open_picture(path) -> Iterator[Image.Image]:
     Raises:
       ImageError: the file is not a picture that can be read, or is too large.
     """
-    part = isinstance(path, FilePart)
-    path = path if part else Path(path)
+    file = path if isinstance(path, FilePart) else Path(path)
+    on_disk = file.path if isinstance(file, FilePart) else file
     with contextlib.ExitStack() as files:
         try:
-            image = _open(path, path.path if part else path, files)
+            image = _open(file, on_disk, files)
         except MemoryError:
             raise
         except ImageError:
             raise
         except Exception as error:  # decoders raise exceptions of any kind
-            raise ImageError(f"{path}: {_why_unreadable(path, error)}") from None
+            raise ImageError(f"{file}: {_why_unreadable(file, error)}") from None
         if image.width * image.height > MAX_PIXELS:
-            raise ImageError(f"{path}: has more than {MAX_PIXELS:,} pixels; shrink it first.")
+            raise ImageError(f"{file}: has more than {MAX_PIXELS:,} pixels; shrink it first.")
         yield image
 
 
-def _open(path, on_disk: Path, files: contextlib.ExitStack) -> Image.Image:
+def _open(path: Path | FilePart, on_disk: Path, files: contextlib.ExitStack) -> ImageFile.ImageFile:
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
     if on_disk.exists() and not on_disk.is_file() and not on_disk.is_dir():
         # Opening a pipe would block.
         raise ImageError(f"{path}: is a pipe or a device, not a picture.")
-    file = files.enter_context(path.open("rb"))
+    file = files.enter_context(cast(BinaryIO, path.open("rb")))
     head = file.read(64)
     refused = refusal(head)
     if refused:
@@ -117,14 +119,14 @@ def _open(path, on_disk: Path, files: contextlib.ExitStack) -> Image.Image:
     return image
 
 
-def _require_whole(path, exif: Exif) -> None:
+def _require_whole(path: Path | FilePart, exif: Exif) -> None:
     if DNG_VERSION in exif.main or exif.number(PHOTOMETRIC) in _SENSOR_COLOURS:
         raise ImageError(f"{path}: {RAW}")
     if exif.preview:
         raise ImageError(f"{path}: {_REDUCED}")
 
 
-def _why_unreadable(path, error: Exception) -> str:
+def _why_unreadable(path: Path | FilePart, error: Exception) -> str:
     file = path.path if isinstance(path, FilePart) else path
     if isinstance(error, FileNotFoundError):
         return "is a broken link." if file.is_symlink() else "there is no such file."
@@ -143,7 +145,7 @@ def _why_unreadable(path, error: Exception) -> str:
         return unidentified(opened.read(64))
 
 
-def damaged(path, error: Exception) -> ImageError:
+def damaged(path: StrPath | FilePart, error: Exception) -> ImageError:
     """The error for a picture whose pixels cannot be decoded."""
     return ImageError(f"{path}: is damaged or cut off ({error}); replace it with an intact copy.")
 
@@ -190,7 +192,7 @@ def upright(image: Image.Image) -> Image.Image:
     return loaded(image) if turn is None else loaded(image).transpose(turn)
 
 
-def picture_size(path) -> tuple[int, int]:
+def picture_size(path: StrPath | FilePart) -> tuple[int, int]:
     """(height, width) of the upright picture; reads only its header."""
     with open_picture(path) as image:
         height, width = stored_size(image)
@@ -211,7 +213,7 @@ def largest_pixels(files: Iterable[Path | None]) -> int:
     return max(pixels)
 
 
-def read_picture(path) -> np.ndarray:
+def read_picture(path: StrPath | FilePart) -> np.ndarray:
     """Reads a picture as 8-bit RGB (H, W, 3), rotated as its metadata specifies.
 
     Grey, palette, CMYK and 16-bit files are converted; an alpha channel is dropped.
@@ -242,9 +244,10 @@ def to_rgb(image: Image.Image) -> np.ndarray:
     ):
         profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
         try:
-            image = ImageCms.profileToProfile(
+            made = ImageCms.profileToProfile(
                 image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB"
             )
+            image = cast(Image.Image, made)  # None only if the image is changed in place
         except ImageCms.PyCMSError:  # the profile is unusable despite its colour space
             image = image.convert("RGB")
     return np.asarray(image.convert("RGB"))
@@ -271,7 +274,7 @@ def _to_8_bit(values: np.ndarray) -> np.ndarray:
 
 
 def write_image(
-    path,
+    path: StrPath,
     values: np.ndarray,
     *,
     quality: int = 95,
@@ -291,7 +294,7 @@ def write_image(
     """
     path = Path(path)
     kind = _format(path)
-    options = {"icc_profile": icc_profile, "exif": exif}
+    options: dict[str, Any] = {"icc_profile": icc_profile, "exif": exif}
     if kind == "JPEG":
         options |= {"quality": quality, "subsampling": 0}
     elif kind == "WEBP":

@@ -25,12 +25,15 @@ project's own decisions, because no source settles them:
 """
 
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 from PIL import Image
 
 from p3m_jax.pictures.images import ImageError, damaged, loaded, open_picture, orientation
 from p3m_jax.pictures.trimap import BACKGROUND, FOREGROUND, TRANSITION
+from p3m_jax.storage import StrPath
+from p3m_jax.storage.file_part import FilePart
 
 NEVER_OPAQUE = "a matte has no opaque pixel: its largest value is below full scale"
 NEVER_CLEAR = "a matte has no transparent pixel: it has no value 0"
@@ -52,7 +55,7 @@ def ignore(warning: str) -> None:
     """Discards a warning: a `Warn` for callers whose label files are checked elsewhere."""
 
 
-def read_matte(path, warn: Warn = ignore) -> np.ndarray:
+def read_matte(path: StrPath | FilePart, warn: Warn = ignore) -> np.ndarray:
     """Reads a training or test matte as uint8 (H, W); 16-bit files are scaled to 8 bits.
 
     `path` may be a `FilePart`, here and in the functions below.
@@ -77,18 +80,18 @@ def read_matte(path, warn: Warn = ignore) -> np.ndarray:
     return _to_8_bit(values, full)
 
 
-def read_prediction(path, warn: Warn = ignore) -> np.ndarray:
+def read_prediction(path: StrPath | FilePart, warn: Warn = ignore) -> np.ndarray:
     """Reads a predicted matte of any range as uint8 (H, W); 16-bit files are scaled to 8 bits."""
     return _to_8_bit(*_prediction(path, warn))
 
 
-def read_alpha(path, warn: Warn = ignore) -> np.ndarray:
+def read_alpha(path: StrPath | FilePart, warn: Warn = ignore) -> np.ndarray:
     """Reads a predicted matte as float32 (H, W) in [0, 1]; 16-bit files keep all their bits."""
     values, full = _prediction(path, warn)
     return np.multiply(values, np.float32(1 / full), dtype=np.float32)
 
 
-def read_trimap(path) -> np.ndarray:
+def read_trimap(path: StrPath | FilePart) -> np.ndarray:
     """Reads a trimap as uint8 (H, W) of 0, 128 and 255; 127 is read as 128."""
     values, full = _one_channel(path, "trimap", lossless=True)
     small = _to_8_bit(values, full)
@@ -103,7 +106,7 @@ def read_trimap(path) -> np.ndarray:
     return small
 
 
-def read_face_mask(path, *, several_channels: bool = False) -> np.ndarray:
+def read_face_mask(path: StrPath | FilePart, *, several_channels: bool = False) -> np.ndarray:
     """Reads a face mask or part mask as uint8 (H, W) of 0 and 255.
 
     `several_channels` is for P3M-10k's own face masks, whose channels differ: only the first one is
@@ -120,7 +123,7 @@ def read_face_mask(path, *, several_channels: bool = False) -> np.ndarray:
     return np.where(small > 127, np.uint8(255), np.uint8(0))
 
 
-def read_label_map(path) -> np.ndarray:
+def read_label_map(path: StrPath | FilePart) -> np.ndarray:
     """Reads a label map as uint8 (H, W).
 
     This project wrote the file, and the user may have corrected it.
@@ -136,7 +139,7 @@ def read_label_map(path) -> np.ndarray:
     return small
 
 
-def _prediction(path, warn: Warn) -> tuple[np.ndarray, int]:
+def _prediction(path: StrPath | FilePart, warn: Warn) -> tuple[np.ndarray, int]:
     values, full = _one_channel(path, "matte")
     if values.max() == 1:
         warn(TINY)
@@ -144,7 +147,7 @@ def _prediction(path, warn: Warn) -> tuple[np.ndarray, int]:
 
 
 def _one_channel(
-    path, kind: str, *, several_channels: bool = False, lossless: bool = False
+    path: StrPath | FilePart, kind: str, *, several_channels: bool = False, lossless: bool = False
 ) -> tuple[np.ndarray, int]:
     """The values (H, W), uint8 or uint16, and the largest value of their type."""
     with open_picture(path) as image:
@@ -175,10 +178,11 @@ def _one_channel(
     return values, np.iinfo(values.dtype).max
 
 
-def _values(image: Image.Image, path, kind: str) -> np.ndarray:
+def _values(image: Image.Image, path: StrPath | FilePart, kind: str) -> np.ndarray:
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        if image.getchannel("A").getextrema()[0] < 255:
+        lowest, _ = cast(tuple[int, int], image.getchannel("A").getextrema())  # of one channel
+        if lowest < 255:
             raise LabelError(
                 f"{path}: is partly transparent, so it is not clear what the {kind} is; save it "
                 "as a grey picture without an alpha channel."

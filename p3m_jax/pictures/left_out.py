@@ -29,7 +29,7 @@ class LeftOut:
     `str` counts and names them; it is empty if everything was read.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._kinds: dict[str, list[PurePath]] = defaultdict(list)
 
     def file(self, path: PurePath) -> None:

@@ -3,9 +3,10 @@
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from p3m_jax.pictures.colours import told_colours
 from p3m_jax.pictures.images import (
@@ -18,6 +19,7 @@ from p3m_jax.pictures.images import (
     upright,
 )
 from p3m_jax.pictures.profiles import converted, in_profile, standard_of, standards
+from p3m_jax.storage import StrPath
 
 CONVERTED = "colour profile other than sRGB, Display P3 or Adobe RGB; converted to sRGB"
 NOT_CONVERTED = "unusable colour profile dropped; colours may look different"
@@ -51,7 +53,7 @@ class Picture:
         return in_profile(self.pixels, profile, None)
 
 
-def read(path) -> Picture:
+def read(path: StrPath) -> Picture:
     """Reads a picture, or the first frame of an animation.
 
     Raises:
@@ -86,7 +88,7 @@ def in_standard_colours(picture: Picture) -> Picture:
     )
 
 
-def _read(image: Image.Image) -> Picture:
+def _read(image: ImageFile.ImageFile) -> Picture:
     warnings = []
     if image.mode.startswith("I;16") or any(";16" in str(tile.args) for tile in image.tile):
         warnings.append("16 bits per channel; colour outputs keep only 8")
@@ -101,7 +103,8 @@ def _read(image: Image.Image) -> Picture:
     pixels, opacity = np.ascontiguousarray(to_rgb(turned)), None
     if turned.has_transparency_data:
         opaque = turned.convert("RGBA").getchannel("A")
-        if opaque.getextrema()[0] < 255:
+        lowest, _ = cast(tuple[int, int], opaque.getextrema())  # of one channel
+        if lowest < 255:
             warnings.append("partly transparent; transparent parts are treated as background")
             opacity = np.asarray(opaque)
             white = Image.new("RGB", turned.size, "white")

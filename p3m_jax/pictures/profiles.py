@@ -12,6 +12,7 @@ leaves with a copy never contains the profile of its input:
 import functools
 import io
 import struct
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -43,13 +44,13 @@ def converted(pixels: np.ndarray, source: bytes | None, target: bytes | None) ->
     if source == target:
         return pixels
     try:
-        profiles = (
+        one, other = (
             ImageCms.ImageCmsProfile(io.BytesIO(profile))
             if profile
             else ImageCms.createProfile("sRGB")
             for profile in (source, target)
         )
-        return np.asarray(ImageCms.profileToProfile(Image.fromarray(pixels), *profiles))
+        return np.asarray(ImageCms.profileToProfile(Image.fromarray(pixels), one, other))
     except (ImageCms.PyCMSError, *DAMAGE):
         return None
 
@@ -134,6 +135,6 @@ def _text(text: str) -> bytes:
     return b"mluc\0\0\0\0" + struct.pack(">II4sII", 1, 12, b"enUS", len(encoded), 28) + encoded
 
 
-def _numbers(values) -> bytes:
+def _numbers(values: Iterable[float]) -> bytes:
     """Encodes numbers as signed 32-bit fixed point with 16 fractional bits."""
     return b"".join(struct.pack(">i", round(value * 65536)) for value in values)

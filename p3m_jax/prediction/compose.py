@@ -42,10 +42,10 @@ def blurred(background: np.ndarray, matte: np.ndarray) -> np.ndarray:
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(background, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     weight = cv2.resize(255 - matte, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    weight = (weight / 255) ** 2 + 1e-3
+    shows = (weight / 255) ** 2 + 1e-3
     sigma = max(_BLUR * max(size), 0.5)
-    sums = cv2.GaussianBlur(small * weight[..., None], (0, 0), sigma)
-    sums /= cv2.GaussianBlur(weight, (0, 0), sigma)[..., None]
+    sums = np.asarray(cv2.GaussianBlur(small * shows[..., None], (0, 0), sigma), np.float32)
+    sums /= cv2.GaussianBlur(shows, (0, 0), sigma)[..., None]
     smooth = np.rint(np.clip(sums, 0, 255)).astype(np.uint8)
     return cv2.resize(smooth, (width, height), interpolation=cv2.INTER_LINEAR)
 

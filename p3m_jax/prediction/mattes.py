@@ -1,5 +1,6 @@
 """Provides the mattes of a run, from a folder of given mattes or from a network."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -28,7 +29,9 @@ def read_given(path: Path, size: tuple[int, int]) -> Matte:
     return Matte(alpha, {}, tuple(warnings))
 
 
-def by_network(matting: Matting, *, strategy: str, exact_sizes: bool, memory: int):
+def by_network(
+    matting: Matting, *, strategy: str, exact_sizes: bool, memory: int
+) -> Callable[[np.ndarray], Matte]:
     """Returns a function that makes mattes with a network, for `MattingWork.make_matte`.
 
     The function may be called from any thread. `memory` is the memory of the whole run in bytes. On

@@ -51,7 +51,7 @@ class Background:
     picture: Picture | None = None
     file: Path | None = None
 
-    def behind(self, picture: Picture, matte, estimate: np.ndarray) -> np.ndarray:
+    def behind(self, picture: Picture, matte: np.ndarray, estimate: np.ndarray) -> np.ndarray:
         """The background for one picture: uint8 (H, W, 3) or (3,), in the picture's profile."""
         if self.colour is not None:
             return self.colour
@@ -109,6 +109,11 @@ class Writing:
     deep_alpha: bool = False
     keep_metadata: bool = False
 
+    def needed_background(self) -> Background:
+        """The background, without which no composite can be made."""
+        assert self.background is not None
+        return self.background
+
     def settings(self, kind: str, format: str) -> dict[str, Any]:
         """The settings that an output depends on, except for its matte and its format.
 
@@ -116,11 +121,11 @@ class Writing:
         """
         if kind == "alpha":
             return {"alpha_bits": 16 if self.deep_alpha else 8}
-        settings = {"keep_metadata": self.keep_metadata}
+        settings: dict[str, Any] = {"keep_metadata": self.keep_metadata}
         if ending(kind, format) != "png" and kind != "cutout":  # cut-outs are lossless
             settings["quality"] = self.quality
         if kind == "composite":
-            settings["background"] = self.background.name
+            settings["background"] = self.needed_background().name
         return settings
 
 
@@ -148,7 +153,7 @@ def write_outputs(
         "background": lambda: background,
         "cutout": lambda: cut_out(foreground, matte),
         "composite": lambda: composite(
-            foreground, matte, writing.background.behind(picture, matte, background)
+            foreground, matte, writing.needed_background().behind(picture, matte, background)
         ),
     }
     warnings = []

@@ -56,6 +56,7 @@ class MattingWork:
         picture, matte = loaded
         if matte is not None:
             return picture, matte, 0.0
+        assert self.make_matte is not None  # otherwise `load` has read a matte
         started = time.perf_counter()
         matte = self.make_matte(picture.in_srgb())
         return picture, matte, time.perf_counter() - started

@@ -75,13 +75,13 @@ def connected(choice: str) -> Iterator[None]:
         return
     import jax
 
-    bounds = {
-        "heartbeat_timeout_seconds": HEARTBEAT_SECONDS,
-        "initialization_timeout": START_SECONDS,
-        "shutdown_timeout_seconds": HEARTBEAT_SECONDS,
-    }
     try:
-        jax.distributed.initialize(**wanted, **bounds)
+        jax.distributed.initialize(
+            **wanted,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            initialization_timeout=START_SECONDS,
+            shutdown_timeout_seconds=HEARTBEAT_SECONDS,
+        )
     except (RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DistributedError(

@@ -64,7 +64,7 @@ def describe() -> str:
 def _on_request() -> bool:
     """Whether the system provides large pages on request, and the C library can request them."""
     try:
-        library, version = os.confstr("CS_GNU_LIBC_VERSION").split()
+        library, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").split()
         knows = library == "glibc" and tuple(map(int, version.split("."))) >= (2, 35)
         return knows and "[madvise]" in _SYSTEM.read_text()
     except (OSError, ValueError, AttributeError):  # another system

@@ -74,7 +74,7 @@ class Budget:
     A picture that needs more than the whole budget is processed while no other is.
     """
 
-    def __init__(self, size: int, pictures: int):
+    def __init__(self, size: int, pictures: int) -> None:
         self._size, self._pictures = size, pictures
         self._held: list[int] = []
         self._changed = threading.Condition()

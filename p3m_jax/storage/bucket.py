@@ -7,6 +7,7 @@ from pathlib import Path
 from etils import epath
 
 from p3m_jax.errors import UserError
+from p3m_jax.storage import StrPath
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):/")
 _PACKAGES = ("gcsfs", "google.cloud.storage")
@@ -16,12 +17,12 @@ class BucketError(UserError):
     """A bucket cannot be reached; the message names it and the remedy."""
 
 
-def is_address(path) -> bool:
+def is_address(path: StrPath) -> bool:
     """Whether `path` is an address such as gs://bucket/run, not a path in the file system."""
     return bool(_SCHEME.match(str(path)))
 
 
-def folder_or_bucket(path) -> Path | epath.Path:
+def folder_or_bucket(path: StrPath) -> Path | epath.Path:
     """Converts `path` to a `Path`, or an address gs://BUCKET/FOLDER to an `epath.Path`.
 
     Raises:

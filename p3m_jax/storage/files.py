@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from etils import epath
+
+from p3m_jax.storage import StrPath
 from p3m_jax.storage.bucket import is_address
 
 _PREFIX = ".p3m."
@@ -28,7 +31,7 @@ def _umask() -> int:
 
 
 @contextlib.contextmanager
-def whole_file(path) -> Iterator[BinaryIO]:
+def whole_file(path: StrPath) -> Iterator[BinaryIO]:
     """Opens a file for writing that gets its name only when it is completely written.
 
     If an exception is raised, the file is removed. A missing folder is created. A killed program
@@ -60,7 +63,7 @@ def whole_file(path) -> Iterator[BinaryIO]:
         raise
 
 
-def write_text(path, text: str) -> None:
+def write_text(path: Path | epath.Path, text: str) -> None:
     """Writes a text file in UTF-8 atomically; bytes of file names that are not text are escaped."""
     contents = text.encode("utf-8", errors="backslashreplace")
     if is_address(path):  # a write to a bucket is atomic already

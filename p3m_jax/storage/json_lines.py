@@ -20,7 +20,7 @@ class LineWriter:
       OSError: the file cannot be opened, or a line cannot be written.
     """
 
-    def __init__(self, file: Path):
+    def __init__(self, file: Path) -> None:
         self._file = file.open("a+b", buffering=0)
         self._file.seek(max(self._file.tell() - 1, 0))
         self._is_cut = self._file.read(1) not in (b"", b"\n")
@@ -40,7 +40,7 @@ class LineWriter:
     def __enter__(self) -> "LineWriter":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from p3m_jax.errors import UserError
+from p3m_jax.storage import StrPath
 
 
 class PathError(UserError):
     """A path that the user named cannot be used; the message says what to name instead."""
 
 
-def user_path(path) -> Path:
+def user_path(path: StrPath) -> Path:
     """`path` with a leading ~ expanded; raises `PathError` if the home folder is unknown."""
     try:
         return Path(path).expanduser()
@@ -17,7 +18,7 @@ def user_path(path) -> Path:
         raise PathError(f"{path}: no home folder is known; write the full path.") from None
 
 
-def source_folder(path, remedy: str = "choose a folder of pictures") -> Path:
+def source_folder(path: StrPath, remedy: str = "choose a folder of pictures") -> Path:
     """A folder to read, with ~ expanded; raises `PathError` with this remedy if it is missing."""
     folder = user_path(path)
     if not folder.is_dir():
@@ -26,7 +27,7 @@ def source_folder(path, remedy: str = "choose a folder of pictures") -> Path:
     return folder
 
 
-def output_folder(path, remedy: str) -> Path:
+def output_folder(path: StrPath, remedy: str) -> Path:
     """A folder to write to, which may not exist yet; `PathError` with this remedy for a file."""
     folder = user_path(path)
     if folder.exists() and not folder.is_dir():
@@ -34,7 +35,7 @@ def output_folder(path, remedy: str) -> Path:
     return folder
 
 
-def overlap(one, other) -> bool:
+def overlap(one: StrPath, other: StrPath) -> bool:
     """Whether one folder equals, contains or is inside the other, with links resolved."""
     one, other = user_path(one).resolve(), user_path(other).resolve()
     return one.is_relative_to(other) or other.is_relative_to(one)

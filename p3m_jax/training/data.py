@@ -17,6 +17,7 @@ from p3m_jax.data.synthetic.writer import write_synthetic_set
 from p3m_jax.derived.private_areas import read_obfuscated, with_private_areas
 from p3m_jax.faces.obfuscation import Obfuscation
 from p3m_jax.runtime import distributed
+from p3m_jax.storage import StrPath
 from p3m_jax.storage.files import write_text
 from p3m_jax.storage.paths import user_path
 from p3m_jax.text import counted, say, shown, warn
@@ -103,14 +104,16 @@ def prepare_data(
             leave_out=wanted.leave_out_doubtful,
         )
     if wanted.composition:
-        cache = wanted.foreground_cache
+        cache: StrPath | None = wanted.foreground_cache
         if wanted.pictures:
             cache = cache or workdir / FOREGROUND_FOLDER
         dataset = _with_foregrounds(dataset, cache, obfuscation)
     train, validation = split_validation(dataset, wanted.validation_pictures)
-    faces = copy_paste and find_copy_paste(
-        copy_paste, workdir, train, root, obfuscated=obfuscation is not None
-    )
+    faces = None
+    if copy_paste is not None:
+        faces = find_copy_paste(
+            copy_paste, workdir, train, root, obfuscated=obfuscation is not None
+        )
     return TrainingData(root, train, validation, obfuscation, faces)
 
 
@@ -136,7 +139,9 @@ def _scan(wanted: DataSettings, workdir: Path) -> Scan:
     )
 
 
-def _with_foregrounds(dataset: DataSet, cache, obfuscation: Obfuscation | None) -> DataSet:
+def _with_foregrounds(
+    dataset: DataSet, cache: StrPath | None, obfuscation: Obfuscation | None
+) -> DataSet:
     """Returns the data set with its missing foregrounds and backgrounds added from the cache.
 
     Those that the cache lacks are estimated into it. Without a cache nothing may be missing.

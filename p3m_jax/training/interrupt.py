@@ -1,6 +1,7 @@
 """Stops a run after a signal: Ctrl-C, or SIGTERM from a scheduler that needs the machine."""
 
 import signal
+from types import FrameType
 
 import jax
 from jax.experimental import multihost_utils
@@ -14,7 +15,7 @@ class StopRequest:
     case the first Ctrl-C interrupts at once.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._signal: str | None = None
         self._previous: dict = {}
 
@@ -32,11 +33,11 @@ class StopRequest:
             self._previous[number] = signal.signal(number, self._ask)
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def _ask(self, number, frame) -> None:
+    def _ask(self, number: int, frame: FrameType | None) -> None:
         if self._signal and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._signal = signal.Signals(number).name

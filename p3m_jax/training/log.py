@@ -4,6 +4,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from p3m_jax.storage.json_lines import LineWriter, read_lines, write_lines
 
 LOG_FILE = "log.jsonl"
@@ -18,7 +20,7 @@ class RunLog:
     step is logged once. TensorBoard's events keep both.
     """
 
-    def __init__(self, workdir: Path, first: int, *, synthetic: bool):
+    def __init__(self, workdir: Path, first: int, *, synthetic: bool) -> None:
         # Imported here, so that reading a log needs no TensorFlow.
         from p3m_jax.input import host_tensorflow
 
@@ -41,7 +43,7 @@ class RunLog:
                 self._summary.scalar(f"{event}/{name}", value)
         self._events.flush()
 
-    def picture(self, name: str, step: int, values) -> None:
+    def picture(self, name: str, step: int, values: np.ndarray) -> None:
         """Shows an 8-bit picture (H, W, 3) in TensorBoard."""
         with self._events.as_default(step=step):
             self._summary.image(name, values[None])
@@ -68,7 +70,7 @@ class Silence:
     def scalars(self, event: str, step: int, values: dict[str, float]) -> None:
         """Does nothing."""
 
-    def picture(self, name: str, step: int, values) -> None:
+    def picture(self, name: str, step: int, values: np.ndarray) -> None:
         """Does nothing."""
 
     def close(self) -> None:

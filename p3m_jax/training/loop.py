@@ -3,8 +3,9 @@
 import contextlib
 import functools
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -22,6 +23,7 @@ from p3m_jax.losses import total_loss
 from p3m_jax.models.network import Variables
 from p3m_jax.pictures.images import write_image
 from p3m_jax.runtime import distributed
+from p3m_jax.storage import StrPath
 from p3m_jax.storage.paths import user_path
 from p3m_jax.text import say, shown
 from p3m_jax.training.errors import TrainingDiverged
@@ -35,7 +37,7 @@ from p3m_jax.training.run_folder import claim_run_folder, home_of_checkpoints, r
 from p3m_jax.training.setup import Setup, set_up
 from p3m_jax.training.start import check_start
 from p3m_jax.training.state import TrainState
-from p3m_jax.training.step import compile_step, make_train_step
+from p3m_jax.training.step import Batch, compile_step, make_train_step
 from p3m_jax.training.validation import validate
 
 
@@ -55,7 +57,7 @@ class Outcome(NamedTuple):
     errors: dict[str, float]
 
 
-def train(config: ConfigDict, workdir) -> Outcome:
+def train(config: ConfigDict, workdir: StrPath) -> Outcome:
     """Trains as `config` says (see `configs/common.py`), or resumes the run in `workdir`.
 
     During the run it writes checkpoints, `log.jsonl`, TensorBoard events and validation sheets into
@@ -143,6 +145,7 @@ def _take_steps(
         batch = next(batches) if first < steps else None
         for step in range(first + 1, steps + 1):
             # There are two programs, with and without pasting. Each is compiled when first needed.
+            assert batch is not None  # there is one for every step
             if step in (first + 1, setup.pasting_from + 1):
                 take_step = _compiled(setup, state, batch, pasting=step > setup.pasting_from)
             state, terms = take_step(state, batch)
@@ -166,7 +169,7 @@ def _take_steps(
     return state, errors, stopping
 
 
-def _batches(setup: Setup, first: int):
+def _batches(setup: Setup, first: int) -> Iterator[Batch]:
     """Returns an iterator over the batches of the steps after `first`, placed on the devices."""
     settings, data = setup.settings, setup.data
     batches = training_batches(
@@ -186,7 +189,7 @@ def _batches(setup: Setup, first: int):
     return map(setup.places.batch, batches)
 
 
-def _compiled(setup: Setup, state: TrainState, batch, *, pasting: bool):
+def _compiled(setup: Setup, state: TrainState, batch: Batch, *, pasting: bool) -> Any:
     """Compiles the step, with or without pasting among features, and prints how long it took."""
     settings, wanted = setup.settings, setup.settings.step
     started = time.time()
@@ -242,7 +245,12 @@ def _require_finite(terms: dict[str, float], step: int, workdir: Path) -> None:
         )
 
 
-def _save(checkpoints: RunCheckpoints, state: TrainState, workdir: Path, errors=None) -> None:
+def _save(
+    checkpoints: RunCheckpoints,
+    state: TrainState,
+    workdir: Path,
+    errors: dict[str, float] | None = None,
+) -> None:
     """Saves the state; raises `TrainingDiverged` if it is not finite.
 
     The check of the loss does not suffice, because the loss is that of the weights before the step.
@@ -257,6 +265,7 @@ def _validate(setup: Setup, state: TrainState, log: RunLog | Silence) -> dict[st
     """Validates the state; returns the mean errors, and writes a sheet to the run's folder."""
     loop, step = setup.settings.loop, int(state.step)
     weights = state.average if loop.validate_average else state.parameters
+    assert weights is not None  # a run that validates the average keeps it
     variables = setup.places.local(Variables(weights, state.statistics))
     result = validate(
         predictor(setup.network, variables),

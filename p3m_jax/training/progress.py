@@ -8,7 +8,7 @@ from tqdm import tqdm
 class Progress:
     """A progress bar with the step, the loss, pictures per second and the remaining time."""
 
-    def __init__(self, first: int, steps: int, batch_size: int):
+    def __init__(self, first: int, steps: int, batch_size: int) -> None:
         self._bar = tqdm(total=steps, initial=first, unit="step", desc="Training")
         self._batch_size = batch_size
         self._times: list[float] = []

@@ -7,7 +7,7 @@ from PIL import Image
 
 from p3m_jax.checkpoints.weights import InferenceCheckpoint
 from p3m_jax.data.layouts import find_test_set
-from p3m_jax.evaluation.evaluator import Worst, evaluate_examples
+from p3m_jax.evaluation.evaluator import Row, Worst, evaluate_examples
 from p3m_jax.evaluation.report import worst_sheet
 from p3m_jax.evaluation.summary import summarise
 from p3m_jax.inference.programs import predictor
@@ -71,7 +71,9 @@ def _faces(data: DataSettings) -> str:
     return f" (faces {faces})" if faces else ""
 
 
-def _score(name, faces, data: TrainingData, best: InferenceCheckpoint):
+def _score(
+    name: str, faces: str | None, data: TrainingData, best: InferenceCheckpoint
+) -> tuple[list[Row], Worst]:
     dataset = find_test_set(data.root, name, faces=faces)
     worst = Worst(4)
     rows = evaluate_examples(
@@ -83,7 +85,7 @@ def _score(name, faces, data: TrainingData, best: InferenceCheckpoint):
     return rows, worst.together()
 
 
-def _scores(name: str, faces: str | None, rows) -> list[str]:
+def _scores(name: str, faces: str | None, rows: list[Row]) -> list[str]:
     of_faces = f", {faces} faces" if faces else ""
     means = {measure: estimate.mean for measure, estimate in summarise(rows).items()}
     return [

@@ -82,16 +82,18 @@ def newest_whole(folder: Path, like: TrainState) -> Saved | None:
                 read_description(step)  # choosing the best step needs every description
         except DamagedCheckpoint as error:
             damaged[step] = error
-    if damaged and newest is None:
+    if newest is None:
+        if not damaged:
+            return None
         older = "all older ones are damaged, too" if len(steps) > 1 else "there is no older one"
         raise CheckpointError(
             f"{steps[0]}: {damaged[steps[0]].what}, and {older}. Restore a copy, or move {folder} "
             "away and run the same command again to start over."
         )
-    for step, error in damaged.items():
+    for step, damage in damaged.items():
         aside = _set_aside(step)
         warn(
-            f"{step}: {error.what}. It is kept as {aside.name}, and the run resumes from step "
+            f"{step}: {damage.what}. It is kept as {aside.name}, and the run resumes from step "
             f"{newest.name}."
         )
     return saved
@@ -143,7 +145,7 @@ class RunCheckpoints:
       keep: how many of the latest checkpoints are kept.
     """
 
-    def __init__(self, folder: Path, description: dict[str, Any], *, keep: int):
+    def __init__(self, folder: Path, description: dict[str, Any], *, keep: int) -> None:
         self._folder = _absolute(folder)
         self._description = {"format": TRAINING_FORMAT, **description}
         best = _policies.BestN(

@@ -16,6 +16,7 @@ from p3m_jax.checkpoints.folder import RUN_CHECKPOINTS, complete_steps
 from p3m_jax.configs import common
 from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.data.sets import DataSet
+from p3m_jax.storage import StrPath
 from p3m_jax.storage.bucket import folder_or_bucket, is_address
 from p3m_jax.storage.files import locked, write_text
 from p3m_jax.training.errors import RunFolderError
@@ -53,7 +54,7 @@ _MAY_CHANGE = (
 )
 
 
-def refuse_buckets(workdir) -> None:
+def refuse_buckets(workdir: StrPath) -> None:
     """Raises `RunFolderError` if `workdir` is in a bucket: a run's log could not be appended to."""
     if is_address(workdir):
         raise RunFolderError(
@@ -170,7 +171,7 @@ def _differences(there: dict, here: dict) -> list[str]:
 
 
 def _flat(settings: dict, prefix: str = "") -> dict:
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{name}.")

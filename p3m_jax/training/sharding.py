@@ -3,9 +3,11 @@
 Batches are split across the devices. The state is replicated on all of them, or split, too.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from p3m_jax.copy_paste.feature import replicated_entries
@@ -16,7 +18,7 @@ from p3m_jax.training.state import TrainState
 SMALLEST_CUT = 2**16  # elements
 
 
-def _same(tree):  # a module-level function, so that it is compiled only once
+def _same(tree: Any) -> Any:  # a module-level function, so that it is compiled only once
     return tree
 
 
@@ -53,7 +55,7 @@ class Places(NamedTuple):
         them.
         """
 
-        def place(array):
+        def place(array: jax.Array) -> NamedSharding:
             axes = [axis for axis in range(array.ndim) if array.shape[axis] % self.mesh.size == 0]
             if not cut or not axes or array.size < SMALLEST_CUT:
                 return self.everywhere
@@ -62,7 +64,7 @@ class Places(NamedTuple):
 
         return jax.tree.map(place, state)
 
-    def batch(self, arrays):
+    def batch(self, arrays: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Returns this process's part of a batch as global arrays; no data is sent."""
         return {
             name: jax.make_array_from_process_local_data(
@@ -71,7 +73,7 @@ class Places(NamedTuple):
             for name, array in arrays.items()
         }
 
-    def local(self, tree):
+    def local(self, tree: Any) -> Any:
         """Gathers a tree of global arrays on one device of this process.
 
         This is a collective operation: all processes must call it.

@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.stages import Compiled
+from jax.typing import DTypeLike
 
 from p3m_jax.copy_paste.feature import FeaturePaste, pasting_edit, replicated_entries
 from p3m_jax.losses import Loss, Targets, share_of_transition, total_loss
 from p3m_jax.models.decoders import Edit, unedited
-from p3m_jax.models.network import Network, Variables
+from p3m_jax.models.network import Arrays, Network, Variables
 from p3m_jax.models.p3m_net import BACKGROUND_CLASS, FOREGROUND_CLASS, TRANSITION_CLASS, normalize
 from p3m_jax.pictures import trimap as trimaps
 from p3m_jax.runtime.compilation import return_memory
@@ -18,8 +21,11 @@ from p3m_jax.training.state import TrainState
 
 Batch = Mapping[str, jax.Array]
 
+# The gradients of the parameters; the terms of the loss, and the statistics after the step.
+_Gradients = tuple[Arrays, tuple[dict[str, jax.Array], Arrays]]
 
-def targets_of(batch: Batch, dtype=jnp.float32) -> Targets:
+
+def targets_of(batch: Batch, dtype: DTypeLike = jnp.float32) -> Targets:
     """Converts a batch of 8-bit maps (see `p3m_jax.input`) to the targets of the loss."""
     transition = batch["trimap"] == trimaps.TRANSITION
     classes = jnp.where(batch["trimap"] == trimaps.FOREGROUND, FOREGROUND_CLASS, BACKGROUND_CLASS)
@@ -86,21 +92,27 @@ def make_train_step(
         none, or if the batch cannot be split into `computing.parts`.
     """
 
-    def edit_of(state, parameters, statistics, batch) -> Edit:
+    def edit_of(state: TrainState, parameters: Arrays, statistics: Arrays, batch: Batch) -> Edit:
         if paste is None:
             return unedited
         if paste.source_from == "average":
-            parameters = state.average
-            if parameters is None:
+            if state.average is None:
                 raise ValueError("The state keeps no average of the parameters to paste from.")
+            parameters = state.average
         source = Variables(parameters, statistics)
         return pasting_edit(network, source, batch, paste, dtype=computing.dtype)
 
-    def gradients_of(state, statistics, batch, key, share):
+    def gradients_of(
+        state: TrainState,
+        statistics: Arrays,
+        batch: Batch,
+        key: jax.Array | None,
+        share: jax.Array | None,
+    ) -> _Gradients:
         dtype = next(iter(state.parameters.values())).dtype
         targets = targets_of(batch, dtype)._replace(transition_share=share)
 
-        def loss_of(parameters):
+        def loss_of(parameters: Arrays) -> tuple[jax.Array, tuple[dict[str, jax.Array], Arrays]]:
             outputs, moved = network.apply(
                 Variables(parameters, statistics),
                 batch["picture"],
@@ -115,18 +127,20 @@ def make_train_step(
 
         return jax.grad(loss_of, has_aux=True)(state.parameters)
 
-    def over_parts(state, batch, key):
+    def over_parts(state: TrainState, batch: Batch, key: jax.Array | None) -> _Gradients:
         """Like `gradients_of`, but splits the batch into parts and averages their gradients."""
         dtype = next(iter(state.parameters.values())).dtype
         share = share_of_transition(targets_of(batch, dtype).transition)
         parts, shared = cut(batch, computing.parts)
 
-        def add(carried, part):
-            number, part = part
+        def add(
+            carried: tuple[Arrays, Any], part: tuple[jax.Array, Batch]
+        ) -> tuple[tuple[Arrays, Any], None]:
+            number, inside = part
             part_key = None if key is None else jax.random.fold_in(key, number)
             statistics, sums = carried
             gradients, (terms, moved) = gradients_of(
-                state, statistics, {**part, **shared}, part_key, share
+                state, statistics, {**inside, **shared}, part_key, share
             )
             return (moved, jax.tree.map(jnp.add, sums, (gradients, terms))), None
 
@@ -140,7 +154,7 @@ def make_train_step(
         gradients, terms = jax.tree.map(lambda x: x / computing.parts, sums)
         return gradients, (terms, statistics)
 
-    def train_step(state, batch):
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         key = None if seed is None else jax.random.fold_in(jax.random.key(seed), state.step)
         if computing.parts == 1:
             gradients, (terms, statistics) = gradients_of(
@@ -159,7 +173,7 @@ def make_train_step(
     return train_step
 
 
-def compile_step(step: Callable, state: TrainState, batch: Batch, out_shardings):
+def compile_step(step: Callable, state: TrainState, batch: Batch, out_shardings: Any) -> Compiled:
     """Compiles a step for arrays of these shapes; a call of the compiled step consumes its state.
 
     Afterwards it releases the memory that tracing used, up to a quarter of a gigabyte.
@@ -185,7 +199,7 @@ def cut(batch: Batch, parts: int) -> tuple[Batch, Batch]:
     if size % parts:
         raise ValueError(f"A batch of {size} cannot be split into {parts} equal parts.")
 
-    def split(array):
+    def split(array: jax.Array) -> jax.Array:
         return jnp.moveaxis(array.reshape(size // parts, parts, *array.shape[1:]), 1, 0)
 
     return {name: split(array) for name, array in batch.items() if name not in shared}, shared

@@ -56,7 +56,8 @@ def validate(
     Raises:
       TrainingDiverged: an output is not finite.
     """
-    scores, shown = [], []
+    scores: list[dict[str, float]] = []
+    shown: list[tuple[np.ndarray, np.ndarray, np.ndarray, str]] = []
     for example in distributed.share(dataset.examples):
         picture, matte, prediction = _predict_example(predict, read(example), example, size)
         errors = all_metrics(prediction, matte, trimap_from_matte(matte, TRIMAP_KERNEL))
@@ -69,7 +70,9 @@ def validate(
     return Validation(means, shown)
 
 
-def _predict_example(predict, picture: np.ndarray, example: Example, size: int):
+def _predict_example(
+    predict: Predict, picture: np.ndarray, example: Example, size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     matte = read_matte(example.matte)
     height, width = matte.shape
     small = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)

@@ -10,6 +10,10 @@ from p3m_jax.models.ops.precision import at_least_float32
 # Number of scores that one head holds at a time: 8 MB in float32, for any size of the map.
 SCORES = 2**21
 
+# What the backward pass gets (q, k, v, output, log sums), and what it returns.
+_Kept = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
+_Gradients = tuple[jax.Array, jax.Array, jax.Array]
+
 
 def attention(q: jax.Array, k: jax.Array, v: jax.Array, *, scores: int | None = None) -> jax.Array:
     """softmax(q k^T / sqrt(d)) v, for q, k, v of (B, heads, n, d).
@@ -26,21 +30,23 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array, *, scores: int | None = 
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _attention(q, k, v, rows):
+def _attention(q: jax.Array, k: jax.Array, v: jax.Array, rows: int) -> jax.Array:
     return _attention_forward(q, k, v, rows)[0]
 
 
-def _attention_forward(q, k, v, rows):
+def _attention_forward(
+    q: jax.Array, k: jax.Array, v: jax.Array, rows: int
+) -> tuple[jax.Array, _Kept]:
     y, log_sums = jax.lax.map(lambda q: _attend(q, k, v), _in_blocks(q, rows))
     y, log_sums = (_whole(of_blocks, q.shape[2]) for of_blocks in (y, log_sums))
     return y, (q, k, v, y, log_sums)
 
 
-def _scores(q, k):
+def _scores(q: jax.Array, k: jax.Array) -> jax.Array:
     return at_least_float32(jnp.einsum("bhqd,bhkd->bhqk", q, k))
 
 
-def _attend(q, k, v):
+def _attend(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The output for some queries, and the log sum of exp(scores) per row, (B, heads, rows, 1)."""
     scores = _scores(q, k)
     largest = jnp.max(scores, axis=-1, keepdims=True)
@@ -51,7 +57,7 @@ def _attend(q, k, v):
     return (y / total).astype(v.dtype), largest + jnp.log(total)
 
 
-def _attention_backward(rows, kept, gradient):
+def _attention_backward(rows: int, kept: _Kept, gradient: jax.Array) -> _Gradients:
     # A CPU is limited by products, and the stored sums save some. A TPU is limited by memory, so
     # nothing is stored for it.
     return jax.lax.platform_dependent(
@@ -59,24 +65,26 @@ def _attention_backward(rows, kept, gradient):
     )
 
 
-def _from_nothing(rows, kept, gradient):
+def _from_nothing(rows: int, kept: _Kept, gradient: jax.Array) -> _Gradients:
     """The gradient that recomputes each block completely."""
     attend = jax.checkpoint(lambda q, k, v: _attend(q, k, v)[0])
 
-    def whole(q, k, v):
+    def whole(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
         blocks = jax.lax.map(lambda q: attend(q, k, v), _in_blocks(q, rows))
         return _whole(blocks, q.shape[2])
 
     return jax.vjp(whole, *kept[:3])[1](gradient)
 
 
-def _from_kept_sums(rows, kept, gradient):
+def _from_kept_sums(rows: int, kept: _Kept, gradient: jax.Array) -> _Gradients:
     """FlashAttention's gradient: only the scores are recomputed."""
     q, k, v, y, log_sums = kept
     precise = log_sums.dtype
     shared = jnp.sum(gradient.astype(precise) * y, axis=-1, keepdims=True)
 
-    def add_block(sums, block):
+    def add_block(
+        sums: tuple[jax.Array, jax.Array], block: list[jax.Array]
+    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
         q, log_sums, gradient, shared = block
         weights = jnp.exp(_scores(q, k) - log_sums)
         of_weights = _scores(gradient, v)
@@ -96,7 +104,7 @@ def _from_kept_sums(rows, kept, gradient):
 _attention.defvjp(_attention_forward, _attention_backward)
 
 
-def _in_blocks(x, rows):
+def _in_blocks(x: jax.Array, rows: int) -> jax.Array:
     """(B, heads, n, d) -> (blocks, B, heads, rows, d), padded with zeros after the last row."""
     batch, heads, n, d = x.shape
     blocks = -(-n // rows)
@@ -104,7 +112,7 @@ def _in_blocks(x, rows):
     return jnp.moveaxis(x.reshape(batch, heads, blocks, rows, d), 2, 0)
 
 
-def _whole(blocks, n):
+def _whole(blocks: jax.Array, n: int) -> jax.Array:
     blocks = jnp.moveaxis(blocks, 0, 2)
     batch, heads, count, rows, d = blocks.shape
     return blocks.reshape(batch, heads, count * rows, d)[:, :, :n]
@@ -126,7 +134,7 @@ def linear_attention(q: jax.Array, k: jax.Array, v: jax.Array, features: jax.Arr
     return (y[..., :-1] / (y[..., -1:] + 1e-8)).astype(given)
 
 
-def _positive_features(z, features):
+def _positive_features(z: jax.Array, features: jax.Array) -> jax.Array:
     half_square = jnp.sum(jnp.square(z), axis=-1, keepdims=True) / 2
     # Exponents need full precision: by default, accelerators round the inputs of products.
     exponent = jnp.einsum("bnd,md->bnm", z, features, precision=jax.lax.Precision.HIGHEST)

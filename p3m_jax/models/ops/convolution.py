@@ -1,5 +1,6 @@
 """Convolutions, including the grouped ones of ViTAE."""
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -12,6 +13,8 @@ from p3m_jax.models.ops import weight_gradient
 # of the program, and when a loop runs over them, where more bundles need no more compile time.
 BUNDLE = 8
 BUNDLE_IN_LOOP = 4
+
+_PullBack = Callable[[jax.Array], tuple[jax.Array, jax.Array]]  # as `jax.vjp` returns it
 
 
 def convolve(x: jax.Array, kernel: jax.Array, *, groups: int = 1) -> jax.Array:
@@ -28,7 +31,7 @@ def convolve(x: jax.Array, kernel: jax.Array, *, groups: int = 1) -> jax.Array:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _in_groups(x, kernel, groups):
+def _in_groups(x: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
     return jax.lax.platform_dependent(
         x,
         kernel,
@@ -37,31 +40,33 @@ def _in_groups(x, kernel, groups):
     )
 
 
-def _in_groups_forward(x, kernel, groups):
+def _in_groups_forward(x: jax.Array, kernel: jax.Array, groups: int) -> tuple[jax.Array, _PullBack]:
     return jax.vjp(lambda x, kernel: _side_by_side(x, kernel, groups), x, kernel)
 
 
-def _in_groups_backward(groups, pull_back, gradient):
+def _in_groups_backward(
+    groups: int, pull_back: _PullBack, gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     return pull_back(gradient)
 
 
 _in_groups.defvjp(_in_groups_forward, _in_groups_backward)
 
 
-def _side_by_side(x, kernel, groups, bundle=BUNDLE):
+def _side_by_side(x: jax.Array, kernel: jax.Array, groups: int, bundle: int = BUNDLE) -> jax.Array:
     count = groups // bundle
     pairs = zip(jnp.split(x, count, axis=-1), jnp.split(kernel, count, axis=-1), strict=True)
     return jnp.concatenate([_dense(x, _block_diagonal(k, bundle)) for x, k in pairs], axis=-1)
 
 
-def _one_by_one(x, kernel, groups):
+def _one_by_one(x: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
     count = groups // BUNDLE_IN_LOOP
 
-    def part(values, i):
+    def part(values: jax.Array, i: int | jax.Array) -> jax.Array:
         width = values.shape[-1] // count
         return jax.lax.dynamic_slice_in_dim(values, i * width, width, axis=-1)
 
-    def add_bundle(i, y):
+    def add_bundle(i: int | jax.Array, y: jax.Array) -> jax.Array:
         bundle = _plain(part(x, i), _block_diagonal(part(kernel, i), BUNDLE_IN_LOOP))
         return jax.lax.dynamic_update_slice_in_dim(y, bundle, i * bundle.shape[-1], axis=-1)
 
@@ -70,7 +75,7 @@ def _one_by_one(x, kernel, groups):
     return jax.lax.fori_loop(0, count, add_bundle, y)
 
 
-def _block_diagonal(kernel, groups):
+def _block_diagonal(kernel: jax.Array, groups: int) -> jax.Array:
     """(k, k, in / groups, out) -> the kernel (k, k, in, out) of an equivalent dense convolution."""
     height, width, _, outputs = kernel.shape
     # (groups, 1, out): the outputs that belong to each group.
@@ -78,7 +83,7 @@ def _block_diagonal(kernel, groups):
     return jnp.where(own, kernel[:, :, None], 0).reshape(height, width, -1, outputs)
 
 
-def _dense(x, kernel):
+def _dense(x: jax.Array, kernel: jax.Array) -> jax.Array:
     if kernel.shape[0] == 1:  # as a product, but not on a TPU: that would change the layout twice
         return jax.lax.platform_dependent(
             x, kernel, cpu=lambda x, kernel: product_of_rows(x, kernel[0, 0]), default=_plain
@@ -103,7 +108,7 @@ def product_of_rows(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[1])
 
 
-def _plain(x, kernel):
+def _plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
     padding = kernel.shape[0] // 2
     return jax.lax.conv_general_dilated(
         x,
@@ -115,16 +120,18 @@ def _plain(x, kernel):
 
 
 @jax.custom_vjp
-def _wide(x, kernel):
+def _wide(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Like `_plain`, but on a CPU the kernel's gradient is computed by tiles."""
     return _plain(x, kernel)
 
 
-def _wide_forward(x, kernel):
+def _wide_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return _plain(x, kernel), (x, kernel)
 
 
-def _wide_backward(kept, gradient):
+def _wide_backward(
+    kept: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     x, kernel = kept
     _, of_map = jax.vjp(lambda x: _plain(x, kernel), x)
     _, of_kernel = jax.vjp(lambda kernel: _plain(x, kernel), kernel)

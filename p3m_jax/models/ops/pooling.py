@@ -11,7 +11,9 @@ batch is sharded, no data leaves its device.
 """
 
 import itertools
+from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +26,10 @@ _TAPS = {2: ((0, 0), (0, 1)), 3: ((-1, 1), (0, 0), (0, 1))}
 STRIPS = 8
 LARGE = 2**19
 
+_Pooled = tuple[jax.Array, jax.Array]  # maxima and their offsets
 
-def _shifted(x: jax.Array, rows: int, columns: int, fill) -> jax.Array:
+
+def _shifted(x: jax.Array, rows: int, columns: int, fill: float) -> jax.Array:
     """`y[:, i, j] = x[:, i + rows, j + columns]`, with `fill` outside the map."""
     height, width = x.shape[1:3]
     padding = [(0, 0), (max(-rows, 0), max(rows, 0)), (max(-columns, 0), max(columns, 0)), (0, 0)]
@@ -34,7 +38,12 @@ def _shifted(x: jax.Array, rows: int, columns: int, fill) -> jax.Array:
     return x[:, top : top + height, left : left + width]
 
 
-def _place(values: jax.Array, offsets: jax.Array, window: int, combine) -> jax.Array:
+def _place(
+    values: jax.Array,
+    offsets: jax.Array,
+    window: int,
+    combine: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
+) -> jax.Array:
     """Puts each window's value at its position in a zero map of twice the size.
 
     `combine(current, chosen, value)` merges windows that chose the same position. It is called in
@@ -64,14 +73,14 @@ def _place_apart(values: jax.Array, offsets: jax.Array, stride: int) -> jax.Arra
         chosen = jnp.where(offsets == offset, values, 0)
         zero = jnp.zeros((), values.dtype)
         placed.append(jax.lax.pad(chosen, zero, [(0, 0, 0), *between, (0, 0, 0)]))
-    return sum(placed)
+    return cast(jax.Array, sum(placed))  # there are always four
 
 
-def _last_wins(current, chosen, value):
+def _last_wins(current: jax.Array, chosen: jax.Array, value: jax.Array) -> jax.Array:
     return jnp.where(chosen, value, current)
 
 
-def _add(current, chosen, value):
+def _add(current: jax.Array, chosen: jax.Array, value: jax.Array) -> jax.Array:
     return current + jnp.where(chosen, value, 0)
 
 
@@ -109,12 +118,12 @@ def max_pool(x: jax.Array, window: int, stride: int = 2) -> tuple[jax.Array, jax
     return _max_pool_forward(x, window, stride)[0]
 
 
-def _padded(x, window):
+def _padded(x: jax.Array, window: int) -> jax.Array:
     before = window - 2  # one row and one column that the first 3x3 windows cover
     return jnp.pad(x, [(0, 0), (before, 0), (before, 0), (0, 0)], constant_values=-jnp.inf)
 
 
-def _pool(padded, window, stride):
+def _pool(padded: jax.Array, window: int, stride: int) -> _Pooled:
     height, width = (side - window + 2 for side in padded.shape[1:3])
     maxima, *others = (
         padded[:, i : i + height : stride, j : j + width : stride]
@@ -128,7 +137,7 @@ def _pool(padded, window, stride):
     return maxima, offsets
 
 
-def _pool_by_strips(x, window, stride):
+def _pool_by_strips(x: jax.Array, window: int, stride: int) -> _Pooled:
     """`_pool` of the whole map, in up to `STRIPS` strips of rows, one after another.
 
     XLA:CPU does not optimise across the loop. Without the loop it would recompute a window's offset
@@ -145,7 +154,7 @@ def _pool_by_strips(x, window, stride):
     large = height * width > LARGE
     height //= strips
 
-    def of_strip(top):
+    def of_strip(top: jax.Array) -> _Pooled:
         strip = _padded(jax.lax.dynamic_slice_in_dim(x, top, height, axis=1), window)
         if window == 3:
             above = jax.lax.dynamic_slice_in_dim(x, jnp.maximum(top - 1, 0), 1, axis=1)
@@ -153,18 +162,19 @@ def _pool_by_strips(x, window, stride):
             strip = jax.lax.dynamic_update_slice(strip, above, (0, 0, 1, 0))
         return _pool(strip, window, stride)
 
-    def whole(of_strips):
+    def whole(of_strips: jax.Array) -> jax.Array:
         shape = batch, rows, width // stride, channels
         return jnp.moveaxis(of_strips, 0, 1).reshape(shape)
 
     tops = jnp.arange(strips) * height
     if window == 2 and not large:
         return _pool(x, window, stride)[0], whole(jax.lax.map(lambda top: of_strip(top)[1], tops))
-    return tuple(whole(y) for y in jax.lax.map(of_strip, tops))
+    maxima, offsets = jax.lax.map(of_strip, tops)
+    return whole(maxima), whole(offsets)
 
 
 @jax.named_scope("max_pool")
-def _max_pool_forward(x, window, stride):
+def _max_pool_forward(x: jax.Array, window: int, stride: int) -> tuple[_Pooled, jax.Array]:
     maxima, offsets = jax.lax.platform_dependent(
         x,
         cpu=partial(_pool_by_strips, window=window, stride=stride),
@@ -174,7 +184,9 @@ def _max_pool_forward(x, window, stride):
 
 
 @jax.named_scope("max_pool")
-def _max_pool_backward(window, stride, offsets, cotangents):
+def _max_pool_backward(
+    window: int, stride: int, offsets: jax.Array, cotangents: _Pooled
+) -> tuple[jax.Array]:
     gradient, _ = cotangents
     if window == 2:
         return (_place_apart(gradient, offsets, stride),)
@@ -203,12 +215,16 @@ def max_unpool(values: jax.Array, offsets: jax.Array, window: int) -> jax.Array:
     return _place(values, offsets, window, _last_wins)
 
 
-def _max_unpool_forward(values, offsets, window):
+def _max_unpool_forward(
+    values: jax.Array, offsets: jax.Array, window: int
+) -> tuple[jax.Array, jax.Array]:
     return max_unpool(values, offsets, window), offsets
 
 
 @jax.named_scope("max_unpool")
-def _max_unpool_backward(window, offsets, cotangent):
+def _max_unpool_backward(
+    window: int, offsets: jax.Array, cotangent: jax.Array
+) -> tuple[jax.Array, None]:
     return _pick(cotangent, offsets, window), None
 
 

@@ -1,6 +1,8 @@
 """Bilinear upsampling by an integer factor."""
 
+from collections.abc import Iterable
 from functools import partial
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -24,37 +26,43 @@ def upsample(x: jax.Array, factor: int) -> jax.Array:
 def _upsample_axis(x: jax.Array, factor: int, axis: int) -> jax.Array:
     size = x.shape[axis]
 
-    def weighted(shift, weights):
+    def weighted(shift: int, weights: np.ndarray) -> jax.Array:
         neighbour = jnp.expand_dims(_shifted(x, shift, axis), axis + 1)
         weights = weights.reshape(*weights.shape, *[1] * (x.ndim - 1 - axis))
         return neighbour * jnp.asarray(weights, x.dtype)
 
-    blended = sum(weighted(*tap) for tap in _taps(size, factor))
+    blended = _sum(weighted(*tap) for tap in _taps(size, factor))
     return blended.reshape(*x.shape[:axis], size * factor, *x.shape[axis + 1 :])
 
 
-def _upsample_axis_forward(x, factor, axis):
+def _upsample_axis_forward(x: jax.Array, factor: int, axis: int) -> tuple[jax.Array, None]:
     return _upsample_axis(x, factor, axis), None
 
 
 @jax.named_scope("upsample")
-def _upsample_axis_backward(factor, axis, _, gradient):
+def _upsample_axis_backward(
+    factor: int, axis: int, _: None, gradient: jax.Array
+) -> tuple[jax.Array]:
     # A sum of slices: for a sum over the axis of phases XLA:CPU stores each weight as a full map.
     shape = list(gradient.shape)
     size = shape[axis] // factor
     shape[axis : axis + 1] = size, factor
     phases = jnp.moveaxis(at_least_float32(gradient).reshape(shape), axis + 1, 0)
 
-    def weighted(shift, weights):
+    def weighted(shift: int, weights: np.ndarray) -> jax.Array:
         columns = weights.T.reshape(factor, -1, *[1] * (gradient.ndim - 1 - axis))
         used = [phase for phase in range(factor) if columns[phase].any()]
-        total = sum(phases[i] * jnp.asarray(columns[i], phases.dtype) for i in used)
+        total = _sum(phases[i] * jnp.asarray(columns[i], phases.dtype) for i in used)
         return _shifted(total, -shift, axis)
 
-    return (sum(weighted(*tap) for tap in _taps(size, factor)).astype(gradient.dtype),)
+    return (_sum(weighted(*tap) for tap in _taps(size, factor)).astype(gradient.dtype),)
 
 
 _upsample_axis.defvjp(_upsample_axis_forward, _upsample_axis_backward)
+
+
+def _sum(maps: Iterable[jax.Array]) -> jax.Array:
+    return cast(jax.Array, sum(maps))  # there is always at least one
 
 
 def _taps(size: int, factor: int) -> list[tuple[int, np.ndarray]]:

@@ -39,7 +39,7 @@ def by_tiles(x: jax.Array, gradient: jax.Array, size: int) -> jax.Array:
     return _correlation(x, gradient, size).astype(x.dtype)
 
 
-def _correlation(shifted, still, size):
+def _correlation(shifted: jax.Array, still: jax.Array, size: int) -> jax.Array:
     """Sums over p of shifted[p + (i, j) - k // 2, a] * still[p, b], as (k, k, a, b)."""
     batch, height, width, channels = shifted.shape
     others = still.shape[3]
@@ -50,7 +50,7 @@ def _correlation(shifted, still, size):
     rows = max(n for n in range(1, height + 1) if height % n == 0 and n <= max(most, 1))
     padded = jnp.pad(shifted, [(0, 0), (padding, padding), (padding, padding), (0, 0)])
 
-    def add_tile(total, top):
+    def add_tile(total: jax.Array, top: jax.Array) -> tuple[jax.Array, None]:
         tile = jax.lax.dynamic_slice_in_dim(padded, top, rows + 2 * padding, axis=1)
         beside = [tile[:, i : i + rows, j : j + width] for i in range(size) for j in range(size)]
         left = jnp.concatenate(beside, axis=-1).reshape(batch, rows * width, copies)
