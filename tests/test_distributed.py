@@ -157,7 +157,9 @@ def take_turns_and_gather(how, stack):
     told, sentence = spoken(first)
     assert json.loads(told)["seen"] == list(range(7))
     assert json.loads(told)["devices"] == 2
-    assert sentence == "Another process of this job failed with failing; see its message."
+    assert (
+        sentence == "Another process of this job failed while preparing failing; see its message."
+    )
     assert spoken(second) == []
     assert "OSError: no" in second_error
 

@@ -117,8 +117,8 @@ def config(**settings):
         ({"init_from": ""}, "init_from is empty.*p3m import"),
         ({"data.mattes": ""}, "must be given together"),
         ({"data.mattes": "b"}, "are the same folder"),
-        ({"data.directory": "d"}, "name only one of them"),
-        ({"data.pictures": "", "data.mattes": ""}, "name the pictures to fine-tune on"),
+        ({"data.directory": "d"}, "choose only one of them"),
+        ({"data.pictures": "", "data.mattes": ""}, "choose the pictures to fine-tune on"),
         ({"final_test_sets": ("P3M-500-P",)}, "final_test_sets"),
     ],
 )

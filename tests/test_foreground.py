@@ -115,7 +115,7 @@ def test_a_cache_of_other_pictures_is_noticed(root, tmp_path, estimated):
     other = write_set(tmp_path / "other", seed=1)
     assigned = training_set(other, foreground_cache=tmp_path / "cache")
     for dataset in (training_set(other), assigned):
-        with pytest.raises(DataSetError, match=r"p_0\.png: was estimated from another picture"):
+        with pytest.raises(DataSetError, match=r"p_0\.png: was estimated from a different picture"):
             estimate_missing(dataset, tmp_path / "cache", progress=False)
 
 

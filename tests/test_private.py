@@ -132,9 +132,9 @@ def test_faces_do_not_reach_the_cache_of_foregrounds(pair, tmp_path):
         bare = replace(dataset, examples=tuple(bare))
         estimate_missing(bare, tmp_path / name, obfuscation=FILL, workers=1, progress=False)
         made.append({f.name: f.read_bytes() for f in (tmp_path / name).glob("*g/*")})
-        with pytest.raises(DataSetError, match="other settings"):
+        with pytest.raises(DataSetError, match="different settings"):
             estimate_missing(bare, tmp_path / name, obfuscation=None, progress=False)
-        with pytest.raises(DataSetError, match="other settings"):
+        with pytest.raises(DataSetError, match="different settings"):
             estimate_missing(bare, tmp_path / name, obfuscation=Obfuscation(), progress=False)
     assert len(made[0]) == 4
     assert made[0] == made[1]

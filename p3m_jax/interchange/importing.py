@@ -169,7 +169,7 @@ def _require(path: StrPath, file: WeightsFile, model: str | None) -> Contents:
     return best
 
 
-def _at_its_width(contents: Contents, arrays) -> Contents:
+def _at_its_width(contents: Contents, arrays: Mapping[str, np.ndarray]) -> Contents:
     """The contents, with the network of these names whose shapes fit most of the arrays."""
     names = {_our_name(contents.network, contents.prefix + key): key for key in arrays}
 

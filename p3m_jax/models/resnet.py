@@ -109,5 +109,5 @@ class QuarterResNet34(ResNet34):
     No paper has it. It is small enough to train on a few processor cores.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(QUARTER_SHAPE)
