@@ -27,8 +27,8 @@ class Targets(NamedTuple):
       transition: (B, H, W, 1), 1 in the trimap's transition area, else 0.
       picture, foreground, background: (B, H, W, 3) normalised; the last two are None if the
         composition loss is off.
-      transition_share: the divisor of the detail's alpha error, see `share_of_transition`. If this
-        is part of a batch, it is the share of the whole batch.
+      transition_share: the divisor of the detail's alpha loss, see `share_of_transition`. If these
+        targets are only part of a batch, it is the share of the whole batch.
     """
 
     alpha: jax.Array
@@ -50,8 +50,8 @@ class Weights(NamedTuple):
 
 
 PUBLISHED_WEIGHTS = Weights()
-# The loss of a training: from outputs and targets to a scalar, and to scalars by name for the log,
-# among them "total".
+# A training loss: called with outputs and targets, it returns a scalar, and a dict of named scalars
+# for the log, including "total".
 Loss = Callable[[Outputs, Targets], tuple[jax.Array, dict[str, jax.Array]]]
 
 
@@ -60,20 +60,23 @@ def _mean(x: jax.Array) -> jax.Array:
 
 
 def smooth_absolute(x: jax.Array) -> jax.Array:
-    """sqrt(x^2 + 1e-12), a smooth absolute value."""
+    """Returns sqrt(x^2 + 1e-12), a smooth absolute value."""
     return jnp.sqrt(jnp.square(x) + _EPSILON)
 
 
 def cross_entropy(logits: jax.Array, classes: jax.Array) -> jax.Array:
-    """Mean cross-entropy over all pixels, of logits (B, H, W, 3) against classes (B, H, W)."""
+    """Computes the mean cross-entropy of logits (B, H, W, 3) against classes (B, H, W)."""
     log_probabilities = jax.nn.log_softmax(logits, axis=-1)
-    # A select over three classes instead of a gather, whose gradient would be a scatter.
+    # A one-hot product instead of a gather, whose gradient would be a scatter.
     chosen = jax.nn.one_hot(classes, logits.shape[-1], dtype=logits.dtype)
     return -logits.shape[-1] * _mean(log_probabilities * chosen)
 
 
 def semantic_losses(outputs: Outputs, classes: jax.Array) -> dict[str, jax.Array]:
-    """The cross-entropies of the semantic decoder's logits and of its three sets of side logits."""
+    """Computes the cross-entropy of the semantic decoder's logits and of each set of side logits.
+
+    The keys are "semantic_entropy", "side2_entropy", "side1_entropy" and "side0_entropy".
+    """
     maps = ("semantic", "side2", "side1", "side0")
     return {f"{name}_entropy": cross_entropy(getattr(outputs, name), classes) for name in maps}
 
@@ -87,12 +90,12 @@ def _replicate_edges(x: jax.Array, axis: int) -> jax.Array:
 
 
 def _blur(x: jax.Array) -> jax.Array:
-    """The pyramid's 5x5 low-pass filter on (B, H, W, 1), with replicated edges.
+    """Applies the pyramid's 5x5 low-pass filter to (B, H, W, 1), with replicated edges.
 
-    The kernel is proportional to g(i) + g(j), g(x) = exp(-(x - 2)^2 / 2)^2. One would expect a
-    product instead of the sum, but the published program has the sum. So the kernel is the sum of
-    two separable filters, g along one axis and plain sums along the other; both are computed with
-    slices.
+    The weight at (i, j) is proportional to g(i) + g(j), where g(x) = exp(-(x - 2)^2 / 2)^2. A
+    product would be usual, but the published program has the sum. So the kernel is the sum of two
+    separable filters, each with g along one axis and plain sums along the other. Both are computed
+    with slices.
     """
     height, width = x.shape[1:3]
     padded = _replicate_edges(_replicate_edges(x, axis=1), axis=2)
@@ -122,10 +125,11 @@ def _halve(x: jax.Array) -> jax.Array:
 
 
 def laplacian_loss(predicted: jax.Array, target: jax.Array) -> jax.Array:
-    """The L1 means of a Laplacian pyramid's five levels and of its last low-pass, summed.
+    """Computes the L1 distance of two maps (B, H, W, 1), summed over a Laplacian pyramid.
 
-    The pyramid is linear, so it is built only once, from the difference of the two maps. Sides must
-    be multiples of 32.
+    It is the sum of the mean absolute values of five levels and of the last low-pass map. The
+    pyramid is linear, so it is built only once, from the difference of the two maps. Sides must be
+    multiples of 32.
     """
     difference = predicted - target
     total: jax.Array | float = 0.0
@@ -137,26 +141,29 @@ def laplacian_loss(predicted: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def share_of_transition(transition: jax.Array) -> jax.Array:
-    """Fraction of pixels (B, H, W, 1) in the transition area, plus one pixel: it is never zero."""
+    """Computes the fraction of transition pixels, plus one pixel so that it is never zero.
+
+    `transition` (B, H, W, 1) is 1 in the transition area, else 0.
+    """
     return _mean(transition) + 1 / transition.size
 
 
 def detail_loss(detail: jax.Array, targets: Targets) -> tuple[jax.Array, jax.Array]:
-    """The alpha and Laplacian losses of the detail decoder, only in the transition area."""
+    """Computes the alpha and Laplacian losses of the detail alpha in the transition area."""
     area, share = targets.transition, targets.transition_share
     error = smooth_absolute((detail - targets.alpha) * area)
-    # Sums over pixels are computed as means times their number, which keeps more digits.
+    # A ratio of two means equals the ratio of the sums over pixels, but keeps more digits.
     alpha = _mean(error) / (share_of_transition(area) if share is None else share)
     return alpha, laplacian_loss(detail * area, targets.alpha * area)
 
 
 def fusion_loss(fusion: jax.Array, alpha: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The alpha and Laplacian losses of the fused alpha, over all pixels."""
+    """Computes the alpha and Laplacian losses of the fused alpha, over all pixels."""
     return _mean(smooth_absolute(fusion - alpha)), laplacian_loss(fusion, alpha)
 
 
 def composition_loss(fusion: jax.Array, targets: Targets) -> jax.Array:
-    """Distance between the picture and the composite of its foreground and background.
+    """Computes the distance of the picture from the composite of its foreground and background.
 
     The composite uses the fused alpha. The distance is summed over the three channels and divided
     by the number of pixels.
@@ -172,11 +179,12 @@ def composition_loss(fusion: jax.Array, targets: Targets) -> jax.Array:
 def total_loss(
     outputs: Outputs, targets: Targets, weights: Weights = PUBLISHED_WEIGHTS
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Returns the weighted sum semantic + 2 detail + 3 fusion + composition, and the terms by name.
+    """Computes the weighted sum of all losses; returns it, and a dict of "total" and its terms.
 
-    semantic = (the sum of the three side entropies + 3 times the semantic decoder's) / 6. detail
-    and fusion are each the sum of their alpha and Laplacian losses. The composition loss is left
-    out if `targets` has no foreground and background.
+    With the default weights the sum is semantic + 2 detail + 3 fusion + composition. The semantic
+    loss is (the sum of the three side entropies + 3 times the semantic decoder's entropy) / 6. The
+    detail and fusion losses are each an alpha loss plus a Laplacian loss. The composition loss is
+    left out if `targets` has no foreground and background.
     """
     terms = semantic_losses(outputs, targets.classes)
     sides = terms["side2_entropy"] + terms["side1_entropy"] + terms["side0_entropy"]

@@ -27,13 +27,13 @@ STRIDES = {"stem": 1, "level0": 2, "stage1": 4, "stage2": 8, "stage3": 16, "stag
 
 
 def unedited(layer: str, features: jax.Array) -> jax.Array:
-    """The `Edit` that changes nothing."""
+    """Returns the features unchanged: the default `Edit`."""
     return features
 
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """The properties of an encoder that the decoders depend on, in shape and in published variant.
+    """The properties of an encoder that determine the shapes and the variant of the decoders.
 
     Attributes:
       channels: channel counts of e0 (after the first pooling), e1, e2, e3 and E4.
@@ -102,7 +102,7 @@ class DecoderBlock(nnx.Module):
 
 
 def _blocks(shape: EncoderShape) -> dict[int, DecoderBlock]:
-    """Blocks 4 to 1: block k maps level k's channels to level k - 1's; block 1 keeps level 0's."""
+    """Makes blocks 4 to 1; block k maps the channels of level k to those of level k - 1."""
     widths = shape.channels
     return {k: DecoderBlock(widths[k], widths[k - 1], shape) for k in (4, 3, 2, 1)}
 

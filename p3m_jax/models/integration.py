@@ -1,7 +1,7 @@
 """The integration modules of P3M-Net: TFI, sBFI and dBFI (Section 4.3 of the ACM MM paper).
 
-They connect the two decoders and the encoder. Below, C is the number of channels of a block. Each
-projection is a 1x1 convolution without bias to half that number.
+They connect the two decoders and the encoder. Below, C is the number of channels of a module.
+Each projection is a 1x1 convolution without bias to C / 2 channels.
 """
 
 import jax
@@ -31,7 +31,7 @@ class TripartiteFeatureIntegration(nnx.Module):
     def __call__(
         self, semantic: jax.Array, matting: jax.Array, encoder: jax.Array, *, train: bool
     ) -> jax.Array:
-        """(B, h, w, C) three times -> (B, h, w, C)."""
+        """Joins three maps (B, h, w, C) into one of the same shape."""
         projected = [self.project(x) for x in (semantic, matting, encoder)]
         return self.fuse(jnp.concatenate(projected, axis=-1), train=train)
 
@@ -46,7 +46,7 @@ class ShallowBipartiteFeatureIntegration(nnx.Module):
 
     @jax.named_scope("sBFI")
     def __call__(self, matting: jax.Array, shallow: jax.Array, *, train: bool) -> jax.Array:
-        """(B, h, w, C), E0 (B, rh, rw, C0) -> (B, h, w, C)."""
+        """Adds E0 (B, rh, rw, C0) to the map (B, h, w, C); returns (B, h, w, C)."""
         pooled, _ = max_pool(shallow, 2, stride=shallow.shape[1] // matting.shape[1])
         projected = [self.project_matting(matting), self.project_shallow(pooled)]
         return self.fuse(jnp.concatenate(projected, axis=-1), train=train) + matting
@@ -65,7 +65,7 @@ class DeepBipartiteFeatureIntegration(nnx.Module):
     def __call__(
         self, semantic: jax.Array, deep: jax.Array, *, train: bool
     ) -> tuple[jax.Array, jax.Array]:
-        """(B, h, w, C), E4 (B, h/r, w/r, C4) -> the enriched map and side logits.
+        """Adds E4 (B, h/r, w/r, C4) to the map (B, h, w, C); returns it with its side logits.
 
         The enriched map keeps the shape (B, h, w, C). The side logits (B, H, W, 3) have the
         resolution of the network's input, which is 32 times that of E4.

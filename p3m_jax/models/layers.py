@@ -22,7 +22,7 @@ _Normalized = tuple[jax.Array, jax.Array, jax.Array]  # the map, its mean and it
 
 
 def recomputed(run: _Run) -> _Run:
-    """Wraps `run(module, x) -> y` so that its gradient recomputes it instead of storing maps."""
+    """Wraps `run(module, x) -> y` so that its gradient recomputes `run` instead of storing maps."""
     return nnx.remat(lambda module, x: run(module, x))  # nnx.remat accepts plain functions only
 
 
@@ -30,22 +30,25 @@ DTYPE = np.float32  # of parameters and running statistics, in memory and in che
 
 
 def parameter(shape: tuple[int, ...], initializer: Initializer) -> nnx.Param:
-    """A parameter that `initializer(generator, shape)` will draw, see `Network.initialize`."""
+    """Makes a parameter of zeros; `Network.initialize` draws its values with `initializer`."""
     return nnx.Param(jnp.zeros(shape), initializer=initializer)
 
 
 def zeros(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Initial biases of linear layers and norms: zeros."""
+    """Returns zeros, the initial biases of linear layers and norms."""
     return np.zeros(shape, DTYPE)
 
 
 def ones(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Initial scales of norms: ones."""
+    """Returns ones, the initial scales of norms."""
     return np.ones(shape, DTYPE)
 
 
 def fan_in_uniform(fan_in: int) -> Initializer:
-    """Uniform in +-1 / sqrt(fan_in), for weights and their biases: PyTorch's default."""
+    """Makes an initializer that draws uniformly in +-1 / sqrt(fan_in).
+
+    This is PyTorch's default for weights and their biases.
+    """
 
     def draw(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         return ((2 * generator.random(shape, DTYPE) - 1) * fan_in**-0.5).astype(DTYPE)
@@ -54,18 +57,21 @@ def fan_in_uniform(fan_in: int) -> Initializer:
 
 
 def kaiming_fan_out(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Normal with variance 2 / fan_out (He et al. 2015), for kernels (k, k, in, out)."""
+    """Draws a kernel (k, k, in, out): normal, with variance 2 / fan_out (He et al. 2015)."""
     deviation = DTYPE((2 / (shape[0] * shape[1] * shape[3])) ** 0.5)
     return deviation * generator.standard_normal(shape, DTYPE)
 
 
 def normal_002(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Normal with deviation 0.02. The published cut at +-2 is 100 deviations away: no effect."""
+    """Draws from the normal distribution with deviation 0.02.
+
+    The published program truncates it at +-2. That has no effect: it is 100 deviations away.
+    """
     return DTYPE(0.02) * generator.standard_normal(shape, DTYPE)
 
 
 class Convolution(nnx.Module):
-    """A convolution with stride 1 and zero padding that keeps the size: (B, H, W, in) -> out.
+    """A convolution with stride 1, zero-padded to the same size: (B, H, W, in) -> (B, H, W, out).
 
     The kernel is (k, k, in / groups, out). Without an `initializer` the kernel is drawn like the
     bias, uniform in +-1 / sqrt(fan_in).
@@ -123,7 +129,7 @@ class LayerNorm(nnx.Module):
 
 @jax.custom_vjp
 def normalize_batch(x: jax.Array, scale: jax.Array, bias: jax.Array) -> _Normalized:
-    """(B, H, W, C) normalised by its own mean and biased variance, which are also returned."""
+    """Normalises (B, H, W, C) by its mean and biased variance; returns these two as well."""
     return _normalize_batch_forward(x, scale, bias)[0]
 
 
@@ -160,8 +166,8 @@ class BatchNorm(nnx.Module):
     """Batch normalisation over (B, H, W), with PyTorch's running statistics.
 
     A batch is normalised by its biased variance, while the running variance is updated with the
-    unbiased one. new = 0.9 old + 0.1 batch; epsilon is 1e-5. When the batch is sharded, the
-    statistics are those of the global batch.
+    unbiased one. Each update is new = 0.9 old + 0.1 batch; epsilon is 1e-5. When the batch is
+    sharded, the statistics are those of the global batch.
     """
 
     epsilon = 1e-5

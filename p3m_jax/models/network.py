@@ -1,6 +1,6 @@
 """The networks by name, as pure functions over flat dictionaries of arrays.
 
-Inside this file modules are Flax NNX; nothing of NNX leaves it. Parameters and statistics are plain
+The modules are Flax NNX, but no NNX object leaves this file. Parameters and statistics are plain
 dictionaries from dotted names ("encoder.stages.0.1.norm1.scale") to arrays. The optimiser,
 checkpoints, imports and tests see only these dictionaries.
 """
@@ -42,6 +42,9 @@ class Network:
 
     Args:
       name: the encoder's name in `ENCODERS`.
+
+    Attributes:
+      shapes: `Variables` with the shapes and dtypes of all arrays (`jax.ShapeDtypeStruct`).
     """
 
     def __init__(self, name: str) -> None:
@@ -61,7 +64,7 @@ class Network:
         """Draws new parameters and statistics, as NumPy arrays.
 
         Each array is drawn from its own random stream, seeded by (seed, its name). So the same seed
-        gives the same numbers, and adding a layer to a network does not change the other layers'.
+        gives the same values, and adding a layer to a network does not change the other layers.
         """
 
         def draw(name: str, shape: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -131,7 +134,7 @@ class Network:
         return {layer: found[layer] for layer in layers}
 
     def _model(self, variables: Variables) -> tuple[P3MNet, np.dtype]:
-        """The module with its arrays, and the precision it computes in."""
+        """Returns the module with its arrays, and the dtype of its parameters."""
         model = nnx.merge(
             self._definition,
             self._unflatten(variables.parameters),

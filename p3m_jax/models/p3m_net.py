@@ -37,9 +37,10 @@ def normalize(pictures: jax.Array, dtype: DTypeLike = jnp.float32) -> jax.Array:
 
 
 def fuse(semantic: jax.Array, detail: jax.Array) -> jax.Array:
-    """Fuses the decoders: 0 in the background class, 1 in the foreground, `detail` in transition.
+    """Fuses logits (B, H, W, 3) and a detail alpha (B, H, W, 1) into an alpha (B, H, W, 1).
 
-    No gradient passes through the choice of class; ties choose the lower class.
+    It is 0 in the background class, 1 in the foreground, and `detail` in the transition. No
+    gradient passes through the choice of class; ties choose the lower class.
     """
     background, transition, foreground = (semantic[..., i : i + 1] for i in range(3))
     is_foreground = (foreground > background) & (foreground > transition)
@@ -48,7 +49,7 @@ def fuse(semantic: jax.Array, detail: jax.Array) -> jax.Array:
 
 
 class P3MNet(nnx.Module):
-    """P3M-Net around any encoder that has a `shape` and returns `Features`."""
+    """P3M-Net with any encoder that has a `shape` and returns `Features`."""
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
@@ -71,7 +72,7 @@ class P3MNet(nnx.Module):
           train: use and update the batch statistics.
           key: draws the stochastic depth in training; None turns it off.
           edit: called at each of the encoder's `edited_layers`.
-          remat: the gradient recomputes the encoder's stages, which saves memory but needs time.
+          remat: the gradient recomputes the encoder's stages, which saves memory but takes time.
 
         Raises:
           ValueError: a side is not a multiple of 32.

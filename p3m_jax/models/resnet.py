@@ -55,7 +55,7 @@ def _run_stage(stage: nnx.List, x: jax.Array, *, train: bool) -> jax.Array:
 
 
 class ResNet34(nnx.Module):
-    """Has five 3x3 poolings: one after the stem, one before each of the 4 stages. Strides are 1."""
+    """ResNet-34 without strides: five 3x3 max poolings, after the stem and before each stage."""
 
     # Level 0 has no layer of its own: e0 is only E0 after pooling.
     edited_layers = tuple(layer for layer in STRIDES if layer != "level0")
@@ -104,9 +104,9 @@ class ResNet34(nnx.Module):
 
 
 class QuarterResNet34(ResNet34):
-    """ResNet-34 with a quarter of the channels: 2.4 of 39.0 million parameters in P3M-Net.
+    """ResNet-34 with a quarter of the channels, small enough to train on a few processor cores.
 
-    No paper has it. It is small enough to train on a few processor cores.
+    P3M-Net with it has 2.4 million parameters instead of 39.0 million. It is in no paper.
     """
 
     def __init__(self) -> None:

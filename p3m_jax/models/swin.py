@@ -26,7 +26,7 @@ STOCHASTIC_DEPTH = 0.2
 
 
 def _relative_position_index() -> np.ndarray:
-    """(49, 49) indices into the bias table, one for each (query, key) pair of a window."""
+    """Returns indices (49, 49) into the bias table, for each (query, key) pair of a window."""
     y, x = np.divmod(np.arange(WINDOW * WINDOW), WINDOW)
     rows = y[:, None] - y[None, :] + WINDOW - 1
     columns = x[:, None] - x[None, :] + WINDOW - 1
@@ -34,11 +34,11 @@ def _relative_position_index() -> np.ndarray:
 
 
 def _regions(size: int, shift: int) -> np.ndarray:
-    """Labels each row (or column) of the padded and rolled map by region, cut into windows: (n, 7).
+    """Returns the region of each row (or column) of the padded and rolled map, by window: (n, 7).
 
     Two rows attend to each other only if both or neither are padding, and if both or neither were
-    moved across the edge by the roll. (On maps of 3 rows or more the published cuts are the same.
-    On smaller maps they mix padded and real rows; this rule does not.)
+    moved across the edge by the roll. (On maps of 3 rows or more the published regions are the
+    same. On smaller maps the published ones mix padded and real rows; these do not.)
     """
     padded = -(-size // WINDOW) * WINDOW
     origin = np.roll(np.arange(padded), -shift)
@@ -47,7 +47,7 @@ def _regions(size: int, shift: int) -> np.ndarray:
 
 
 def _attention_mask(height: int, width: int, shift: int) -> jax.Array:
-    """-100 between tokens of different regions, otherwise 0: (windows, 1, 49, 49)."""
+    """Returns (windows, 1, 49, 49): -100 between tokens of different regions, otherwise 0."""
     rows, columns = _regions(height, shift), _regions(width, shift)
     regions = rows[:, None, :, None] * 4 + columns[None, :, None, :]
     regions = jnp.asarray(regions.reshape(-1, WINDOW * WINDOW), jnp.int32)
@@ -66,7 +66,10 @@ class WindowAttention(nnx.Module):
         self.projection = Linear(channels, channels)
 
     def __call__(self, x: jax.Array, shift: int) -> jax.Array:
-        """(B, h, w, C) -> the same. Any h and w: pads to whole windows and rolls by `shift`."""
+        """Attends inside the windows of a map (B, h, w, C) of any size; keeps its shape.
+
+        The map is padded to full windows and rolled by `shift`.
+        """
         batch, height, width, channels = x.shape
         rows, columns = -(-height // WINDOW), -(-width // WINDOW)
         bottom, right = rows * WINDOW - height, columns * WINDOW - width
@@ -98,7 +101,7 @@ class WindowAttention(nnx.Module):
 
 
 class SwinBlock(nnx.Module):
-    """x + attention(norm(x)), then x + MLP(norm(x)); in training a branch may be skipped."""
+    """Adds attention(norm(x)) to x, then MLP(norm(x)); in training, a branch may be skipped."""
 
     def __init__(
         self,
@@ -116,7 +119,7 @@ class SwinBlock(nnx.Module):
         self.contract = Linear(4 * channels, channels)
 
     def __call__(self, x: jax.Array, *, key: jax.Array | None) -> jax.Array:
-        """`key` draws the examples that skip a branch (stochastic depth); None keeps all."""
+        """Runs the block; `key` draws the examples that skip a branch (stochastic depth)."""
         keys = (None, None) if key is None else jax.random.split(key)
         x = x + self._maybe_drop(self.attention(self.norm1(x), self.shift), keys[0])
         hidden = gelu(self.expand(self.norm2(x)))

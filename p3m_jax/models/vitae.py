@@ -25,7 +25,7 @@ RANDOM_FEATURES = 32
 
 
 def orthogonal_rows(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Orthogonal rows of length sqrt(m), (m, d) with m <= d, in random directions."""
+    """Draws m orthogonal rows of length sqrt(m), in random directions: (m, d), m <= d."""
     columns, triangle = np.linalg.qr(generator.standard_normal(shape[::-1]))
     columns *= np.sign(np.diag(triangle))  # without it some directions would be more likely
     return (columns.T * shape[0] ** 0.5).astype(DTYPE)
@@ -40,7 +40,7 @@ class Attention(nnx.Module):
         self.projection = Linear(channels, channels)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, h, w, C) -> the same shape."""
+        """Attends over all positions of a map (B, h, w, C); keeps its shape."""
         batch, height, width, channels = x.shape
         qkv = self.qkv(x).reshape(batch, height * width, 3, self.heads, channels // self.heads)
         y = attention(*jnp.moveaxis(qkv, (2, 3), (0, 2)))
@@ -62,7 +62,7 @@ class LinearAttention(nnx.Module):
         )
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, h, w, C) -> the same shape."""
+        """Attends over all positions of a map (B, h, w, C); keeps its shape."""
         batch, height, width, channels = x.shape
         kqv = self.kqv(x).reshape(batch, height * width, 3, channels)
         k, q, v = (kqv[:, :, i] for i in range(3))

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 @jax.checkpoint
 def gelu(x: jax.Array) -> jax.Array:
-    """x times the normal distribution function of x; the gradient stores only x."""
+    """Returns x times the normal distribution function of x; the gradient stores only x."""
     share = jax.lax.erfc(x * -(0.5**0.5)) / 2
     # Does not change the value. Without it XLA:CPU stores a map of 0.5s that nothing reads.
     limits = jnp.finfo(x.dtype)
@@ -17,5 +17,8 @@ silu = jax.checkpoint(jax.nn.silu)  # its gradient, too, stores only x
 
 
 def relu_before_norm(x: jax.Array) -> jax.Array:
-    """max(x, 0), as a select: for a maximum before a norm, XLA:CPU stores a map of zeros."""
+    """Returns max(x, 0), computed as a select.
+
+    For a maximum before a norm, XLA:CPU would store a map of zeros.
+    """
     return jnp.where(x <= 0, 0, x)

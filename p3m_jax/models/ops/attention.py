@@ -10,17 +10,17 @@ from p3m_jax.models.ops.precision import at_least_float32
 # Number of scores that one head holds at a time: 8 MB in float32, for any size of the map.
 SCORES = 2**21
 
-# What the backward pass gets (q, k, v, output, log sums), and what it returns.
+# The backward pass receives (q, k, v, output, log sums) and returns the gradients of q, k, v.
 _Kept = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
 _Gradients = tuple[jax.Array, jax.Array, jax.Array]
 
 
 def attention(q: jax.Array, k: jax.Array, v: jax.Array, *, scores: int | None = None) -> jax.Array:
-    """softmax(q k^T / sqrt(d)) v, for q, k, v of (B, heads, n, d).
+    """Computes softmax(q k^T / sqrt(d)) v, for q, k, v of (B, heads, n, d).
 
     The softmax is computed in float32 or higher, and the result is exact. The queries are processed
-    in blocks of rows, each block against all keys. So a head never holds more than `scores` (None:
-    `SCORES`) of the n x n scores of a picture, but at least one row. The gradient uses the same
+    in blocks of rows, each block against all keys. A block has at least one row; otherwise a head
+    holds at most `scores` (None: `SCORES`) of a picture's n x n scores. The gradient uses the same
     blocks and recomputes the softmax from its row sums instead of storing it (Dao et al. 2022,
     FlashAttention, algorithm 4).
     """
@@ -47,26 +47,29 @@ def _scores(q: jax.Array, k: jax.Array) -> jax.Array:
 
 
 def _attend(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The output for some queries, and the log sum of exp(scores) per row, (B, heads, rows, 1)."""
+    """Returns the output (B, heads, rows, d) for some queries, and their log sums.
+
+    The log sums (B, heads, rows, 1) are log(sum(exp(scores))) of each row.
+    """
     scores = _scores(q, k)
     largest = jnp.max(scores, axis=-1, keepdims=True)
     weights = jnp.exp(scores - largest)
     total = jnp.sum(weights, axis=-1, keepdims=True)
-    # Divided after the product: this divides n x d numbers instead of n x n.
+    # Divided after the product: this divides n x d values instead of n x n.
     y = jnp.einsum("bhqk,bhkd->bhqd", weights.astype(v.dtype), v)
     return (y / total).astype(v.dtype), largest + jnp.log(total)
 
 
 def _attention_backward(rows: int, kept: _Kept, gradient: jax.Array) -> _Gradients:
-    # A CPU is limited by products, and the stored sums save some. A TPU is limited by memory, so
-    # nothing is stored for it.
+    # A CPU is limited by matrix products, and the stored sums save some of them. A TPU is limited by
+    # memory, so nothing is stored for it.
     return jax.lax.platform_dependent(
         kept, gradient, cpu=partial(_from_kept_sums, rows), default=partial(_from_nothing, rows)
     )
 
 
 def _from_nothing(rows: int, kept: _Kept, gradient: jax.Array) -> _Gradients:
-    """The gradient that recomputes each block completely."""
+    """Computes the gradient by recomputing each block completely."""
     attend = jax.checkpoint(lambda q, k, v: _attend(q, k, v)[0])
 
     def whole(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
@@ -77,7 +80,7 @@ def _from_nothing(rows: int, kept: _Kept, gradient: jax.Array) -> _Gradients:
 
 
 def _from_kept_sums(rows: int, kept: _Kept, gradient: jax.Array) -> _Gradients:
-    """FlashAttention's gradient: only the scores are recomputed."""
+    """Computes FlashAttention's gradient, which recomputes only the scores."""
     q, k, v, y, log_sums = kept
     precise = log_sums.dtype
     shared = jnp.sum(gradient.astype(precise) * y, axis=-1, keepdims=True)
@@ -105,7 +108,7 @@ _attention.defvjp(_attention_forward, _attention_backward)
 
 
 def _in_blocks(x: jax.Array, rows: int) -> jax.Array:
-    """(B, heads, n, d) -> (blocks, B, heads, rows, d), padded with zeros after the last row."""
+    """Splits (B, heads, n, d) into (blocks, B, heads, rows, d), zero-padded after row n."""
     batch, heads, n, d = x.shape
     blocks = -(-n // rows)
     x = jnp.pad(x, [(0, 0), (0, 0), (0, blocks * rows - n), (0, 0)])
@@ -119,11 +122,11 @@ def _whole(blocks: jax.Array, n: int) -> jax.Array:
 
 
 def linear_attention(q: jax.Array, k: jax.Array, v: jax.Array, features: jax.Array) -> jax.Array:
-    """The Performer's estimate of attention, linear in n: q, k, v of (B, n, d), one head.
+    """Computes the Performer's estimate of attention for q, k, v of (B, n, d), with one head.
 
-    `features` are m random directions (m, d); phi(z) = exp(features z - |z|^2 / 2) / sqrt(m)
-    (Choromanski et al. 2021, positive random features). Sums and exponents are in float32 or
-    higher.
+    Its cost is linear in n. `features` are m random directions (m, d), with which queries and keys
+    are mapped by phi(z) = exp(features z - |z|^2 / 2) / sqrt(m) (Choromanski et al. 2021, positive
+    random features). Sums and exponents are in float32 or higher.
     """
     given = v.dtype
     q, k, v = map(at_least_float32, (q, k, v))

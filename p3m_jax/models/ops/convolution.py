@@ -9,8 +9,9 @@ import numpy as np
 
 from p3m_jax.models.ops import weight_gradient
 
-# How many groups one dense convolution computes together: when all bundles are separate operations
-# of the program, and when a loop runs over them, where more bundles need no more compile time.
+# How many groups one dense convolution computes together, as a bundle: BUNDLE if each bundle is a
+# separate operation of the program, BUNDLE_IN_LOOP if a loop runs over the bundles. In a loop, more
+# bundles need no more compile time.
 BUNDLE = 8
 BUNDLE_IN_LOOP = 4
 
@@ -24,8 +25,8 @@ def convolve(x: jax.Array, kernel: jax.Array, *, groups: int = 1) -> jax.Array:
     convolution takes up to 100 times as long as a dense one. So several groups together become one
     dense convolution whose kernel is zero between the inputs of one group and the outputs of
     another. `groups` is 1 or a multiple of 8. Without a gradient, a CPU computes these convolutions
-    in a loop: ViTAE-S compiles in 0.6 of the time. With a gradient they are not in a loop, because
-    a step would take twice as long.
+    in a loop, because this reduces the compile time of ViTAE-S to 0.6. With a gradient there is no
+    loop, because it would make a step take twice as long.
     """
     return _dense(x, kernel) if groups == 1 else _in_groups(x, kernel, groups)
 
@@ -70,13 +71,13 @@ def _one_by_one(x: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
         bundle = _plain(part(x, i), _block_diagonal(part(kernel, i), BUNDLE_IN_LOOP))
         return jax.lax.dynamic_update_slice_in_dim(y, bundle, i * bundle.shape[-1], axis=-1)
 
-    # Every value is overwritten. XLA would create zeros at the start of the program, for all loops.
+    # Every value is overwritten. Zeros would be created at the start of the program, for all loops.
     y = jnp.broadcast_to(x[..., :1], (*x.shape[:-1], kernel.shape[-1]))
     return jax.lax.fori_loop(0, count, add_bundle, y)
 
 
 def _block_diagonal(kernel: jax.Array, groups: int) -> jax.Array:
-    """(k, k, in / groups, out) -> the kernel (k, k, in, out) of an equivalent dense convolution."""
+    """Converts a grouped kernel (k, k, in / groups, out) to a dense one (k, k, in, out)."""
     height, width, _, outputs = kernel.shape
     # (groups, 1, out): the outputs that belong to each group.
     own = np.repeat(np.eye(groups, dtype=bool), outputs // groups, axis=1)[:, None]
@@ -92,7 +93,7 @@ def _dense(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def multiply(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """x (..., in) @ kernel (in, out).
+    """Computes x (..., in) @ kernel (in, out).
 
     On a TPU the axes are kept: joining them would copy the map into another layout.
     """
@@ -100,7 +101,7 @@ def multiply(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def product_of_rows(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """x (..., in) @ kernel (in, out) as one product of two matrices.
+    """Computes x (..., in) @ kernel (in, out) as one product of two matrices.
 
     For a product with more axes, XLA:CPU copies the map into another layout to compute the kernel's
     gradient. It also recomputes the map for this, in an order that does not suit the cache.
@@ -121,7 +122,7 @@ def _plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def _wide(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Like `_plain`, but on a CPU the kernel's gradient is computed by tiles."""
+    """Convolves like `_plain`, but on a CPU computes the kernel's gradient by tiles."""
     return _plain(x, kernel)
 
 

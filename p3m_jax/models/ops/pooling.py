@@ -30,7 +30,7 @@ _Pooled = tuple[jax.Array, jax.Array]  # maxima and their offsets
 
 
 def _shifted(x: jax.Array, rows: int, columns: int, fill: float) -> jax.Array:
-    """`y[:, i, j] = x[:, i + rows, j + columns]`, with `fill` outside the map."""
+    """Returns y with y[:, i, j] = x[:, i + rows, j + columns], and `fill` outside the map."""
     height, width = x.shape[1:3]
     padding = [(0, 0), (max(-rows, 0), max(rows, 0)), (max(-columns, 0), max(columns, 0)), (0, 0)]
     x = jnp.pad(x, padding, constant_values=fill)
@@ -51,7 +51,7 @@ def _place(
     """
     taps = _TAPS[window]
     parities = [[jnp.zeros_like(values) for _ in (0, 1)] for _ in (0, 1)]
-    # Offsets run backwards, so that of two windows the later one is merged last.
+    # The offsets run backwards, so that the later of two windows is merged last.
     for offset in reversed(range(window * window)):
         (i, a), (j, b) = taps[offset // window], taps[offset % window]
         chosen = _shifted(offsets == offset, -i, -j, False)
@@ -85,7 +85,7 @@ def _add(current: jax.Array, chosen: jax.Array, value: jax.Array) -> jax.Array:
 
 
 def _pick(x: jax.Array, offsets: jax.Array, window: int) -> jax.Array:
-    """The value of the large map `x` at the position of each window."""
+    """Returns the value of the large map `x` at the position of each window."""
     picked = jnp.zeros(offsets.shape, x.dtype)
     for offset, ((i, a), (j, b)) in enumerate(itertools.product(_TAPS[window], repeat=2)):
         value = _shifted(x[:, a::2, b::2], i, j, 0)
@@ -100,7 +100,8 @@ def max_pool(x: jax.Array, window: int, stride: int = 2) -> tuple[jax.Array, jax
     Args:
       x: (B, H, W, C), H and W multiples of the stride.
       window: 2 (no padding), or 3 with a stride of 2 (padding 1, which is never the maximum).
-      stride: even. If it is above 2, as in sBFI, only one window in each cell is pooled.
+      stride: even. If it is above 2, as in sBFI, each cell of stride x stride pixels has only one
+        window, in its upper left corner.
 
     Returns:
       The maxima (B, H/stride, W/stride, C) and their offsets inside the window, uint8 in
@@ -138,7 +139,7 @@ def _pool(padded: jax.Array, window: int, stride: int) -> _Pooled:
 
 
 def _pool_by_strips(x: jax.Array, window: int, stride: int) -> _Pooled:
-    """`_pool` of the whole map, in up to `STRIPS` strips of rows, one after another.
+    """Pools the map like `_pool`, in up to `STRIPS` strips of rows, one after another.
 
     XLA:CPU does not optimise across the loop. Without the loop it would recompute a window's offset
     wherever an unpooling or a gradient uses it. For this it would keep the large map, 16 times the
@@ -202,7 +203,7 @@ def max_unpool(values: jax.Array, offsets: jax.Array, window: int) -> jax.Array:
     """Puts values at the positions that `max_pool` returned, in a map of zeros.
 
     Where two overlapping windows chose the same position, the later one in row-major order wins.
-    Both get the gradient at that position, the loser too, as in the published program.
+    Both windows get the gradient at that position, as in the published program.
 
     Args:
       values: (B, h, w, C).

@@ -1,4 +1,4 @@
-"""Keeps norms, softmaxes and statistics in float32 or better; averages that lose no digits."""
+"""Conversion to float32 or higher, for norms and softmaxes, and means that lose no digits."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ def at_least_float32(x: jax.Array) -> jax.Array:
 
 
 def mean_over_pixels(x: jax.Array) -> jax.Array:
-    """The mean of (B, H, W, C) per channel, computed axis by axis.
+    """Computes the mean of (B, H, W, C) per channel, axis by axis.
 
     On a CPU a single reduction over 100,000 pixels adds them one after another in float32 and
     loses three digits. A mean of the means of short rows does not.

@@ -12,11 +12,11 @@ from p3m_jax.models.ops.precision import at_least_float32
 
 
 def upsample(x: jax.Array, factor: int) -> jax.Array:
-    """Bilinear upsampling, half-pixel centred, edges clamped: (B, h, w, C) -> (B, rh, rw, C).
+    """Upsamples (B, h, w, C) bilinearly to (B, rh, rw, C), where r is the factor.
 
-    Every output row is a blend of two neighbouring input rows. The weights depend only on the
-    output row's phase (row mod factor), so this is a sum of shifted maps times constants: no
-    gather.
+    Pixel centres are at i + 0.5, and edges are clamped. Every output row is a blend of two
+    neighbouring input rows. The weights depend only on the output row's phase (row mod factor), so
+    this is a sum of shifted maps times constants: no gather.
     """
     return _upsample_axis(_upsample_axis(x, factor, 1), factor, 2)
 
@@ -66,9 +66,10 @@ def _sum(maps: Iterable[jax.Array]) -> jax.Array:
 
 
 def _taps(size: int, factor: int) -> list[tuple[int, np.ndarray]]:
-    """The weights of an output row for the input row before its own, its own, and the one after.
+    """Returns [(shift, weights)] of the input rows that an output row blends.
 
-    Each is (shift, weights (size or 1, factor)). At the edges the own row replaces the missing one.
+    These are its own input row (shift 0), the row before (1) and the row after (-1). The weights
+    are (size or 1, factor). At an edge, the own row replaces the missing one.
     """
     distance = (np.arange(factor) + 0.5) / factor - 0.5  # from the nearest input's centre
     before, after = np.maximum(-distance, 0)[None], np.maximum(distance, 0)[None]
@@ -80,7 +81,7 @@ def _taps(size: int, factor: int) -> list[tuple[int, np.ndarray]]:
 
 
 def _shifted(x: jax.Array, by: int, axis: int) -> jax.Array:
-    """`y[i] = x[i - by]` along the axis, and 0 outside."""
+    """Returns y with y[i] = x[i - by] along the axis, and 0 outside."""
     padding = [(0, 0, 0)] * x.ndim
     padding[axis] = (by, -by, 0)
     return jax.lax.pad(x, jnp.zeros((), x.dtype), padding) if by else x

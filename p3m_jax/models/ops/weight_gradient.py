@@ -9,7 +9,8 @@ stay in the cache. Accelerators do not need this.
 import jax
 import jax.numpy as jnp
 
-# For maps of fewer pixels XLA is just as fast, unless one side has at most this many channels.
+# XLA is just as fast for maps of fewer PIXELS, unless the convolution's input or output has at most
+# FEW_CHANNELS channels.
 PIXELS = 64 * 64
 FEW_CHANNELS = 4
 # Maximum size of a tile's shifted copies, so that they fit in the cache.
@@ -23,10 +24,10 @@ def pays(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
 
 
 def by_tiles(x: jax.Array, gradient: jax.Array, size: int) -> jax.Array:
-    """The kernel's gradient (k, k, in, out), in `x`'s precision, summed in float32 or higher.
+    """Computes the gradient (k, k, in, out) of the kernel, in the precision of `x`.
 
-    Each picture has its own sum until the end, so that when the batch is sharded only the last sum
-    crosses devices.
+    Sums are in float32 or higher. The sums of the pictures are added only at the end, so when the
+    batch is sharded, only this addition crosses devices.
 
     Args:
       x: the map (B, H, W, in) that was convolved with stride 1, zero-padded to the same size.
@@ -40,7 +41,10 @@ def by_tiles(x: jax.Array, gradient: jax.Array, size: int) -> jax.Array:
 
 
 def _correlation(shifted: jax.Array, still: jax.Array, size: int) -> jax.Array:
-    """Sums over p of shifted[p + (i, j) - k // 2, a] * still[p, b], as (k, k, a, b)."""
+    """Correlates two maps; returns (k, k, a, b), where k is `size`.
+
+    Element (i, j, a, b) is the sum over pixels p of shifted[p + (i, j) - k // 2, a] * still[p, b].
+    """
     batch, height, width, channels = shifted.shape
     others = still.shape[3]
     padding = size // 2
