@@ -22,14 +22,14 @@ The papers leave some questions open. We decided:
 
 - A source face fills its picture, but a target face does not. If the source were warped at full
   size, its features would be sampled too sparsely (aliasing), and they would be those of a face
-  seen from nearer. So before the encoder, the source is shrunk with a filter until its face is
+  seen from closer. So before the encoder, the source is shrunk with a filter until its face is
   about as large as the target's. One source serves several targets, so it is shrunk once: by the
   geometric mean of the factors for the pasted examples of the whole batch. The warp does the rest.
   The source is never enlarged, because a warp that enlarges does not alias.
 - The source branch runs in evaluation mode. So the batch statistics are those of the targets only,
   and the sources do not affect the running statistics. A source's features do not depend on the
   other sources in its small batch. The source is normalised by the running statistics, which
-  describe the targets' well by the time pasting starts.
+  are close to those of a batch of targets by the time pasting starts.
 - A cell is inside a mask if the mask's mean over the cell is above 1/2.
 - No gradient flows into the source branch, unless `stop_gradient` is False.
 """
@@ -65,7 +65,7 @@ class FeaturePaste:
 
 
 def replicated_entries() -> frozenset[str]:
-    """The batch entries that every device holds in full; the others are split along the batch."""
+    """Returns the names of the batch entries that every device holds in full; others are split."""
     return frozenset({"source", "source_mask"})
 
 
@@ -110,10 +110,10 @@ def pasting_edit(
 
 
 def shrinking(matrices: jax.Array, pasted: jax.Array) -> jax.Array:
-    """The factor in [1/8, 1] by which to shrink the sources, a scalar; 1 if nothing is pasted.
+    """Computes the factor in [1/8, 1] by which to shrink the sources; 1 if nothing is pasted.
 
-    With a matrix (2, 3) of determinant d, sqrt |d| pixels of the source correspond to one of the
-    target. The factor is the geometric mean of 1 / sqrt |d| over the matrices (B, 2, 3) of the
+    With a matrix (2, 3) of determinant d, one pixel of the target is sqrt |d| pixels of the source
+    wide. The factor is the geometric mean of 1 / sqrt |d| over the matrices (B, 2, 3) of the
     examples that are `pasted` (B,).
     """
     determinants = matrices[:, 0, 0] * matrices[:, 1, 1] - matrices[:, 0, 1] * matrices[:, 1, 0]
@@ -123,7 +123,7 @@ def shrinking(matrices: jax.Array, pasted: jax.Array) -> jax.Array:
 
 
 def shrink(pictures: jax.Array, masks: jax.Array, factor: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Shrinks pictures (B, S, S, 3) and masks (B, S, S, 1), uint8, about the centre of the canvas.
+    """Shrinks pictures (B, S, S, 3) and masks (B, S, S, 1), uint8, about their centres.
 
     The canvas keeps its size. The pictures are returned in [0, 255] with replicated edges around
     them, the masks in [0, 1] with 0 around them. The filter is a triangle two output pixels wide:
@@ -147,7 +147,7 @@ def shrink(pictures: jax.Array, masks: jax.Array, factor: jax.Array) -> tuple[ja
 
 
 def shrunk_matrices(matrices: jax.Array, factor: jax.Array, centre: float) -> jax.Array:
-    """The matrices (B, 2, 3) for the source's canvas after it was shrunk about its centre."""
+    """Adapts matrices (B, 2, 3) to source canvases shrunk by `factor` about their `centre`."""
     shift = jnp.asarray([[0, 0, centre], [0, 0, centre]], matrices.dtype)
     return factor * (matrices - shift) + shift
 
@@ -167,7 +167,7 @@ def paste_area(
 
 
 def cell_means(maps: jax.Array, stride: int) -> jax.Array:
-    """(B, H, W, C) -> (B, H / stride, W / stride, C), the mean of each cell."""
+    """Averages cells of stride x stride pixels: (B, H, W, C) -> (B, H/stride, W/stride, C)."""
     batch, height, width, channels = maps.shape
     cells = maps.reshape(batch, height // stride, stride, width // stride, stride, channels)
     return jnp.mean(cells, axis=(2, 4))
@@ -183,10 +183,9 @@ def warp(
 ) -> jax.Array:
     """Warps maps (Bs, h, w, C) onto the targets, bilinearly: (B, *shape, C).
 
-    Target i uses map i mod Bs through its matrix (2, 3). Outside a map its edge is repeated, or it
-    is 0 if `empty`. These are dense gathers along flattened positions, which depend only on the
-    example. So with the maps on every device and the matrices split along the batch, no
-    communication is needed.
+    Target i uses map i mod Bs through its matrix (2, 3). Outside a map, its edge is repeated, or
+    the values are 0 if `empty`. The positions that are gathered depend only on the example. So with
+    the maps on every device and the matrices split along the batch, no communication is needed.
     """
     sources, height, width, channels = maps.shape
     rows = (jnp.arange(shape[0], dtype=matrices.dtype) + 0.5)[:, None] * stride
@@ -200,7 +199,7 @@ def warp(
     flat = maps.reshape(-1, channels)
 
     def corner(row: jax.Array, column: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The corner's index in `flat`, and its weight."""
+        """Returns the corner's index in `flat`, and its weight."""
         weight = (1 - jnp.abs(x - column)) * (1 - jnp.abs(y - row))
         if empty:
             on_map = (column >= 0) & (column < width) & (row >= 0) & (row < height)

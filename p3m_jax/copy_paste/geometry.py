@@ -19,7 +19,7 @@ from p3m_jax.copy_paste.recipe import CopyPaste
 from p3m_jax.input import Tensor, tf
 from p3m_jax.input.masks import box, ends
 
-# Has its own random stream: turning copy and paste on must change neither crops nor flips.
+# Pasting has its own random streams, so that turning it on changes neither crops nor flips.
 _SALT = int.from_bytes(b"copy+put")
 _SOURCE_SALT = int.from_bytes(b"sources+")
 
@@ -46,7 +46,10 @@ class Transform(NamedTuple):
 
 
 def draw(seed: int, number: int | Tensor, recipe: CopyPaste) -> PastingDraws:
-    """Draws for the sample with global index `number`; `paste` does not depend on the variant."""
+    """Makes the random choices for the sample with global index `number`.
+
+    `paste` does not depend on the variant.
+    """
     seeds = tf.stack([tf.constant(seed ^ _SALT, tf.int64), tf.cast(number, tf.int64)])
     paste, angle, flip, *scale = tf.unstack(tf.random.stateless_uniform([5], seeds))
     drawn = PastingDraws(
@@ -63,7 +66,7 @@ def draw(seed: int, number: int | Tensor, recipe: CopyPaste) -> PastingDraws:
 
 
 def source_at(step: int | Tensor, place: int | Tensor, count: int, seed: int) -> Tensor:
-    """Index, among `count` sources, of the one for the sample at `place` in a batch, int64 ().
+    """Returns which of `count` sources the sample at `place` in a batch uses, int64 ().
 
     The samples of one step get different sources as long as there are enough.
     """
@@ -103,15 +106,16 @@ def transform(
 
 
 def scales(matrix: Tensor) -> Tensor:
-    """The factors by which a matrix enlarges the source along the source's axes, float32 (2,)."""
+    """Returns the factors by which a matrix enlarges the source along its axes, float32 (2,)."""
     return 1 / tf.norm(matrix[:, :2], axis=1)
 
 
 def _extremes(mask: Tensor, center: Tensor, linear: Tensor) -> tuple[Tensor, Tensor]:
-    """The lowest and highest coordinates (2,) of a mask's pixels about `center`, transformed.
+    """Returns the lowest and highest coordinates (2,) of a mask's pixels after transformation.
 
-    Along a row of pixels, a linear map has its extremes at the row's ends, so only these are
-    transformed. The size of a pixel extends both sides equally.
+    `linear` (2, 2) transforms them about `center`. Along a row of pixels, it has its extremes at
+    the row's ends, so only these are transformed. Centres of pixels are enough, because the size of
+    a pixel extends both sides equally.
     """
     first, end = ends(mask)
     rows = tf.range(tf.shape(mask)[0])

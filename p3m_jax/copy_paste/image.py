@@ -62,7 +62,11 @@ class Target(NamedTuple):
 
 
 def source_files(copy_paste: CopyPaste, examples: Sequence[Example]) -> dict:
-    """The sources' files, and each example's index if it is a source itself (-1: it is not)."""
+    """Returns tensors with the files and flags of the sources, by name.
+
+    "picture", "mask", "obfuscated" and "published" have one element for each source. "own" has one
+    for each example: the index of the source that is the same picture, or -1.
+    """
     sources = copy_paste.sources
     numbers = {source.picture: number for number, source in enumerate(sources)}
     return {
@@ -75,7 +79,7 @@ def source_files(copy_paste: CopyPaste, examples: Sequence[Example]) -> dict:
 
 
 def source_face(files: dict, source: Tensor, obfuscation: Obfuscation | None) -> FaceCrop:
-    """Reads the face of a source, int64 (), of `source_files`; see `read_face`."""
+    """Reads the face of source number `source`, int64 (), of `source_files`; see `read_face`."""
     return read_face(
         place_at(files["picture"], source),
         place_at(files["mask"], source),

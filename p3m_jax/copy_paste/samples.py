@@ -43,7 +43,7 @@ class FacePasting:
         return self._draws(sample).paste
 
     def paste(self, contents: dict, sample: Sample) -> dict:
-        """The contents with a pasted face, or with the entries the network needs to paste one."""
+        """Returns the contents with a pasted face, or with entries for the network to paste one."""
         draws, recipe = self._draws(sample), self._recipe
         if self.shares:
             return lay_a_face(
@@ -64,11 +64,11 @@ class FacePasting:
 
     @property
     def shares(self) -> bool:
-        """At feature level the samples of a step share its source pictures."""
+        """Whether the samples of a step share source pictures, as they do at feature level."""
         return self._recipe.level == "feature"
 
     def shared(self, step: Tensor) -> dict:
-        """The source pictures of a step and their masks, see `p3m_jax.copy_paste.feature`."""
+        """Reads the source pictures of a step and their masks, see `p3m_jax.copy_paste.feature`."""
         return shared_faces(step, self._files, self._recipe, self._seed, self._obfuscation)
 
     def diagnose(self, step: int, place: int) -> None:
@@ -92,7 +92,7 @@ def find_pasting(
     seed: int,
     obfuscation: Obfuscation | None = None,
 ) -> FacePasting | None:
-    """The `FacePasting` of a run, with its arguments; None if nothing is pasted."""
+    """Makes the `FacePasting` of a run; None if `copy_paste` is None, so nothing is pasted."""
     if copy_paste is None:
         return None
     return FacePasting(copy_paste, examples, seed=seed, obfuscation=obfuscation)

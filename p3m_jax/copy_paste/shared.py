@@ -15,7 +15,7 @@ from p3m_jax.input import Tensor, tf
 def shared_faces(
     step: Tensor, files: dict, copy_paste: CopyPaste, seed: int, obfuscation: Obfuscation | None
 ) -> dict:
-    """Reads the sources of a step, "source" (Bs, Sc, Sc, 3), "source_mask" (Bs, Sc, Sc, 1), uint8.
+    """Reads a step's "source" (Bs, Sc, Sc, 3) and "source_mask" (Bs, Sc, Sc, 1), both uint8.
 
     They are the same on every host, and black before the first step that pastes.
     """
@@ -47,7 +47,7 @@ def lay_a_face(
     seed: int,
     obfuscation: Obfuscation | None,
 ) -> dict:
-    """Adds to a sample where its slot's face is to be pasted, and removes its "target".
+    """Replaces a sample's "target" by the entries with which the network pastes a face.
 
     The new entries are "facemask" (S, S, 1) uint8, where a face may be pasted; "paste" bool (),
     whether one is pasted; and "paste_matrix" float32 (2, 3), from points of the sample to points of

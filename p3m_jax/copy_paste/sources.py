@@ -1,4 +1,4 @@
-"""The sources of faces to copy: lists of `FaceSource`, made from the user's data.
+"""Finds the faces to copy in the user's data, and lists them as `FaceSource`s.
 
 Nothing is downloaded. If a source has no masks, they are made once and cached: for CelebAMask-HQ
 they are combined from the part masks, and for a folder without masks they are made from landmarks
@@ -47,7 +47,7 @@ class _Picture:
 
 
 def synthetic_faces(root: StrPath) -> tuple[FaceSource, ...]:
-    """The public faces of the synthetic set at `root`; raises `DataSetError` if it has none."""
+    """Lists the public faces of the synthetic set at `root`; if none, raises `DataSetError`."""
     folder = user_path(root) / FACES_FOLDER
     if not (folder / "image").is_dir() or not (folder / "mask").is_dir():
         raise DataSetError(
@@ -66,7 +66,7 @@ def folder_faces(
     workers: int | None = None,
     progress: bool = True,
 ) -> tuple[FaceSource, ...]:
-    """The faces in a folder of pictures, sorted by stem.
+    """Lists the faces in a folder of pictures, sorted by stem.
 
     Args:
       masks: folder of face masks with the pictures' stems and sizes.
@@ -78,7 +78,7 @@ def folder_faces(
     Raises:
       DataSetError: no face exists, masks are missing, or the pipeline cannot read a picture (it
         reads JPEG and PNG, stored upright).
-      ImageError: a mask has another size than its picture.
+      ImageError: the sizes of a mask and its picture differ.
       FaceWeightsError: faces must be searched for and the weights are not installed.
     """
     folder = source_folder(folder)
@@ -109,7 +109,9 @@ def folder_faces(
 def celebamask_hq_faces(
     root: StrPath, *, cache: StrPath, workers: int | None = None, progress: bool = True
 ) -> tuple[FaceSource, ...]:
-    """The faces of CelebAMask-HQ (see `p3m_jax.data.celebamask`); combined masks go to `cache`.
+    """Lists the faces of CelebAMask-HQ, see `p3m_jax.data.celebamask`.
+
+    The masks, combined from the part masks, are written to the folder `cache`.
 
     Raises:
       DataSetError: `root` is not the set's folder, or a file in it cannot be read.
@@ -129,10 +131,9 @@ def celebamask_hq_faces(
 
 
 def training_set_faces(dataset: DataSet, *, obfuscated: bool) -> tuple[FaceSource, ...]:
-    """The faces of the training pictures themselves, from their masks.
+    """Lists the faces of the training pictures themselves, from their masks.
 
-    If faces are obfuscated, the masks are the face areas, and faces are obfuscated before they
-    are copied, too.
+    If `obfuscated`, the masks are the face areas, and each face is obfuscated before it is copied.
 
     Raises:
       DataSetError: fewer than two pictures have a mask, so no picture can get another's face.

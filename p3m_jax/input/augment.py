@@ -18,7 +18,7 @@ class Draws(NamedTuple):
     kernel: Tensor  # side of the trimap's structuring element, pixels, int32
     side: Tensor  # side of the square to crop, pixels, int32, before the picture's size is known
     on_transition: Tensor  # bool: centred on a transition pixel?
-    pixel: Tensor  # int64, uniform over all its values: selects the pixel to centre on
+    pixel: Tensor  # uniform over all int64 values: selects the pixel to centre on
     flip: Tensor  # bool: mirrored left to right?
 
 
@@ -31,7 +31,7 @@ class Window(NamedTuple):
 
 
 def draw(seed: int, index: int | Tensor, crop_sizes: Sequence[int]) -> Draws:
-    """Draws for the sample of global `index`, from 64 random bits each; `seed` is an int."""
+    """Makes the random choices for the sample of global `index`, each from 64 random bits."""
     seeds = tf.stack([tf.cast(seed, tf.int64), tf.cast(index, tf.int64)])
     bits = tf.random.stateless_uniform([5], seeds, minval=None, maxval=None, dtype=tf.int64)
     kernel, side, on_transition, pixel, flip = tf.unstack(bits)
@@ -45,12 +45,15 @@ def draw(seed: int, index: int | Tensor, crop_sizes: Sequence[int]) -> Draws:
 
 
 def crop_side(drawn: Tensor, size: Tensor, crop_sizes: Sequence[int]) -> Tensor:
-    """The drawn side, or the smallest of `crop_sizes` if the shorter of `size` is not larger."""
+    """Returns the side of the square to crop from a picture of `size` (H, W).
+
+    It is the `drawn` side if both sides of the picture are larger, else the smallest crop size.
+    """
     return tf.where(tf.reduce_min(size) > drawn, drawn, min(crop_sizes))
 
 
 def enlarged(size: Tensor, side: Tensor) -> Tensor:
-    """`size` (H, W), scaled up so that the shorter side is at least `side`.
+    """Returns `size` (H, W), scaled up so that the shorter side is at least `side`.
 
     The recipe does not cover pictures smaller than the crop. Our rule: such a picture, with all its
     maps, is first enlarged until its shorter side equals the crop's. Its trimap is made after that,
@@ -61,7 +64,7 @@ def enlarged(size: Tensor, side: Tensor) -> Tensor:
 
 
 def crop_window(draws: Draws, side: Tensor, size: Tensor, dilated: Tensor) -> Window:
-    """The square of `side` in a picture of `size` (H, W) whose packed trimap is `dilated`.
+    """Places the square of `side` in a picture of `size` (H, W) with the packed trimap `dilated`.
 
     Its centre is a transition pixel if `draws` say so and one exists, else any pixel.
     """

@@ -36,12 +36,12 @@ class FilePositions(NamedTuple):
     length: Tensor
 
 
-# One file, or N files: names, a string tensor, if all are whole.
+# The positions of one file or of N files. If all are whole files, only a string tensor of names.
 Place = Tensor | FilePositions
 
 
 def places(files: Sequence[Path | FilePart | None]) -> Place:
-    """Positions of files: a string tensor (N,) of names if all are whole, else `FilePositions`."""
+    """Converts N files to a `Place`: a string tensor (N,) if all are whole, else positions."""
     names = tf.constant([str(file or "") for file in files])
     if not any(isinstance(file, FilePart) for file in files):
         return names
@@ -57,17 +57,17 @@ def places(files: Sequence[Path | FilePart | None]) -> Place:
 
 
 def place_at(places: Place, number: int | Tensor) -> Place:
-    """The position of one file, by its number among the `places` of N files."""
+    """Selects one file from the `places` of N files, by its number."""
     return tf.nest.map_structure(lambda values: values[number], places)
 
 
 def name_of(place: Place) -> Tensor:
-    """The name of a file, string (); "" if there is no file."""
+    """Returns the name of a file, string (); "" if there is no file."""
     return place.name if isinstance(place, FilePositions) else place
 
 
 def read_record(place: Place) -> Tensor:
-    """The data of the record that contains a file, string (); "" for a whole file."""
+    """Reads the data of the record that contains a file, string (); "" for a whole file."""
     if not isinstance(place, FilePositions):
         return tf.constant("")
 
@@ -98,7 +98,7 @@ def check_record(file: Path | FilePart) -> None:
 
 
 def read_contents(place: Place, record: Tensor | None = None) -> Tensor:
-    """The bytes of a file, string (); a part is cut from `record` if that was already read."""
+    """Reads the bytes of a file, string (); a part is cut from the data `record`, if given."""
     if not isinstance(place, FilePositions):
         return tf.io.read_file(place)
 

@@ -3,7 +3,7 @@
 8-bit files return exactly the pixels that `p3m_jax.pictures.images` and `p3m_jax.pictures.labels`
 read (TensorFlow's default for JPEG differs by up to 16 grey levels). But TensorFlow ignores EXIF
 orientations, so a training set must be stored upright. A file that `p3m_jax.pictures.labels`
-rejects fails here, too; that room then reports the problem in one sentence.
+rejects fails here, too. It is then read again by that module, which reports the problem.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def decode_matte(contents: Tensor) -> Tensor:
 def decode_face_mask(contents: Tensor, several_channels: bool | Tensor = False) -> Tensor:
     """Decodes a face mask (H, W, 1), uint8 of 0 and 255; like `labels.read_face_mask`.
 
-    `several_channels`, a bool or a bool tensor (), has the same meaning there.
+    `several_channels` is a bool or a bool tensor (), and means the same as there.
     """
     mask = _one_channel(contents, several_channels)
     highest = tf.reduce_max(mask)
@@ -47,7 +47,7 @@ def decode_label_map(contents: Tensor) -> Tensor:
 
 
 def _one_channel(contents: Tensor, several_channels: bool | Tensor = False) -> Tensor:
-    """The first channel; fails if other channels differ from it or if a part is transparent."""
+    """Returns the first channel; fails if others differ from it or if a part is transparent."""
     values = tf.cond(
         tf.io.is_jpeg(contents),
         lambda: tf.io.decode_jpeg(contents, dct_method=_EXACT),
@@ -81,7 +81,10 @@ def decode_picture(contents: Tensor) -> Tensor:
 def decode_window(
     contents: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor
 ) -> Tensor:
-    """`decode_picture(contents)[top : top + height, left : left + width]`, faster for JPEG."""
+    """Decodes only a window of a picture, which is faster for JPEG.
+
+    Equals `decode_picture(contents)[top : top + height, left : left + width]`.
+    """
     return tf.cond(
         tf.io.is_jpeg(contents),
         lambda: _decode_jpeg_window(contents, top, left, height, width),
@@ -114,6 +117,6 @@ def assert_size(contents: Tensor, size: Tensor, what: Sequence[Tensor]) -> Tenso
 
 
 def _png_size(contents: Tensor) -> Tensor:
-    """Height and width from a PNG's header: big-endian numbers at bytes 20 and 16."""
+    """Reads height and width from a PNG's header: big-endian integers at bytes 20 and 16."""
     size = tf.io.decode_raw(tf.strings.substr(contents, 16, 8), tf.int32, little_endian=False)
     return size[::-1]

@@ -8,9 +8,9 @@ from p3m_jax.input import Tensor, tf
 
 
 def box(mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The box of a mask bool (H, W): its upper left point and its sides, float32 (2,), (x, y).
+    """Returns the upper left point and the sides of a mask's box, float32 (2,) each, as (x, y).
 
-    The box of an empty mask is the whole mask.
+    `mask` is bool (H, W). The box of an empty mask is the full mask.
     """
     top, bottom = ends(tf.reduce_any(mask, 1))
     left, right = ends(tf.reduce_any(mask, 0))
@@ -19,14 +19,17 @@ def box(mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def ends(flags: Tensor) -> tuple[Tensor, Tensor]:
-    """First set flag and one past the last, along the last axis, int32; the full range if none."""
+    """Returns the indices of the first set flag and of one past the last, int32.
+
+    Both are along the last axis. If no flag is set, they are 0 and the length of the axis.
+    """
     flags = tf.cast(flags, tf.uint8)
     last = tf.argmax(tf.reverse(flags, [-1]), -1, tf.int32)
     return tf.argmax(flags, -1, tf.int32), tf.shape(flags)[-1] - last
 
 
 def largest_face(labels: Tensor) -> Tensor:
-    """The label of the face with the most pixels in a mask or label map (H, W), uint8; uint8 ().
+    """Returns the label, uint8 (), with the most pixels in a face mask or label map, uint8 (H, W).
 
     If there is no face, it is a label that no pixel has. Only every fourth row and column are
     counted, or all of them if these show no face.

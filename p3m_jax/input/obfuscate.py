@@ -17,7 +17,7 @@ def obfuscate(
     """Obfuscates the face areas of images, a dict of uint8 tensors (H, W, 3).
 
     `images` has a picture, and may have its foreground and background. The foreground gets the
-    obfuscated pixels of the picture: where the person is opaque the two are equal, and otherwise
+    obfuscated pixels of the picture. The two are equal where the person is opaque, and elsewhere
     the foreground would still show the face. The background is obfuscated separately.
 
     Args:
@@ -68,7 +68,7 @@ def _hide_one(images: _Images, area: Tensor, whole: Tensor, obfuscation: Obfusca
 
 
 def pasted(image: Tensor, window: Tensor, extents: _Extents) -> Tensor:
-    """Replaces a window of the image; copying rows is much faster than choosing pixels."""
+    """Replaces a window of the image, by joining rows: much faster than selecting pixels."""
     (top, bottom), (left, right) = extents
     rows = image[top:bottom]
     rows = tf.concat([rows[:, :left], window, rows[:, right:]], axis=1)
@@ -76,7 +76,10 @@ def pasted(image: Tensor, window: Tensor, extents: _Extents) -> Tensor:
 
 
 def _extents(area: Tensor) -> _Extents:
-    """(first, one past the last) row of a non-empty bool area (H, W), and the same for columns."""
+    """Returns ((top, bottom), (left, right)) of a non-empty bool area (H, W).
+
+    The bottom row and the right column are one past the area's last.
+    """
     top, bottom = _ends(tf.reduce_any(area, 1))
     return (top, bottom), _ends(tf.reduce_any(area[top:bottom], 0))
 

@@ -25,7 +25,8 @@ from p3m_jax.input import Tensor, tf
 
 KERNELS = range(15, 31)  # sizes of the published recipe, in pixels
 _WORD = 64  # pixels per word
-_ABOVE, _BELOW = KERNELS[-1] // 2, (KERNELS[-1] - 1) // 2  # rows around the largest one's anchor
+# The rows of the largest kernel above and below its anchor.
+_ABOVE, _BELOW = KERNELS[-1] // 2, (KERNELS[-1] - 1) // 2
 
 
 def trimap(matte: Tensor, kernel: int | Tensor) -> Tensor:
@@ -39,7 +40,7 @@ def trimap(matte: Tensor, kernel: int | Tensor) -> Tensor:
 
 
 def dilations(matte: Tensor, kernel: int | Tensor) -> Tensor:
-    """The two dilations for a trimap, packed (see `pack`): (2, H, ceil(W / 64)) of uint64.
+    """Computes the two dilations for a trimap, packed by `pack`: uint64 (2, H, ceil(W / 64)).
 
     The first is of the pixels that are not empty, the second of those that are not opaque.
     """
@@ -52,7 +53,7 @@ def dilations(matte: Tensor, kernel: int | Tensor) -> Tensor:
 def unpack(
     dilated: Tensor, top: int | Tensor, left: int | Tensor, height: Tensor, width: Tensor
 ) -> Tensor:
-    """The trimap (height, width, 1), uint8, of a window of the packed `dilations`."""
+    """Unpacks the trimap (height, width, 1), uint8, in a window of the packed `dilations`."""
     first, last = left // 8, (left + width - 1) // 8 + 1
     rows = dilated[:, top : top + height]
     octets = tf.reshape(tf.bitcast(rows, tf.uint8), [2, height, -1])[..., first:last]
@@ -65,12 +66,12 @@ def unpack(
 
 
 def count_transition(dilated: Tensor) -> Tensor:
-    """Number of pixels of value 128 in the trimap, an int64 scalar."""
+    """Counts the pixels of value 128 in the trimap; returns an int64 scalar."""
     return tf.reduce_sum(_transition_per_word(dilated))
 
 
 def transition_pixel(dilated: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """Row and column of the `index`-th (int64, from 0) pixel of value 128, in reading order."""
+    """Returns the row and column of pixel `index` (int64, from 0) of value 128, row by row."""
     counts = _transition_per_word(dilated)
     word, index = _find(counts, index)
     row, column = word // tf.shape(dilated)[-1], word % tf.shape(dilated)[-1]
@@ -86,14 +87,14 @@ def _transition_per_word(dilated: Tensor) -> Tensor:
 
 
 def _find(counts: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """The bin of `counts` that contains the `index`-th item, and the item's index in that bin."""
+    """Returns the bin of `counts` that contains item `index`, and the item's index in that bin."""
     ends = tf.cumsum(counts)
     place = tf.searchsorted(ends, index[None], side="right")[0]
     return place, index - (ends[place] - counts[place])
 
 
 def kernel_widths(kernel: int) -> tuple[int, ...]:
-    """Widths of the rows of OpenCV's `kernel` x `kernel` ellipse, from top to bottom."""
+    """Returns the widths of the rows of OpenCV's `kernel` x `kernel` ellipse, from the top."""
     ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (kernel, kernel))
     columns = np.arange(kernel) - kernel // 2
     widths = tuple(int(row.sum()) for row in ellipse)
@@ -122,7 +123,7 @@ def _as_uint64(octets: Tensor) -> Tensor:
 
 
 def _dilate(words: Tensor, kernel: int | Tensor) -> Tensor:
-    """Dilation of packed rows (2, H, words) by the ellipse of side `kernel`, a scalar tensor."""
+    """Dilates packed rows (2, H, words) by the ellipse of side `kernel`, a scalar tensor."""
     height = tf.shape(words)[1]
     words = tf.pad(words, [[0, 0], [_ABOVE, _BELOW], [0, 0]])
     by_run = tf.stack([tf.zeros_like(words), *_dilations_by_runs(words)])
@@ -134,7 +135,7 @@ def _dilate(words: Tensor, kernel: int | Tensor) -> Tensor:
 
 
 def _dilations_by_runs(words: Tensor) -> Iterator[Tensor]:
-    """Dilations of packed rows by runs of 1, 2, ... pixels, up to the largest kernel's width."""
+    """Yields packed rows dilated by runs of 1, 2, ... pixels, up to the largest kernel."""
     left, right = tf.bitwise.left_shift, tf.bitwise.right_shift
     end = tf.zeros_like(words[..., :1])
     after = tf.concat([words[..., 1:], end], -1)
@@ -153,7 +154,7 @@ def _dilations_by_runs(words: Tensor) -> Iterator[Tensor]:
 
 @functools.cache
 def _width_table() -> np.ndarray:
-    """Widths of the kernels' rows: one table row per kernel, centred on the anchors."""
+    """Tabulates the widths of the kernels' rows: one table row per kernel, anchors aligned."""
     table = np.zeros([len(KERNELS), _ABOVE + 1 + _BELOW], np.int32)
     for row, kernel in zip(table, KERNELS, strict=True):
         first = _ABOVE - kernel // 2

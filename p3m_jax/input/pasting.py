@@ -25,7 +25,7 @@ class Sample(NamedTuple):
 
 
 class Pasting(Protocol):
-    """Pastes faces into samples; the result follows from (seed, step), as everything in a batch."""
+    """Pastes faces into samples; like everything in a batch, determined by (seed, step)."""
 
     @property
     def shares(self) -> bool:
@@ -37,11 +37,14 @@ class Pasting(Protocol):
         ...
 
     def paste(self, contents: dict, sample: Sample) -> dict:
-        """Pastes into the contents of a sample (see `load_sample`); returns them without target."""
+        """Pastes a face into the contents of a sample; returns them without "target".
+
+        See `p3m_jax.input.pipeline.load_sample`.
+        """
         ...
 
     def shared(self, step: Tensor) -> dict:
-        """Entries that all samples of a step share; they are added to its batch."""
+        """Returns entries that all samples of a step share; they are added to its batch."""
         ...
 
     def diagnose(self, step: int, place: int) -> None:

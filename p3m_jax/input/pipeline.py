@@ -1,14 +1,15 @@
 """Batches of training samples, a pure function of (seed, step).
 
 The samples of all epochs have consecutive numbers: sample i of step s has the global index
-s * batch_size + i. It determines the epoch, the example (by a permutation per epoch) and the seed
-of the augmentation. Nothing else is stored. So a run resumes at any step without replaying earlier
-ones, and a step sees the same samples for any number of workers and hosts.
+s * batch_size + i. This index determines the epoch, the example (by a permutation per epoch) and
+the seed of the augmentation. No other state is stored. So a run resumes at any step without
+replaying earlier ones, and a step sees the same samples for any number of workers and hosts.
 
-This is true for files and for sharded records. The order follows the examples' numbers, not the
-positions of their bytes: any host reads from any shard, but only the parts that its samples need.
-No shards are assigned to hosts; a host's reads follow from (seed, step, index, count). Since an
-epoch is a permutation of all examples, every host's reads are spread evenly over all shards.
+This is true for files and for sharded records. The order depends on the examples' numbers, not on
+the positions of their bytes: any host reads from any shard, but only the parts that its samples
+need. No shards are assigned to hosts: what host `index` of `count` reads depends only on these two
+and on (seed, step). Since an epoch is a permutation of all examples, every host's reads are spread
+evenly over all shards.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -72,13 +73,13 @@ def training_batches(
     for an example without one.
 
     With an `obfuscation`, the examples' face areas (see `p3m_jax.derived.private_areas`) are
-    obfuscated at the pictures' own resolution, before anything is resized. The foreground gets the
-    picture's pixels there, because the two are equal where the person is opaque.
+    obfuscated at the pictures' own resolution, before anything is resized. In these areas the
+    foreground gets the picture's pixels, because the two are equal where the person is opaque.
 
     `pasting` pastes faces into samples; everything else is the same as without it. It needs the
     examples' face masks, or with an `obfuscation` their face areas.
-    `shard` (index, count) makes B = `batch_size` / count: one process's slice of the whole batch.
-    `workers` is the number of threads; None: as many as are useful.
+    `shard` (index, count) selects one process's slice of the batch, of B = `batch_size` / count
+    samples. `workers` is the number of threads; None: as many as are useful.
 
     Raises `DataSetError` if foregrounds, backgrounds or face areas are missing. While iterating,
     raises `DataSetError` or `ImageError` for a file that cannot be read, or whose size differs from
@@ -131,7 +132,7 @@ def training_batches(
 
 
 def example_at(number: int | Tensor, count: int, seed: int) -> Tensor:
-    """Index, among `count` examples, of that for the sample with global index `number`; int64 ().
+    """Returns which of `count` examples the sample with global index `number` uses; int64 ().
 
     Within an epoch every example is used once; the order is drawn from (seed, epoch).
     """
@@ -159,10 +160,10 @@ def load_sample(
     `target`, bool (), requires an entry "target": a face mask, with an `obfuscation` a label map,
     or "". The sample then also has the following entries:
 
-    - "target" (S, S, 1) in {0, 255}. If `target` is true, it shows the face of that file that has
+    - "target" (S, S, 1) in {0, 255}. If `target` is true, it shows the face in that file that has
       the most pixels in the crop.
-    - "target_box" float32 (2, 2), the upper left point and the sides of the whole of that face,
-      (x, y) in pixels of the sample (meaningless if no face is visible).
+    - "target_box" float32 (2, 2), the upper left point and the sides of that face's box, including
+      any part outside the crop; (x, y) in pixels of the sample (meaningless if no face is visible).
     """
     record = read_record(files["matte"])  # one record contains all files of an example
     matte = decode_matte(read_contents(files["matte"], record))
@@ -183,7 +184,7 @@ def load_sample(
             return tf.identity(contents)
 
     def cut_pictures() -> dict[str, Tensor]:
-        """Picture, foreground, background: if nothing is enlarged, only the window is decoded."""
+        """Cuts the pictures if nothing is enlarged; then only the window is decoded."""
         place = window.top, window.left, side, side
         return hide({role: decode_window(read(files[role]), *place) for role in roles}, cut)
 

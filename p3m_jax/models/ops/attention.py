@@ -61,7 +61,7 @@ def _attend(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Ar
 
 
 def _attention_backward(rows: int, kept: _Kept, gradient: jax.Array) -> _Gradients:
-    # A CPU is limited by matrix products, and the stored sums save some of them. A TPU is limited by
+    # A CPU is limited by matrix products, and the stored sums save some. A TPU is limited by
     # memory, so nothing is stored for it.
     return jax.lax.platform_dependent(
         kept, gradient, cpu=partial(_from_kept_sums, rows), default=partial(_from_nothing, rows)
