@@ -62,7 +62,7 @@ class NotFinite(UserError):
 
 
 def checksum_of(value: Any) -> str:
-    """The checksum of an array or a JSON value, as 8 hexadecimal digits.
+    """Computes the checksum of an array or a JSON value, as 8 hexadecimal digits.
 
     The order of the keys in a JSON value does not matter.
     """
@@ -74,7 +74,7 @@ def checksum_of(value: Any) -> str:
 
 
 def sealed(description: dict[str, Any], checksums: dict[str, str]) -> dict[str, Any]:
-    """Adds the checksums of the arrays, by name, to a description, and a checksum of the whole."""
+    """Adds the {name: checksum} of the arrays to a description, and a checksum of the result."""
     description = json.loads(json.dumps(description))  # as it will be read: lists, not tuples
     content = {**description, CHECKSUMS: {"kind": "crc32", "arrays": checksums}}
     content[CHECKSUMS]["description"] = checksum_of(content)
@@ -82,7 +82,7 @@ def sealed(description: dict[str, Any], checksums: dict[str, str]) -> dict[str, 
 
 
 def unsealed(content: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str] | None]:
-    """Returns the description and the arrays' checksums, or None if none were written.
+    """Undoes `sealed`: returns the description and the checksums, None if none were written.
 
     Raises:
       ValueError: the content has changed since it was written; the message is a phrase.
@@ -113,7 +113,7 @@ def damaged_arrays(arrays: dict[str, np.ndarray], checksums: dict[str, str] | No
 
 
 def is_finite(array: np.ndarray) -> bool:
-    """Whether an array holds no infinite or NaN values; integer arrays never do."""
+    """Whether an array is free of infinite and NaN values, as integer arrays always are."""
     return array.dtype.kind in "biu" or bool(np.isfinite(array).all())
 
 
@@ -138,7 +138,7 @@ def with_checksums(description: dict[str, Any], tree: Any) -> dict[str, Any]:
 
 
 def named_on_host(tree: Any) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields the names and complete arrays of a tree, one at a time."""
+    """Yields (name, complete NumPy array) for each array of a tree, one at a time."""
     for name, array in _named(tree).items():
         if isinstance(array, jax.Array):
             if array.is_fully_replicated:
@@ -172,11 +172,11 @@ def read_arrays(path: Path, wanted: Any, checksums: dict[str, str] | None) -> An
     Args:
       path: the folder of the checkpoint.
       wanted: a tree of shapes and dtypes (`jax.ShapeDtypeStruct`).
-      checksums: the checksums in its metadata; None, with a warning, if none were written.
+      checksums: the checksums in its metadata; None if none were written, which causes a warning.
 
     Raises:
       DamagedCheckpoint: an array has changed since it was written.
-      CheckpointError: the checkpoint holds other arrays, or cannot be read at the moment.
+      CheckpointError: the checkpoint lacks a wanted array, or cannot be read at the moment.
     """
     names = _named(wanted)
     strange = [] if checksums is None else sorted(names.keys() - checksums.keys())
@@ -238,7 +238,7 @@ def require_room(folder: Path, arrays: Any) -> None:
 
 
 def reason_of(error: Exception) -> str:
-    """Why Orbax or TensorStore failed: the system's error, or the first line of theirs."""
+    """Returns why Orbax or TensorStore failed: the system's error, or their first line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     code = re.search(r"os_error_code='(\d+)'", str(error))
@@ -250,10 +250,10 @@ def reason_of(error: Exception) -> str:
 
 @contextlib.contextmanager
 def quiet_orbax() -> Iterator[None]:
-    """Keeps Orbax from printing pages of errors: it logs every error that it raises as well.
+    """Keeps Orbax from logging pages of text about errors that it also raises.
 
-    After an error, the other reads end one by one, after the event loop that waited for them has
-    closed. Each would print a traceback, so these tracebacks stay hidden even after the body.
+    After an error, the other reads end one by one, when the event loop that waited for them has
+    already closed. Each would print a traceback, so these stay hidden even after the body.
     """
 
     def not_orbax(record: logging.LogRecord) -> bool:

@@ -69,7 +69,7 @@ def find_checkpoint(path: StrPath) -> Path:
 
 
 def complete_steps(folder: Path) -> list[Path]:
-    """The complete checkpoints in a run's folder of checkpoints, in no particular order."""
+    """Lists the complete checkpoints in a run's folder of checkpoints, in no particular order."""
     return [p for p in folder.glob("*") if p.name.isdigit() and is_checkpoint(p)]
 
 
@@ -148,6 +148,6 @@ def _step(path: Path) -> int | None:
 
 
 def _rank(step: Path) -> tuple[float, int]:
-    """A sort key: the lowest validation error first; without validation, the latest step first."""
+    """Returns a sort key: lowest validation error first; without validation, latest step first."""
     error = (read_description(step).get("validation") or {}).get("SAD", float("inf"))
     return error, -int(step.name)

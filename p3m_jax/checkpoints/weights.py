@@ -98,11 +98,11 @@ def describe(
 
 
 def new_checkpoint(path: StrPath, *, overwrite: bool = False) -> Path:
-    """The folder `path` for a new inference checkpoint.
+    """Checks that an inference checkpoint may be written to `path`; returns its absolute path.
 
     Raises:
       CheckpointError: it already exists and `overwrite` is off, or is not in the file system, or
-        lies inside another checkpoint.
+        is inside another checkpoint.
     """
     if is_address(path):
         raise CheckpointError(f"{path}: weights can only be exported to a folder on disk.")

@@ -1,1 +1,1 @@
-"""From a network to the matte of a picture of any size."""
+"""Computes the mattes of pictures of any size with a network."""

@@ -1,4 +1,4 @@
-"""A checkpoint made callable: pictures in, alpha out."""
+"""Makes a checkpoint callable: it accepts a picture and returns the alpha matte."""
 
 import functools
 import hashlib
@@ -31,8 +31,8 @@ class Matte:
 
     Attributes:
       alpha: float32 (H, W) in [0, 1].
-      network_sizes: the (height, width) at which the network ran, for each map.
-      warnings: sentences, such as that memory allowed only a smaller size.
+      network_sizes: {map: (height, width)}, the size at which the network computed each map.
+      warnings: sentences, for instance that memory allowed only a smaller size.
     """
 
     alpha: np.ndarray
@@ -63,7 +63,7 @@ class Matting:
 
         Args:
           picture: a file, or sRGB uint8 (H, W, 3). A file is turned upright by its EXIF orientation
-            and converted to sRGB. Its transparent parts are background; the network sees white.
+            and converted to sRGB. Its transparent parts are background, white for the network.
           strategy: "hybrid" predicts the person at half size and the hair at full size; "resize"
             runs once at half size, in about a fifth of the time; "native" once at full size.
           exact_sizes: run at the picture's own size, as evaluation does, which compiles a program
@@ -75,7 +75,7 @@ class Matting:
         Raises:
           ImageError: the file cannot be read.
           MattingError: the network's output is not finite, or it ran out of memory.
-          ValueError: another kind of array, or an unknown strategy.
+          ValueError: the array is not uint8 (H, W, 3), or the strategy is unknown.
         """
         opacity = None
         if not isinstance(picture, np.ndarray):
@@ -128,7 +128,7 @@ class Matting:
 
     @property
     def compiled(self) -> int:
-        """Programs that ran: one for each size and map."""
+        """The number of programs that have run: one for each size and map."""
         return len(self._ran)
 
     def _predict(
@@ -150,7 +150,7 @@ class Matting:
     def _fitting(
         self, name: str, size: tuple[int, int], memory: int | None, budget: Budget | None
     ) -> tuple[int, int]:
-        """`size`, or the next smaller size whose program fits into the memory."""
+        """Returns `size`, or the next smaller size whose program fits into the memory."""
         while memory is not None and size[0] * size[1] * _BYTES_PER_PIXEL > memory:
             needed = self._programs.memory(name, self.checkpoint.variables, size, budget)
             if needed <= memory:
@@ -178,14 +178,14 @@ def load(path: str | os.PathLike) -> Matting:
 
 
 def within_opacity(alpha: np.ndarray, opacity: np.ndarray | None) -> np.ndarray:
-    """Multiplies alpha (H, W), in place, by the picture's own opacity (H, W), of 255."""
+    """Multiplies alpha (H, W) in place by the picture's own opacity, (H, W) in 0..255, if any."""
     if opacity is not None:
         alpha *= np.multiply(opacity, np.float32(1 / 255))
     return alpha
 
 
 def identify(checkpoint: InferenceCheckpoint) -> dict[str, str]:
-    """Identifies weights by the network's name and the SHA-256 of their numbers."""
+    """Identifies weights by the network's name and the SHA-256 of all names and values."""
     digest = hashlib.sha256(checkpoint.model_name.encode())
     for arrays in checkpoint.variables:
         for name in sorted(arrays):

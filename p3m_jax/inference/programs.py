@@ -1,4 +1,4 @@
-"""Running a network for the maps that mattes are made of.
+"""Runs a network for the maps from which mattes are computed.
 
 A network is compiled once for each map and size in a process, whichever weights it runs with. This
 is the only place that runs a network for a matte: predicting, evaluation and validation share it.
@@ -34,7 +34,7 @@ class OutputNotFinite(ValueError):
 
 
 class Programs:
-    """The compiled programs of one network. Threads may share it."""
+    """The compiled programs of one network. Threads may share this object."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
@@ -49,15 +49,13 @@ class Programs:
         *,
         budget: Budget | None = None,
     ) -> np.ndarray:
-        """One map of the network's outputs.
+        """Computes one map of the network's outputs, in float32.
 
         Args:
           name: "semantic" (B, H, W, 3) logits of background, transition, foreground; "detail" or
             "fusion" (B, H, W, 1) alpha in [0, 1].
           pictures: (B, H, W, 3), RGB in [0, 255], sides multiples of 32.
-          budget: memory that threads share; the run waits until its part of it is free.
-
-        Returns float32.
+          budget: memory that threads share; the run waits until enough of it is free.
 
         Raises:
           OutputNotFinite: an output is not finite.
@@ -66,7 +64,7 @@ class Programs:
         pictures = np.asarray(pictures, np.float32)
         program = self._program(name, variables, pictures.shape, budget)
         if pictures.nbytes > _LARGE:
-            return_memory()  # left over from resizing; 7 ms are nothing next to the network
+            return_memory()  # left over from resizing; 7 ms, little next to the network
         with _held(budget, _memory_of(program)):
             outputs = program(variables, pictures)
             outputs = {output: np.asarray(values) for output, values in outputs.items()}
@@ -77,7 +75,10 @@ class Programs:
     def memory(
         self, name: str, variables: Variables, size: tuple[int, int], budget: Budget | None = None
     ) -> int:
-        """Bytes that a picture of `size` (height, width) needs, beyond itself and the weights."""
+        """Returns the bytes that a picture of `size` (height, width) needs.
+
+        The bytes of the picture itself and of the weights are not included.
+        """
         return _memory_of(self._program(name, variables, (1, *size, 3), budget))
 
     def _program(
@@ -108,12 +109,12 @@ class Programs:
 
 @functools.cache
 def programs(network: Network) -> Programs:
-    """The programs of a network in this process."""
+    """Returns the programs of a network, the same object for each call in this process."""
     return Programs(network)
 
 
 def predictor(network: Network, variables: Variables) -> Callable[[str, np.ndarray], np.ndarray]:
-    """A `p3m_jax.inference.strategies.Predict` of these weights."""
+    """Returns the `p3m_jax.inference.strategies.Predict` that runs these weights."""
     run = programs(network).run
     return lambda name, pictures: run(name, variables, pictures)
 

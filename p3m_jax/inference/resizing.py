@@ -1,4 +1,4 @@
-"""The protocols of evaluation by name: how pictures are resized, and which values are scored.
+"""The evaluation protocols: how pictures are resized, and which values are scored.
 
 The published tables come from two programs that score different values, so a table can only be
 compared if it names its protocol. `ours` leaves out what is accidental in both programs.
@@ -41,7 +41,7 @@ class Protocol:
     says: str
 
     def resize(self, values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """`values` (H, W) or (H, W, C), uint8 or floats in [0, 1], as floats at `size` (h, w)."""
+        """Resizes (H, W) or (H, W, C), uint8 or floats in [0, 1], to floats of `size` (h, w)."""
         if self.double:
             from skimage.transform import resize
 
@@ -49,10 +49,10 @@ class Protocol:
         return resize_in_single_precision(values, size, antialias=self.antialias)
 
     def sure(self, classes: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Where the enlarged classes (h, w) in {0, 1, 2} are certainly background and foreground.
+        """Finds the pixels that are certainly background, and those that are certainly foreground.
 
-        Returns two boolean arrays of `size`. The classes are drawn as 0, 128 and 255 and enlarged,
-        which blends them; only pixels that stay exactly 0 or 255 are certain.
+        Returns two boolean arrays of `size`. The classes (h, w) in {0, 1, 2} are drawn as 0, 128
+        and 255 and enlarged, which blends them; only pixels that stay exactly 0 or 255 are certain.
         """
         drawn = np.array([0, 128, 255], np.uint8)[classes]
         if self.double:
@@ -62,11 +62,11 @@ class Protocol:
         return enlarged < _TRACE, enlarged > 1 - _TRACE
 
     def scored(self, alpha: np.ndarray) -> np.ndarray:
-        """The values of an alpha in [0, 1] that are scored: the floats, or uint8 as in a file."""
+        """Returns what is scored of an alpha in [0, 1]: the floats, or uint8 as in a file."""
         return alpha if self.score == "float" else self.saved(alpha)
 
     def saved(self, alpha: np.ndarray) -> np.ndarray:
-        """The alpha as a uint8 matte to be written; the published programs truncate."""
+        """Converts an alpha to the uint8 matte to write; the published programs truncate."""
         return to_8_bit(alpha, truncate=self.score != "round")
 
 
@@ -103,7 +103,7 @@ PROTOCOLS = {
 
 
 def find_protocol(protocol: Protocol | str) -> Protocol:
-    """Returns the protocol of that name, or the one given. Raises ValueError for unknown names."""
+    """Returns the protocol, which may be given by its name; raises ValueError for unknown names."""
     if isinstance(protocol, Protocol):
         return protocol
     if protocol not in PROTOCOLS:
@@ -112,7 +112,7 @@ def find_protocol(protocol: Protocol | str) -> Protocol:
 
 
 def to_8_bit(alpha: np.ndarray, *, truncate: bool = False) -> np.ndarray:
-    """An alpha in [0, 1] as uint8, rounded or, as published, truncated."""
+    """Converts an alpha in [0, 1] to uint8, rounded or, as published, truncated."""
     scaled = np.clip(alpha, 0, 1) * 255
     return (scaled if truncate else np.rint(scaled)).astype(np.uint8)
 
@@ -120,10 +120,10 @@ def to_8_bit(alpha: np.ndarray, *, truncate: bool = False) -> np.ndarray:
 def resize_in_single_precision(
     values: np.ndarray, size: tuple[int, int], *, antialias: bool
 ) -> np.ndarray:
-    """Resizes bilinearly in float32: scikit-image's mode="edge" up to rounding, but faster.
+    """Resizes bilinearly in float32, like scikit-image's mode="edge" up to rounding, but faster.
 
     First the rows are resized, strip by strip, then the columns. So a huge picture that is reduced
-    is never in memory as floats as a whole.
+    is never completely in memory as floats.
     """
     scale = np.float32(1 / 255 if values.dtype == np.uint8 else 1)
     (old_height, old_width), (height, width) = values.shape[:2], size

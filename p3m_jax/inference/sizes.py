@@ -1,8 +1,8 @@
-"""The sizes at which pictures run. They are few, so that a mixed folder compiles few programs.
+"""Chooses the network's input sizes: a few, so that a mixed folder compiles few programs.
 
 A program is compiled for one size. In evaluation every picture runs at its own size
-(`p3m_jax.inference.strategies.network_size`). Here it keeps its aspect ratio and runs inside the
-nearest of a few frames.
+(`p3m_jax.inference.strategies.network_size`). Here a picture keeps its aspect ratio and runs inside
+the nearest of a few frames.
 """
 
 import math
@@ -22,7 +22,7 @@ _SMALLEST_LONG_SIDE = 128  # of a frame that is reduced to fit into memory
 
 
 def first_size(size: tuple[int, int]) -> tuple[int, int]:
-    """The (height, width) to which a picture is scaled first. The aspect ratio stays the same.
+    """Returns the (height, width) to which a picture is scaled first, at the same aspect ratio.
 
     The shorter side is at most 1080; pictures are never enlarged. If the longer side would then
     exceed 1600 by a stride of 32 or more, as in a panorama, the picture is scaled to a longer side
@@ -36,7 +36,7 @@ def first_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def scaled_first(picture: np.ndarray) -> np.ndarray:
-    """A picture uint8 (H, W, 3) at its `first_size`."""
+    """Scales a picture, uint8 (H, W, 3), to its `first_size`."""
     size = first_size(picture.shape[:2])
     if size == picture.shape[:2]:
         return picture
@@ -44,7 +44,7 @@ def scaled_first(picture: np.ndarray) -> np.ndarray:
 
 
 def frame_size(size: tuple[int, int], ratio: float) -> tuple[int, int]:
-    """The frame (height, width) for a picture of `size`: nearest in aspect ratio, then in scale.
+    """Returns the frame (height, width) nearest to `size`: in aspect ratio, then in scale.
 
     Inside the frame the picture has about the area of its `network_size`. Both sides of the frame
     are multiples of 32 from 32 to 1600.
@@ -61,16 +61,16 @@ def frame_size(size: tuple[int, int], ratio: float) -> tuple[int, int]:
 
 
 def placed_in(frame: tuple[int, int], size: tuple[int, int]) -> Placing:
-    """A picture of `size`, scaled to fit into a frame. The aspect ratio stays the same."""
+    """Places a picture of `size` in a frame, scaled to fit at the same aspect ratio."""
     scale = min(frame[0] / size[0], frame[1] / size[1])
     height, width = (max(1, round(side * scale)) for side in size)
     return Placing((height, width), frame)
 
 
 def smaller(size: tuple[int, int], factor: float) -> tuple[int, int] | None:
-    """`size` reduced to at most `factor` (below 1) of its pixels, in steps of the frames' scale.
+    """Reduces `size` to at most `factor` (below 1) of its pixels, in steps of the frames' scale.
 
-    None if the longer side would be less than 128.
+    Returns None if the longer side would be less than 128.
     """
     steps = max(1, math.ceil(-math.log(factor) / 2 / math.log(SCALE_STEP) - 1e-9))
     height, width = (_multiple(side / SCALE_STEP**steps) for side in size)

@@ -1,4 +1,4 @@
-"""Mattes of pictures of any size, from a network whose input sides are multiples of 32.
+"""Computes mattes of pictures of any size with a network whose input sides are multiples of 32.
 
 The strategies have the papers' names. RESIZE runs the network once at half size; the published
 tables use it. HYBRID predicts the classes at half size and the details at full size; it is
@@ -31,9 +31,9 @@ STRATEGIES = {
     "native": (Pass("fusion", 1.0),),
 }
 
-# The map of that name for pictures float32 (1, H, W, 3) in [0, 255], H and W multiples of 32:
-# `semantic` (1, H, W, 3) logits of background, transition, foreground; `detail` and `fusion`
-# (1, H, W, 1) in [0, 1]; float32. See `p3m_jax.inference.programs`.
+# Called with the name of a map, and pictures float32 (1, H, W, 3) in [0, 255], H and W multiples of
+# 32. Returns the map in float32: `semantic` (1, H, W, 3) logits of background, transition,
+# foreground; `detail` and `fusion` (1, H, W, 1) in [0, 1]. See `p3m_jax.inference.programs`.
 Predict = Callable[[str, np.ndarray], np.ndarray]
 
 
@@ -67,7 +67,7 @@ class Placing(NamedTuple):
         return (self.frame[0] - self.scaled[0]) // 2, (self.frame[1] - self.scaled[1]) // 2
 
 
-# (pass, size of the picture) -> how the network sees it.
+# Called with a pass and the size of a picture; returns how the network sees the picture.
 PlaceAt = Callable[[Pass, tuple[int, int]], Placing]
 
 
@@ -80,7 +80,7 @@ def matte_picture(
     smallest_side: int | None = None,
     place_at: PlaceAt | None = None,
 ) -> np.ndarray:
-    """The alpha matte (H, W), floats in [0, 1], of a picture uint8 (H, W, 3).
+    """Computes the alpha matte (H, W), floats in [0, 1], of a picture uint8 (H, W, 3).
 
     Args:
       predict: the network.
@@ -91,7 +91,8 @@ def matte_picture(
       place_at: chooses the sizes at which the network runs; by default `whole_frame`.
 
     Raises:
-      ValueError: another kind of picture, an unknown name, or an output that is not finite.
+      ValueError: the picture is not uint8 (H, W, 3), a name is unknown, or an output is not
+        finite.
     """
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
         raise ValueError(
@@ -117,7 +118,7 @@ def matte_picture(
 def _run(
     predict: Predict, this: Pass, picture: np.ndarray, protocol: Protocol, place_at: PlaceAt
 ) -> np.ndarray:
-    """The map of one pass (h, w, C), cropped to the picture."""
+    """Computes the map of one pass (h, w, C), cropped to the picture."""
     placing = place_at(this, picture.shape[:2])
     scaled = protocol.resize(picture, placing.scaled)
     scaled *= 255
@@ -126,13 +127,13 @@ def _run(
 
 
 def whole_frame(this: Pass, size: tuple[int, int]) -> Placing:
-    """The picture at its `network_size`, without padding."""
+    """Places a picture of `size` at its `network_size`, without padding."""
     fitting = network_size(size, this.ratio)
     return Placing(fitting, fitting)
 
 
 def network_size(size: tuple[int, int], ratio: float) -> tuple[int, int]:
-    """The (height, width) at which a picture of `size` runs, scaled by `ratio`.
+    """Returns the (height, width) at which a picture of `size` runs, scaled by `ratio`.
 
     Each side is rounded down to a multiple of 32 and limited to 32..1600, independently of the
     other, so the aspect ratio changes a little.
