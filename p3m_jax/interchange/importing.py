@@ -45,7 +45,7 @@ class Contents(NamedTuple):
     Attributes:
       network: the network's name.
       part: "network", or "encoder" for only a backbone.
-      prefix: the prefix that each key lacks, compared with its name in the whole network.
+      prefix: what each key lacks at its beginning, compared with the key in a whole network.
       share: the fraction of the part's names that the file has, 0 to 1.
     """
 
@@ -62,9 +62,9 @@ class Imported(NamedTuple):
       contents: the network that the file holds.
       variables: the weights and statistics under our names.
       matched: the number of arrays used from the file.
-      dropped: {kind of key: how many} of everything in the file that is not kept.
+      dropped: {kind of key: count} of everything in the file that is not kept.
       drawn: our names of the random features that the file lacks; they are drawn from seed 0.
-      converted: the types of numbers that were converted to `DTYPE`.
+      converted: the dtypes that were converted to `DTYPE`.
       file: the weights file that was read.
       approximate: a phrase that says what does not fit exactly but was accepted, or empty.
     """
@@ -105,8 +105,8 @@ def read_variables(
     pooling layers instead. Their arrays have the same names and shapes, so the contents of a
     backbone's file do not show which of the two it is. So this project decides by the file name. A
     backbone of ResNet-34 fits if its file name contains "r34mp", as that of the authors' file does,
-    or if this program wrote it. Any other one is refused unless `approximate` is on, and then
-    marked in the provenance. A file of the whole P3M-Net always fits.
+    or if this program wrote it. Any other one is refused; if `approximate` is on, it is accepted
+    and marked in the provenance. A file of the whole P3M-Net always fits.
 
     Args:
       path: a PyTorch checkpoint or a safetensors file, of a whole network or only of a backbone.
@@ -141,7 +141,10 @@ def read_variables(
 
 
 def _pools_as_ours(path: Path, file: WeightsFile, contents: Contents) -> bool:
-    """Whether a backbone is known to have pooling layers like ours, if it is a ResNet-34."""
+    """Whether the weights are for a network that pools like ours.
+
+    False only for a backbone of ResNet-34 that is not known to have pooling layers.
+    """
     if contents.part == "network" or contents.network != "resnet34":
         return True
     ours = file.description.get("network") == contents.network
@@ -152,7 +155,7 @@ def _pools_as_ours(path: Path, file: WeightsFile, contents: Contents) -> bool:
 
 
 def _require(path: StrPath, file: WeightsFile, model: str | None) -> Contents:
-    """The most likely contents of the file; raises an error if it is no network or not `model`."""
+    """Finds the most likely contents of a file; raises an error if unknown or not `model`."""
     best = identify(file.arrays)[0] if len(file.arrays) <= _MOST_ARRAYS else None
     if best is None or best.share < _LEAST_SHARE:
         some = ", ".join(sorted(file.arrays)[:3])
@@ -170,7 +173,7 @@ def _require(path: StrPath, file: WeightsFile, model: str | None) -> Contents:
 
 
 def _at_its_width(contents: Contents, arrays: Mapping[str, np.ndarray]) -> Contents:
-    """The contents, with the network of these names whose shapes fit most of the arrays."""
+    """Returns the contents with the network, wide or narrow, that fits most arrays' shapes."""
     names = {_our_name(contents.network, contents.prefix + key): key for key in arrays}
 
     def fitting(name: str) -> int:
@@ -255,7 +258,7 @@ def _match(path: Path, file: WeightsFile, contents: Contents) -> Imported:
 
 
 def _full_keys(contents: Contents, keys: Iterable[str]) -> dict[str, str]:
-    """{key: the authors' key in a whole network}.
+    """Returns {key: the authors' key in a whole network}.
 
     An alias whose original is not in the file is replaced by the original's key.
     """
@@ -271,7 +274,7 @@ def _full_keys(contents: Contents, keys: Iterable[str]) -> dict[str, str]:
 def _differing_aliases(
     name: str, arrays: Mapping[str, np.ndarray], full_keys: dict[str, str], match: Match
 ) -> list[str]:
-    """A phrase for every alias that differs from its original.
+    """Returns a phrase for every alias that differs from its original.
 
     Only arrays that `match` found to have the right shape are compared; others may be larger than
     the memory.
@@ -299,7 +302,7 @@ def _our_name(name: str, key: str) -> str | None:
 
 
 def _kind(name: str, key: str) -> str:
-    """The kind of a dropped key, for the report."""
+    """Returns the kind of a dropped key, for the report."""
     if original_key(name, key):
         return "aliases of the encoder"
     last = key.rpartition(".")[2]

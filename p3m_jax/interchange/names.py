@@ -22,7 +22,10 @@ _DBFI = {"transform1": "project_semantic", "transform2": "project_deep", "conv2"
 
 
 def _decoders(prefix: str) -> list[tuple[str, str]]:
-    """The layers of the decoders; their names after `prefix` are the same in all networks."""
+    """Returns the pairs of names of the decoders' layers.
+
+    The authors' names after `prefix` are the same in all networks.
+    """
     layers = [("decoder_final_g", "semantic_decoder.head.logits")]
     layers += [("decoder_final_l", "matting_decoder.alpha")]
     layers += [("decoder0_g.6", "semantic_decoder.head.third")]
@@ -160,7 +163,7 @@ class StateDictError(UserError):
 
 
 class _Template:
-    """One side of a pair: reads the numbers in a name, or writes a name with given numbers."""
+    """One side of a pair; reads the numbers in a name, or writes a name with given numbers."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -170,7 +173,7 @@ class _Template:
         self.pattern = re.compile(re.sub(r"<(\w+)>", r"(?P<\1>0|[1-9][0-9]?)", pattern))
 
     def read(self, name: str) -> dict[str, int] | None:
-        """The numbers in `name`, counted from zero; None if the name does not match."""
+        """Returns the numbers in `name`, counted from zero; None if the name does not match."""
         match = self.pattern.fullmatch(name)
         if not match:
             return None
@@ -178,7 +181,7 @@ class _Template:
         return numbers if all(number >= 0 for number in numbers.values()) else None
 
     def write(self, numbers: Mapping[str, int]) -> str:
-        """The name with these numbers."""
+        """Returns the name with these numbers."""
         return _FIELD.sub(lambda field: str(numbers[field[1]] + bool(field[2])), self.text)
 
 
@@ -189,7 +192,7 @@ class _Pair(NamedTuple):
 
 @functools.cache
 def _pairs(network: str) -> tuple[_Pair, ...]:
-    """The pairs of names of all arrays of a network."""
+    """Returns the pairs of names of all arrays of a network."""
     wide = NAMED_LIKE.get(network, network)
     names = list(ARRAYS[wide])
     for theirs, ours in LAYERS[wide]:
@@ -205,7 +208,7 @@ def _pairs(network: str) -> tuple[_Pair, ...]:
 
 
 def our_name(network: str, key: str) -> str | None:
-    """Our name of the array that the authors call `key`; None if we do not keep it.
+    """Returns our name for the array that the authors call `key`; None if we do not keep it.
 
     Raises:
       StateDictError: not exactly one rule matches the key.
@@ -219,7 +222,7 @@ def our_name(network: str, key: str) -> str | None:
 
 
 def their_name(network: str, name: str) -> str:
-    """The key, in the authors' checkpoints, of the array that we call `name`.
+    """Returns the key in the authors' checkpoints of the array that we call `name`.
 
     Raises:
       StateDictError: not exactly one rule matches the name.
@@ -233,7 +236,7 @@ def their_name(network: str, name: str) -> str:
 
 
 def original_key(network: str, key: str) -> str | None:
-    """The original key of the array that the alias `key` names; None if `key` is no alias."""
+    """Returns the original key of an alias; None if `key` is no alias."""
     for alias, original in ALIASES.get(NAMED_LIKE.get(network, network), ()):
         if key.startswith(alias):
             return original + key.removeprefix(alias)

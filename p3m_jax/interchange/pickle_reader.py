@@ -126,7 +126,7 @@ class _Machine:
         elif name == "STACK_GLOBAL":
             module, attribute = self.pop(2)
             if not isinstance(module, str) or not isinstance(attribute, str):
-                # Any other object could become an endless text below.
+                # The text of any other object could be endless.
                 raise TypeError("a name that is not text")
             stack.append(self.find_global(f"{module} {attribute}"))
         elif name in ("REDUCE", "NEWOBJ"):

@@ -23,7 +23,7 @@ from p3m_jax.text import warn
 ENDING = ".safetensors"
 _DESCRIPTION = "p3m_jax"
 _LARGEST_HEADER = 1 << 23  # bytes; a network of 700 arrays has less than 200 KB
-# What the library and the parser raise; AttributeError means that NumPy lacks a type of number.
+# What the library and the parser raise; AttributeError means that NumPy lacks a dtype.
 _DAMAGE = (safetensors.SafetensorError, ValueError, TypeError, AttributeError, RecursionError)
 
 
@@ -50,7 +50,7 @@ def write_safetensors(
 
 
 def read_safetensors(path: StrPath) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Reads the arrays of a file by their keys, and its description.
+    """Reads {key: array} and the description from a file.
 
     The description is empty if this program did not write the file.
 

@@ -64,7 +64,10 @@ class Match(NamedTuple):
 
 
 def wanted_shapes(network: Network, part: str = "network") -> dict[str, tuple[int, ...]]:
-    """{our name: shape} of the parameters and statistics of a whole network or of its encoder."""
+    """Returns {our name: shape} of the parameters and statistics of a network.
+
+    `part` is "network" for the whole network, or "encoder".
+    """
     shapes = {**network.shapes.parameters, **network.shapes.statistics}
     return {
         name: shape.shape
@@ -85,7 +88,7 @@ def match_state_dict(
       network: the network that the arrays should belong to.
       arrays: {key: array in their layout}.
       part: the part that they belong to, "network" or "encoder".
-      full_keys: {key: the authors' key for it in a whole network}; None if the keys are these.
+      full_keys: {key: the authors' key in a whole network}; None if they are the same.
     """
     wanted, misshapen = wanted_shapes(network, part), set()
     match = Match({}, [], [], [])
@@ -150,9 +153,9 @@ def variables_from_state_dict(network: Network, arrays: Mapping[str, np.ndarray]
 
 
 def list_problems(problems: list[str]) -> list[str]:
-    """Returns a line for each problem.
+    """Returns the problems as lines for a message.
 
-    Of problems that differ only in numbers, only the first is listed, with the number of others.
+    Problems that differ only in numbers share a line: the first of them, and how many others.
     """
     kinds: dict[str, list[str]] = {}
     for problem in problems:

@@ -27,7 +27,7 @@ _LEGACY_START = b"\x8a\x0a" + _LEGACY_MAGIC.to_bytes(10, "little")
 _LEGACY_PROTOCOL = 1001
 _PICKLE_LIMIT = 1 << 22  # bytes; pickles of real checkpoints with optimiser are below 1 MB
 _MOST_NAMES = (
-    8  # average uses of each stored number; files of ResNet-34 use those of the encoder twice
+    8  # average uses of each stored value; files of ResNet-34 use those of the encoder twice
 )
 _MOST_DIMENSIONS = 32  # the limit of NumPy before version 2
 
@@ -51,7 +51,7 @@ class TorchFile(NamedTuple):
     """The contents of a file.
 
     Attributes:
-      content: the value that it holds. It consists of dictionaries, lists, tuples, numbers, texts
+      content: the value that it holds. It consists of dictionaries, lists, tuples, numbers, strings
         and read-only arrays, which are views of the file. Settings that are not needed are `Inert`.
       container: "zip" or "legacy".
     """
@@ -79,7 +79,7 @@ def read_torch_file(path: StrPath) -> TorchFile:
     try:
         if data[:4] == b"PK\x03\x04":
             return TorchFile(_read_zip(data), "zip")
-        # Before it are the protocol and, since protocol 4, a frame.
+        # The pickle's protocol comes first, and since protocol 4 a frame.
         if _LEGACY_START in data[:32]:
             return TorchFile(_read_legacy(data), "legacy")
     except PickleError as error:
@@ -183,15 +183,15 @@ def _read_legacy(data: mmap.mmap) -> Any:
 
 
 def _identity(identity: object) -> tuple[np.dtype, str, int]:
-    """(dtype, key, count) of ("storage", its type, its key, the device, its count of numbers).
+    """Returns (dtype, key, count) of an identity ("storage", type, key, device, count).
 
-    In the legacy form, a sixth entry describes the storage that it is a view of. Only files from
-    before PyTorch 0.4 use it.
+    In the legacy form, a sixth entry may describe a storage of which this one is a view. Only files
+    from before PyTorch 0.4 use it.
     """
     if not isinstance(identity, tuple) or len(identity) not in (5, 6):
         raise TypeError("an external reference is not a tensor storage")
     kind, storage_type, key, _, count = identity[:5]
-    # The type is checked first, because an array would be compared number by number.
+    # The type is checked first, because an array would be compared element by element.
     if not isinstance(kind, str) or kind != "storage":
         raise TypeError("an external reference is not a tensor storage")
     if not isinstance(storage_type, _StorageType) or not isinstance(key, str):
@@ -211,7 +211,7 @@ class _StorageType(NamedTuple):
 class _Globals:
     """Provides the replacements for the names in a file's pickle.
 
-    All tensors together may use each number in the file only a few times. This limits the memory
+    On average, the tensors may use each value in the file only a few times. This limits the memory
     for copies of the tensors to a few times the size of the file.
     """
 
@@ -223,7 +223,7 @@ class _Globals:
         }
 
     def find(self, name: str) -> Any:
-        """The replacement for a name: a storage's type, a function of this module, or `Inert`."""
+        """Returns the replacement for a name: a storage's type, a function, or `Inert`."""
         if name in _DTYPES:
             return _StorageType(_DTYPES[name])
         if name in _INERT:
@@ -245,7 +245,7 @@ class _Globals:
         hooks: object = None,
         extra: object = None,
     ) -> np.ndarray:
-        """A view of a storage; an empty array if the storage's position is not known yet."""
+        """Returns a view of a storage; an empty array if its position is not known yet."""
         if not isinstance(storage, _Storage):
             raise TypeError("a tensor without storage")
         shape, strides, offset = _size(shape), _size(strides), _whole(offset)

@@ -1,4 +1,4 @@
-"""Reads a file of weights of any supported kind, as arrays under the authors' names."""
+"""Reads a file of weights in any supported format, as arrays under the authors' names."""
 
 import hashlib
 from collections.abc import Collection
@@ -31,8 +31,8 @@ class WeightsFile(NamedTuple):
 
     Attributes:
       arrays: {key: array} in the authors' layout.
-      others: the number of other values next to them, which are not arrays.
-      form: the kind of file, and where in it the weights were found.
+      others: the number of values next to the arrays that are not arrays.
+      form: the format of the file, and where in it the weights were found.
       sha256, size: of the whole file; hexadecimal, and in bytes.
       description: the description that this program wrote into a safetensors file, or empty.
     """
@@ -83,7 +83,7 @@ def read_weights(path: StrPath) -> WeightsFile:
 
 
 def _shared_wrappers(keys: Collection[str]) -> str:
-    """The prefix of wrappers, possibly nested, that all keys have in common."""
+    """Returns the prefix of wrappers, possibly nested, that all keys have in common."""
     behind = ""
     while True:
         found = next((w for w in WRAPPERS if all(k.startswith(behind + w) for k in keys)), None)
@@ -93,7 +93,7 @@ def _shared_wrappers(keys: Collection[str]) -> str:
 
 
 def _find_arrays(content: Any) -> tuple[dict[str, np.ndarray], int, str]:
-    """(arrays, the number of other values next to them, where they were found)."""
+    """Returns (arrays, the number of other values next to them, where they were found)."""
     places: list[str] = []
     while isinstance(content, dict) and len(places) < 3:
         place = next((name for name in NESTED if isinstance(content.get(name), dict)), None)

@@ -13,7 +13,7 @@ _LARGEST_LIST = 1 << 22  # most bytes of the list of entries; real checkpoints n
 
 
 class _Bounded:
-    """An archive in memory that limits how many bytes are read of it."""
+    """An archive in memory that limits how many bytes are read from it."""
 
     def __init__(self, data: mmap.mmap) -> None:
         self.data, self.left = data, _LARGEST_LIST
@@ -70,7 +70,7 @@ def refuse_overlaps(data: mmap.mmap, entries: dict[str, zipfile.ZipInfo]) -> Non
 
 
 def start_of(data: mmap.mmap, entry: zipfile.ZipInfo) -> int:
-    """The offset of an entry's content in the file, in bytes.
+    """Returns the offset of an entry's content in the file, in bytes.
 
     Raises:
       PickleError: the entry is compressed, encrypted, or not completely inside the file.
@@ -87,7 +87,7 @@ def start_of(data: mmap.mmap, entry: zipfile.ZipInfo) -> int:
 
 
 def content_of(data: mmap.mmap, entry: zipfile.ZipInfo) -> memoryview:
-    """The content of an entry; raises `PickleError` if its checksum is wrong."""
+    """Returns the content of an entry; raises `PickleError` if its checksum is wrong."""
     start = start_of(data, entry)
     content = memoryview(data)[start : start + entry.file_size]
     if zlib.crc32(content) != entry.CRC:

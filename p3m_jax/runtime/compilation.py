@@ -15,13 +15,13 @@ from p3m_jax.storage.files import require_writable
 from p3m_jax.storage.paths import PathError, user_path
 
 OFF = "off"
-_CHECKED = ".checked"  # its modification time: all programs cached earlier have been checked
+_CHECKED = ".checked"  # all programs cached before its modification time have been checked
 _BEING_WRITTEN = 60  # seconds; a younger file may still be being written, so it is not checked
 _ZSTANDARD = b"\x28\xb5\x2f\xfd"
 
 
 def default_cache() -> Path:
-    """The folder for compiled programs if the user does not choose one."""
+    """Returns the folder for compiled programs if the user does not choose one."""
     return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "p3m-jax" / "compiled"
 
 
@@ -91,7 +91,7 @@ def _is_whole(packed: bytes) -> bool:
 
 
 def for_inference(backend: str) -> dict[str, int]:
-    """Compiler options for programs that run a network forward, for `Lowered.compile`.
+    """Returns options of `Lowered.compile` for programs that run a network forward.
 
     On a CPU, libraries compute the matrix products. The code around them is as fast at LLVM's
     optimization level 1 as at level 3, and compiles in a quarter less time for ResNet-34 and a
@@ -112,10 +112,10 @@ def settle() -> None:
 
 
 def return_memory() -> None:
-    """Returns memory that is no longer used to the system, for example after compiling.
+    """Gives unused memory back to the system, for example after compiling.
 
     Otherwise the C library keeps it (half a gigabyte after a training step is compiled), and later
-    allocations come on top of it. Does nothing if the C library is not glibc.
+    allocations add to it. Does nothing if the C library is not glibc.
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -37,7 +37,7 @@ class DistributedError(UserError):
 
 
 def settings(choice: str) -> dict[str, Any] | None:
-    """The arguments of `jax.distributed.initialize` for a value of `--distributed`; None for off.
+    """Converts `--distributed` to arguments of `jax.distributed.initialize`; None for "off".
 
     Raises:
       OptionError: the value has none of the three allowed forms.
@@ -112,7 +112,7 @@ def connected(choice: str) -> Iterator[None]:
 
 
 def lost_peer(error: Exception) -> str | None:
-    """A message if JAX raised `error` because another process is gone; None for other errors."""
+    """Returns a message if `error` means that another process is gone; else None."""
     signs = ("Gloo", "NCCL", "heartbeat", "coordination", "Connection reset", "DEADLINE_EXCEEDED")
     if count() == 1 or not any(sign in str(error) for sign in signs):
         return None
@@ -123,7 +123,7 @@ def lost_peer(error: Exception) -> str | None:
 def _last_word(sentence: str) -> Iterator[None]:
     """Prints `sentence` if this process is ended within the body before Python can react.
 
-    JAX ends a process that waits for a lost one in this way, from the thread that counts the
+    JAX does this to a process that waits for a lost one, from the thread that counts the
     heartbeats. A shell waits for a word from this process, and prints the sentence if its input
     ends without one.
     """
@@ -137,7 +137,7 @@ def _last_word(sentence: str) -> Iterator[None]:
 
 
 def count() -> int:
-    """How many processes are connected; 1 if JAX is not imported. Does not initialize devices."""
+    """Returns how many processes are connected, 1 if none are; does not initialize devices."""
     jax = sys.modules.get("jax")
     return jax.process_count() if jax and jax.distributed.is_initialized() else 1
 
@@ -183,7 +183,7 @@ def _agree(well: bool, what: str) -> None:
 
 
 def wait_for_all(what: str) -> None:
-    """Waits up to a day until all processes call this with the same name for what they have done.
+    """Waits, for up to a day, until all processes have called this with the same name, `what`.
 
     Without such a wait, a collective operation of JAX gives up after seconds.
     """
@@ -194,7 +194,7 @@ def wait_for_all(what: str) -> None:
 
 
 def gather(values: Sequence[T]) -> list[T]:
-    """Returns the JSON values of all processes in one list, those of the first process first.
+    """Joins the lists of JSON values of all processes, in the order of the processes.
 
     It waits for all processes, see `wait_for_all`.
     """
@@ -214,7 +214,7 @@ def gather(values: Sequence[T]) -> list[T]:
 
 
 def share(values: Sequence[T]) -> Sequence[T]:
-    """The part of `values` that this process works on: every n-th value, for n processes."""
+    """Returns the part of `values` for this process: every n-th value, for n processes."""
     if count() == 1:
         return values
     return values[sys.modules["jax"].process_index() :: count()]

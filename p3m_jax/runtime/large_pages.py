@@ -12,7 +12,7 @@ from pathlib import Path
 
 _TUNABLES = "GLIBC_TUNABLES"
 _LARGE_PAGES = "glibc.malloc.hugetlb=1"  # since glibc 2.35: requests large pages as arrays grow
-_RESTARTED = "p3m_large_pages"  # an option of the interpreter; the environment may get cleaned
+_RESTARTED = "p3m_large_pages"  # an interpreter option, as the environment may be cleared
 _SWITCH = "P3M_LARGE_PAGES"  # off: the user wants none
 _SYSTEM = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
@@ -45,13 +45,13 @@ def _is_the_program() -> bool:
 
 
 def environment() -> dict[str, str]:
-    """The environment variables that are missing for large pages; empty if none can be set."""
+    """Returns the environment variables to set for large pages; empty if none should be set."""
     refused = _TUNABLES in os.environ or os.environ.get(_SWITCH) == "off"
     return {_TUNABLES: _LARGE_PAGES} if not refused and _on_request() else {}
 
 
 def describe() -> str:
-    """A few words for the user: whether this process uses large pages, and why or why not."""
+    """Describes in a few words whether this process uses large pages, and why or why not."""
     if _RESTARTED in sys._xoptions:
         return f"requested, by starting again; {_SWITCH}=off prevents it"
     if os.environ.get(_SWITCH) == "off":

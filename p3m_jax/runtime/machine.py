@@ -17,14 +17,14 @@ _OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 def available_cores() -> int:
-    """The number of cores that this process may run on, at least 1."""
+    """Returns the number of cores that this process may run on, at least 1."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def machine_memory() -> int | None:
-    """The machine's memory in bytes; None if the system does not report it, such as Windows."""
+    """Returns the machine's memory in bytes; None if it is not reported (Windows)."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -32,17 +32,17 @@ def machine_memory() -> int | None:
 
 
 def available_memory() -> int:
-    """Memory in bytes that this process may use: the machine's, or a control group's limit."""
+    """Returns the bytes of memory for this process: the machine's, or a control group's limit."""
     return min(machine_memory() or _UNKNOWN, *group_limits())
 
 
 def default_memory() -> int:
-    """Memory in bytes that a run uses by default: three quarters of the available memory."""
+    """Returns the bytes of memory that a run uses by default: 3/4 of the available memory."""
     return available_memory() * 3 // 4
 
 
 def group_limits(own: Path = _OWN_GROUPS, root: Path = _GROUPS) -> list[int]:
-    """The memory limits of this process's control groups in bytes, for versions 1 and 2.
+    """Lists the memory limits of this process's control groups (versions 1 and 2), in bytes.
 
     `own` is the file that lists the groups, `root` the folder where they are mounted. Inside a
     container the two may use different paths, so the groups at the root are checked, too. An
@@ -72,6 +72,10 @@ class Budget:
     """Memory shared by the pictures that are being processed.
 
     A picture that needs more than the whole budget is processed while no other is.
+
+    Args:
+      size: the budget in bytes.
+      pictures: how many pictures may be processed at the same time.
     """
 
     def __init__(self, size: int, pictures: int) -> None:

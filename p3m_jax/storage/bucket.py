@@ -1,4 +1,4 @@
-"""Folders in a bucket of Google Cloud Storage, where checkpoints may be kept as in any folder."""
+"""Folders in buckets of Google Cloud Storage, which may hold checkpoints like any folder."""
 
 import importlib.util
 import re

@@ -23,7 +23,7 @@ _TEMPORARY = re.compile(re.escape(_PREFIX) + "[a-z0-9_]{8}")  # as mkstemp names
 
 @functools.cache
 def _umask() -> int:
-    """The process's mask for new files, which can only be read by setting it."""
+    """Returns the process's umask for new files, which can only be read by setting it."""
     with _READING_UMASK:  # two threads at once could leave the wrong one
         mask = os.umask(0o077)
         os.umask(mask)
@@ -64,7 +64,7 @@ def whole_file(path: StrPath) -> Iterator[BinaryIO]:
 
 
 def write_text(path: Path | epath.Path, text: str) -> None:
-    """Writes a text file in UTF-8 atomically; bytes of file names that are not text are escaped."""
+    """Writes a text file in UTF-8 atomically; escapes bytes of file names that are not UTF-8."""
     contents = text.encode("utf-8", errors="backslashreplace")
     if is_address(path):  # a write to a bucket is atomic already
         path.write_bytes(contents)
@@ -102,7 +102,7 @@ def locked(path: Path, refusal: Exception, *, shared: bool = False) -> Iterator[
 
 
 def is_written(path: Path) -> bool:
-    """Whether a file exists and is not empty, as a machine that crashed may leave it."""
+    """Whether a file exists and is not empty; if the machine crashes, an empty one may remain."""
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):

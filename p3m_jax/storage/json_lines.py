@@ -14,7 +14,7 @@ from p3m_jax.storage.files import write_text
 
 
 class LineWriter:
-    """Appends to a list, which is created if it does not exist; not for several threads at a time.
+    """Appends objects to a file, which is created if missing. One thread at a time may use it.
 
     Raises:
       OSError: the file cannot be opened, or a line cannot be written.
@@ -26,7 +26,7 @@ class LineWriter:
         self._is_cut = self._file.read(1) not in (b"", b"\n")
 
     def append(self, value: dict[str, Any]) -> None:
-        """Writes one line at once, so that a program killed later does not lose it."""
+        """Writes one line without a buffer, so that it is not lost if the program is killed."""
         rest = b"\n" * self._is_cut + json.dumps(value).encode() + b"\n"
         self._is_cut = True
         while rest:  # a full disk may take only a part of it

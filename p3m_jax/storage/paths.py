@@ -1,4 +1,4 @@
-"""Paths that the user names."""
+"""Checks and expands paths that the user gives."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ from p3m_jax.storage import StrPath
 
 
 class PathError(UserError):
-    """A path that the user named cannot be used; the message says what to name instead."""
+    """A path that the user gave cannot be used; the message says what to give instead."""
 
 
 def user_path(path: StrPath) -> Path:
-    """`path` with a leading ~ expanded; raises `PathError` if the home folder is unknown."""
+    """Expands a leading ~ in `path`; raises `PathError` if the home folder is unknown."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -19,7 +19,7 @@ def user_path(path: StrPath) -> Path:
 
 
 def source_folder(path: StrPath, remedy: str = "choose a folder of pictures") -> Path:
-    """A folder to read, with ~ expanded; raises `PathError` with this remedy if it is missing."""
+    """Expands ~ in a folder to read; raises `PathError` with this remedy if it is missing."""
     folder = user_path(path)
     if not folder.is_dir():
         state = "is a file" if folder.exists() else "there is no such folder"
@@ -28,7 +28,10 @@ def source_folder(path: StrPath, remedy: str = "choose a folder of pictures") ->
 
 
 def output_folder(path: StrPath, remedy: str) -> Path:
-    """A folder to write to, which may not exist yet; `PathError` with this remedy for a file."""
+    """Expands ~ in a folder to write to, which may not exist yet.
+
+    Raises `PathError` with this remedy if `path` is a file.
+    """
     folder = user_path(path)
     if folder.exists() and not folder.is_dir():
         raise PathError(f"{folder}: is a file; {remedy}.")
