@@ -27,8 +27,8 @@ class Targets(NamedTuple):
       transition: (B, H, W, 1), 1 in the trimap's transition area, else 0.
       picture, foreground, background: (B, H, W, 3) normalised; the last two are None if the
         composition loss is off.
-      transition_share: the divisor of the detail's alpha loss, see `share_of_transition`. If these
-        targets are only part of a batch, it is the share of the whole batch.
+      transition_share: the divisor of the alpha loss of the detail, see `share_of_transition`. If
+        these targets are only part of a batch, it is the share of the whole batch.
     """
 
     alpha: jax.Array
@@ -65,7 +65,7 @@ def smooth_absolute(x: jax.Array) -> jax.Array:
 
 
 def cross_entropy(logits: jax.Array, classes: jax.Array) -> jax.Array:
-    """Computes the mean cross-entropy of logits (B, H, W, 3) against classes (B, H, W)."""
+    """Averages the cross-entropy of logits (B, H, W, 3) and classes (B, H, W) over all pixels."""
     log_probabilities = jax.nn.log_softmax(logits, axis=-1)
     # A one-hot product instead of a gather, whose gradient would be a scatter.
     chosen = jax.nn.one_hot(classes, logits.shape[-1], dtype=logits.dtype)
@@ -118,7 +118,7 @@ def _blur(x: jax.Array) -> jax.Array:
 
 
 def _halve(x: jax.Array) -> jax.Array:
-    """2x2 average pooling."""
+    """Averages 2x2 pixels into one."""
     batch, height, width, channels = x.shape
     x = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
     return jnp.mean(x, axis=(2, 4))

@@ -238,7 +238,7 @@ def require_room(folder: Path, arrays: Any) -> None:
 
 
 def reason_of(error: Exception) -> str:
-    """Returns why Orbax or TensorStore failed: the system's error, or their first line."""
+    """Returns why Orbax or TensorStore failed: the system's text or the first line of theirs."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     code = re.search(r"os_error_code='(\d+)'", str(error))

@@ -65,7 +65,7 @@ class FeaturePaste:
 
 
 def replicated_entries() -> frozenset[str]:
-    """Returns the names of the batch entries that every device holds in full; others are split."""
+    """Lists the batch entries that every device holds in full; others are split along the batch."""
     return frozenset({"source", "source_mask"})
 
 
@@ -112,8 +112,8 @@ def pasting_edit(
 def shrinking(matrices: jax.Array, pasted: jax.Array) -> jax.Array:
     """Computes the factor in [1/8, 1] by which to shrink the sources; 1 if nothing is pasted.
 
-    With a matrix (2, 3) of determinant d, one pixel of the target is sqrt |d| pixels of the source
-    wide. The factor is the geometric mean of 1 / sqrt |d| over the matrices (B, 2, 3) of the
+    With a matrix (2, 3) of determinant d, one pixel of the target is as wide as sqrt |d| pixels of
+    the source. The factor is the geometric mean of 1 / sqrt |d| over the matrices (B, 2, 3) of the
     examples that are `pasted` (B,).
     """
     determinants = matrices[:, 0, 0] * matrices[:, 1, 1] - matrices[:, 0, 1] * matrices[:, 1, 0]

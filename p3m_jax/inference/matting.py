@@ -63,7 +63,7 @@ class Matting:
 
         Args:
           picture: a file, or sRGB uint8 (H, W, 3). A file is turned upright by its EXIF orientation
-            and converted to sRGB. Its transparent parts are background, white for the network.
+            and converted to sRGB. Transparent parts are background; the network sees white there.
           strategy: "hybrid" predicts the person at half size and the hair at full size; "resize"
             runs once at half size, in about a fifth of the time; "native" once at full size.
           exact_sizes: run at the picture's own size, as evaluation does, which compiles a program

@@ -28,7 +28,7 @@ def decode_matte(contents: Tensor) -> Tensor:
 def decode_face_mask(contents: Tensor, several_channels: bool | Tensor = False) -> Tensor:
     """Decodes a face mask (H, W, 1), uint8 of 0 and 255; like `labels.read_face_mask`.
 
-    `several_channels` is a bool or a bool tensor (), and means the same as there.
+    `several_channels`, a bool or a bool tensor (), means the same as in that function.
     """
     mask = _one_channel(contents, several_channels)
     highest = tf.reduce_max(mask)

@@ -25,7 +25,10 @@ class Sample(NamedTuple):
 
 
 class Pasting(Protocol):
-    """Pastes faces into samples; like everything in a batch, determined by (seed, step)."""
+    """Pastes faces into samples.
+
+    Like everything in a batch, the result depends only on (seed, step).
+    """
 
     @property
     def shares(self) -> bool:

@@ -88,7 +88,7 @@ def match_state_dict(
       network: the network that the arrays should belong to.
       arrays: {key: array in their layout}.
       part: the part that they belong to, "network" or "encoder".
-      full_keys: {key: the authors' key in a whole network}; None if they are the same.
+      full_keys: {key: the authors' key in a whole network}; None if `arrays` has these.
     """
     wanted, misshapen = wanted_shapes(network, part), set()
     match = Match({}, [], [], [])

@@ -129,7 +129,7 @@ class LayerNorm(nnx.Module):
 
 @jax.custom_vjp
 def normalize_batch(x: jax.Array, scale: jax.Array, bias: jax.Array) -> _Normalized:
-    """Normalises (B, H, W, C) by its mean and biased variance; returns these two as well."""
+    """Normalises (B, H, W, C) by its mean and biased variance; returns all three."""
     return _normalize_batch_forward(x, scale, bias)[0]
 
 

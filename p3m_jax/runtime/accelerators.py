@@ -86,7 +86,7 @@ class Finding:
 
 
 def no_device() -> str | None:
-    """Returns a sentence why JAX has no device, with the remedy; None if it has one."""
+    """Returns why JAX has no device, as a sentence with the remedy; None if it has one."""
     import jax
 
     try:

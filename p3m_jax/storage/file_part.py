@@ -44,7 +44,7 @@ class FilePart:
 
 
 def size_in_bytes(file: Path | FilePart) -> int:
-    """The size of a file or part in bytes.
+    """Returns the size of a file or part in bytes.
 
     Raises:
       OSError: the file, or the file that contains the part, does not exist.

@@ -71,7 +71,7 @@ def _one_by_one(x: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
         bundle = _plain(part(x, i), _block_diagonal(part(kernel, i), BUNDLE_IN_LOOP))
         return jax.lax.dynamic_update_slice_in_dim(y, bundle, i * bundle.shape[-1], axis=-1)
 
-    # Every value is overwritten. Zeros would be created at the start of the program, for all loops.
+    # Every value is overwritten. XLA would create zeros for all loops when the program starts.
     y = jnp.broadcast_to(x[..., :1], (*x.shape[:-1], kernel.shape[-1]))
     return jax.lax.fori_loop(0, count, add_bundle, y)
 

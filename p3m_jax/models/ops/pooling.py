@@ -95,7 +95,7 @@ def _pick(x: jax.Array, offsets: jax.Array, window: int) -> jax.Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def max_pool(x: jax.Array, window: int, stride: int = 2) -> tuple[jax.Array, jax.Array]:
-    """Max pooling that also returns the positions of the maxima.
+    """Pools a map by maximum, and returns the maxima and their positions.
 
     Args:
       x: (B, H, W, C), H and W multiples of the stride.

@@ -1,4 +1,4 @@
-"""Conversion to float32 or higher, for norms and softmaxes, and means that lose no digits."""
+"""Converts to float32 or higher, for norms and softmaxes; averages without losing digits."""
 
 import jax
 import jax.numpy as jnp
