@@ -1,1 +1,1 @@
-"""Faces: finding them in a picture, outlining their face areas, and obfuscating these."""
+"""Finds faces in a picture, outlines their face areas, and obfuscates these areas."""

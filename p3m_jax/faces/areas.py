@@ -14,11 +14,12 @@ NO_FACE = "no face found"
 MOSTLY_TRANSITION = "the matte's transition area leaves much of the face clear"
 FEATURE_CLEAR = "an eye or the mouth would stay clear"
 NOT_IN_MASK = "a face is found where the given mask shows none"
-# Fraction of a face. The edge of a good matte covers a tenth of it; hair over the face covers more.
+# Largest fraction of a face that may stay clear. The edge of a good matte covers a tenth of a face;
+# hair over the face covers more.
 _LARGEST_TRANSITION = 0.4
 # A feature is a disc around one of the detector's points. Its radius is a fraction of the box's
-# longer side, so it is about as large as an eye. It is hidden if at least half of it is private,
-# counting only the part inside the picture.
+# longer side, so it is about as large as an eye. It is hidden if at least half of its pixels inside
+# the picture are in the face areas.
 _FEATURE_RADIUS, _FEATURE_HIDDEN = 0.08, 0.5
 _NOSE = 2  # not checked: it identifies least, and in half profile it lies at the face's edge
 
@@ -28,7 +29,7 @@ class PrivateAreas(NamedTuple):
 
     Attributes:
       labels: uint8 (H, W), the label map of the faces, see `p3m_jax.faces.region`.
-      private: uint8 (H, W), `labels` without the matte's transition area: this is obfuscated.
+      private: uint8 (H, W), `labels` without the matte's transition area: this part is obfuscated.
       faces: the faces that were found; empty if no search was made.
       doubts: why a person should review the picture before it is used.
     """
@@ -50,9 +51,9 @@ def find_private_areas(
     """Finds the face areas of a picture RGB uint8 (H, W, 3).
 
     A mask marks the faces, but it may belong to another picture, or be empty by mistake. So faces
-    are searched for even if a mask is given. A face that is found with certainty where the mask
-    shows none is private, too, and raises a doubt. A matte's transition area stays clear. It raises
-    a doubt if it leaves much of a face, an eye or the mouth clear.
+    are searched for even if a mask is given. If a face is found with certainty where the mask shows
+    none, its area is added, and this raises a doubt. A matte's transition area stays clear. If that
+    leaves much of a face, an eye or the mouth clear, this raises a doubt, too.
 
     Args:
       matte: uint8 (H, W); its transition area stays clear.
@@ -89,7 +90,7 @@ def _with_faces(mask: np.ndarray, faces: Sequence[FoundFace]) -> np.ndarray:
 
 
 def _features_within(found: FoundFace, labels: np.ndarray) -> bool:
-    """Whether the eyes and the mouth lie in labels (H, W), counting only parts in the picture."""
+    """Whether eyes and mouth lie where `labels` is not 0; parts outside the picture are ignored."""
     radius = max(1.0, _FEATURE_RADIUS * max(found.face.box[2:]))
     return all(
         _share_within(labels, point, radius) >= _FEATURE_HIDDEN
@@ -98,7 +99,7 @@ def _features_within(found: FoundFace, labels: np.ndarray) -> bool:
 
 
 def _share_within(labels: np.ndarray, point: np.ndarray, radius: float) -> float:
-    """Fraction of a disc's pixels inside labels (H, W); 1 if the disc is outside the picture."""
+    """Returns the fraction of a disc where `labels` is not 0; 1 if the disc is off the picture."""
     first = np.maximum(np.floor(point - radius), 0).astype(int)
     window = labels[first[1] : int(point[1] + radius) + 2, first[0] : int(point[0] + radius) + 2]
     rows, columns = np.ogrid[: window.shape[0], : window.shape[1]]
@@ -109,7 +110,7 @@ def _share_within(labels: np.ndarray, point: np.ndarray, radius: float) -> float
 
 
 def _left_clear(labels: np.ndarray, private: np.ndarray) -> float:
-    """The largest fraction of any face that is not private."""
+    """Returns the clear fraction of the face that is hidden least."""
     shares = [
         1 - np.count_nonzero(private == label) / np.count_nonzero(labels == label)
         for label in np.unique(labels[labels > 0])

@@ -1,4 +1,4 @@
-"""Faces as detectors return them, and their positions when a picture is scaled, turned or mirrored.
+"""Faces as detectors return them, and how they move if a picture is scaled, turned or mirrored.
 
 A `Detector` is any function from a picture to `Face`s. Users can pass their own wherever a detector
 is accepted; it then replaces `yunet.YuNet`.
@@ -46,7 +46,7 @@ _LOG_LEVEL = threading.Lock()
 
 @contextlib.contextmanager
 def quiet_opencv() -> Iterator[None]:
-    """A context without OpenCV's notes about its engines, which users cannot act on."""
+    """Silences OpenCV's messages about its engines, which users cannot act on, in a context."""
     log = cv2.utils.logging
     with _LOG_LEVEL:  # all threads share one log level
         level = log.getLogLevel()
@@ -58,7 +58,7 @@ def quiet_opencv() -> Iterator[None]:
 
 
 def scaled(face: Face, scale: tuple[float, float]) -> Face:
-    """Moves the face into a picture that is `scale` (x, y) times as large."""
+    """Converts the face's coordinates to a picture that is `scale` (x, y) times as large."""
     x, y = scale
     left, top, width, height = face.box
     return face._replace(
@@ -68,9 +68,9 @@ def scaled(face: Face, scale: tuple[float, float]) -> Face:
 
 
 def turn(size: tuple[int, int], degrees: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """The affine map (2, 3) that turns a picture of `size` (H, W) counter-clockwise, uncropped.
+    """Returns the affine map (2, 3) that turns a picture of `size` (H, W) counter-clockwise.
 
-    Also returns the (width, height) of the turned picture.
+    Also returns the (width, height) of the turned picture, which is not cropped.
     """
     height, width = size
     center = (width - 1) / 2, (height - 1) / 2
@@ -82,7 +82,7 @@ def turn(size: tuple[int, int], degrees: int) -> tuple[np.ndarray, tuple[int, in
 
 
 def warp(picture: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Applies an affine map (2, 3) and returns a window of `size` (W, H), black off the picture.
+    """Applies an affine map (2, 3); returns a window of `size` (W, H), black outside the picture.
 
     Does the same as `cv2.warpAffine`, which rejects pictures with sides above 32767.
     """
@@ -97,9 +97,9 @@ def warp(picture: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.n
 
 
 def turned_back(face: Face, matrix: np.ndarray) -> Face:
-    """Moves a face found in a turned picture back into the picture before `matrix` turned it.
+    """Converts a face found in a turned picture to coordinates from before `matrix` turned it.
 
-    The box keeps its width and height: they are the face's own, independent of its direction, and
+    The box is moved but not turned: its width and height measure the face in its own direction, and
     later steps use the longer one.
     """
     back = cv2.invertAffineTransform(matrix)
@@ -115,14 +115,14 @@ def turned_back(face: Face, matrix: np.ndarray) -> Face:
 
 
 def moved(face: Face, offset: tuple[float, float]) -> Face:
-    """The face after its coordinates are shifted by `offset` (x, y)."""
+    """Shifts the face's coordinates by `offset` (x, y)."""
     left, top, width, height = face.box
     box = (left + offset[0], top + offset[1], width, height)
     return face._replace(box=box, points=face.points + np.asarray(offset, np.float32))
 
 
 def mirrored_in(face: Face, size: tuple[int, int]) -> Face:
-    """The face, or its mirror image if its middle lies outside a picture of `size` (H, W).
+    """Returns the face, or its mirror image if its middle lies outside a picture of `size` (H, W).
 
     A face seen in the reflected border is the mirror image of a face inside the picture.
     """
@@ -140,11 +140,11 @@ def mirrored_in(face: Face, size: tuple[int, int]) -> Face:
 
 
 def union(faces: Iterable[Face]) -> list[Face]:
-    """Every face once, as its finding with the highest score; faint ones come last.
+    """Merges the findings of each face into the one with the highest score; faint ones come last.
 
-    Two findings belong to the same face if they overlap by 0.4 of their union, or if three quarters
-    of one lie inside the other: two different faces do not. `reach` encloses the boxes of the
-    findings that overlap by 0.4, so those of similar size.
+    Two findings belong to the same face if their boxes overlap by 0.4 of their union, or if three
+    quarters of one box lie inside the other. The boxes of different faces overlap less. `reach`
+    encloses the boxes that overlap by 0.4 of their union, so only those of similar size.
     """
     kept: list[Face] = []
     for face in sorted(faces, key=lambda face: (face.faint, -face.score)):

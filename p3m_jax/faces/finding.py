@@ -28,11 +28,11 @@ from p3m_jax.faces.yunet import YuNet
 POSSIBLE, LIKELY, SURE, UNCOVERED = 0.3, 0.6, 0.8, 0.92
 _LARGE = 96  # pixels
 _UPRIGHT = 0.36  # tangent of 20 degrees
-_PRESENT = 0.5  # lowest presence, by the mesh
+_PRESENT = 0.5  # lowest `Landmarks.presence` that counts as a face
 # Disagreement between the points of the two networks: 95 % of the uncovered faces stay below 0.042,
 # half of those with a covered side exceed 0.08, and most findings that are no face exceed 0.12.
 _AGREEMENT, _CLOSE_AGREEMENT = 0.1, 0.06
-_RIM = 0.05  # in longer box sides; in half profile, features lie closer than this to the hull's rim
+_RIM = 0.05  # fraction of the box's longer side; in half profile, features are closer to the edge
 _SAME = 0.7  # two meshes are on the same face if this fraction of one lies in the other
 
 LOW_SCORE = "found with a low score"
@@ -47,7 +47,7 @@ class FoundFace(NamedTuple):
 
     Attributes:
       face: the face as the detector returns it.
-      landmarks: the mesh.
+      landmarks: the mesh placed on the face.
       polygon: the face area, float32 (N, 2), pixels. It follows the landmarks, or the box if
         they cannot be trusted. It covers the whole head if the finder was created with "head".
       doubts: why a person should review it.
@@ -105,8 +105,8 @@ class FaceFinder:
     def __call__(self, picture: np.ndarray, *, upright: bool = False) -> list[FoundFace]:
         """Returns the faces of a picture RGB uint8 (H, W, 3), those with the highest score first.
 
-        `upright` skips the search for turned faces, which needs most of the time. A detector of the
-        user's own is called in either case.
+        `upright` skips the search for turned faces, which takes most of the time. It does not
+        change how the user's own detector is called.
         """
         found: list[FoundFace] = []
         for face in (self._upright if upright else self._detector)(picture):
@@ -151,12 +151,11 @@ def _outlined(face: Face, landmarks: Landmarks) -> bool:
 
 
 def _beside_a_sure_one(found: FoundFace) -> FoundFace:
-    """The finding without the doubt `COVERED`, for pictures that also have a face without doubts.
+    """Removes the doubt `COVERED` from a finding, unless the face is large and its score low.
 
     The mesh seldom agrees on a passer-by of few pixels or on a half-covered face. The boxes of the
-    detector hide both, so this doubt does not matter there. It stays if the face is large and its
-    score low. It also stays if every face of the picture has a doubt, because the picture's main
-    face may then have been missed.
+    detector hide both, so this doubt does not matter there. Call this only if another face of the
+    picture has no doubts: otherwise the picture's main face may have been missed.
     """
     if max(found.face.box[2:]) >= _LARGE and found.face.score < SURE:
         return found
@@ -164,13 +163,16 @@ def _beside_a_sure_one(found: FoundFace) -> FoundFace:
 
 
 def _least_margin(polygon: np.ndarray, face: Face) -> float:
-    """The detector's point that is least far inside a polygon: its distance in longer box sides."""
+    """Returns the smallest distance of the detector's points to a polygon's edge.
+
+    It is a fraction of the box's longer side, and negative if a point lies outside the polygon.
+    """
     inside = (cv2.pointPolygonTest(polygon, tuple(map(float, p)), True) for p in face.points)
     return min(inside) / max(face.box[2:])
 
 
 def _known(landmarks: Landmarks, found: list[FoundFace]) -> bool:
-    """Whether an earlier finding with a sure score already has the mesh on the same face."""
+    """Whether this is the face of an earlier finding with a high score, judged by their meshes."""
     hull = face_hull(landmarks)
     for other in found:
         if other.agreed and other.face.score >= SURE:

@@ -28,7 +28,7 @@ class Landmarks(NamedTuple):
       points: float32 (468, 2), (x, y) in pixels of the picture; may lie outside it.
       presence: the mesh network's confidence that a face is present, in [0, 1].
       disagreement: mean distance between a detector's five points and the mesh's, as a fraction of
-        the longer side of the face's box. If part of a face is covered, one set moves.
+        the longer side of the face's box. It is large if part of the face is covered.
     """
 
     points: np.ndarray
@@ -76,7 +76,7 @@ class FaceMesh:
 
 
 def _square(face: Face) -> np.ndarray:
-    """The affine map (2, 3) from the picture to the network's square."""
+    """Returns the affine map (2, 3) from the picture to the network's square."""
     left, top, width, height = face.box
     center = left + width / 2, top + height / 2
     right_eye, left_eye = face.points[:2].astype(np.float64)
@@ -88,7 +88,7 @@ def _square(face: Face) -> np.ndarray:
 
 
 def _warped(picture: np.ndarray, face: Face, to_square: np.ndarray) -> np.ndarray:
-    """The square that the network sees; a large face is shrunk by averaging, not by sampling."""
+    """Returns the square that the network sees; shrinks a large face by averaging, not sampling."""
     shrink = int(1 / np.hypot(*to_square[:, 0]))
     if shrink < 2:
         return warp(picture, to_square, (_SIDE, _SIDE))

@@ -52,7 +52,7 @@ class Obfuscation(NamedTuple):
 
     @property
     def below_safe_strength(self) -> bool:
-        """Whether people may be recognised by the faces that it obfuscates."""
+        """Whether the strength is so low that people may still be recognised."""
         return self.strength < SAFE_STRENGTHS[self.mode]
 
     @property
@@ -81,8 +81,8 @@ class Obfuscation(NamedTuple):
 def obfuscate(picture: np.ndarray, labels: np.ndarray, obfuscation: Obfuscation) -> np.ndarray:
     """Obfuscates the face areas of a picture uint8 (H, W, 3).
 
-    `labels`, uint8 (H, W), is a label map of `region`: each face is obfuscated in proportion to its
-    own size. Where it is 0, the picture stays unchanged, bit for bit.
+    `labels`, uint8 (H, W), is a label map, see `p3m_jax.faces.region`. Each face is obfuscated in
+    proportion to its own size. Where `labels` is 0, the picture stays unchanged, bit for bit.
     """
     obfuscated = picture.copy()
     for label in np.unique(labels[labels >= SMALLEST_LABEL]):
@@ -107,8 +107,9 @@ def coarsened(
     Args:
       xp: `numpy` or `tensorflow`, the library of the arrays.
       window: the pixels to mix.
-      size: (h, w), numbers or scalar tensors.
-      face_side: the longer side of the face in pixels; larger than the window's if that is cropped.
+      size: the window's (h, w), as ints or scalar tensors.
+      face_side: the longer side of the face in pixels; larger than the window's if the window is
+        cropped.
     """
     if obfuscation.mode == "fill":
         return xp.zeros_like(window)
@@ -124,7 +125,7 @@ def coarsened(
 
 
 def _blur_matrices(xp: ModuleType, side: Any, sigma: Any) -> tuple[Any, Any]:
-    """(cells, side) to compute Gaussian means, and (side, cells) to interpolate between them."""
+    """Returns two matrices: (cells, side) for Gaussian means, (side, cells) to interpolate them."""
     step = sigma / _CELLS_PER_SIGMA
     pixels, centers = _pixels(xp, side), _cells(xp, side, step) * step
     weights = xp.exp(-0.5 * ((centers[:, None] - pixels[None]) / sigma) ** 2)
@@ -133,19 +134,19 @@ def _blur_matrices(xp: ModuleType, side: Any, sigma: Any) -> tuple[Any, Any]:
 
 
 def _mosaic_matrices(xp: ModuleType, side: Any, step: Any) -> tuple[Any, Any]:
-    """(cells, side) to compute means over cells, and (side, cells) to copy them to the pixels."""
+    """Returns two matrices: (cells, side) for means of cells, (side, cells) to copy them back."""
     cell = xp.floor((_pixels(xp, side) + 0.5) / step)
     inside = xp.maximum(1 - xp.abs(_cells(xp, side, step)[:, None] - cell[None]), 0.0)
     return _normalized(xp, inside), xp.transpose(inside)
 
 
 def _pixels(xp: ModuleType, side: Any) -> Any:
-    """0, 1, ... side - 1."""
+    """Returns the indices of the pixels: 0, 1, ..., side - 1."""
     return _real(xp, _range(xp, side))
 
 
 def _cells(xp: ModuleType, side: Any, step: Any) -> Any:
-    """The indices of the cells; `step` times these indices covers the whole side."""
+    """Returns the indices of the cells; multiplied by `step`, they cover the whole side."""
     return _real(xp, _range(xp, xp.floor(_real(xp, side) / step) + 2))
 
 

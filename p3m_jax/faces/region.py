@@ -29,7 +29,7 @@ _HEAD_STEPS = 64  # corners of the ellipse
 
 
 def face_polygon(landmarks: Landmarks) -> np.ndarray:
-    """The face area as a convex polygon, float32 (N, 2), (x, y) in pixels of the picture.
+    """Returns the face area as a convex polygon, float32 (N, 2), (x, y) in pixels of the picture.
 
     It is the hull of the mesh from the jaw line to the upper edge of the brows, slightly widened.
     P3M-10k's published pictures show this area; their landmark model and exact outline are not
@@ -40,7 +40,7 @@ def face_polygon(landmarks: Landmarks) -> np.ndarray:
 
 
 def face_hull(landmarks: Landmarks) -> np.ndarray:
-    """`face_polygon` before it is widened."""
+    """Returns the polygon of `face_polygon` before it is widened."""
     points, brows = landmarks.points, landmarks.points[list(BROWS)]
     up = brows.mean(0) - points[CHIN]
     height = points @ up
@@ -48,10 +48,10 @@ def face_hull(landmarks: Landmarks) -> np.ndarray:
 
 
 def wide_polygon(face: Face, landmarks: Landmarks | None = None) -> np.ndarray:
-    """A convex polygon like `face_polygon` that encloses a face whose outline is uncertain.
+    """Returns a convex polygon around a face whose outline is uncertain, float32 (N, 2).
 
-    It encloses a square around everything the detector found of the face, large enough for any
-    direction of the face, and the mesh's polygon, if landmarks are given.
+    It encloses a square around the face's `reach` or box, which is large enough for any direction
+    of the face. If landmarks are given, it also encloses `face_polygon`.
     """
     left, top, width, height = face.reach or face.box
     middle, half = np.array([left + width / 2, top + height / 2]), max(width, height) / 2
@@ -63,9 +63,9 @@ def wide_polygon(face: Face, landmarks: Landmarks | None = None) -> np.ndarray:
 
 
 def head_polygon(face: Face, polygon: np.ndarray, landmarks: Landmarks | None) -> np.ndarray:
-    """The whole head, including hair and ears, as a convex polygon that encloses `polygon`.
+    """Returns a convex polygon that encloses `polygon` and the head with hair and ears.
 
-    It is an ellipse, tilted like the face. Long hair and a hat's brim stay outside.
+    The head is an ellipse, tilted like the face. Long hair and a hat's brim stay outside.
 
     Args:
       face: the face as the detector returns it.
@@ -84,7 +84,7 @@ def head_polygon(face: Face, polygon: np.ndarray, landmarks: Landmarks | None) -
 
 
 def _head(chin: np.ndarray, brows: np.ndarray, face: np.ndarray) -> np.ndarray:
-    """The hull of a polygon around a face (N, 2) and of the head's ellipse."""
+    """Returns the convex hull of the polygon `face` (N, 2) and the head's ellipse."""
     up = brows - chin
     beside = np.array([-up[1], up[0]])
     middle = (face.min(0) + face.max(0)) / 2
@@ -116,7 +116,7 @@ def label_map(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarr
 
 
 def labels_of_mask(mask: np.ndarray) -> np.ndarray:
-    """The label map of a face mask uint8 (H, W); each connected part counts as a face."""
+    """Makes the label map of a face mask uint8 (H, W); each connected part counts as a face."""
     count, parts = cv2.connectedComponents((mask > FACE_ABOVE).astype(np.uint8))
     labels = np.maximum(LARGEST_LABEL + 1 - np.arange(count), SMALLEST_LABEL)
     labels[0] = 0
@@ -124,10 +124,10 @@ def labels_of_mask(mask: np.ndarray) -> np.ndarray:
 
 
 def without_transition(labels: np.ndarray, matte: np.ndarray) -> np.ndarray:
-    """A label map without the transition area of a matte, both uint8 (H, W).
+    """Removes a matte's transition area from a label map, both uint8 (H, W).
 
     Hair and edges must stay sharp there; otherwise the matte would no longer be correct. The area
-    is that of a trimap whose kernel is 25 pixels in a picture of 1080 and scales with its size.
+    is the transition of a trimap whose kernel is that of `transition_kernel`.
     """
     kernel = transition_kernel(matte.shape)
     return np.where(trimap_from_matte(matte, kernel) == TRANSITION, np.uint8(0), labels)

@@ -10,7 +10,8 @@ import numpy as np
 from p3m_jax.faces.detector import Face, mirrored_in, moved, scaled, turn, turned_back, warp
 
 # Long sides in pixels at which every picture is searched. A larger picture is also searched at its
-# own size, at halves of it, and enlarged. YuNet finds faces of about 20 to 300 pixels there.
+# own size, at its size halved repeatedly, and enlarged. At each size, YuNet finds faces of about 20
+# to 300 pixels.
 SCALES = (320, 640, 1280)
 ENLARGED = 1.5
 # Long sides for turned faces. A picture turned by 45 degrees fills half of its bounding box, so it
@@ -52,7 +53,7 @@ class _Window(NamedTuple):
     whole: tuple[int, int]
 
     def placed(self, faces: list[Face]) -> list[Face]:
-        """The faces in coordinates of the area, without faces cut by an edge inside the area."""
+        """Converts faces to the area's coordinates; drops those cut by a window edge inside it."""
         return [moved(face, (self.left, self.top)) for face in faces if self._holds(face)]
 
     def _holds(self, face: Face) -> bool:
@@ -66,7 +67,7 @@ class _Window(NamedTuple):
 
 
 def upright_sizes(long_side: int) -> list[int]:
-    """The long sides at which a picture is searched for upright faces, largest first."""
+    """Returns the long sides at which a picture is searched for upright faces, largest first."""
     sizes = {min(scale, long_side) for scale in SCALES}
     while long_side > max(SCALES):
         sizes.add(long_side)
@@ -75,9 +76,10 @@ def upright_sizes(long_side: int) -> list[int]:
 
 
 def quarter_turned_sizes(long_side: int) -> list[int]:
-    """The long sides at which a picture is searched for faces turned by 90, 180, 270 degrees.
+    """Returns the long sides for the search for faces turned by 90, 180 and 270 degrees.
 
-    Largest first: half of the picture's size, which needs a quarter of the time, and halves of it.
+    Largest first: half of the picture's long side, which takes a quarter of the time, then repeated
+    halves. Pictures up to 1280 pixels start at 640, or at their own size if that is smaller.
     """
     return _halves(max(min(_QUARTER_TURNED, long_side), -(-long_side // 2)))
 
@@ -109,7 +111,7 @@ def shrunk(
 
 
 def upright_views(picture: np.ndarray, enlarged: float = 1.0) -> Iterator[View]:
-    """Yields windows of the picture RGB uint8 (H, W, 3), which is `enlarged` by that factor.
+    """Yields windows of a picture RGB uint8 (H, W, 3) after enlarging it by `enlarged`.
 
     The picture gets a reflected border, which completes faces that are cut by its edge.
     """
@@ -132,7 +134,7 @@ def upright_views(picture: np.ndarray, enlarged: float = 1.0) -> Iterator[View]:
 
 
 def turned_views(picture: np.ndarray, turns: Iterable[int]) -> Iterator[View]:
-    """Yields the picture RGB uint8 (H, W, 3) turned by each of `turns`, in degrees."""
+    """Yields windows of a picture RGB uint8 (H, W, 3), turned by each of `turns` in degrees."""
     for degrees in turns:
         matrix, size = turn(picture.shape[:2], degrees)
 
@@ -147,7 +149,7 @@ def turned_views(picture: np.ndarray, turns: Iterable[int]) -> Iterator[View]:
 
 
 def with_contrast(picture: np.ndarray) -> np.ndarray:
-    """The picture RGB uint8 (H, W, 3) in grey, with equal contrast everywhere."""
+    """Converts RGB uint8 (H, W, 3) to grey in three channels, with equal contrast everywhere."""
     grey: np.ndarray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
     grey = cv2.GaussianBlur(grey, (0, 0), 1)
     side = int(_NEIGHBOURHOOD * max(grey.shape)) | 1
@@ -158,7 +160,7 @@ def with_contrast(picture: np.ndarray) -> np.ndarray:
 
 
 def contrast_at(picture: np.ndarray, face: Face) -> float:
-    """The standard deviation of a picture's grey, RGB uint8 (H, W, 3), in a face's box."""
+    """Returns the standard deviation of the grey levels in a face's box; RGB uint8 (H, W, 3)."""
     left, top, width, height = face.box
     first = np.maximum(np.rint((left, top)).astype(int), 0)
     last = np.maximum(np.rint((left + width, top + height)).astype(int), first)
@@ -167,14 +169,14 @@ def contrast_at(picture: np.ndarray, face: Face) -> float:
 
 
 def _windows(size: tuple[int, int], largest: int) -> Iterator[_Window]:
-    """Windows with sides of at most `largest` that together cover an area of `size` (H, W)."""
+    """Yields windows, with sides up to `largest`, that cover an area of `size` (H, W)."""
     for top, height in _parts(size[0], largest):
         for left, width in _parts(size[1], largest):
             yield _Window(top, left, height, width, size)
 
 
 def _parts(length: int, largest: int) -> list[tuple[int, int]]:
-    """Starts and lengths of equal, overlapping parts."""
+    """Returns (start, length) of equal, overlapping parts of a side."""
     count = max(1, -(-(length - _SHARED) // (largest - _SHARED)))
     part = -(-(length + (count - 1) * _SHARED) // count)
     starts = (min(number * (part - _SHARED), length - part) for number in range(count))
@@ -182,7 +184,7 @@ def _parts(length: int, largest: int) -> list[tuple[int, int]]:
 
 
 def _bordered(picture: np.ndarray, window: _Window, border: int) -> np.ndarray:
-    """A window of the bordered picture; bordering the whole picture would make a second copy."""
+    """Returns a window of the bordered picture, without copying the whole picture."""
     height, width = picture.shape[:2]
     top, left = window.top - border, window.left - border
     bottom, right = top + window.height, left + window.width

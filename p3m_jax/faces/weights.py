@@ -49,7 +49,8 @@ def find_weights(name: str) -> Path:
     """Returns the file of the weights "yunet" or "mesh".
 
     Raises:
-      FaceWeightsError: the file is missing or not the known one; says how to install it.
+      FaceWeightsError: the file is missing or not the known one; the message gives the
+        remedy.
     """
     known, file = _KNOWN[name], _installed(_KNOWN[name])
     if file is None:
@@ -74,5 +75,5 @@ def _installed(weights: _Weights) -> Path | None:
 
 
 def weights_versions() -> dict[str, str]:
-    """The SHA-256 of the known weights by name, for records."""
+    """Returns the SHA-256 of each known weight file by name, for records."""
     return {name: known.sha256 for name, known in _KNOWN.items()}

@@ -24,12 +24,12 @@ from p3m_jax.faces.views import (
 from p3m_jax.faces.weights import find_weights
 
 _FAINT_SCALE = 640  # long side in pixels at which faint faces are searched for
-# Grey levels of 255, standard deviation. With more contrast a face is found without raising it.
+# Standard deviation in grey levels of 255. A face with more contrast is found without raising it.
 _FAINT = 8.0
 
 
 class YuNet:
-    """A `Detector` on RGB uint8 (H, W, 3); may be called from any thread.
+    """A `Detector` that uses the network YuNet, on RGB uint8 (H, W, 3); callable from any thread.
 
     It adds a reflected border to the picture, which completes a face that the picture's edge cuts
     so that it is found.
@@ -39,8 +39,8 @@ class YuNet:
       turned: lowest score of a face in the picture turned by 45, 90, ... 315 degrees. None:
         searches only for upright faces. The network finds no face that is turned by more than
         about 45 degrees, and no small one that is turned by more than 20.
-      faint: lowest score of a face in the picture with its contrast raised, at one scale, counting
-        only faces with next to no contrast. None: does not raise the contrast.
+      faint: lowest score of a face in the picture with raised contrast. This search uses one scale
+        and keeps only faces with next to no contrast. None: does not raise the contrast.
 
     Raises:
       FaceWeightsError: the weights are not installed.
@@ -55,7 +55,7 @@ class YuNet:
     ) -> None:
         self._file = str(find_weights("yunet"))
         self._threshold, self._turned, self._faint = threshold, turned, faint
-        self._local = threading.local()  # networks keep the size of their input
+        self._local = threading.local()  # one network per thread, as it stores its input's size
 
     def __call__(self, picture: np.ndarray) -> list[Face]:
         """Returns the faces of a picture, those with the highest score first."""
@@ -63,7 +63,7 @@ class YuNet:
         return union([*self._upright_faces(picture), *self._turned_faces(picture)])
 
     def upright(self, picture: np.ndarray) -> list[Face]:
-        """Like a call, but without turned faces, whose search needs twice as long as the rest."""
+        """Returns only upright faces; the search for turned faces would take twice as long."""
         self._remember()
         return union(self._upright_faces(picture))
 

@@ -29,7 +29,7 @@ _PRIMARIES = {
     12: (*_D65, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06),
 }
 _UNSPECIFIED = 2
-# By code number of H.273. Television's curves are displayed with the curve of sRGB.
+# By code number of H.273. Television's curves are replaced by the curve of sRGB.
 _CURVES = {
     **dict.fromkeys((1, 6, 13, 14, 15), SRGB_CURVE),
     4: (2.2,),
@@ -76,7 +76,7 @@ def _by_numbers(
 
 
 def _area(told: tuple[float, ...]) -> float:
-    """Twice the area of the triangle that red, green and blue span."""
+    """Returns twice the area of the triangle that red, green and blue span."""
     red, green, blue = np.reshape(told[2:], (3, 2))
     (a, b), (c, d) = green - red, blue - red
     return abs(a * d - b * c)
@@ -84,7 +84,7 @@ def _area(told: tuple[float, ...]) -> float:
 
 @functools.lru_cache(maxsize=16)
 def _profile(told: tuple[float, ...], curve: tuple[float, ...]) -> bytes | None:
-    """A profile with these primaries and this curve.
+    """Makes a profile with these chromaticities, as in `_PRIMARIES`, and this curve.
 
     Returns None for sRGB, and the standard profile for Display P3.
     """

@@ -21,7 +21,7 @@ _MOST = 32 << 20  # largest uncompressed size of a profile or EXIF block, in byt
 _TOLD = {b"acTL", b"cHRM", b"cICP", b"eXIf", b"gAMA", b"iCCP", b"iTXt", b"sRGB", b"tEXt", b"zTXt"}
 _PLAIN_TEXT = 1 << 20  # largest text that is searched for an orientation, in bytes
 _ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])")
-_AVIF_EXIF = re.compile(rb"(infe[\x02\x03].{7,9})Exif", re.DOTALL)  # an item and its type
+_AVIF_EXIF = re.compile(rb"(infe[\x02\x03].{7,9})Exif", re.DOTALL)  # the entry of an EXIF item
 _NCLX = re.compile(rb"colrnclx(....)", re.DOTALL)
 
 
@@ -74,13 +74,13 @@ def take_apart(file: BinaryIO) -> tuple[BinaryIO, Metadata]:
 
 
 def orientation_of_xmp(xmp: object) -> int | None:
-    """The orientation in XMP data (bytes), 1 to 8; None if it has none or `xmp` is not bytes."""
+    """Reads the orientation in XMP data (bytes), 1 to 8; None if missing or `xmp` is not bytes."""
     told = _ORIENTATION.search(xmp) if isinstance(xmp, bytes) else None
     return int(told[1]) if told else None
 
 
 def without_exif(file: BinaryIO) -> BinaryIO:
-    """A copy of an AVIF file in which the EXIF data has another type, so that no reader uses it."""
+    """Copies an AVIF file and changes the type of its EXIF data, so that no reader uses it."""
     file.seek(0)
     return io.BytesIO(_AVIF_EXIF.sub(rb"\1none", file.read()))
 
@@ -176,7 +176,7 @@ def _tell(metadata: Metadata, kind: bytes, content: bytes) -> None:
 
 
 def _exif_of_text(kind: bytes, content: bytes) -> bytes:
-    """EXIF data that older programs wrote into a PNG as text.
+    """Returns EXIF data that older programs wrote into a PNG as text.
 
     The text holds a name, a length, and lines of hexadecimal digits.
     """

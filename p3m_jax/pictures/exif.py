@@ -70,11 +70,11 @@ class Exif:
     damaged: bool = False
 
     def number(self, tag: int) -> int | None:
-        """The value of a tag of the main directory; None if it is not a single whole number."""
+        """Returns a tag's value in the main directory; None if it is not a single whole number."""
         return _number(self.main.get(tag), self.order)
 
     def numbers(self, tag: int) -> list[int]:
-        """All values of a tag of the main directory; empty if they are not whole numbers."""
+        """Returns all values of a tag of the main directory; empty if not whole numbers."""
         kind, value = self.main.get(tag, Tag(4, b""))
         size = _WHOLE_SIZES.get(kind, len(value) + 1)
         starts = range(0, len(value) - size + 1, size)
@@ -103,7 +103,7 @@ class Exif:
         return _number(self.inner.get(_COLOUR_SPACE), self.order) == _UNCALIBRATED
 
     def kept(self) -> bytes | None:
-        """A new block without orientation, sizes and thumbnail; None if no tags remain."""
+        """Writes a new block without orientation, sizes and thumbnail; None if no tags remain."""
         interoperability = _written(self.interoperability, {}, self.order)
         inner = _written(self.inner, {_INTEROPERABILITY: interoperability}, self.order)
         places = _written(self.places, {}, self.order)
@@ -162,7 +162,7 @@ class _Reader:
         self.damaged = False
 
     def below(self, directory: Directory, tag: int) -> Directory:
-        """The directory that a tag points to; removes the tag from `directory`."""
+        """Returns the directory that a tag points to; removes the tag from `directory`."""
         if tag not in directory:
             return {}
         start = _number(directory.pop(tag), self._order)
@@ -171,7 +171,7 @@ class _Reader:
         return found or {}
 
     def directory(self, start: int) -> Directory | None:
-        """The readable tags of the directory at offset `start`; None if there is no directory."""
+        """Reads the readable tags of the directory at offset `start`; None if there is none."""
         count_size, entry_size, inline = (8, 20, 8) if self._long else (2, 12, 4)
         told = self._at(start, count_size)
         if told is None or start < 8:
@@ -221,10 +221,10 @@ class _Reader:
 
 
 def _written(directory: Directory, below: dict, order: str) -> Callable[[int], bytes] | None:
-    """A function that returns the bytes of a directory and of all directories below it.
+    """Returns a function that encodes a directory and all directories below it.
 
-    Its argument is the offset at which the directory will be. `below` maps each tag that points to
-    a directory to such a function. Returns None if there are no tags to write.
+    The function's argument is the offset at which the directory will be. `below` maps each tag that
+    points to a directory to such a function. The result is None if there are no tags to write.
     """
     tags = {
         tag: value
@@ -259,7 +259,7 @@ def _written(directory: Directory, below: dict, order: str) -> Callable[[int], b
 
 
 def _number(tag: Tag | None, order: str) -> int | None:
-    """The single whole number that a tag holds, or None."""
+    """Returns the single whole number that a tag holds, or None."""
     if tag is None or len(tag.value) != _WHOLE_SIZES.get(tag.type):
         return None
     return _whole(tag.value, order)

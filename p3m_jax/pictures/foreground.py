@@ -25,10 +25,9 @@ def estimate_foreground(
     """Returns foreground and background (H, W, 3) of a picture (H, W, 3) with matte (H, W).
 
     All are uint8. Where the matte is 255, the foreground equals the picture; where it is 0, the
-    background does. In between they mix to the picture, except for rounding and for colours that
-    would leave the picture's range: no channel gets darker or brighter than its darkest or
-    brightest value in the picture. Pictures of more than `largest` pixels are reduced to that many
-    for the estimation.
+    background does. In between they mix to the picture, except for rounding. Each channel stays
+    between its darkest and brightest value in the picture, even where the mixture is then not
+    exact. Pictures of more than `largest` pixels are reduced to that many for the estimation.
 
     The first call in an environment compiles PyMatting, which takes half a minute or more. Several
     threads may call this function at once.
@@ -78,9 +77,9 @@ def _mix_to_picture(
 ) -> None:
     """Changes foreground and background in place so that they mix to the picture.
 
-    The changes are as small as possible.
-    Both are limited to the range of the picture's colours. Without the limit a fair person could
-    get black hair: where nothing is definitely foreground, the estimation starts from black.
+    Both change as little as possible and stay in the range of the picture's colours. Without the
+    limit a fair person could get black hair: where nothing is definitely foreground, the estimation
+    starts from black.
     """
     darkest, brightest = picture.min(axis=(0, 1)), picture.max(axis=(0, 1))
     rows = max(1, _STRIP // matte.shape[1])
@@ -88,7 +87,7 @@ def _mix_to_picture(
         strip = slice(top, top + rows)
         alpha = np.multiply(matte[strip, :, None], np.float32(1 / 255))
         front, back = (values[strip].astype(np.float32) for values in (foreground, background))
-        for _ in range(2):  # the second pass moves the rest that the limit cut off to the other one
+        for _ in range(2):  # the second pass moves what the limit cut off from one to the other
             rest = picture[strip] - alpha * front - (1 - alpha) * back
             rest /= alpha**2 + (1 - alpha) ** 2
             front = np.clip(front + alpha * rest, darkest, brightest)

@@ -64,7 +64,7 @@ def reads_heif() -> bool:
 
 
 def formats_for(head: bytes, name: str) -> tuple[str, ...]:
-    """The formats to try for a file with the first 64 bytes `head`, by their names in Pillow."""
+    """Returns the formats to try for a file with the first 64 bytes `head`, in Pillow's names."""
     ending = Path(name).suffix.lower()
     if ending in _BY_ENDING:
         return _known((*_FORMATS, _BY_ENDING[ending]))
@@ -83,7 +83,7 @@ def _known(formats: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _brands(head: bytes) -> set[bytes]:
-    """The brands of a file in the ISO base media format, which HEIC, AVIF, CR3 and videos use."""
+    """Returns the brands of a file in ISO base media format (HEIC, AVIF, CR3 and videos)."""
     if head[4:8] != b"ftyp":
         return set()
     end = min(int.from_bytes(head[:4]), len(head))
@@ -91,7 +91,7 @@ def _brands(head: bytes) -> set[bytes]:
 
 
 def refusal(head: bytes) -> str | None:
-    """Why a file with the first bytes `head` is never opened, or None if it may be.
+    """Returns why a file with the first bytes `head` is never opened; None if it may be.
 
     The reason is the rest of a sentence that starts with the file's name.
     """
@@ -103,9 +103,9 @@ def refusal(head: bytes) -> str | None:
 
 
 def unidentified(head: bytes) -> str:
-    """The error for a file that fits none of the formats.
+    """Returns the error for a file that fits none of the formats.
 
-    It is the rest of a sentence that starts with the file's name.
+    The error is the rest of a sentence that starts with the file's name.
     """
     if not head:
         return "is empty; it is not a picture that can be read."
@@ -115,12 +115,12 @@ def unidentified(head: bytes) -> str:
 
 
 def endings() -> tuple[str, ...]:
-    """The file name endings that are read in folders of pictures."""
+    """Returns the file name endings that are read in folders of pictures."""
     return _ENDINGS + _HEIF_ENDINGS if reads_heif() else _ENDINGS
 
 
 def unread_picture(name: str) -> str | None:
-    """Why a file in a folder is not read although its name is a picture's; None for other files."""
+    """Returns the reason if pictures with this file name are not read, else None."""
     ending = Path(name).suffix.lower()
     if ending in _RAW_ENDINGS:
         return RAW

@@ -64,8 +64,8 @@ class ImageError(UserError):
 def open_picture(path: StrPath | FilePart) -> Iterator[ImageFile.ImageFile]:
     """Opens a file as a Pillow image whose pixels are not decoded yet.
 
-    The metadata is removed before Pillow sees the file; `told`, `exif_of`, `orientation` and
-    `loaded` return or use it. `path` may be a `FilePart`, here and in the functions below.
+    The metadata is removed before Pillow sees the file; `told`, `exif_of` and `orientation` return
+    it, and `loaded` uses it. `path` may be a `FilePart`, here and in the functions below.
 
     Raises:
       ImageError: the file is not a picture that can be read, or is too large.
@@ -146,22 +146,22 @@ def _why_unreadable(path: Path | FilePart, error: Exception) -> str:
 
 
 def damaged(path: StrPath | FilePart, error: Exception) -> ImageError:
-    """The error for a picture whose pixels cannot be decoded."""
+    """Returns the error for a picture whose pixels cannot be decoded."""
     return ImageError(f"{path}: is damaged or cut off ({error}); replace it with an intact copy.")
 
 
 def told(image: Image.Image) -> Metadata:
-    """The metadata that the file of an image from `open_picture` holds about its pixels."""
+    """Returns what the file of an image from `open_picture` says about its pixels."""
     return image.info[_TOLD][0]
 
 
 def exif_of(image: Image.Image) -> Exif:
-    """The EXIF data of an image from `open_picture`."""
+    """Returns the EXIF data of an image from `open_picture`."""
     return image.info[_TOLD][1]
 
 
 def stored_size(image: Image.Image) -> tuple[int, int]:
-    """(height, width) of an image from `open_picture`, as its pixels are stored."""
+    """Returns (height, width) of an image from `open_picture`, as its pixels are stored."""
     if image.format == "TIFF":  # Pillow swaps them for some TIFF files
         height, width = exif_of(image).number(HEIGHT), exif_of(image).number(WIDTH)
         return height or image.height, width or image.width
@@ -169,7 +169,7 @@ def stored_size(image: Image.Image) -> tuple[int, int]:
 
 
 def orientation(image: Image.Image) -> int:
-    """The orientation of an image from `open_picture`, 1 to 8; 1 if the file does not specify it.
+    """Returns the orientation of an image from `open_picture`, 1 to 8; 1 if not specified.
 
     The EXIF tag is used first, then XMP data. HEIF files are rotated when they are decoded, so
     theirs is 1.
@@ -193,7 +193,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def picture_size(path: StrPath | FilePart) -> tuple[int, int]:
-    """(height, width) of the upright picture; reads only its header."""
+    """Returns (height, width) of the upright picture; reads only its header."""
     with open_picture(path) as image:
         height, width = stored_size(image)
         # Orientations from 5 on swap the axes.
@@ -201,7 +201,7 @@ def picture_size(path: StrPath | FilePart) -> tuple[int, int]:
 
 
 def largest_pixels(files: Iterable[Path | None]) -> int:
-    """The number of pixels of the largest picture; reads only headers.
+    """Returns the number of pixels of the largest picture; reads only headers.
 
     Files that cannot be read count as 0 pixels.
     """
@@ -229,7 +229,7 @@ def read_picture(path: StrPath | FilePart) -> np.ndarray:
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:
-    """The pixels of a decoded image as 8-bit RGB (H, W, 3), without its alpha channel.
+    """Converts a decoded image to 8-bit RGB (H, W, 3), without its alpha channel.
 
     CMYK and grey pictures are converted to sRGB with the file's colour profile, if it has a
     suitable one. RGB values are not changed, so the file's profile still applies to them.
@@ -254,7 +254,7 @@ def to_rgb(image: Image.Image) -> np.ndarray:
 
 
 def profile_space(profile: bytes | None) -> str | None:
-    """The colour space ("RGB", "CMYK", "GRAY", ...) of an ICC profile; None if it is damaged."""
+    """Returns an ICC profile's colour space ("RGB", "CMYK", "GRAY", ...); None if damaged."""
     if not profile:
         return None
     try:

@@ -149,7 +149,7 @@ def _prediction(path: StrPath | FilePart, warn: Warn) -> tuple[np.ndarray, int]:
 def _one_channel(
     path: StrPath | FilePart, kind: str, *, several_channels: bool = False, lossless: bool = False
 ) -> tuple[np.ndarray, int]:
-    """The values (H, W), uint8 or uint16, and the largest value of their type."""
+    """Returns the values (H, W), uint8 or uint16, and the largest value of their type."""
     with open_picture(path) as image:
         turned = orientation(image)
         if turned != 1:
@@ -203,7 +203,7 @@ def _values(image: Image.Image, path: StrPath | FilePart, kind: str) -> np.ndarr
 
 
 def _to_8_bit(values: np.ndarray, full: int) -> np.ndarray:
-    """A copy of uint8 values, or uint16 values scaled and rounded to 8 bits."""
+    """Copies uint8 values; scales uint16 values to 8 bits and rounds them."""
     if full == 255:
         return np.array(values)
     return np.rint(values.astype(np.float32) / 257).astype(np.uint8)
@@ -216,7 +216,7 @@ def _only_ones(values: np.ndarray) -> bool:
 
 
 def _named(values: np.ndarray) -> str:
-    """The values of a file in words: "0 and 1", or "0 to 90 (37 values)" if there are many."""
+    """Describes the values of a file: "0 and 1", or "0 to 90 (37 values)" if there are many."""
     found = np.unique(values)
     if len(found) > _NAMED_VALUES:
         return f"{found[0]} to {found[-1]} ({len(found)} values)"

@@ -26,7 +26,7 @@ def is_system_folder(name: str) -> bool:
 class LeftOut:
     """Collects the files and folders that are not read.
 
-    `str` counts and names them; it is empty if everything was read.
+    Its string counts and names them; it is empty if everything was read.
     """
 
     def __init__(self) -> None:

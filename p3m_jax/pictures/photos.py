@@ -46,7 +46,7 @@ class Picture:
     warnings: tuple[str, ...] = ()
 
     def in_srgb(self) -> np.ndarray:
-        """The pixels converted to sRGB, as a network sees them."""
+        """Returns the pixels converted to sRGB, as a network sees them."""
         profile = self.icc_profile
         if profile is None or standard_of(profile) == "sRGB":
             return self.pixels
@@ -69,9 +69,9 @@ def read(path: StrPath) -> Picture:
 
 
 def in_standard_colours(picture: Picture) -> Picture:
-    """The picture with a standard profile of this project, or in sRGB without a profile.
+    """Returns the picture with a profile made by this project, or without one for sRGB.
 
-    A picture with any other profile is converted to sRGB, with a warning.
+    If its profile is not a standard one, the picture is converted to sRGB, with a warning.
     """
     if picture.icc_profile is None:
         return picture
@@ -113,7 +113,7 @@ def _read(image: ImageFile.ImageFile) -> Picture:
 
 
 def _profile(image: Image.Image, warnings: list[str]) -> bytes | None:
-    """The profile of the RGB pixels; None for CMYK and grey, which are already converted to sRGB.
+    """Returns the RGB pixels' profile; None for CMYK and grey, which are already in sRGB.
 
     A PNG's cICP chunk takes precedence over its profile. Any other description of the colours is
     used only if the file has no profile.
@@ -123,7 +123,7 @@ def _profile(image: Image.Image, warnings: list[str]) -> bytes | None:
     expected = {"CMYK": "CMYK", "L": "GRAY", "LA": "GRAY", "LAB": "Lab"}.get(image.mode, "RGB")
     first = image.format == "PNG" and told(image).cicp is not None
     otherwise, unknown = told_colours(told(image), exif_of(image))
-    # A cICP chunk that is not supported, such as PQ, falls back to the profile.
+    # If a cICP chunk is not supported (such as PQ), the profile is used instead.
     if space == expected and (unknown is not None or not first):
         return profile if space == "RGB" else None
     if profile and space is None:
@@ -137,6 +137,6 @@ def _profile(image: Image.Image, warnings: list[str]) -> bytes | None:
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """Returns the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

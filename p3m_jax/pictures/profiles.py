@@ -1,7 +1,7 @@
-"""Makes colour profiles, so that no private data of an input's profile leaves with a copy.
+"""Makes colour profiles, so that no private data of an input's profile gets into a released copy.
 
-A profile may hold tags of its own, such as names, serial numbers or whole pictures. So a copy that
-leaves with a copy never contains the profile of its input:
+A profile may hold private tags, such as names, serial numbers or even pictures. So a released copy
+never contains the profile of its input:
 
 - If the input is in Display P3 or Adobe RGB, the copy keeps its pixel values and gets a profile
   made here.
@@ -19,7 +19,7 @@ from PIL import Image, ImageCms
 
 from p3m_jax.pictures.images import DAMAGE
 
-_MAX_DIFFERENCE = 1  # of 255; profiles of the same colour space round their numbers differently
+_MAX_DIFFERENCE = 1  # of 255; profiles of the same colour space round their values differently
 _D50 = (0.9642, 1.0, 0.82491)
 # Adapts D65, the white of both standards, to D50, the white of ICC profiles (Bradford's method).
 _ADAPTATION = (
@@ -57,10 +57,9 @@ def converted(pixels: np.ndarray, source: bytes | None, target: bytes | None) ->
 
 @functools.lru_cache(maxsize=16)
 def standard_of(profile: bytes) -> str | None:
-    """The name in `standards` of the colour space that an RGB profile describes, or None.
+    """Returns the name in `standards` of an RGB profile's colour space, or None.
 
-    Profiles are compared by their effect on colours, so their form and any further contents do not
-    matter.
+    Profiles are compared by their effect on colours, so their form and other tags do not matter.
     """
     steps = np.linspace(0, 255, 18).astype(np.uint8)
     colours = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(-1, 18, 3)
@@ -75,7 +74,7 @@ def standard_of(profile: bytes) -> str | None:
 
 @functools.cache
 def standards() -> dict[str, bytes | None]:
-    """The profiles made here, by the names of their colour spaces; None means sRGB."""
+    """Returns the profiles made here by colour space; sRGB has None."""
     display_p3 = (
         *(0.51512, 0.24120, -0.00105),
         *(0.29198, 0.69225, 0.04189),

@@ -10,10 +10,10 @@ TRIMAP_KERNEL = 25
 
 
 def transition_kernel(size: tuple[int, int]) -> int:
-    """The kernel in pixels for a picture of `size` (H, W): 25 for a short side of 1080; at least 3.
+    """Returns a trimap's kernel in pixels for a picture of `size` (H, W), at least 3.
 
-    It is proportional to the short side. Use it where the width of the transition band must follow
-    the size of the picture, for instance around face areas.
+    It is proportional to the short side: 25 for 1080 pixels. Use it where the width of the
+    transition band must follow the size of the picture, for instance around face areas.
     """
     return max(3, round(TRIMAP_KERNEL * min(size) / 1080))
 
@@ -21,10 +21,10 @@ def transition_kernel(size: tuple[int, int]) -> int:
 def trimap_from_matte(matte: np.ndarray, kernel: int = TRIMAP_KERNEL) -> np.ndarray:
     """Makes the trimap (H, W), uint8 of 0, 128 and 255, of an 8-bit matte (H, W).
 
-    The structuring element is an ellipse of `kernel` by `kernel` pixels; training draws 15 to 30,
-    as published. Foreground is the part of `matte == 255` that remains after erosion. Background is
-    everything outside the dilation of `matte != 0`. The band between them is transition. The area
-    beyond the picture's border neither erodes nor dilates.
+    The structuring element is an ellipse of `kernel` by `kernel` pixels; training draws `kernel`
+    from 15 to 30, as published. Foreground is the part of `matte == 255` that remains after
+    erosion. Background is everything outside the dilation of `matte != 0`. The band between them is
+    transition. The area beyond the picture's border neither erodes nor dilates.
 
     Raises:
       ValueError: the matte is not 8-bit and two-dimensional, or the kernel is below 1.
