@@ -25,7 +25,7 @@ def printable(text: str) -> str:
 
 
 def counted(number: int, thing: str) -> str:
-    """A number with its noun: "1 picture", "1,204 pictures"."""
+    """Joins a number and its noun: "1 picture", "1,204 pictures"."""
     return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 

@@ -1,1 +1,1 @@
-"""Obfuscated copies of a collection of portraits, and the review before they are released."""
+"""Makes obfuscated copies of a collection of portraits, and has doubtful ones reviewed."""

@@ -48,7 +48,7 @@ def doubts_about(
 
 
 def _share(found: FoundFace, labels: np.ndarray) -> float:
-    """Fraction of a face that lies where labels (H, W) are not 0."""
+    """Returns the fraction of a face that lies where `labels` (H, W) is not 0."""
     inside = np.zeros(labels.shape, np.uint8)
     cv2.fillPoly(inside, [np.rint(found.polygon).astype(np.int32)], 1)
     return int(np.count_nonzero(labels[inside > 0])) / max(1, int(np.count_nonzero(inside)))

@@ -16,10 +16,10 @@ class Hidden:
       picture: the clear picture.
       sha256: the hash of its file.
       areas: its face areas.
-      obfuscated: uint8 (H, W, 3).
+      obfuscated: the obfuscated copy, uint8 (H, W, 3).
       matte: uint8 (H, W), or None.
-      given: the names of the files that the user gave for it.
-      mask_is: whether the given mask is a proposal, and was edited; None if no mask is given.
+      given: which files the user gave for it: "matte", "mask".
+      mask_is: the kind of the given mask, see `Proposals.state`; None if no mask is given.
     """
 
     picture: Picture

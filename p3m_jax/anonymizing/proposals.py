@@ -1,8 +1,8 @@
 """Proposed face masks: the user reviews them, corrects them and gives them back.
 
 A proposal is valid only for the picture it was made for. An edited proposal has been reviewed. An
-unchanged one may never have been opened, so the user must confirm the review. If the folder is
-given as masks, no proposals are added to it.
+unchanged one may never have been opened, so the user must confirm the review. If the user gives the
+folder of proposals as masks, no proposals are added to it.
 """
 
 import contextlib
@@ -36,8 +36,7 @@ class Proposals:
     the picture's file.
 
     Args:
-      folder: the review folder. The masks are in `masks/`, with the tree and the names of the
-        pictures.
+      folder: the review folder. The masks are in `masks/`, with the pictures' subfolders and names.
       given: the folder of masks that the user has given, or None.
 
     Attributes:
@@ -54,15 +53,16 @@ class Proposals:
         self.given = other is not None and (own == other or other in own.parents)
 
     def file(self, job: Job) -> Path:
-        """The path of a picture's proposal, whether or not the file exists."""
+        """Returns the path of a picture's proposal, whether or not the file exists."""
         return self.folder / f"{job.name}.png"
 
     def add(self, job: Job, labels: np.ndarray, sha256: str) -> None:
-        """Proposes the faces found, uint8 (H, W), in the picture whose file has this hash.
+        """Writes a proposal from the label map of the faces found, `labels` uint8 (H, W).
 
-        If no face was found, the whole picture is proposed: only the user can say that it has no
-        face. An existing mask is kept, because the user may have edited it. It is replaced only if
-        it is unchanged and was made for another version of the picture.
+        `sha256` is the hash of the picture's file. If no face was found, the whole picture is
+        proposed as a face: only the user can say that it has none. An existing mask is kept,
+        because the user may have edited it. It is replaced only if it is unchanged and was made for
+        another version of the picture.
         """
         file, known = self.file(job), self._known.get(str(job.name))
         if self.given:
@@ -116,13 +116,13 @@ class Proposals:
 def _read(file: Path) -> dict[str, dict[str, str]]:
     entries = {}
     for entry in read_lines(file):
-        with contextlib.suppress(TypeError, KeyError):  # written by a user
+        with contextlib.suppress(TypeError, KeyError):  # skips damaged lines
             entries[entry["name"]] = {"mask": entry["mask"], **entry}
     return entries
 
 
 def _content(file: Path) -> str | None:
-    """The hash of a mask's pixels; None if the file cannot be read as a mask."""
+    """Returns the hash of a mask's pixels; None if the file cannot be read as a mask."""
     try:
         return _hash(read_face_mask(file))
     except (UserError, OSError):

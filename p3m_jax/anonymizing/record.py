@@ -1,7 +1,7 @@
 """Writes the record of a picture's obfuscation, which is meant only for its owner.
 
-It contains the position of the face to a fraction of a pixel: landmarks are biometric data. The
-hash of the input proves, to anyone who has the clear picture, that this is the one.
+It contains the landmarks of the face to a fraction of a pixel. These are biometric data. It also
+contains the hash of the input, so anyone who has the clear picture can prove that it is the input.
 """
 
 import importlib.metadata
@@ -24,9 +24,10 @@ from p3m_jax.version import __version__
 def make_record(
     job: Job, hidden: Hidden, obfuscation: Obfuscation, area: str, files: dict[str, Path]
 ) -> str:
-    """Returns JSON about a picture whose outputs are written, `files` by kind; pixels are (x, y).
+    """Returns a picture's record as JSON; positions are (x, y) in pixels.
 
-    `area` is the finder's setting, "face" or "head"; a given mask overrides it.
+    `files` are the written outputs, by kind. `area` is the finder's setting, "face" or "head"; a
+    given mask overrides it.
     """
     record = {
         "input": str(job.source),
@@ -71,7 +72,7 @@ def _face(found: FoundFace) -> dict:
 
 
 def _areas(private: np.ndarray, obfuscation: Obfuscation) -> list[dict]:
-    """The obfuscated area of every label: its box, pixels, and strength in pixels."""
+    """Describes the obfuscated area of every label: box, number of pixels, strength in pixels."""
     areas = []
     for label in np.unique(private[private > 0])[::-1]:
         rows, columns = np.nonzero(private == label)

@@ -57,7 +57,7 @@ class ReviewList:
         self._sheets: set[str] = set()
 
     def remove_leftovers(self, jobs: Iterable[Job]) -> None:
-        """Removes temporary files of a killed run, while no other process writes here."""
+        """Removes temporary files of a killed run; no other process may be writing here."""
         proposals = {self.proposals.file(job).parent for job in jobs}
         for place in {self.folder, *proposals}:
             remove_leftovers(place)
@@ -71,12 +71,14 @@ class ReviewList:
         doubts: list[str],
         sha256: str,
     ) -> None:
-        """Adds a picture RGB uint8 (H, W, 3) whose file has this hash.
+        """Adds a picture to the list.
 
         Args:
+          pixels: the picture, RGB uint8 (H, W, 3).
           labels: uint8 (H, W), the faces found, which become the proposed mask.
           private: uint8 (H, W), the part of them that would be obfuscated; the sheet outlines it.
           doubts: the reasons for the review.
+          sha256: the hash of the picture's file.
         """
         if not self._written:
             return
@@ -142,7 +144,7 @@ def _name(number: int) -> str:
 def _read(file: Path) -> dict[str, dict[str, Any]]:
     entries = {}
     for entry in read_lines(file):
-        with contextlib.suppress(TypeError, KeyError):  # written by a user
+        with contextlib.suppress(TypeError, KeyError):  # skips damaged lines
             if isinstance(entry["input"], str) and Path(entry["input"]).exists():
                 entries[entry["name"]] = {**entry, "sheet": entry.get("sheet")}
     return entries

@@ -15,7 +15,7 @@ _Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 
 def cell(pixels: np.ndarray, labels: np.ndarray, name: str, reasons: str) -> Image.Image:
-    """Draws a picture RGB uint8 (H, W, 3), outlines of `labels` (H, W), and text below it."""
+    """Draws a picture RGB uint8 (H, W, 3), with outlines of `labels` (H, W) and text below it."""
     scale = min((_CELL - 4) / side for side in labels.shape)
     size = [max(1, round(side * scale)) for side in labels.shape[::-1]]
     small = cv2.resize(
@@ -45,13 +45,13 @@ def sheet(cells: list[Image.Image]) -> np.ndarray:
 
 
 def _end(text: str, font: _Font) -> str:
-    """`text`, or as much of its end as fits a cell: names in the same folder differ at the end."""
+    """Cuts `text` at its start to fit a cell, because names in a folder differ at the end."""
     start = next((n for n in range(len(text)) if font.getlength(text[n:]) <= _WIDTH), len(text))
     return text[start:]
 
 
 def _lines(text: str, font: _Font) -> list[str]:
-    """The first two lines of `text`, wrapped at a cell's width."""
+    """Returns the first two lines of `text`, wrapped at a cell's width."""
     lines = [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}".lstrip()

@@ -38,16 +38,16 @@ NOT_REVIEWED = "its proposed mask is unchanged: review it, then add --reviewed"
 
 @dataclass
 class AnonymizingWork:
-    """Obfuscates the faces of one picture after another: a `Work` of `p3m_jax.jobs.work`.
+    """The work of obfuscating the faces of a picture; a `Work` of `p3m_jax.jobs.work`.
 
     Attributes:
       finder: finds the faces.
       obfuscation: how faces are obfuscated.
       review: collects the pictures that need review.
-      mattes, masks: folders with the same subfolders and file names as the pictures. Every picture
-        needs a matte. If a face mask exists, it defines the face areas; a black one says that
-        there is no face.
-      area: the finder's area of a face, "face" or "head"; for the records.
+      mattes, masks: folders with the same subfolders and file names as the pictures. If mattes are
+        given, every picture needs one. If a face mask exists, it defines the face areas; a black
+        one says that there is no face.
+      area: the finder's setting, "face" or "head", which the records contain.
       no_face_is_fine: pictures in which no face is found are released unchanged.
       quality: quality of JPEG and lossy WebP.
       reviewed: the user confirms that unchanged proposed masks were reviewed.
@@ -85,7 +85,7 @@ class AnonymizingWork:
         return files
 
     def memory(self, job: Job, pixels: int) -> int:
-        """Bytes of memory that a picture needs while it is processed."""
+        """Returns the bytes of memory that a picture needs while it is processed."""
         return 2 * picture_memory(pixels)
 
     def load(self, job: Job, given: dict[str, Path]) -> Hidden:
@@ -102,7 +102,7 @@ class AnonymizingWork:
         for name, values in maps.items():
             require_size(given[name], values.shape, size)
         mask_is = self._mask_is(job, given, maps)
-        # The user has reviewed this very proposal, so it decides which faces exist.
+        # The user has reviewed this proposal, so it decides which faces exist.
         reviewed_proposal = mask_is == EDITED or (mask_is == UNCHANGED and self.reviewed)
         areas = find_private_areas(
             picture.pixels, **maps, finder=self.finder, reviewed=reviewed_proposal
@@ -110,7 +110,8 @@ class AnonymizingWork:
         obfuscated = obfuscate(picture.pixels, areas.private, self.obfuscation)
         doubts = doubts_about(
             areas,
-            # A remaining face has the same direction as before.
+            # A face that remains has the same direction as before, so turned faces are searched for
+            # only if there was one.
             self.finder(obfuscated, upright=all(face.upright for face in areas.faces)),
             self.obfuscation,
             mask_given="mask" in maps,
@@ -125,7 +126,7 @@ class AnonymizingWork:
         return Hidden(picture, sha256, areas, obfuscated, maps.get("matte"), tuple(given), mask_is)
 
     def _mask_is(self, job: Job, given: dict[str, Path], maps: dict[str, np.ndarray]) -> str | None:
-        """The kind of the given mask, see `Proposals.state`; None if no mask is given."""
+        """Returns the kind of the given mask, see `Proposals.state`; None if no mask is given."""
         if "mask" not in maps:
             return None
         mask_is = self.review.proposals.state(job, given["mask"], maps["mask"])

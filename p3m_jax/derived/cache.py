@@ -1,11 +1,10 @@
 """Caches for files derived once from a data set's pictures: foregrounds, face areas.
 
-A cache is a folder with `sources.jsonl`, one line per finished picture. A line has the sizes in
-bytes of the files that the derived ones were made from, and the settings. These stay the same when
-the data set is copied, and they reveal a cache made for other pictures with equal names. If many
-machines fill a cache, each writes its own list, `sources-*.jsonl`, because lines that several
-machines append to one file may be lost. All lists are read, and at the end of such a job they are
-merged into `sources.jsonl`.
+A cache is a folder with `sources.jsonl`, one line per finished picture. A line holds the settings
+and the sizes in bytes of the source files. Both stay the same when the data set is copied, and
+reveal a cache that was made for other pictures with the same names. If many machines fill a cache,
+each writes its own list, `sources-*.jsonl`, because lines that several machines append to one file
+may be lost. All lists are read, and at the end of such a job they are merged into `sources.jsonl`.
 """
 
 import uuid
@@ -38,7 +37,7 @@ class Cache:
       what: its contents, in the plural ("foregrounds").
       made: how they are made, as a participle ("estimated").
       files: maps a stem to the picture's derived files, relative to `folder`.
-      roles: those of an example's files that the derived ones depend on.
+      roles: which of an example's files the derived files depend on.
       settings: settings that the derived files depend on.
     """
 
@@ -50,11 +49,11 @@ class Cache:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def paths(self, stem: str) -> tuple[Path, ...]:
-        """The derived files of a picture."""
+        """Returns the paths of a picture's derived files."""
         return tuple(self.folder / file for file in self.files(stem))
 
     def missing(self, examples: Iterable[Example]) -> list[Example]:
-        """The examples that are not finished.
+        """Returns the examples whose derived files are not finished.
 
         Raises `DataSetError` for a cache that was made from other pictures, and for a folder that
         is not a cache but contains files that would be overwritten.
@@ -80,11 +79,11 @@ class Cache:
         return missing
 
     def notes(self) -> dict[str, dict[str, Any]]:
-        """The notes on each finished picture, by stem."""
+        """Returns the notes on each finished picture, by stem."""
         return {stem: line.get(_NOTES, {}) for stem, line in self._lines().items()}
 
     def problems(self) -> dict[str, str]:
-        """The reasons why pictures could not be made, by stem, from the lists of a job."""
+        """Returns the reasons why pictures could not be made, by stem, from the lists of a job."""
         return {line["stem"]: line[_PROBLEM] for line in self._all_lines() if _PROBLEM in line}
 
     @property
@@ -93,11 +92,11 @@ class Cache:
         return self.folder / SOURCES
 
     def line(self, source: dict[str, Any], notes: dict[str, Any]) -> dict[str, Any]:
-        """The line of a finished picture: its `source` and notes."""
+        """Makes the list's line for a finished picture from its `source` and notes."""
         return source | ({_NOTES: notes} if notes else {})
 
     def problem_line(self, example: Example, problem: str) -> dict[str, Any]:
-        """The line of a picture that could not be made; only `problems` reads it."""
+        """Makes the line for a picture that could not be made; only `problems` reads it."""
         return {"stem": example.stem, _PROBLEM: problem}
 
     def open_part(self) -> LineWriter:
@@ -113,7 +112,7 @@ class Cache:
             part.unlink(missing_ok=True)
 
     def source(self, example: Example) -> dict[str, Any]:
-        """Identifies the files and settings that a picture's derived files are made from."""
+        """Returns what identifies a picture's sources: its stem, the files' sizes, the settings."""
         source: dict[str, Any] = {"stem": example.stem}
         for role in self.roles:
             path = getattr(example, role)
@@ -153,7 +152,7 @@ class Cache:
             raise self.unwritable(error) from error
 
     def unwritable(self, error: OSError) -> DataSetError:
-        """The error for a cache that cannot be written."""
+        """Returns the error for a cache that cannot be written."""
         return DataSetError(
             f"{self.folder}: the cache of {self.what} cannot be written "
             f"({error.strerror or error}); free some space, or choose a folder that you may write "

@@ -48,7 +48,7 @@ class Made(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """The cost of filling a cache; its text is the cost per picture, to estimate cluster sizes.
+    """The cost of filling a cache; its string says the cost per picture, to plan cluster sizes.
 
     Attributes:
       done, skipped, broken: numbers of pictures that were made, that were already done, and that
@@ -83,7 +83,7 @@ class Filled(NamedTuple):
     problems: list[str]
 
 
-# Fills the cache with the files that these examples lack; the last argument asks for a bar.
+# Fills the cache with the files that these examples lack. Last argument: show a progress bar.
 Engine = Callable[[Cache, Make, list[Example], bool], Filled]
 
 
@@ -141,7 +141,7 @@ class Processor:
         self._before = time.process_time()
 
     def lap(self) -> float:
-        """Processor seconds since the last call."""
+        """Returns the processor seconds since the last call."""
         with self._lock:
             now = time.process_time()
             spent, self._before = now - self._before, now
@@ -165,15 +165,16 @@ def make_one(cache: Cache, make: Make, example: Example) -> Made:
 
 
 def by_threads(workers: int | None = None) -> Engine:
-    """The engine that uses threads of this process: `workers`, by default one per core."""
+    """Returns an engine that uses threads of this process: `workers`, by default one per core."""
     return functools.partial(_fill_by_threads, workers or available_cores())
 
 
 def _fill_by_threads(
     workers: int, cache: Cache, make: Make, missing: list[Example], progress: bool
 ) -> Filled:
-    """Writes each line as soon as its picture is finished: a kill loses only unfinished ones.
+    """Makes the missing pictures in threads.
 
+    Each line is written as soon as its picture is finished, so a kill loses only unfinished ones.
     Raises `DataSetError` at once if the cache cannot be written.
     """
     made, processor = [], Processor()

@@ -24,7 +24,7 @@ from p3m_jax.storage.paths import user_path
 
 
 def foreground_cache(folder: StrPath, obfuscation: Obfuscation | None = None) -> Cache:
-    """The cache of foregrounds and backgrounds in `folder`, for this obfuscation of pictures."""
+    """Returns the cache of foregrounds and backgrounds in `folder`, for this obfuscation."""
     roles: tuple[str, ...] = ("picture", "matte")
     settings: dict[str, Any] = {}
     if obfuscation is not None:
@@ -91,7 +91,7 @@ def estimate_missing(
 
 
 def without_own_pair(examples: Iterable[Example], folder: Path) -> list[Example]:
-    """The examples without a foreground and background of their own; cached ones do not count."""
+    """Returns the examples that lack foreground or background, not counting cached ones."""
     cached = (folder / CACHE_FOLDERS["foreground"]).resolve()
     return [
         example

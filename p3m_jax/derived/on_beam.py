@@ -4,10 +4,10 @@ The pipeline reads the list of missing pictures, distributes them one by one, an
 the same function that threads call. Only names pass through the pipeline. Workers read pictures and
 write files and lists under the same paths as this machine, so data set and cache must be on a disk
 that all of them share. Each worker appends to its own list as soon as a picture is finished. So if
-a job is killed, on either side, the next one resumes it, and so do threads.
+this process or a worker is killed, the next job resumes the work, with Beam or with threads.
 
-The number of pictures that a killed job had finished is on disk, not in Beam; so are the reasons
-why pictures could not be made. Beam counts `done`, `broken`, `bytes_read`, `bytes_written` and
+The finished pictures of a killed job are recorded on disk, not in Beam. So are the reasons why
+pictures could not be made. Beam counts `done`, `broken`, `bytes_read`, `bytes_written` and
 `processor_microseconds` in the namespace `p3m`, which runners show while a job runs.
 """
 
@@ -58,7 +58,7 @@ class BeamEngine:
         Raises:
           EngineError: another job is filling the cache, the runner does not exist, or this job
             ended early.
-          RuntimeError: a bug, as the direct runner raises it.
+          RuntimeError: a bug; the direct runner raises it.
         """
         cache = replace(cache, folder=cache.folder.absolute())
         busy = EngineError(
@@ -96,7 +96,7 @@ class BeamEngine:
             raise EngineError(f"Beam cannot run with {' '.join(self.options)}: {error}") from None
         _ = (
             pipeline
-            # The list is passed by name, because runners limit the size of data in a pipeline.
+            # The list is passed as a path, because runners limit the size of data in a pipeline.
             | "List" >> beam.Create([str(todo)])
             | "Pictures" >> beam.FlatMap(_lines)
             | "DealOut" >> beam.Reshuffle()

@@ -33,7 +33,7 @@ REVIEWED, TO_REVIEW = "reviewed.txt", "to_review.txt"
 
 
 def private_cache(folder: StrPath) -> Cache:
-    """The cache of face areas in `folder`."""
+    """Returns the cache of face areas in `folder`."""
     return Cache(
         user_path(folder),
         what="face areas",
@@ -44,7 +44,7 @@ def private_cache(folder: StrPath) -> Cache:
     )
 
 
-# Created in every process that searches for faces, because networks cannot be sent to another.
+# Created in every process that searches for faces, because networks cannot be sent between them.
 _own_finder = functools.cache(FaceFinder)
 
 
@@ -96,7 +96,7 @@ def find_missing_areas(
 
 
 def list_doubtful(dataset: DataSet, folder: StrPath) -> dict[str, list[str]]:
-    """The doubts about pictures that are not reviewed, by stem; also written to `to_review.txt`.
+    """Returns the doubts about unreviewed pictures by stem, and writes them to `to_review.txt`.
 
     A picture whose stem is in `reviewed.txt` is reviewed, and its areas count as correct.
     """
@@ -151,7 +151,7 @@ def with_private_areas(
 
 
 def _to_review(cache: Cache, examples: Iterable[Example]) -> dict[str, list[str]]:
-    """The doubts about the pictures that are not reviewed, by stem."""
+    """Returns the doubts about the pictures that are not reviewed, by stem."""
     notes, reviewed = cache.notes(), set()
     if (cache.folder / REVIEWED).is_file():
         lines = (cache.folder / REVIEWED).read_text("utf-8", errors="replace").splitlines()

@@ -9,10 +9,10 @@ _ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 
 
 def find_if_given(folder: Path, job: Job) -> Path | None:
-    """Finds a picture's file in a folder with the same subfolders and names; None if it has none.
+    """Finds the user's file for a picture in `folder`; None if there is none.
 
-    With full names, the file for a.jpg is called a.jpg.png. It may also be called a.png if no other
-    picture could be meant.
+    The folder has the same subfolders and names as the pictures. With full names, the file for
+    a.jpg is called a.jpg.png. It may also be called a.png if no other picture could be meant.
 
     Raises:
       ImageError: only a.png exists, and it could also belong to another picture than a.jpg.
@@ -31,7 +31,7 @@ def find_if_given(folder: Path, job: Job) -> Path | None:
 
 
 def find_given(folder: Path, job: Job, what: str = "matte") -> Path:
-    """Finds a picture's file like `find_if_given`, but raises `ImageError` if it has none."""
+    """Finds a picture's file like `find_if_given`, but raises `ImageError` if there is none."""
     path = find_if_given(folder, job)
     if path is None:
         raise ImageError(

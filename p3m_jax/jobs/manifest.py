@@ -56,11 +56,11 @@ class Manifest:
         self._file: LineWriter | None = None
 
     def entry(self, job: Job) -> Entry:
-        """The manifest's entry for a job; one without outputs if it has none."""
+        """Returns the entry of a job; if there is none, an entry without outputs."""
         return self._entries.get(str(job.name), {"outputs": {}, "writing": []})
 
     def written(self, job: Job, kind: str) -> Entry | None:
-        """How an existing output of this kind was made; None if it is missing or incomplete."""
+        """Returns the inputs and settings of an existing output; None if missing or incomplete."""
         path, entry = job.outputs[kind], self.entry(job)
         if str(path) in entry["writing"] or not is_written(self.folder / path):
             return None
@@ -99,7 +99,7 @@ class Manifest:
     def start(self, job: Job, made: dict[str, Entry]) -> None:
         """Records that outputs are about to be written.
 
-        `made` holds, by kind, the inputs and "settings" that the outputs are made from.
+        `made` maps each kind of output to its inputs and "settings".
         """
         before = self.entry(job)
         files = {str(job.outputs[kind]): how for kind, how in made.items()}
@@ -198,7 +198,7 @@ def open_manifest(
 def _read(file: Path) -> dict[str, Entry]:
     entries = {}
     for entry in read_lines(file):
-        with contextlib.suppress(TypeError, KeyError, AttributeError):  # written by a user
+        with contextlib.suppress(TypeError, KeyError, AttributeError):  # skips damaged lines
             outputs = entry["outputs"].values()
             if all(isinstance(how["settings"], dict) for how in outputs) and "writing" in entry:
                 entries[entry["name"]] = entry

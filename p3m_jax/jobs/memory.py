@@ -2,19 +2,19 @@
 
 # Bytes in use before the first picture: the interpreter, libraries, weights, compiled code.
 BASE = 1_200_000_000
-# What the work computes with, such as a network, may use this part of the rest.
+# Fraction of the remaining memory that the computation, such as a network, may use.
 COMPUTING_SHARE = 2 / 3
 _AT_WORST = 22  # measured bytes per pixel, at the peak of reading and writing
 
 
 def picture_memory(pixels: int) -> int:
-    """Memory in bytes that a picture needs while it is read and written."""
+    """Returns the memory in bytes that a picture needs while it is read and written."""
     return pixels * _AT_WORST
 
 
 def pictures_memory(memory: int) -> int:
-    """The part of a run's `memory`, in bytes, that all pictures being processed may use together.
+    """Returns how many bytes of a run's `memory` the pictures being processed may use together.
 
-    A picture that needs more is processed while no other is.
+    A picture that needs more is processed by itself.
     """
     return int((memory - BASE) * (1 - COMPUTING_SHARE))

@@ -1,4 +1,4 @@
-"""Plans a run: finds the pictures in the user's inputs and names the files to be written."""
+"""Plans a run: finds the pictures in the user's inputs and chooses the output files."""
 
 import os
 import re
@@ -65,8 +65,8 @@ class Plan:
 class _Search:
     """The results of searching the inputs so far.
 
-    `pictures` are only those of the input that is being searched. `own` are the names of folders
-    that a command writes next to a manifest.
+    `pictures` has only those of the current input. `own` has the names of the folders that a
+    command writes next to a manifest.
     """
 
     own: frozenset[str]
@@ -84,13 +84,13 @@ def make_plan(
     full_names: bool = False,
     written: Iterable[str] = (),
 ) -> Plan:
-    """Finds the pictures and names their outputs.
+    """Finds the pictures in the inputs and chooses their output files.
 
     The subfolders of an input folder are mirrored in the output. Hidden files, files in the output
-    folder, and files that this command has written are left out. A file that is named twice is
-    processed once. A file that the user names directly is tried, whatever its ending is. Pictures
-    in unsupported formats get jobs that fail; such jobs have no outputs, so they cannot collide
-    with other pictures.
+    folder, and files that this command has written are left out. A file that is given twice is
+    processed once. A file that is itself an input is tried, whatever its ending is. Pictures in
+    unsupported formats get jobs that fail; such jobs have no outputs, so they cannot collide with
+    other pictures.
 
     Args:
       inputs: files and folders.
@@ -166,7 +166,7 @@ def check_given(plan: Plan, output: StrPath, folder: Path, *, kind: str, what: s
       plan: the plan with the outputs.
       output: the output folder.
       folder: the folder of the user's files.
-      kind: the kind of output that these files are an input for.
+      kind: the kind of output that could be mistaken for these files.
       what: the files, for the message ("mattes").
     """
     output, place = Path(output), folder.resolve()
@@ -180,7 +180,7 @@ def check_given(plan: Plan, output: StrPath, folder: Path, *, kind: str, what: s
 
 
 def _find(named: Path, output: Path, kinds: Iterable[str], search: _Search) -> None:
-    """Finds the pictures of an input, with their names relative to it, including the ending."""
+    """Finds the pictures of the input `named`; their names are relative to it, with the ending."""
     if not named.is_dir():
         if not os.path.lexists(named):
             raise PlanError(f"{named}: there is no such file or folder.")

@@ -47,7 +47,7 @@ class _Loaded:
 
 
 class Run:
-    """One run over the jobs of a plan; call `start` to do it.
+    """One run over the jobs of a plan; call `start` to begin.
 
     Args:
       manifest: the manifest of the output folder.
@@ -75,7 +75,7 @@ class Run:
         self.outcome = JobOutcome()
 
     def start(self, jobs: Sequence[Job], *, progress: bool = True) -> JobOutcome:
-        """Does the jobs; also returns normally if it is interrupted or the disk is full."""
+        """Does the jobs; returns normally even if it is interrupted or the disk is full."""
         from tqdm import tqdm
 
         loaders, writers = (ThreadPoolExecutor(self._workers) for _ in range(2))
@@ -165,7 +165,7 @@ class Run:
         return _Loaded(self._work.load(job, given), made, time.perf_counter() - started)
 
     def _to_make(self, job: Job, digests: dict[str, str]) -> dict[str, Entry]:
-        """The kinds of outputs that are missing or differ, each with its inputs and settings."""
+        """Returns the inputs and settings, by kind, of outputs that are missing or differ."""
         wanted = {kind: {**digests, "settings": self._settings[kind]} for kind in job.outputs}
         written = {kind: self._manifest.written(job, kind) or {} for kind in job.outputs}
         left_out = {
@@ -203,7 +203,7 @@ class Run:
         except _MISHAPS as error:
             return self._fail(job, error)
         finally:
-            del loading  # its error keeps this frame, and so the picture, in memory
+            del loading  # otherwise its error would keep this frame and the picture in memory
         return loaded, computed, time.perf_counter() - started
 
     def _finish(self, job: Job, computing: Future) -> JobOutcome:
@@ -238,7 +238,7 @@ class Run:
         return self._work.memory(job, pixels)
 
     def _skip(self, job: Job) -> JobOutcome:
-        """The outcome of a picture that is already done.
+        """Returns the outcome of a picture that is already done.
 
         If a later attempt failed or the picture waited for review, the manifest is corrected.
         """

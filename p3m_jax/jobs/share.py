@@ -8,13 +8,13 @@ T = TypeVar("T")
 
 
 class Share(NamedTuple):
-    """Share `index` of `count` shares, counted from 0; each may be processed on another host."""
+    """One of `count` shares; `index` counts from 0. Each may be processed on a different host."""
 
     index: int  # type: ignore[assignment]  # hides a method of tuples, here and below
     count: int  # type: ignore[assignment]
 
     def of(self, values: Sequence[T]) -> Sequence[T]:
-        """Every `count`-th of the values; each value belongs to exactly one share."""
+        """Returns every `count`-th value; each value belongs to exactly one share."""
         return values[self.index :: self.count]
 
     @classmethod

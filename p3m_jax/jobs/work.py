@@ -72,10 +72,10 @@ class Work(Protocol):
     needed_once: tuple[str, ...]
 
     def given(self, job: Job) -> dict[str, Path]:
-        """The user's further files that the outputs depend on, by name."""
+        """Returns the user's further files that the outputs depend on, by name."""
 
     def memory(self, job: Job, pixels: int) -> int:
-        """Memory in bytes that a picture needs while it is processed."""
+        """Returns the memory in bytes that a picture needs while it is processed."""
 
     def load(self, job: Job, given: dict[str, Path]) -> Any:
         """Reads the picture's files, in a thread; raises `NeedsReview` if the user must decide."""
@@ -86,4 +86,4 @@ class Work(Protocol):
     def write(
         self, job: Job, computed: Any, files: dict[str, Path]
     ) -> tuple[list[str], dict[str, Any]]:
-        """Writes the outputs by kind, in a thread; returns warnings and notes for the manifest."""
+        """Writes `files`, by kind, in a thread; returns warnings and notes for the manifest."""

@@ -11,7 +11,7 @@ from p3m_jax.errors import OptionError
 
 _STRIP = 1 << 20  # how many pixels are processed as floats at a time
 _BLUR = 0.025  # standard deviation, as a fraction of the longer side
-_BLURRED_SIDE = 1024  # longer side in pixels at which the blur is computed; it needs no more
+_BLURRED_SIDE = 1024  # longer side in pixels at which the blur is computed: enough for a blur
 
 
 def cut_out(foreground: np.ndarray, matte: np.ndarray) -> np.ndarray:

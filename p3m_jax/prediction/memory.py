@@ -9,7 +9,7 @@ _ESTIMATED = 72  # additional bytes for each pixel whose colours are estimated
 
 
 def matting_memory(pixels: int, *, colours: bool) -> int:
-    """Memory in bytes that a picture needs while it is matted.
+    """Returns the memory in bytes that a picture needs while it is matted.
 
     `colours` says whether its foreground is estimated.
     """
@@ -18,10 +18,10 @@ def matting_memory(pixels: int, *, colours: bool) -> int:
 
 
 def network_memory(memory: int, pixels: int = 0) -> int:
-    """The part of a run's `memory`, in bytes, that the network may use.
+    """Returns how many bytes of a run's `memory` the network may use.
 
-    With `pixels`, it is the part for a picture of that size; without, for all pictures that the
-    network processes at a time.
+    With `pixels`, this is for one picture of that size; without, for all pictures that the network
+    processes at a time.
     """
     free = memory - BASE
     return min(int(free * COMPUTING_SHARE), free - pixels * _AT_NETWORK)

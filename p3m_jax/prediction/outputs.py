@@ -25,10 +25,10 @@ _JPEG_EXIF = 65_533  # most bytes of EXIF data that a JPEG can hold
 
 
 def ending(kind: str, format: str) -> str:
-    """The ending of the files of a kind.
+    """Returns the ending of the files of a kind: `format`, with two exceptions.
 
-    It is "png" for alpha, which must be lossless, and for cut-outs instead of "jpg", because JPEG
-    has no alpha channel.
+    Alpha is always "png", because it must be lossless. Cut-outs are "png" instead of "jpg", because
+    JPEG has no alpha channel.
     """
     if kind == "alpha" or (kind == "cutout" and format == "jpg"):
         return "png"
@@ -40,7 +40,7 @@ class Background:
     """The background of composites: a colour, a picture, or each picture's own blurred background.
 
     Attributes:
-      name: identifies it: "blur", the colour as the user wrote it, or the picture's SHA-256.
+      name: "blur", the colour as the user wrote it, or the picture's SHA-256.
       colour: uint8 (3,), or None.
       picture: the background picture, or None.
       file: the file of that picture, or None.
@@ -52,7 +52,7 @@ class Background:
     file: Path | None = None
 
     def behind(self, picture: Picture, matte: np.ndarray, estimate: np.ndarray) -> np.ndarray:
-        """The background for one picture: uint8 (H, W, 3) or (3,), in the picture's profile."""
+        """Returns a picture's background: uint8 (H, W, 3) or (3,), in the picture's profile."""
         if self.colour is not None:
             return self.colour
         if self.picture is None:
@@ -110,12 +110,12 @@ class Writing:
     keep_metadata: bool = False
 
     def needed_background(self) -> Background:
-        """The background, without which no composite can be made."""
+        """Returns the background; composites need one, so it must not be None."""
         assert self.background is not None
         return self.background
 
     def settings(self, kind: str, format: str) -> dict[str, Any]:
-        """The settings that an output depends on, except for its matte and its format.
+        """Returns the settings that an output depends on, except for its matte and its format.
 
         The format is already known from the output's path.
         """

@@ -38,11 +38,11 @@ class MattingWork:
     needed_once: tuple[str, ...] = ()
 
     def given(self, job: Job) -> dict[str, Path]:
-        """The file of the given matte; empty if a network makes the mattes."""
+        """Returns the file of the given matte; empty if a network makes the mattes."""
         return {} if self.mattes is None else {"matte": find_given(self.mattes, job)}
 
     def memory(self, job: Job, pixels: int) -> int:
-        """Memory in bytes that a picture needs while it is processed."""
+        """Returns the memory in bytes that a picture needs while it is processed."""
         return matting_memory(pixels, colours=needs_colours(job.outputs))
 
     def load(self, job: Job, given: dict[str, Path]) -> tuple[Picture, Matte | None]:
