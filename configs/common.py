@@ -3,7 +3,7 @@
 A variant is a list of parts separated by commas, such as "smoke,icp,B:N", in any order. It may
 contain one base (`smoke`, `finetune` or `demonstration`), one level of copy and paste (`icp` or
 `fcp`), and one protocol of privacy-preserving training (`B:B`, `B:N`, `N:B` or `N:N`). If no data
-set is named, the training command turns the plain recipe into the demonstration.
+set is given, the training command turns the plain recipe into the demonstration.
 """
 
 import functools
@@ -58,7 +58,7 @@ def recipe(network: str) -> ConfigDict:
     config.data.faces = "blurred"
     config.data.obfuscation = "none"  # or blur, mosaic, fill
     config.data.obfuscation_strength = 0.24  # fraction of the face's size, see p3m_jax/faces
-    config.data.facemasks = ""  # separate folder of face masks; without masks, faces are searched
+    config.data.facemasks = ""  # separate folder of face masks; without: faces are searched for
     config.data.private_cache = ""  # cache of face areas; empty: in the run's folder
     config.data.doubtful = "refuse"  # if faces are uncertain: stop; or leave_out such pictures
     config.data.crop_sizes = (512, 768, 1024)  # sides of the random crops in pixels
@@ -88,7 +88,7 @@ def recipe(network: str) -> ConfigDict:
     config.copy_paste.start_step = 0  # pasting starts after so many steps; 0: start_epoch decides
     # Where to paste: stem, level0, stage1 to stage4, see p3m_jax/models/decoders.py. The papers do
     # not name their layers. After pasting at the stem, all later pooled and skipped features show
-    # the same pasted picture. It adds at most 0.3 % to the FLOPs of a step, see
+    # the same pasted picture. Pasting adds at most 0.3 % to the FLOPs of a step, see
     # benchmarks/copy_paste.py.
     config.copy_paste.layers = ("stem",)
     config.copy_paste.source_batch = 1  # number of source pictures per step
@@ -98,7 +98,7 @@ def recipe(network: str) -> ConfigDict:
 
     config.loss = ConfigDict()
     config.loss.composition = True  # needs a foreground and a background for every picture
-    # What each loss counts in the total. These are the published weights.
+    # The weight of each loss in the total; these are the published ones.
     config.loss.weights = ConfigDict(
         {"semantic": 1.0, "detail": 2.0, "fusion": 3.0, "composition": 1.0}
     )
@@ -107,7 +107,7 @@ def recipe(network: str) -> ConfigDict:
     config.log_every = 20
     config.checkpoint_every = 1000
     config.validate_every = 2000
-    config.keep_checkpoints = 2  # number of latest ones to keep; the best by validation stays, too
+    config.keep_checkpoints = 2  # number of latest ones to keep; the best by validation is kept too
     # Folder of the checkpoints, local or in a bucket (gs://BUCKET/RUN); empty: in the run's folder.
     config.checkpoint_directory = ""
     config.validation_size = 512  # validation pictures are resized to this square
@@ -162,7 +162,7 @@ def finetune(config: ConfigDict) -> None:
 
     This recipe is for sets of tens to thousands of pictures. The composition loss is off, because
     it needs foregrounds, which would have to be estimated first. If it is turned on, they are
-    estimated into the run's folder, unless another folder is named.
+    estimated into the run's folder, unless another folder is given.
     """
     config.epochs = 50
     config.loss.composition = False
@@ -220,7 +220,7 @@ def variant(network: str, name: str | None) -> ConfigDict:
 
 
 def demonstrated(config: ConfigDict) -> ConfigDict:
-    """Returns a copy of a configuration without a base, with the demonstration as its base."""
+    """Returns a copy of a configuration that has no base, with the demonstration as base."""
     return _changed(config.copy_and_resolve_references(), f"demonstration,{config.variant}")
 
 

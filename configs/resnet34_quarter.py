@@ -4,7 +4,7 @@
         --config.learning_rate=1e-3
 
 No paper has this network, so there are no published results. The recipe is the papers'. Its
-learning rate is for a pretrained backbone, and none of this width exists, so name a higher one. How
+learning rate is for a pretrained backbone. None of this width exists, so choose a higher rate. How
 the project trains this network on public photos: benchmarks/own_network/README.md.
 
 Without a data set the same command trains a demonstration on synthetic portraits.

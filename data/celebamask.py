@@ -34,8 +34,8 @@ _EYES = ("l_eye", "r_eye", "eye_g")
 class CelebAFace:
     """A picture and the masks of its face's parts.
 
-    `skin`, the part that every face has, is also an attribute of its own, for code that needs one
-    file to identify the masks.
+    Every face has the part `skin`. It is in `parts` and also a separate attribute, for code that
+    needs one file to identify the masks.
     """
 
     stem: str
@@ -45,7 +45,7 @@ class CelebAFace:
 
 
 def scan_celebamask(root: StrPath) -> tuple[list[CelebAFace], list[str]]:
-    """Finds the faces in `root`, by number, and the stems of those without a mask of the skin.
+    """Returns the faces in `root`, by number, and the stems of pictures without a skin mask.
 
     `root` may be a set of records, which only have pictures with a mask of the skin.
 

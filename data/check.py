@@ -46,7 +46,10 @@ _TAIL = 4096  # a JPEG may have some bytes after its end mark
 
 @dataclass(frozen=True)
 class Report:
-    """A check's results: `errors` and `warnings` have one entry per kind, with its first cases."""
+    """A check's results; `text` is the report for the user.
+
+    `errors` and `warnings` have one entry per kind, with its first cases.
+    """
 
     text: str
     errors: tuple[str, ...]
@@ -55,7 +58,7 @@ class Report:
 
 @dataclass
 class _Findings:
-    """Cases by kind. A kind is a text that says what is wrong and how to fix it."""
+    """Cases by kind. A kind is a string that says what is wrong and how to fix it."""
 
     errors: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     warnings: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -169,7 +172,7 @@ def _check_counts(
 def _check_example(
     example: Example, training: bool, full: bool
 ) -> tuple[_Findings, _Header | None]:
-    """The findings about one picture and its files, and the picture's header if it has one."""
+    """Returns the findings about a picture and its files, and its header if it has one."""
     findings = _Findings()
     headers = {}
     for role in ROLES:
@@ -181,7 +184,7 @@ def _check_example(
     picture = headers["picture"]
     if picture is None:
         return findings, None
-    # If EXIF is applied, width and height of a picture stored on its side are swapped.
+    # Applying the EXIF orientation swaps width and height of a picture stored on its side.
     size = picture.size if training or picture.orientation < 5 else picture.size[::-1]
     for role, header in headers.items():
         if role != "picture" and header and header.size != size:
@@ -192,7 +195,7 @@ def _check_example(
 
 
 def _reader(example: Example, role: str) -> _Read:
-    """The function that reads a file of this role and forwards warnings."""
+    """Returns the function that reads a file of this role and forwards warnings."""
     if role == "matte":
         return read_matte
     if role == "trimap":
@@ -208,7 +211,7 @@ def _check_file(
     """Returns the file's header, or None if it cannot be read."""
     try:
         header = _read_header(path)
-        # A missing end mark may only mean many bytes after it; decoding the file shows.
+        # The end mark may be missing only because many bytes follow it, so the file is decoded.
         if full or not header.complete:
             read(path, lambda kind: findings.add(False, kind, str(path)))
     except LabelError as error:

@@ -1,4 +1,4 @@
-"""The common part of the TFDS builders: examples are this project's scans, files stay unchanged.
+"""The base class of the TFDS builders, which write the files of this project's scans unchanged.
 
 Every file of an example is one feature with the file's own bytes. Nothing is decoded or encoded
 again, so a reader of the records decodes exactly what it would decode from the folders. Files that
@@ -32,10 +32,10 @@ FACES_CONFIGS = (
 
 
 class EncodedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Writes files by feature.
+    """A TFDS builder that writes every file of an example as one feature.
 
     Attributes:
-      ALWAYS, PERHAPS: features that every example has, and features that are optional; all files.
+      ALWAYS, PERHAPS: the files that every example has, and the optional ones; by feature name.
       HOMEPAGE, LICENSE: metadata of the records.
     """
 
@@ -89,7 +89,7 @@ class EncodedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """
 
     def portraits(self, dataset: DataSet) -> list[tuple[str, dict]]:
-        """(stem, files by role) of a data set's examples.
+        """Returns [(stem, {role: file}), ...] for the examples of a data set.
 
         Raises `DataSetError` if drawn portraits would be written as real ones, or the reverse.
         """
@@ -103,15 +103,15 @@ class EncodedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def subfolder(folder: Path, name: str) -> Path:
-    """The folder `name` inside `folder` if it exists, else `folder` itself."""
+    """Returns the folder `name` inside `folder` if it exists, else `folder` itself."""
     return folder / name if (folder / name).is_dir() else folder
 
 
 class LayoutBuilder(EncodedBuilder, skip_registration=True):
-    """Writes a folder in P3M-10k's layout, in either archive form: train and its test sets.
+    """A builder for a folder in P3M-10k's layout, in either archive form: train and its test sets.
 
-    A configuration has pictures of one kind. So records of blurred faces contain no normal faces,
-    except those of P3M-500-NP, which is published with them.
+    A configuration has only blurred faces or only normal ones. So records of blurred faces contain
+    no normal faces, except those of P3M-500-NP, which is published with them.
     """
 
     BUILDER_CONFIGS = FACES_CONFIGS
@@ -119,7 +119,7 @@ class LayoutBuilder(EncodedBuilder, skip_registration=True):
     FOLDER_NAME = ""
 
     def splits_of(self, folder: Path) -> dict[str, list[tuple[str, dict]]]:
-        """The examples of the training set, and of each test set that has such pictures."""
+        """Returns the training set, and each test set that has the configuration's faces."""
         root, faces = subfolder(folder, self.FOLDER_NAME), self.builder_config.name
         sets = {"train": training_set(root, faces=faces)}
         names = validation_sets(root, faces)

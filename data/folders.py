@@ -86,7 +86,10 @@ def list_folder(folder: Path) -> Listing:
 
 
 def find_root(root: StrPath, needed: Path) -> Path:
-    """`root` if it contains the folder `needed`; else raises an error that suggests one nearby."""
+    """Returns `root` if it contains the folder `needed`; else raises `DataSetError`.
+
+    The error suggests a nearby folder that contains `needed`, if there is one.
+    """
     wanted = f"choose the folder that holds {needed}"
     root = source_folder(root, wanted)
     if (root / needed).is_dir():
@@ -103,13 +106,13 @@ def _children(folder: Path) -> list[Path]:
 
 
 def upwards(folder: Path) -> list[Path]:
-    """A folder and the three above it: pictures are at most that deep inside a set's folder."""
+    """Returns a folder and the three above it; pictures are no deeper in a set's folder."""
     folder = folder.resolve()
     return [folder, *list(folder.parents)[:3]]
 
 
 def name_some(stems: Iterable[str]) -> str:
-    """'3 (a, b, c)', with at most ten names."""
+    """Counts and lists stems: '3 (a, b, c)', with at most ten names."""
     stems = sorted(stems)
     names = ", ".join(stems[:10]) + (", ..." if len(stems) > 10 else "")
     return f"{len(stems)} ({names})"

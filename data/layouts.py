@@ -46,7 +46,7 @@ CACHE_FOLDERS = {"foreground": "fg", "background": "bg"}
 
 
 def folder_names(part: str, faces: str | None = None) -> dict[str, str]:
-    """The folders of "train" or of a test set, by role.
+    """Returns the folders of "train" or of a test set, by role.
 
     `faces` is "blurred" or "normal". None means P3M-10k's published pictures: blurred faces, except
     in P3M-500-NP, which has only normal ones.
@@ -65,7 +65,7 @@ def training_set(
     foreground_cache: StrPath | None = None,
     facemasks: StrPath | None = None,
 ) -> DataSet:
-    """The training set of P3M-10k at `root`, the folder that contains `train/`.
+    """Finds the training set of P3M-10k at `root`, the folder that contains `train/`.
 
     `faces` selects the pictures: "blurred" ones, or "normal" ones from `original_image`.
     Foreground and background come from the archive if it has both, else from
@@ -80,12 +80,12 @@ def training_set(
 def find_test_set(
     root: StrPath, name: str, *, faces: str | None = None, facemasks: StrPath | None = None
 ) -> DataSet:
-    """The test set `name`: "P3M-500-P", "P3M-500-NP" or "RealWorldPortrait-636".
-
-    `faces` "normal" reads the pictures of P3M-500-P from `original_image`, which is not published.
+    """Finds the test set `name`: "P3M-500-P", "P3M-500-NP" or "RealWorldPortrait-636".
 
     `root` is P3M-10k (the folder that contains `validation/`). For RealWorldPortrait-636 it is that
-    set's own folder (it contains `image/` and `alpha/`, and has no trimaps). Raises `DataSetError`.
+    set's own folder (it contains `image/` and `alpha/`, and has no trimaps). With `faces="normal"`,
+    the pictures of P3M-500-P are read from `original_image`, which is not published. Raises
+    `DataSetError`.
     """
     return scan_test(root, name, faces=faces, facemasks=facemasks).dataset()
 
@@ -98,7 +98,7 @@ def folder_pair(
     facemasks: StrPath | None = None,
     name: str | None = None,
 ) -> DataSet:
-    """A user's pictures and mattes with the same stems, optionally with trimaps and face masks.
+    """Finds a user's pictures and mattes of the same stems, optionally trimaps and face masks.
 
     The name defaults to that of the pictures' folder. Raises `DataSetError`.
     """
@@ -161,7 +161,7 @@ def scan_pair(
 
 
 def find_test_sets(root: StrPath) -> tuple[str, ...]:
-    """The names of the test sets under `root`."""
+    """Returns the names of the test sets under `root`."""
     root = user_path(root)
     records = portrait_records(root, "blurred")
     if records is not None:
@@ -174,7 +174,7 @@ def find_test_sets(root: StrPath) -> tuple[str, ...]:
 
 
 def validation_sets(root: StrPath, faces: str) -> tuple[str, ...]:
-    """The test sets in `validation/` of a folder that have pictures with these `faces`."""
+    """Returns the test sets in `validation/` of a folder that have pictures with `faces`."""
     place = user_path(root) / "validation"
     names = [name for name, parts in TEST_FOLDERS.items() if "trimap" in parts]
     pictures = {name: place / name / folder_names(name, faces)["picture"] for name in names}
@@ -238,7 +238,7 @@ def _scan(
 
 
 def _find(root: StrPath, inside: Path, names: dict[str, str]) -> tuple[Path, dict[str, Path]]:
-    """The root, and the existing folders by role; all required ones must exist."""
+    """Returns the root, and the existing folders by role; all required ones must exist."""
     place = user_path(root) / inside
     picture, normal = names["picture"], _NORMAL["picture"]
     others = {TRAINING_FOLDERS["picture"]: normal, normal: TRAINING_FOLDERS["picture"]}

@@ -1,7 +1,7 @@
 """An index of the files inside a set's shards: built once from the shards, then stored.
 
 TFDS writes TFRecord shards. A record is its length (uint64, little-endian), a checksum of the
-length, the serialized `tf.train.Example`, and a checksum of that. Of the example, only the tags and
+length, the serialized `tf.train.Example`, and a checksum of that. Only the example's tags and
 lengths are read here, a few bytes for every file; the pictures themselves are skipped. Training
 reads the pictures by their positions, in any order, like files. Building the index verifies the
 checksum of every length, and that the records fill their shard exactly. The checksum of the data is
@@ -36,7 +36,7 @@ class Index(NamedTuple):
       stems: the examples' stems, sorted; (N,) bytes.
       shard: the number of the shard that contains an example; int64 (N,).
       record: the byte of the shard at which the example's record begins; int64 (N,).
-      offset, length: position of a feature's bytes in the shard; int64 (N, F). Length 0: none.
+      offset, length: position of a feature's bytes in the shard; int64 (N, F). Length 0: no file.
     """
 
     shards: np.ndarray
@@ -122,7 +122,7 @@ def _kept(file: Path) -> Index | None:
 
 
 def _examples(shard: Path) -> Iterator[tuple[bytes, int, dict[str, tuple[int, int]]]]:
-    """Yields stem, start of the record, and (offset, length) by name, for each example of a shard.
+    """Yields (stem, start of record, {feature: (offset, length)}) for each example of a shard.
 
     Raises ValueError, or an error of unpacking, if the shard is damaged.
     """
@@ -146,7 +146,7 @@ def _examples(shard: Path) -> Iterator[tuple[bytes, int, dict[str, tuple[int, in
 def _features(
     data: bytes | mmap.mmap, start: int, end: int
 ) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yields name and (offset, length) of each feature of bytes in a `tf.train.Example`.
+    """Yields (name, (offset, length)) for each bytes feature of a `tf.train.Example`.
 
     The nesting is: Example.features, Features.feature (a map: entries of key and value),
     Feature.bytes_list, BytesList.value. Each is field 1 of its message, except an entry's value,
@@ -162,7 +162,7 @@ def _features(
 
 
 def _fields(data: bytes | mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yields (number, start, end) of a message's fields; all are strings, bytes or messages."""
+    """Yields (number, start, end) for a message's fields; all are strings, bytes or messages."""
     while start < end:
         tag, start = _varint(data, start)
         length, start = _varint(data, start)
@@ -193,7 +193,7 @@ def _table() -> tuple[int, ...]:
 
 
 def masked_crc32c(data: bytes) -> int:
-    """The checksum of TFRecord: CRC-32C, rotated right by 15 bits, plus a constant."""
+    """Computes the checksum of TFRecord: CRC-32C, rotated right by 15 bits, plus a constant."""
     table, value = _table(), 0xFFFFFFFF
     for byte in data:
         value = value >> 8 ^ table[(value ^ byte) & 0xFF]

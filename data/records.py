@@ -1,4 +1,4 @@
-"""Finds sets of records on disk and reads them as the same scans as folders.
+"""Finds sets of records on disk and reads them into the same scans as folders.
 
 `p3m records` writes them with TFDS (`data/*/*_dataset_builder.py`) to DIR/NAME/[CONFIG/]VERSION/.
 Reading needs neither TFDS nor TensorFlow: `dataset_info.json` lists the splits and their shards,
@@ -19,7 +19,7 @@ from p3m_jax.storage import StrPath
 from p3m_jax.storage.file_part import FilePart
 from p3m_jax.storage.paths import user_path
 
-# The builders. Features of portrait builders are the roles of `sets.Example`.
+# The builders' names. Features of portrait builders are the roles of `sets.Example`.
 P3M10K, SYNTHETIC, FOLDER = PORTRAITS = ("p3m10k", "p3m_synthetic", "portrait_folder")
 CELEBAMASK = "celebamask_hq"
 _INFO = "dataset_info.json"
@@ -34,8 +34,8 @@ class Records:
     Attributes:
       folder: the folder of the shards.
       name: its builder's name.
-      config: its builder's configuration, "" if that has none: the kind of faces, or the name of a
-        folder.
+      config: its builder's configuration: the kind of faces, or the name of a folder; "" if there
+        is none.
     """
 
     folder: Path
@@ -49,7 +49,7 @@ class Records:
 
     @cached_property
     def splits(self) -> dict[str, dict[Path, int]]:
-        """The shards of every split and their numbers of examples; `DataSetError` if not listed."""
+        """Each split's shards with their numbers of examples; `DataSetError` if none are listed."""
         info, splits = _read_info(self.folder), {}
         try:
             form = info.get("fileFormat", "tfrecord")
@@ -71,7 +71,7 @@ class Records:
         return splits
 
     def files(self, split: str) -> dict[str, dict[str, FilePart]]:
-        """The files of a split by feature and stem, as in `sets.Scan`.
+        """Returns {feature: {stem: file}} for a split, as in `sets.Scan`.
 
         Features that no example has are left out. Raises `DataSetError` if the split does not
         exist, or if a shard is missing or damaged.
@@ -105,7 +105,7 @@ class Records:
 def find_records(
     root: StrPath, names: tuple[str, ...], config: str | None = None
 ) -> Records | None:
-    """Finds the set of records at `root` that one of these builders wrote; None if there is none.
+    """Finds the set of records at `root` written by one of the builders `names`, or None.
 
     `root` is the output folder of `p3m records`, or a folder inside it. If several sets of the same
     builder differ in their configuration, such as the faces, the one with `config` is chosen.
@@ -131,7 +131,7 @@ def find_records(
 
 
 def portrait_records(root: StrPath, faces: str) -> Records | None:
-    """The records of portraits with these `faces` at `root`; None if there are no records.
+    """Finds the records of portraits with these `faces` at `root`; None if there are no records.
 
     Raises:
       DataSetError: the records have the other kind of faces, or there are several sets.

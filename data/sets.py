@@ -22,7 +22,7 @@ class Example:
 
     `private` belongs to a cache, not to a data set: it is the label map of the face areas, which
     must be obfuscated before anything else reads the picture (see `p3m_jax.faces.areas`).
-    `published`: the face mask is P3M-10k's own; if it has several channels, only the first is used.
+    `published` says that the face mask is P3M-10k's own; only its first channel is then used.
     """
 
     stem: str
@@ -59,8 +59,8 @@ class Scan:
     """The files in the folders of one set, complete or not.
 
     `folders` and `files` are by role (the field names of `Example`); `files[role]` maps stems to
-    files. `unusable` has sentences about files that cannot be assigned; `published` is as in
-    `Example`.
+    files. `cache` is like `files`, for cached foregrounds and backgrounds. `unusable` has sentences
+    about files that cannot be assigned; `published` is as in `Example`.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Scan:
     left_out: tuple[str, ...] = ()
 
     def problems(self) -> list[str]:
-        """One sentence for each problem that makes the set unusable; empty if it is complete."""
+        """Returns a sentence for each problem that makes the set unusable; empty if complete."""
         pictures, found = self.files["picture"], list(self.unusable)
         if not pictures:
             found.append(
@@ -98,7 +98,7 @@ class Scan:
         return found
 
     def examples(self) -> tuple[Example, ...]:
-        """The examples with all required files, sorted by stem."""
+        """Returns the examples with all required files, sorted by stem."""
         required = [self.files[role] for role in REQUIRED if role in self.folders]
         stems = set.intersection(*(set(files) for files in required))
         return tuple(self._example(stem) for stem in sorted(stems))
@@ -113,7 +113,7 @@ class Scan:
         return Example(stem=stem, **parts, published=self.published)
 
     def dataset(self) -> DataSet:
-        """The complete set; raises `DataSetError` with the first problem if it is not complete."""
+        """Returns the complete set; raises `DataSetError` with the first problem otherwise."""
         problems = self.problems()
         if problems:
             more = f" ({len(problems) - 1} more: run `p3m check`.)" if len(problems) > 1 else ""

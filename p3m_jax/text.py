@@ -20,7 +20,7 @@ def shown(text: object) -> str:
 
 
 def printable(text: str) -> str:
-    """Like `shown`, for a text of several lines: keeps the line feeds and escapes the rest."""
+    """Escapes characters like `shown`, in a string of several lines: keeps the line feeds."""
     return "\n".join(map(shown, text.split("\n")))
 
 
@@ -39,7 +39,7 @@ def phrases(values: Mapping, within: str = "") -> Iterator[str]:
 
 
 def say(text: str) -> None:
-    """Prints a text of one or several lines; pass text from files through `shown` first."""
+    """Prints a string of one or several lines; pass text from files through `shown` first."""
     print(printable(text))
 
 

@@ -23,6 +23,6 @@ class Builder(EncodedBuilder):
     """
 
     def splits_of(self, folder: Path) -> dict[str, list[tuple[str, dict]]]:
-        """All faces with a mask of the skin, as "train"."""
+        """Returns all faces with a mask of the skin, as the split "train"."""
         faces, _ = scan_celebamask(subfolder(folder, "CelebAMask-HQ"))
         return {"train": [(f.stem, {"picture": f.picture} | f.parts) for f in faces]}

@@ -38,7 +38,7 @@ class Builder(EncodedBuilder):
     """
 
     def splits_of(self, folder: Path) -> dict[str, list[tuple[str, dict]]]:
-        """All pictures with their mattes, as "train"."""
+        """Returns all pictures with their mattes, as the split "train"."""
         config = self.builder_config
         dataset = folder_pair(
             config.pictures or folder / "pictures",
@@ -51,5 +51,5 @@ class Builder(EncodedBuilder):
 
 
 def config_name(folder: Path) -> str:
-    """The name of a folder in a form that TFDS accepts for a configuration."""
+    """Returns a folder's name in a form that TFDS accepts for a configuration."""
     return re.sub(r"\W+", "_", folder.resolve().name, flags=re.ASCII).strip("_") or "own"

@@ -10,7 +10,7 @@ Size = tuple[int, int]
 
 
 def draw_backdrop(rng: np.random.Generator, size: Size) -> np.ndarray:
-    """A background (H, W, 3), float32 in 0..255, of one of six kinds, often out of focus."""
+    """Draws a background (H, W, 3), float32 in 0..255, of one of six kinds, often out of focus."""
     short = min(size)
     kind = rng.integers(len(_KINDS))
     picture = _KINDS[kind](rng, size).astype(np.float32)
@@ -29,7 +29,7 @@ def _color(
 
 
 def _gradient(rng: np.random.Generator, size: Size) -> np.ndarray:
-    """A studio wall: two colours blended along one direction, with a faint mottle."""
+    """Draws a studio wall: two colours blended along one direction, with a faint mottle."""
     y, x = np.mgrid[: size[0], : size[1]] / np.array(size).reshape(2, 1, 1) - 0.5
     angle = rng.uniform(0, 2 * np.pi)
     along = np.clip(0.5 + 0.8 * (x * np.cos(angle) + y * np.sin(angle)), 0, 1)[..., None]
@@ -39,7 +39,7 @@ def _gradient(rng: np.random.Generator, size: Size) -> np.ndarray:
 
 
 def _bokeh(rng: np.random.Generator, size: Size) -> np.ndarray:
-    """Lights far out of focus in front of a dark background."""
+    """Draws lights far out of focus in front of a dark background."""
     short = min(size)
     picture = (_color(rng, (0.3, 0.7), (0.1, 0.35)) * np.ones((*size, 1))).astype(np.float32)
     tint = rng.random()
@@ -55,7 +55,7 @@ def _bokeh(rng: np.random.Generator, size: Size) -> np.ndarray:
 
 
 def _bricks(rng: np.random.Generator, size: Size) -> np.ndarray:
-    """A brick wall, or panels if the bricks are tall."""
+    """Draws a brick wall, or panels if the bricks are tall."""
     height = max(4, int(min(size) * rng.uniform(0.04, 0.09)))
     width = max(6, int(height * rng.choice([0.6, 1.0, 2.2, 3.0])))
     gap = max(1, height // 10)
@@ -72,7 +72,7 @@ def _bricks(rng: np.random.Generator, size: Size) -> np.ndarray:
 
 
 def _stripes(rng: np.random.Generator, size: Size) -> np.ndarray:
-    """Wallpaper or a curtain: waves between two colours across the picture."""
+    """Draws wallpaper or a curtain: waves between two colours across the picture."""
     y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
     period = min(size) * rng.uniform(0.04, 0.16)
     bend = 0.25 * period * noise(rng, size, min(size) * 0.8, 1)
@@ -86,7 +86,7 @@ def _stripes(rng: np.random.Generator, size: Size) -> np.ndarray:
 
 
 def _room(rng: np.random.Generator, size: Size) -> np.ndarray:
-    """A wall and a floor with blocks of furniture, books on shelves and a framed picture."""
+    """Draws a wall and a floor with blocks of furniture, books on shelves and a framed picture."""
     height, width = size
     picture = np.empty((*size, 3), np.uint8)
     picture[:] = to_8_bit(_color(rng, (0.02, 0.3), (0.6, 0.95)))
@@ -121,7 +121,7 @@ def _room(rng: np.random.Generator, size: Size) -> np.ndarray:
 
 
 def _outdoors(rng: np.random.Generator, size: Size) -> np.ndarray:
-    """Sky, hills and foliage made of many leaves."""
+    """Draws sky, hills and foliage of many leaves."""
     height, width = size
     y = np.linspace(0, 1, height)[:, None, None]
     sky = hsv(rng.uniform(0.5, 0.65), rng.uniform(0.1, 0.5), 0.95)

@@ -1,4 +1,4 @@
-"""Drawing for the synthetic portraits: frames, fine sheets, layers, light and noise.
+"""Draws shapes for the synthetic portraits: frames, fine sheets, layers, light and noise.
 
 Shapes are drawn several times finer than the picture and then averaged. So a strand of hair that is
 a fraction of a pixel wide becomes a fractional alpha. Points are (..., 2) arrays of (x, y).
@@ -15,7 +15,10 @@ _SUBPIXEL = 4  # fractional bits of OpenCV's fixed-point coordinates
 
 @dataclass(frozen=True)
 class Frame:
-    """A coordinate frame: maps points in head heights to picture pixels."""
+    """A coordinate frame: maps points in head heights to picture pixels.
+
+    `origin` is the pixel (x, y) of the point (0, 0); `scale` is a head's height in pixels.
+    """
 
     origin: tuple[float, float]
     scale: float
@@ -47,7 +50,7 @@ class Sheet:
         cv2.fillPoly(self.cover, points, 255, cv2.LINE_AA, _SUBPIXEL)
 
     def detail(self, points: ArrayLike, color: ArrayLike) -> None:
-        """Fills a polygon with colour only; it shows where the layer is already covered."""
+        """Fills a polygon with colour only; it shows only where the layer has coverage."""
         points = [self._fixed(points)]
         cv2.fillPoly(self.color, points, _scalar(color), cv2.LINE_AA, _SUBPIXEL)
 
@@ -91,7 +94,7 @@ class Figure:
         self.cover = cover + self.cover * (1 - cover)
 
     def foreground(self) -> np.ndarray:
-        """The colour (H, W, 3) without the coverage, extended to areas where nothing is drawn."""
+        """Returns the colour (H, W, 3) without coverage, extended to where nothing is drawn."""
         color = self.color / np.maximum(self.cover, 1e-4)
         spread = spread_colors(self.color, self.cover)
         trust = np.clip(self.cover * 20, 0, 1)  # dividing by a tiny coverage amplifies rounding
@@ -118,7 +121,7 @@ def spread_colors(color: np.ndarray, cover: np.ndarray) -> np.ndarray:
 
 
 def smooth_polygon(points: ArrayLike, rounds: int = 3) -> np.ndarray:
-    """Rounds a closed polygon by cutting its corners (Chaikin); tends to a quadratic B-spline."""
+    """Rounds a closed polygon by cutting its corners (Chaikin), towards a quadratic B-spline."""
     points = np.asarray(points, np.float64)
     for _ in range(rounds):
         following = np.roll(points, -1, axis=0)
@@ -130,13 +133,13 @@ def smooth_polygon(points: ArrayLike, rounds: int = 3) -> np.ndarray:
 def ellipse(
     center: ArrayLike, radii: ArrayLike, start: float = 0.0, end: float = 2 * np.pi, count: int = 48
 ) -> np.ndarray:
-    """Points of an elliptic arc; angles from the top, clockwise."""
+    """Returns points of an elliptic arc; angles from the top, clockwise."""
     angle = np.linspace(start, end, count)
     return np.asarray(center) + np.stack([np.sin(angle), -np.cos(angle)], -1) * np.asarray(radii)
 
 
 def relief(cover: np.ndarray, light: np.ndarray, radius: float) -> np.ndarray:
-    """How much a rounded body with this coverage faces the light, about -1..1, (H, W, 1)."""
+    """Returns how much a rounded body of this coverage faces the light, about -1..1, (H, W, 1)."""
     height, width = cover.shape[:2]
     step = max(1, int(radius / 4))
     small = (max(2, width // step), max(2, height // step))
@@ -151,7 +154,7 @@ def relief(cover: np.ndarray, light: np.ndarray, radius: float) -> np.ndarray:
 def noise(
     rng: np.random.Generator, size: tuple[int, int], cell: float, octaves: int = 3
 ) -> np.ndarray:
-    """Smooth fractal noise (H, W), about -1..1; `cell` is its coarsest period in pixels."""
+    """Makes smooth fractal noise (H, W), about -1..1; `cell` is its coarsest period in pixels."""
     height, width = size
     total, weight = np.zeros(size, np.float32), 1.0
     for _ in range(octaves):
@@ -163,7 +166,7 @@ def noise(
 
 
 def hsv(hue: float, saturation: float, value: float) -> np.ndarray:
-    """RGB in 0..255 from hue, saturation and value in 0..1."""
+    """Converts hue, saturation and value in 0..1 to RGB in 0..255."""
     channel = np.abs(((hue + np.array([0, 2 / 3, 1 / 3])) % 1) * 6 - 3) - 1
     return 255 * value * (1 - saturation * (1 - np.clip(channel, 0, 1)))
 

@@ -34,7 +34,7 @@ class Hair:
 
 
 def sample_hair(rng: np.random.Generator, half_width: float, strands: int) -> Hair:
-    """Draws a style, a colour and the lengths for a head of this half width."""
+    """Samples a style, a colour and the lengths for a head of this half width."""
     style = str(rng.choice(STYLES, p=[0.18, 0.14, 0.14, 0.2, 0.1, 0.1, 0.1, 0.04]))
     colors = np.array(
         [[28, 22, 20], [48, 32, 24], [86, 56, 36], [130, 88, 50], [196, 158, 98], [150, 66, 34],
@@ -103,7 +103,7 @@ def draw_front_hair(rng: np.random.Generator, hair: Hair, frame: Frame, sheet: S
 
 
 def draw_hair_from_behind(rng: np.random.Generator, hair: Hair, frame: Frame, sheet: Sheet) -> None:
-    """Draws the whole back of the head; long hair falls over the person's back."""
+    """Draws the hair on the back of the head; long hair falls over the person's back."""
     rx, ry = hair.skull
     if hair.style in ("curly", "afro"):
         wide = 1.45 if hair.style == "afro" else 1.2
@@ -157,10 +157,10 @@ def _combed(
     wide: tuple[float, float],
     high: tuple[float, float],
 ) -> np.ndarray:
-    """Strands from the parting along the skull to the temples, then down by `fall`.
+    """Returns strands from the parting along the skull to the temples, then down by `fall`.
 
-    `wide` and `high` are the ranges of the strands' distance in x and y, in radii of the skull. If
-    `high` is small, all strands meet at the temples, like a real hairline.
+    `wide` and `high` are the ranges of the strands' distance from the skull's centre in x and y, in
+    radii of the skull. If `high` is small, all strands meet at the temples, like a real hairline.
     """
     rx, ry = hair.skull
     side = np.where(rng.random((count, 1)) < 0.5 + 0.2 * hair.parting, -1.0, 1.0)
@@ -182,7 +182,7 @@ def _combed(
 
 
 def _tufts(rng: np.random.Generator, hair: Hair, count: int, high: float) -> np.ndarray:
-    """Short hair that sticks out from the skull and leans away from the parting."""
+    """Returns short hair that sticks out from the skull and leans away from the parting."""
     rx, ry = hair.skull
     t = np.linspace(0, 1, _POINTS)[None]
     angle = rng.uniform(-_TEMPLE, _TEMPLE, (count, 1))
@@ -203,7 +203,7 @@ def _curls(
     angles: tuple[float, float],
     high: float = 0.0,
 ) -> np.ndarray:
-    """Small spirals, fewer towards the outside; `high` keeps them above the hairline."""
+    """Returns small spirals, fewer towards the outside; `high` keeps them above the hairline."""
     rx, ry = hair.skull
     t = np.linspace(0, 1, _POINTS)[None]
     angle = rng.uniform(*angles, (count, 1))
@@ -219,7 +219,7 @@ def _curls(
 
 
 def _fringe(rng: np.random.Generator, hair: Hair, count: int) -> np.ndarray:
-    """Strands from the top of the forehead down to the brows."""
+    """Returns strands from the top of the forehead down to the brows."""
     t = np.linspace(0, 1, _POINTS)[None]
     across = rng.uniform(-0.85, 0.85, (count, 1)) * hair.skull[0]
     start = _SKULL[1] - hair.skull[1] * 0.9 * np.sqrt(1 - (across / hair.skull[0]) ** 2)
@@ -229,7 +229,7 @@ def _fringe(rng: np.random.Generator, hair: Hair, count: int) -> np.ndarray:
 
 
 def _rings(rng: np.random.Generator, center: ArrayLike, count: int) -> np.ndarray:
-    """Strands wound around a bun."""
+    """Returns strands wound around a bun."""
     t = np.linspace(0, 1, _POINTS)[None]
     turn = rng.uniform(0, 2 * np.pi, (count, 1)) + rng.uniform(1, 2.5, (count, 1)) * t
     radius = rng.uniform(0.4, 1.0, (count, 1)) + np.abs(rng.normal(0, 0.08, (count, 1))) * t
@@ -250,7 +250,7 @@ def _draw(
     outline: np.ndarray | None,
     curves: np.ndarray,
 ) -> None:
-    """Draws body and strands; faint stray strands come first, so that the rest may cover them."""
+    """Draws faint stray strands, then the hair's body inside `outline`, then the other strands."""
     width = 0.0024 * frame.scale
     stray = curves[rng.random(len(curves)) < 0.25]
     t = np.linspace(0, 1, _POINTS)[None, :, None]

@@ -32,7 +32,7 @@ _IRISES = [[70, 45, 25], [95, 65, 35], [70, 100, 130], [80, 110, 70]]
 
 @dataclass(frozen=True)
 class Person:
-    """Proportions and appearance of one person."""
+    """Proportions and appearance of one person; `cloth` and `other` are colours of the clothes."""
 
     half_width: float  # of the face, in head heights
     jaw: float  # exponent of the lower face's outline: 2 is an ellipse, more is squarer
@@ -49,7 +49,7 @@ class Person:
 
 
 def face_outline(person: Person, start: float, end: float, count: int = 60) -> np.ndarray:
-    """The face's outline between two angles from the top, clockwise, in head heights."""
+    """Returns the face's outline between two angles from the top, clockwise, in head heights."""
     angle = np.linspace(start, end, count)
     sin, cos = np.sin(angle), np.cos(angle)
     power = np.where(cos < 0, 2 / person.jaw, 1.0)  # an ellipse above the temples
@@ -59,13 +59,13 @@ def face_outline(person: Person, start: float, end: float, count: int = 60) -> n
 
 
 def face_area(person: Person) -> np.ndarray:
-    """The face mask's polygon: along the jaw, then straight across at the top of the brows."""
+    """Returns the face mask's polygon: along the jaw, then straight across at the brows' top."""
     angle = np.arccos(-BROW_LINE / 0.5)
     return face_outline(person, angle, 2 * np.pi - angle, 80) * (0.97, 1.0)
 
 
 def sample_person(rng: Generator, scale: float) -> Person:
-    """Draws a random person whose head is `scale` pixels high; larger heads get more strands."""
+    """Samples a random person whose head is `scale` pixels high; larger heads get more strands."""
     half_width = rng.uniform(0.345, 0.4)
     hair = hairs.sample_hair(rng, half_width, strands=int(np.clip(6 * scale, 700, 2500)))
     return Person(
@@ -117,7 +117,7 @@ def draw_person(
     def shadow(
         cover: np.ndarray, offset: tuple[float, float], sigma: float, strength: float
     ) -> None:
-        """Darkens the layers below one that will be added next."""
+        """Darkens the existing layers where the layer that is added next casts its shadow."""
         shift = np.float32([[1, 0, offset[0] * head.scale], [0, 1, offset[1] * head.scale]])
         cast = cv2.warpAffine(cover, shift, size[::-1])
         cast = cv2.GaussianBlur(cast, (0, 0), max(0.5, sigma * head.scale))
@@ -220,7 +220,7 @@ def _pattern(rng: Generator, person: Person, body: Frame, sheet: Sheet) -> None:
 
 
 def _arms(rng: Generator, person: Person, body: Frame, sheet: Sheet) -> None:
-    """Draws both hands on the hips, or one of them waving; the background is visible between."""
+    """Draws both hands on the hips, or one arm waving; the background shows beside the body."""
     w, bare = person.shoulders, rng.random() < 0.4
     waving = rng.choice([-1, 1]) if person.pose == "wave" else 0
     for side in (-1, 1):

@@ -30,7 +30,7 @@ class Portrait:
     facemask: np.ndarray
 
     def picture(self) -> np.ndarray:
-        """Composes alpha F + (1 - alpha) B, rounded: (H, W, 3) uint8."""
+        """Composes the layers to alpha F + (1 - alpha) B, rounded, uint8 (H, W, 3)."""
         alpha = self.matte[..., None].astype(np.float32) / 255
         return to_8_bit(alpha * self.foreground + (1 - alpha) * self.background)
 
@@ -81,5 +81,5 @@ def obfuscate_portrait(portrait: Portrait) -> Portrait:
 
 
 def private_labels(portrait: Portrait) -> np.ndarray:
-    """The label map of the area that is obfuscated, uint8 (H, W)."""
+    """Returns the label map of the area that is obfuscated, uint8 (H, W)."""
     return without_transition(labels_of_mask(portrait.facemask), portrait.matte)

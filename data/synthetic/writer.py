@@ -4,7 +4,7 @@ The folder has the form of the archive of 2024: faces are obfuscated in the trai
 P3M-500-P; P3M-500-NP shows ordinary faces or people from behind. Drawn people have no privacy to
 protect, so the same portraits also exist with ordinary faces (`original_image`, `fg`).
 `faces/{image,mask}` shows a few more people: they act as the public people whose faces P3M-CP
-copies. The pictures show that a program works; a number measured on them says nothing about real
+copies. The pictures show that a program works; a score measured on them says nothing about real
 portraits.
 """
 
@@ -53,7 +53,7 @@ def write_synthetic_set(
     seed: int = 0,
     progress: bool = True,
 ) -> Path:
-    """Writes `train` training pictures and `test` of each test set under `root`; returns `root`.
+    """Writes `train` training pictures and `test` pictures per test set to `root`; returns `root`.
 
     `faces` is the number of public faces with masks.
 
@@ -102,7 +102,7 @@ def write_synthetic_set(
 def example_files(
     part: str, number: int, size: tuple[int, int], seed: int
 ) -> dict[str, np.ndarray]:
-    """The files of one example by folder (see `layouts.folder_names`): uint8 arrays of `size`."""
+    """Draws the files of an example by folder (see `layouts.folder_names`), uint8 of `size`."""
     code, _ = _PARTS[part]
     if part == "faces":
         return _files(draw_portrait((seed, code, number), _FACES_SIZE), _PUBLIC_FACES)

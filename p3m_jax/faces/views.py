@@ -85,7 +85,7 @@ def quarter_turned_sizes(long_side: int) -> list[int]:
 
 
 def eighth_turned_sizes(long_side: int) -> list[int]:
-    """Like `quarter_turned_sizes`, for 45, 135, 225 and 315 degrees."""
+    """Returns the same as `quarter_turned_sizes`, for 45, 135, 225 and 315 degrees."""
     scale = _EIGHTH_TURNED / _QUARTER_TURNED
     return _halves(max(round(scale * min(_QUARTER_TURNED, long_side)), -(-long_side // 2)))
 

@@ -1,1 +1,1 @@
-"""Files that hold pictures, mattes and masks: reading, checking and writing them."""
+"""Reads, checks and writes files that hold pictures, mattes and masks."""

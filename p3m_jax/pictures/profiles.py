@@ -31,7 +31,7 @@ SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 
 
 def in_profile(pixels: np.ndarray, source: bytes | None, target: bytes | None) -> np.ndarray:
-    """Like `converted`, but returns the pixels unchanged if a profile cannot be used."""
+    """Converts pixels like `converted`, but leaves them unchanged if a profile cannot be used."""
     made = converted(pixels, source, target)
     return pixels if made is None else made
 
