@@ -19,7 +19,7 @@ _Box = tuple[float, float, float, float]  # left, top, width, height
 
 
 class Face(NamedTuple):
-    """A face as a detector returns it; pixels from the picture's upper left corner.
+    """A face as a detector returns it; coordinates are pixels from the upper left corner.
 
     Attributes:
       box: left, top, width, height; may extend beyond the picture.
