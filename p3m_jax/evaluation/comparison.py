@@ -1,4 +1,4 @@
-"""Compares the four PPT protocols: the questions, and the statistical tests that answer them."""
+"""Compares the four protocols of privacy-preserving training (PPT) with statistical tests."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,17 +11,17 @@ from p3m_jax.evaluation.metrics import METRICS, PRIVACY_METRICS
 from p3m_jax.evaluation.summary import RESAMPLES, SMALLEST_SAMPLE, Estimate, summarise
 
 SIGNIFICANCE = 0.05  # for all comparisons together
-# Relative difference up to which measures count as equal. Equal mattes may differ that much,
-# because the order in which OpenCV sums depends on the memory addresses of the arrays.
+# Relative difference up to which measures count as equal. The measures of equal mattes may differ
+# that much, because the order in which OpenCV sums depends on the arrays' memory addresses.
 ROUNDING = 1e-7
 
 
 class Question(NamedTuple):
-    """A question that the difference of two protocols, `one` - `other`, answers."""
+    """A question that is answered by the difference between the errors of two protocols."""
 
-    one: str
+    one: str  # a protocol, such as "B:N"; the difference is `one` - `other`
     other: str
-    asks: str
+    asks: str  # the question in words
     more: str  # the answer if `one` has the larger errors
     less: str  # the answer if `one` has the smaller errors
 
@@ -71,7 +71,7 @@ class Comparison(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """The verdict with the answer in words: "real", "not shown", or "not judged" and why."""
+        """The verdict ("real", "not shown" or "not judged") with its explanation."""
         sad = self.differences["SAD"]
         if self.p_holm is None:
             return (
@@ -84,9 +84,10 @@ class Comparison(NamedTuple):
 
 
 def compare(rows: Mapping[str, Sequence[Row]], *, seed: int = 0) -> list[Comparison]:
-    """Answers `QUESTIONS` from the rows of each protocol, whose pictures are in the same order.
+    """Answers `QUESTIONS` from `rows`, which hold the rows of each protocol by its name.
 
-    The result depends only on the rows and the seed.
+    All protocols must have the same pictures in the same order. The result depends only on the rows
+    and the seed.
     """
     answers = []
     enough = len(next(iter(rows.values()))) >= SMALLEST_SAMPLE
@@ -115,13 +116,13 @@ def _difference(one: float, other: float) -> float:
 
 
 def sign_flip_p(differences: Sequence[float], *, seed: int = 0) -> float:
-    """The two-sided p-value of a paired permutation test of the mean difference.
+    """Returns the two-sided p-value of a paired permutation test of the mean difference.
 
-    If there is no real difference, swapping the two values of any pair is equally likely, which
-    flips the sign of its difference. So p is the fraction of sign flips whose mean is at least as
-    far from 0 as the observed mean. All flips are tried if there are at most 10,000, that is, for
-    up to 13 pairs that differ. Otherwise 10,000 flips are drawn, and the observed signs are counted
-    as one more (Phipson, Smyth, "Permutation p-values should never be zero", 2010).
+    If there is no real difference, each difference is equally likely to have the opposite sign. So
+    p is the fraction of all combinations of signs whose mean is at least as far from 0 as the
+    observed mean. All combinations are tried if there are at most 10,000, that is, for up to 13
+    pairs that differ. Otherwise 10,000 combinations are drawn at random, and the observed one is
+    added to them (Phipson, Smyth, "Permutation p-values should never be zero", 2010).
     """
     values = np.asarray(differences, np.float64)
     values = values[values != 0]  # flipping the sign of 0 changes nothing

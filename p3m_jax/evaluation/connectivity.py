@@ -17,12 +17,14 @@ TOLERANCE = np.float32(0.15)
 
 
 def connectivity_error(prediction: np.ndarray, matte: np.ndarray) -> float:
-    """CONN of two maps float32 (H, W) in [0, 1]: sum |phi_p - phi_a| / 1000.
+    """Computes CONN of two maps, float32 (H, W) in [0, 1].
 
-    At each threshold t, the largest 4-connected component of (prediction >= t and matte >= t) is
-    kept. If several are equally large, it is the one whose first pixel comes first in reading
-    order. A pixel's l is the last threshold before the pixel leaves the kept component: 0 if it
-    never belonged to it, 1 if it never leaves. phi(v) is 1 - (v - l) where v - l >= 0.15, else 1.
+    CONN is the sum of |phi(prediction) - phi(matte)| over all pixels, divided by 1000. At each
+    threshold t, the largest 4-connected component of (prediction >= t and matte >= t) is kept. If
+    several are equally large, the one whose first pixel comes first in reading order is kept. A
+    pixel's l is the last threshold before the pixel leaves the kept component: 0 if it never
+    belonged to it, 1 if it never leaves. For a pixel of value v, phi(v) is 1 - (v - l) where
+    v - l >= 0.15, else 1.
     """
     differs = prediction != matte
     if not differs.any():
@@ -40,15 +42,16 @@ def threshold_levels(values: np.ndarray) -> np.ndarray:
     """Counts how many of the thresholds each value in [0, 1] reaches: uint8, 0 .. 10.
 
     A value equal to a threshold reaches it: 153 / 255 reaches 0.6. This is exact, because in
-    float32 ten times the nearest value to a threshold is exactly the threshold's number.
+    float32 ten times the value nearest to the threshold k / 10 is exactly k.
     """
     return (values * np.float32(THRESHOLDS)).astype(np.uint8)
 
 
 def last_connected_level(levels: np.ndarray) -> np.ndarray:
-    """Computes ten times l, uint8 (H, W), for every pixel of `levels`, uint8 (H, W), 0 .. 10.
+    """Computes ten times l (see `connectivity_error`) for every pixel, uint8 (H, W).
 
-    A threshold that no pixel reaches has no largest component, so no pixel leaves at it.
+    `levels`, uint8 (H, W), are those of `threshold_levels`. A threshold that no pixel reaches has
+    no largest component, so no pixel leaves at it.
     """
     start, length = _runs(levels)
     level = levels.ravel()[start]
@@ -73,7 +76,10 @@ def last_connected_level(levels: np.ndarray) -> np.ndarray:
 
 
 def _runs(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first pixel (in reading order) and the length of every horizontal run of equal level."""
+    """Returns the first pixel (in reading order) and the length of each run of equal level.
+
+    Runs are horizontal.
+    """
     begins = np.ones(levels.shape, bool)
     np.not_equal(levels[:, 1:], levels[:, :-1], out=begins[:, 1:])
     start = np.flatnonzero(begins)
@@ -83,9 +89,10 @@ def _runs(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _contacts(
     start: np.ndarray, length: np.ndarray, shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of runs that touch horizontally or vertically (4-connected).
+    """Finds all pairs of runs that touch (4-connected); returns the first and the second of each.
 
-    Two overlapping runs in adjacent rows always touch in the column where one of them begins. So
+    In a vertical pair, the first is the upper one; in a horizontal pair, the left one. Two
+    overlapping runs in adjacent rows always touch in the column where one of them begins. So
     checking above and below every run's first pixel finds all pairs.
     """
     height, width = shape

@@ -31,7 +31,7 @@ from p3m_jax.storage.paths import source_folder
 from p3m_jax.text import counted
 
 Row = dict[str, str | int | float]  # stem, height, width, and the measures by name
-# Called in the set's order with the example, the matte that was scored, and the row.
+# Called in the set's order with each example, its prediction, and its row.
 Observe = Callable[[Example, np.ndarray, Row], None]
 # Measured bytes per pixel: for reading a matte and a trimap, and for scoring.
 _AT_READING, _AT_SCORING = 8, 36
@@ -61,7 +61,7 @@ def evaluate_examples(
     read: Read = read_as_is,
     title: str | None = None,
 ) -> list[Row]:
-    """Measures a network's errors on every example of a `DataSet`; one row each, in its order.
+    """Measures a network's errors on each example of a data set; returns their rows in its order.
 
     The set's trimaps and face masks are used if it has them. Otherwise the trimap is made from the
     matte, and the privacy measures are left out.
@@ -75,12 +75,13 @@ def evaluate_examples(
       workers: the number of threads that score.
       progress: whether to show a progress bar.
       observe: called with the result of each picture.
-      checked: the files were already checked by `check_files`.
+      checked: whether `check_files` has already checked the files.
       read: returns the picture that the network sees.
-      title: names this evaluation at the progress bar; the strategy if None.
+      title: the title of the progress bar; the strategy if None.
 
     Raises:
-      EvaluationError: files do not fit; raised before anything is computed, unless `checked`.
+      EvaluationError: files cannot be scored. Unless `checked`, this is raised before anything is
+        computed.
     """
     protocol = find_protocol(protocol)
     if not checked:
@@ -162,8 +163,9 @@ def check_files(
 ) -> list[str]:
     """Reads all label files of a set, and checks that all files have the size of their mattes.
 
-    So nothing is scored against a file that is not really a trimap or a matte. Returns warnings,
-    one sentence for each kind of problem.
+    This prevents scoring against a file that is not really a trimap or a matte. `predictions` is
+    the result of `find_predictions`; None if the pictures will be matted. Returns warnings, one
+    sentence for each type of problem.
 
     Raises:
       EvaluationError: the set is empty, or files cannot be used; the message lists them.
@@ -189,7 +191,7 @@ def check_files(
 
 
 def _check(example: Example, predictions: dict[str, Path] | None) -> tuple[list[str], list[str]]:
-    """The problems of one example, and the warnings about it."""
+    """Returns the problems of one example, and the warnings about it."""
     problems: list[str] = []
     warnings: list[str] = []
     try:
@@ -207,7 +209,7 @@ def _check(example: Example, predictions: dict[str, Path] | None) -> tuple[list[
 def _files(
     example: Example, predictions: dict[str, Path] | None, warn: Callable[[str], None]
 ) -> Iterator[tuple[Path | FilePart, Callable[[Any], tuple[int, ...]]]]:
-    """The files that must have the matte's size, each with a function that returns its size.
+    """Yields the files that must have the matte's size, each with a function that reads its size.
 
     The picture is included only if it will be matted.
     """
@@ -264,7 +266,7 @@ def _score_all(
         ThreadPoolExecutor(max(1, workers)) as pool,
     ):
         for example in examples:
-            # Limits the pictures in memory to the work of the threads and the available memory.
+            # Limits how many pictures are in memory, by the number of threads and by their size.
             amount = _AT_SCORING * largest_pixels([example.matte])
             while not budget.try_take(amount):
                 finish()
@@ -288,7 +290,7 @@ def score(example: Example, prediction: np.ndarray) -> Row:
 
 
 def trimap_source(dataset: DataSet) -> str:
-    """The origin of an evaluation's trimaps, for reports."""
+    """Returns the origin of an evaluation's trimaps, in words for reports."""
     given = sum(example.trimap is not None for example in dataset.examples)
     if given == len(dataset.examples):
         return "from the data set"
@@ -297,7 +299,7 @@ def trimap_source(dataset: DataSet) -> str:
 
 
 class Worst:
-    """Keeps the examples with the largest SAD and their predictions, for the user to look at.
+    """The `count` examples with the largest SAD, and their predictions, for a sheet of pictures.
 
     If there are several processes, each sees only its share; `together` merges them.
     """
@@ -307,7 +309,7 @@ class Worst:
         self.entries: list[tuple[float, Example, np.ndarray]] = []  # the worst first
 
     def __call__(self, example: Example, prediction: np.ndarray, row: Row) -> None:
-        """Considers one picture; this makes the object an `Observe`."""
+        """Keeps an example if its SAD is among the largest; makes the object an `Observe`."""
         kept = prediction if prediction.dtype == np.uint8 else prediction.astype(np.float32)
         self.entries.append((float(row["SAD"]), example, kept))
         self._keep_the_worst()

@@ -24,11 +24,12 @@ def all_metrics(
     trimap: np.ndarray,
     facemask: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """Computes all measures of one picture, by the names in `METRICS` (and `PRIVACY_METRICS`).
+    """Computes all measures of one picture; returns {name: value}.
 
-    SAD and CONN are in thousands of pixels. The privacy measures are SAD, MSE and MAD over the
-    pixels of the face; they are computed only if `facemask` is given. MSE-T and MAD-T are NaN if
-    the trimap has no transition, and all privacy measures are NaN if the face mask shows no face.
+    The names are those in `METRICS` and, if `facemask` is given, those in `PRIVACY_METRICS`: SAD,
+    MSE and MAD over the pixels of the face. SAD and CONN are in thousands of pixels. MSE-T and
+    MAD-T are NaN if the trimap has no transition, and all privacy measures are NaN if the face mask
+    shows no face.
 
     Args:
       prediction, matte: (H, W), floats in [0, 1] or uint8 in 0..255.
@@ -67,9 +68,9 @@ def all_metrics(
 
 
 def gradient_error(prediction: np.ndarray, matte: np.ndarray) -> float:
-    """GRAD of two maps float32 (H, W): a tenth of the sum of squared differences of gradients.
+    """Computes GRAD of two maps, float32 (H, W).
 
-    The differences are those of the gradients' magnitudes.
+    GRAD is a tenth of the sum of squared differences between the magnitudes of their gradients.
     """
     box = _reach_of_differences(prediction, matte)
     difference = _gradient_magnitude(prediction[box]) - _gradient_magnitude(matte[box])
@@ -77,11 +78,11 @@ def gradient_error(prediction: np.ndarray, matte: np.ndarray) -> float:
 
 
 def _reach_of_differences(prediction: np.ndarray, matte: np.ndarray) -> tuple[slice, slice]:
-    """The part of the maps that determines GRAD; outside it, both gradients are the same.
+    """Finds the part of the maps that determines GRAD; outside it, both gradients are the same.
 
     A gradient depends on pixels up to `_RADIUS` away. So gradients can differ only within `_RADIUS`
-    of a difference, and these need the true values within another `_RADIUS`. Beyond that both maps
-    are equal, so the border of the cut-out part affects both in the same way.
+    of a difference, and computing them needs the values within another `_RADIUS`. Beyond that both
+    maps are equal, so the border of the cut-out part affects both in the same way.
     """
     differs = prediction != matte
 
@@ -95,7 +96,7 @@ def _reach_of_differences(prediction: np.ndarray, matte: np.ndarray) -> tuple[sl
 
 
 def _gradient_magnitude(values: np.ndarray) -> np.ndarray:
-    """The magnitude of the Gaussian first derivatives.
+    """Computes the magnitude of the Gaussian first derivatives.
 
     Maps are mirrored at the edges, with the edge pixel repeated.
     """

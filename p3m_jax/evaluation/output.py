@@ -23,12 +23,12 @@ PPT_SHEET = "ppt_differences.jpg"
 
 
 def sheet_name(strategy: str) -> str:
-    """The file name of a strategy's sheet with the worst pictures."""
+    """Returns the file name of a strategy's sheet with the worst pictures."""
     return f"worst_{strategy}.jpg"
 
 
 def matte_path(folder: Path, strategy: str, stem: str) -> Path:
-    """The path of a saved predicted matte."""
+    """Returns the path of a predicted matte that is saved."""
     return folder / MATTES / strategy / f"{stem}.png"
 
 
@@ -71,10 +71,10 @@ def claim_folder(path: StrPath, *, overwrite: bool, kind: str | None = None) -> 
 
 
 def write_files(files: Mapping[str, str | np.ndarray], folder: Path, mattes: Set[Path]) -> None:
-    """Writes texts and pictures by name into `folder`, replacing those of an earlier evaluation.
+    """Writes `files` into `folder`, replacing those of an earlier evaluation.
 
-    The earlier evaluation's sheets and saved mattes are removed. `mattes`, which the new evaluation
-    has saved, are kept.
+    `files` holds strings and pictures, uint8 (H, W, 3), by file name. The earlier evaluation's
+    sheets and saved mattes are removed, except for `mattes`, which the new evaluation has saved.
     """
     former = _former(folder)
     if former is not None:
@@ -87,14 +87,14 @@ def write_files(files: Mapping[str, str | np.ndarray], folder: Path, mattes: Set
 
 
 class _Former(NamedTuple):
-    """The evaluation that a folder holds: its kind, and by strategy the stems that it scored."""
+    """The evaluation that a folder holds: its kind, and {strategy: stems that were scored}."""
 
     kind: str | None
     stems: dict[str, set[str]]
 
 
 def _former(folder: Path) -> _Former | None:
-    """The evaluation in `folder`; None if it holds none."""
+    """Reads which evaluation is in `folder`; returns None if there is none."""
     try:
         there = json.loads((folder / JSON).read_text(encoding="utf-8"))
         results = there["results"]

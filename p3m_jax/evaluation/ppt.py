@@ -45,8 +45,8 @@ class Obfuscating(NamedTuple):
 
     Attributes:
       obfuscation: how the faces are obfuscated.
-      private: by stem, the label map uint8 (H, W) of the face areas, as PNG (a few KB per
-        picture); None for a picture without face areas.
+      private: {stem: label map of the face areas, uint8 (H, W), encoded as PNG to save memory};
+        None for a picture without face areas.
     """
 
     obfuscation: Obfuscation
@@ -131,11 +131,12 @@ def evaluate_protocols(
     """Evaluates each of `PPT_PROTOCOLS`; returns the rows of `evaluate_examples` for each.
 
     Args:
-      networks: the name ("swin") and the prediction function of the networks trained on `BLURRED`
-        and on `NORMAL` faces.
-      tested: the pictures with `BLURRED` and with `NORMAL` faces; their files were checked.
+      networks: for the networks trained on `BLURRED` and on `NORMAL` faces, the network's name
+        (such as "swin") and its prediction function.
+      tested: the pictures with `BLURRED` and with `NORMAL` faces; `check_files` must have checked
+        their files.
       strategy, protocol, workers, progress: as for `evaluate_examples`.
-      observe: returns the `Observe` for one of `PPT_PROTOCOLS`.
+      observe: returns the `Observe` for a protocol's name, or None.
     """
     rows = {}
     for name in PPT_PROTOCOLS:

@@ -68,7 +68,7 @@ class PPT:
     rows: dict[str, list[Row]] = field(default_factory=dict)
 
     def warnings(self) -> list[str]:
-        """The warnings that every reader must see, one sentence each."""
+        """Returns the warnings that every reader must see, one sentence each."""
         found = [SYNTHETIC_WARNING.format(self.synthetic)] if self.synthetic else []
         sad = {name: [row["SAD"] for row in rows] for name, rows in self.rows.items()}
         pairs = [(sad[f"{faces}:B"], sad[f"{faces}:N"]) for faces in FACE_KINDS if sad]
@@ -81,7 +81,7 @@ class PPT:
 
 
 class Checkpoint(typing.Protocol):
-    """What `notes` compares of a `p3m_jax.checkpoints.weights.InferenceCheckpoint`."""
+    """The attributes of an `InferenceCheckpoint` (`p3m_jax.checkpoints.weights`) for `notes`."""
 
     @property
     def model_name(self) -> str:
@@ -93,13 +93,13 @@ class Checkpoint(typing.Protocol):
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """How it was made."""
+        """Its origin."""
 
 
 def notes(blurred: Checkpoint, normal: Checkpoint) -> list[str]:
-    """Warnings about comparing two checkpoints, trained on blurred and on normal faces.
+    """Returns warnings about comparing two checkpoints, trained on blurred and on normal faces.
 
-    Their provenance may contain `faces`.
+    If their provenance contains `faces`, it is checked that the two are not swapped.
     """
     found = []
     said = {
@@ -128,9 +128,9 @@ def notes(blurred: Checkpoint, normal: Checkpoint) -> list[str]:
 def make_report(
     ppt: PPT, tested: Mapping[str, Pictures], predictions: Predictions, count: int
 ) -> dict[str, str | np.ndarray]:
-    """Makes all files of the report, by name: texts, and the sheet of `count` pictures.
+    """Returns {file name: content} of the report: strings, and a sheet of `count` pictures.
 
-    It writes nothing, so a picture that cannot be read leaves no partial report.
+    Nothing is written, so a picture that cannot be read leaves no partial report.
     """
     estimates = {name: summarise(ppt.rows[name]) for name in PPT_PROTOCOLS}
     comparisons = compare(ppt.rows)

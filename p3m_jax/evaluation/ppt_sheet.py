@@ -17,7 +17,7 @@ COMPARED = ("B:N", "N:N")  # their difference ranks the pictures: two networks, 
 
 
 class Predictions:
-    """Keeps all predictions as PNG until it is known which differ most.
+    """The predictions of all protocols, kept as PNG until it is known which differ most.
 
     A real matte of 1080 x 1620 pixels takes 30 to 100 KB, so 500 pictures by four protocols take
     100 MB.
@@ -38,7 +38,7 @@ class Predictions:
         return keep
 
     def get(self, name: str, stem: str) -> np.ndarray:
-        """The prediction that was scored, (H, W) in [0, 1], rounded to 8 bits."""
+        """Returns the prediction that was scored, (H, W) in [0, 1], rounded to 8 bits."""
         stored = cv2.imdecode(self._files[name, stem], cv2.IMREAD_GRAYSCALE)
         assert stored is not None  # encoded by `observe`
         return stored / np.float32(255)
@@ -50,11 +50,11 @@ def differences_sheet(
     predictions: Predictions,
     count: int,
 ) -> np.ndarray:
-    """Makes the sheet uint8 (H, W, 3) of the `count` pictures with the most different SAD.
+    """Makes a sheet, uint8 (H, W, 3), of the `count` pictures whose SAD differs most.
 
-    The difference is that of the two protocols in `COMPARED`. Each picture has a row for each of
-    `PPT_PROTOCOLS`, with the picture that was matted. `rows` is the result of
-    `evaluate_protocols`, and `tested` its argument.
+    The SAD of the two protocols in `COMPARED` is compared. Each picture has a row for each of
+    `PPT_PROTOCOLS`, which shows the picture as the network saw it. `rows` is the result of
+    `evaluate_protocols`, and `tested` is its argument.
     """
     one, other = (rows[name] for name in COMPARED)
     gaps = [-abs(float(a["SAD"]) - float(b["SAD"])) for a, b in zip(one, other, strict=True)]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Published(NamedTuple):
-    """One row of a published table; None if the paper has no number. MSE is multiplied by 1000."""
+    """One row of a published table; None if the paper has no value. MSE is multiplied by 1000."""
 
     method: str
     sad: float | None

@@ -1,4 +1,4 @@
-"""Makes an evaluation's report: numbers per picture, a summary, and sheets of worst pictures."""
+"""Makes an evaluation's report: scores per picture, a summary, and sheets of worst pictures."""
 
 import json
 from dataclasses import dataclass, field
@@ -46,9 +46,9 @@ class Evaluation:
 
 
 def make_report(evaluation: Evaluation) -> dict[str, str | np.ndarray]:
-    """Makes all files of the report, by name: texts, and sheets uint8 (H, W, 3).
+    """Returns {file name: content} of the report: strings, and sheets, uint8 (H, W, 3).
 
-    It writes nothing, so a picture that cannot be read leaves no partial report.
+    Nothing is written, so a picture that cannot be read leaves no partial report.
     """
     estimates = {name: summarise(rows) for name, rows in evaluation.rows.items()}
     texts = {
@@ -122,9 +122,9 @@ def worst_sheet(worst: Worst) -> np.ndarray:
 
 
 def _picture_for(example: Example, shape: tuple[int, ...]) -> np.ndarray:
-    """The picture, resized to its matte's size if necessary.
+    """Reads the picture, and resizes it to its matte's size if necessary.
 
-    Evaluating another program's predictions does not check the size of the pictures.
+    The sizes of pictures are not checked when another program's predictions are evaluated.
     """
     picture = read_picture(example.picture)
     if picture.shape[:2] == shape:

@@ -60,7 +60,7 @@ def _grey(alpha: np.ndarray) -> np.ndarray:
 
 
 def _error(matte: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """The error as colour: red where the prediction is too high, blue where it is too low.
+    """Shows the error as colour: red where the prediction is too high, blue where it is too low.
 
     The colour's strength is the square root of the error, which makes small errors visible.
     """

@@ -55,7 +55,7 @@ def summarise(rows: Sequence[dict], *, seed: int = 0) -> dict[str, Estimate]:
 def _resampled_means(
     totals: np.ndarray, counts: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """The means (RESAMPLES, measures) over pictures that are drawn with replacement."""
+    """Computes means (RESAMPLES, measures) over pictures that are drawn with replacement."""
     size = len(totals)
     means = []
     for _ in range(RESAMPLES // _CHUNK):

@@ -1,6 +1,6 @@
-"""Writes the numbers of an evaluation as Markdown, CSV and JSON.
+"""Formats the results of an evaluation as Markdown, CSV and JSON.
 
-The numbers are grouped by strategy or, if several protocols are compared, by protocol. Rows are the
+Results are grouped by strategy or, if several protocols are compared, by protocol. Rows are the
 results of `evaluate_examples`, and estimates those of `summarise`.
 """
 
@@ -29,7 +29,7 @@ def measures_table(estimates: Estimates) -> list[str]:
 
 
 def _scale(name: str) -> int:
-    """The factor for a measure: means over pixels are multiplied by 1000, as in the papers."""
+    """Returns the factor for a measure: 1000 for means over pixels, as in the papers, else 1."""
     return 1000 if name.startswith(("MSE", "MAD")) else 1
 
 
@@ -38,7 +38,7 @@ def _title(name: str) -> str:
 
 
 def cell(name: str, estimate: Estimate | None) -> str:
-    """The mean of a measure with its interval, scaled as the title says; "" for None."""
+    """Formats the mean of a measure and its interval, scaled as in the title; "" for None."""
     if estimate is None:
         return ""
     scale = _scale(name)
@@ -49,7 +49,7 @@ def cell(name: str, estimate: Estimate | None) -> str:
 
 
 def about_intervals(estimates: Estimates) -> str:
-    """Explains the numbers of a table, in sentences to put below it."""
+    """Returns the sentences to put below a table, which explain its values."""
     every = [estimate for values in estimates.values() for estimate in values.values()]
     text = "Lower is better; means over pictures."
     if any(estimate.low is not None for estimate in every):
@@ -79,7 +79,7 @@ def rows_csv(column: str, rows: Rows) -> str:
 
 
 def results(rows: Rows, estimates: Estimates) -> dict[str, Any]:
-    """Makes the entry `results` of a results.json: all means and rows."""
+    """Returns the entry `results` of results.json: all means and rows."""
     return {
         key: {
             "means": {name: estimate._asdict() for name, estimate in estimates[key].items()},
@@ -90,5 +90,5 @@ def results(rows: Rows, estimates: Estimates) -> dict[str, Any]:
 
 
 def _known(row: Row) -> dict[str, Any]:
-    """A row with None instead of NaN, which JSON cannot express."""
+    """Returns the row with None instead of NaN, which JSON cannot express."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}

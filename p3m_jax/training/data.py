@@ -42,9 +42,8 @@ class TrainingData(NamedTuple):
 
     Attributes:
       root: the folder of P3M-10k, of the user's own pictures, or of the synthetic portraits.
-      train, validation: the training set, and the part of it that is held out.
-      obfuscation: how faces are obfuscated before anything else sees them; None if they stay as
-        they are in the files.
+      train, validation: the data set without the held-out pictures, and the held-out pictures.
+      obfuscation: how faces are obfuscated whenever a picture is read; None: not at all.
       copy_paste: the faces to paste onto those of `train`, and how to paste them; None without
         copy and paste.
     """
@@ -62,22 +61,23 @@ class TrainingData(NamedTuple):
 
     @property
     def read(self) -> Callable[[Example], np.ndarray]:
-        """A function that reads an example's picture as this run may see it, uint8 (H, W, 3)."""
+        """A function that reads an example's picture, uint8 (H, W, 3), obfuscated if required."""
         return functools.partial(read_obfuscated, obfuscation=self.obfuscation)
 
 
 def prepare_data(
     wanted: DataSettings, workdir: Path, copy_paste: CopyPasteSettings | None = None
 ) -> TrainingData:
-    """Finds and checks the data set, and completes it; draws a synthetic one if none is named.
+    """Finds, checks and completes the data set; draws a synthetic one if the settings choose none.
 
-    Missing foregrounds and backgrounds are estimated into the foreground cache if one is named.
-    Otherwise, those of the user's own pictures are estimated into the run's folder. If faces are to
-    be obfuscated, their face areas are found first, and foregrounds are estimated from the
-    obfuscated pictures.
+    If the composition loss is on, missing foregrounds and backgrounds are estimated and stored in
+    the foreground cache. Without a cache, those of the user's own pictures are stored in the run's
+    folder, `workdir`; any other data set must be complete. If faces are to be obfuscated, the face
+    areas are found first, and foregrounds are estimated from the obfuscated pictures.
 
     Raises:
-      DataSetError: the named data set is wrong or incomplete. There is no fallback.
+      DataSetError: the chosen data set is wrong or incomplete. The run does not fall back to
+        synthetic portraits.
     """
     scan = _scan(wanted, workdir)
     root = scan.root
@@ -144,7 +144,8 @@ def _with_foregrounds(
 ) -> DataSet:
     """Returns the data set with its missing foregrounds and backgrounds added from the cache.
 
-    Those that the cache lacks are estimated into it. Without a cache nothing may be missing.
+    Those missing from the cache are estimated first. Without a cache, the data set must be
+    complete.
     """
     missing = sum(e.foreground is None or e.background is None for e in dataset.examples)
     if cache is None:

@@ -22,7 +22,7 @@ class TrainingDiverged(TrainingError):
 
 
 def one_of(name: str, value: str, known: Iterable[str]) -> list[str]:
-    """Returns a clause if the setting `name` is none of the `known` values; else no clause."""
+    """Returns [] if `value` is one of `known`, otherwise [a clause about the setting `name`]."""
     known = tuple(known)
     if value in known:
         return []

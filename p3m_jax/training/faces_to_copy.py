@@ -21,16 +21,18 @@ CACHE_FOLDER = "face_masks"
 def find_copy_paste(
     wanted: CopyPasteSettings, workdir: Path, dataset: DataSet, root: Path, *, obfuscated: bool
 ) -> CopyPaste:
-    """Returns the recipe for copy and paste, with its faces and its first step.
+    """Returns the recipe for copy and paste, with the faces to copy and the first step that pastes.
 
     Args:
+      wanted: the settings of copy and paste.
+      workdir: the run's folder.
       dataset: the training set, without the held-out pictures.
       root: the data set's folder.
       obfuscated: whether faces are obfuscated while pictures are read.
 
     Raises:
-      DataSetError: there are no faces to copy, or no faces to paste onto, or the faces to copy are
-        the ones that the data set hides.
+      DataSetError: there are no faces to copy, or no faces to paste onto, or the folder of faces
+        to copy belongs to the data set.
     """
     if not any(example.private if obfuscated else example.facemask for example in dataset.examples):
         raise DataSetError(
@@ -70,7 +72,7 @@ def _find_sources(
 def _refuse_hidden_faces(folder: Path, dataset: DataSet, root: Path) -> None:
     """Raises `DataSetError` if `folder` belongs to the data set.
 
-    The faces of its people are not public, whether the data set hides them or not.
+    Clear faces of the people in the data set must not be copied, even if its pictures show them.
     """
     own = {example.picture.parent.resolve() for example in dataset.examples} | {root.resolve()}
     if any(place in own for place in (folder.resolve(), *folder.resolve().parents)):
@@ -82,7 +84,7 @@ def _refuse_hidden_faces(folder: Path, dataset: DataSet, root: Path) -> None:
 
 
 def identity_of_faces(copy_paste: CopyPaste | None) -> dict:
-    """Returns the number and a hash of the faces that a run copies; {} without copy and paste.
+    """Returns the number of faces to copy and a hash of their stems; {} without copy and paste.
 
     The run's folder records them, so that a resumed run copies the same faces.
     """

@@ -10,9 +10,9 @@ from jax.experimental import multihost_utils
 class StopRequest:
     """A context in which the first SIGTERM or Ctrl-C only requests a stop after the current step.
 
-    A second Ctrl-C interrupts at once. With several processes, SIGTERM may reach only one of them;
-    JAX's own service then watches for it and tells all processes at which step to stop. In that
-    case the first Ctrl-C interrupts at once.
+    A second Ctrl-C interrupts at once. With several processes, even the first Ctrl-C does. SIGTERM
+    may then reach only one process, so JAX's own service watches for it and tells all processes at
+    which step to stop.
     """
 
     def __init__(self) -> None:

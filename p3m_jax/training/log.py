@@ -12,12 +12,16 @@ LOG_FILE = "log.jsonl"
 
 
 class RunLog:
-    """Appends to a run's log; a resumed run appends to the same log.
+    """The log of a run, with TensorBoard events; a resumed run appends to both.
 
     Every line is a JSON object with `event` ("start", "step", "validation", "stop", "end" or
-    "report"), `time` in seconds since 1970, and `synthetic`. A run that was killed repeats the
-    steps after its last checkpoint, `first`. The old lines of these steps are removed, so that each
-    step is logged once. TensorBoard's events keep both.
+    "report"), `time` in seconds since 1970, and `synthetic`.
+
+    Args:
+      workdir: the run's folder.
+      first: the step that the run starts or resumes from. Lines of later steps are removed, because
+        a run that was killed repeats these steps. TensorBoard's events of these steps remain.
+      synthetic: whether the weights were trained on synthetic portraits; written into every line.
     """
 
     def __init__(self, workdir: Path, first: int, *, synthetic: bool) -> None:
@@ -31,12 +35,12 @@ class RunLog:
         self._events = self._summary.create_file_writer(str(Path(workdir) / "tensorboard"))
 
     def write(self, event: str, values: dict[str, Any]) -> None:
-        """Writes one line at once, so that a killed run loses none."""
+        """Writes a line immediately, so that it is not lost if the run is killed."""
         line = {"event": event, "time": round(time.time(), 3), "synthetic": self._synthetic}
         self._file.append({**line, **values})
 
     def scalars(self, event: str, step: int, values: dict[str, float]) -> None:
-        """Writes a line and the same numbers as TensorBoard scalars "event/name"."""
+        """Writes a line, and the same values as TensorBoard scalars named "event/name"."""
         self.write(event, {"step": step, **values})
         with self._events.as_default(step=step):
             for name, value in values.items():
@@ -50,13 +54,13 @@ class RunLog:
         self._events.flush()
 
     def close(self) -> None:
-        """Closes both files."""
+        """Closes the log and TensorBoard's file."""
         self._file.close()
         self._events.close()
 
 
 def _take_out_after(file: Path, first: int) -> None:
-    """Removes the lines of steps after `first`, and lines that were cut off, from a log."""
+    """Removes incomplete lines and the lines of steps after `first` from a log."""
     if file.exists():
         write_lines(file, [line for line in read_lines(file) if line.get("step", 0) <= first])
 
@@ -78,7 +82,7 @@ class Silence:
 
 
 def read_log(workdir: Path, event: str) -> list[dict[str, Any]]:
-    """Reads the lines of one kind of event that have a step, in the order of steps.
+    """Reads the log's lines with this `event` and a step; returns them sorted by step.
 
     If a step has several lines, only the last one is returned. A line that was cut off when the
     run was killed is skipped. Returns [] if the log does not exist.

@@ -66,12 +66,14 @@ def train(config: ConfigDict, workdir: StrPath) -> Outcome:
     batches follow from (seed, step), and a checkpoint holds everything else that resuming needs.
 
     With several processes (see `p3m_jax.runtime.distributed`), all of them call this function with
-    the same configuration and a shared `workdir`. Only the first one writes, except that all write
-    checkpoints.
+    the same configuration and a shared `workdir`. Only the first one writes files, except for
+    checkpoints, which all processes write together.
 
     Raises:
-      ConfigurationError: settings are invalid, or `config.init_from` holds another network.
-      RunFolderError: `workdir` contains something else, or another process trains in it.
+      ConfigurationError: settings are invalid, or `config.init_from` is a checkpoint of another
+        network.
+      RunFolderError: `workdir` contains other files or a run with other settings, or another
+        process trains in it.
       DataSetError: the data set is wrong or incomplete.
       CheckpointError: `config.init_from` is not a checkpoint.
       TrainingDiverged: a loss, a weight or an output is not finite.
@@ -115,8 +117,8 @@ def train(config: ConfigDict, workdir: StrPath) -> Outcome:
                 "resume."
             )
             return Outcome(step, False, workdir, errors)
-        # If the user lowered `steps` to this step, it was not validated yet. Only the first process
-        # has the log.
+        # If the user lowered `config.steps` to the step of the last checkpoint, that step was not
+        # validated yet. Only the first process has the log.
         scored = step in [line["step"] for line in read_log(workdir, "validation")]
         if not distributed.gather([scored])[0]:
             errors = _validate(setup, state, log)
@@ -144,7 +146,7 @@ def _take_steps(
     with contextlib.closing(Progress(first, steps, settings.step.batch_size)) as progress:
         batch = next(batches) if first < steps else None
         for step in range(first + 1, steps + 1):
-            # There are two programs, with and without pasting. Each is compiled when first needed.
+            # There are two programs, with and without pasting; each is compiled when needed.
             assert batch is not None  # there is one for every step
             if step in (first + 1, setup.pasting_from + 1):
                 take_step = _compiled(setup, state, batch, pasting=step > setup.pasting_from)
@@ -206,7 +208,7 @@ def _compiled(setup: Setup, state: TrainState, batch: Batch, *, pasting: bool) -
         computing=wanted.computing,
     )
     compiled = compile_step(step, state, batch, (setup.where, setup.places.everywhere))
-    # Compiling may take longer than devices wait for each other.
+    # Otherwise a device could time out while another process still compiles.
     distributed.wait_for_all("compiled")
     if distributed.is_first():
         say(f"Compiled in {time.time() - started:.0f} s.")
@@ -225,7 +227,10 @@ def _export(setup: Setup, log: RunLog | Silence, step: int) -> None:
 
 
 def _finished(workdir: Path, step: int, steps: int) -> bool:
-    """Returns True if a run at `step` has written everything; the first process decides."""
+    """Returns True if the run at `step` has taken all `steps` and written its report and weights.
+
+    The first process decides for all.
+    """
     there = (workdir / "report.md").exists() and (workdir / RUN_INFERENCE).is_dir()
     reported = there and step in [line["step"] for line in read_log(workdir, "report")]
     return distributed.gather([step == steps and reported])[0]
@@ -253,7 +258,7 @@ def _save(
 ) -> None:
     """Saves the state; raises `TrainingDiverged` if it is not finite.
 
-    The check of the loss does not suffice, because the loss is that of the weights before the step.
+    Checking the loss is not enough: it is computed from the weights before the step.
     """
     try:
         checkpoints.save(state, errors)

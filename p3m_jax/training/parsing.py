@@ -1,4 +1,4 @@
-"""Turns a configuration into settings: everything is checked once, before anything else is done."""
+"""Turns a configuration into settings, and checks all of them before anything else is done."""
 
 import math
 from pathlib import Path
@@ -41,7 +41,7 @@ def parse(config: ConfigDict) -> Settings:
     """Returns the settings of a configuration (see configs/common.py).
 
     Raises:
-      ConfigurationError: it names all invalid settings, and their valid values.
+      ConfigurationError: settings are invalid; the message lists all of them with valid values.
     """
     problems = [
         *_loop_problems(config),

@@ -27,7 +27,7 @@ class Progress:
         return (len(self._times) - 1) * self._batch_size / taken
 
     def pause(self) -> None:
-        """Excludes the time since the last step, such as for saving, from the rate."""
+        """Restarts the measurement of the rate, so that time spent on saving does not count."""
         self._times = []
 
     def close(self) -> None:

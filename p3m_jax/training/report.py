@@ -26,7 +26,7 @@ _SHOWN = ("SAD", "MSE", "MAD", "SAD-T", "GRAD", "CONN")
 def write_report(setup: Setup, best: InferenceCheckpoint) -> None:
     """Writes `report.md`, `curves.png` and a sheet for each scored test set into the run's folder.
 
-    All processes score the test sets; only the first one writes.
+    All processes score the test sets with the weights `best`; only the first one writes.
     """
     settings, workdir, data = setup.settings, setup.workdir, setup.data
     scored = {
@@ -114,7 +114,7 @@ def _ends(values: list[float]) -> tuple[float, float]:
 
 
 def _curves(steps: list[dict], validations: list[dict]) -> np.ndarray:
-    """Plots the loss terms and the validation SAD over the steps, uint8 (H, W, 3)."""
+    """Returns a plot, uint8 (H, W, 3), of the loss terms and the validation SAD by step."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4), layout="constrained")

@@ -57,13 +57,13 @@ class Saved(NamedTuple):
 def newest_whole(folder: Path, like: TrainState) -> Saved | None:
     """Reads a run's newest undamaged checkpoint; returns None if the run has not saved one yet.
 
-    Newer, damaged checkpoints are renamed, not deleted, and a warning names each of them. The run
-    will write their steps again. With several processes, the first one calls this before the
-    others do.
+    Damaged checkpoints are renamed, not deleted, with a warning for each; the run repeats the steps
+    after the checkpoint that is returned. With several processes, the first one must call this
+    before the others do.
 
     Args:
       folder: the run's folder of checkpoints.
-      like: the shapes and dtypes of the state.
+      like: a state with the expected shapes and dtypes.
 
     Raises:
       CheckpointError: all checkpoints are damaged (then none is renamed), or one cannot be read at
@@ -104,7 +104,7 @@ def _absolute(folder: Path) -> Path:
 
 
 def _numbered(folder: Path) -> list[Path]:
-    """Lists the steps of a run that should be complete."""
+    """Lists the folders of saved steps, which should be complete."""
     if is_address(folder):  # in a bucket an interrupted save already has its final name
         return complete_steps(folder)
     return [path for path in folder.glob("*") if path.name.isdigit() and path.is_dir()]
@@ -137,7 +137,7 @@ class RunCheckpoints:
     Orbax saves in the background: it writes a step under a temporary name and renames it when it is
     complete. An interrupted save therefore leaves nothing that looks like a checkpoint. (In a
     bucket, a file that is written last marks a complete checkpoint.) The latest `keep` checkpoints
-    are kept, and the best one by validation.
+    are kept, and the one with the lowest validation SAD.
 
     Args:
       folder: the folder of the checkpoints, local or in a bucket; created if it does not exist.
@@ -171,18 +171,18 @@ class RunCheckpoints:
         return None if latest is None else latest.step
 
     def save(self, state: TrainState, validation: dict[str, float] | None = None) -> None:
-        """Saves `state` under its step in the background; a saved step is not saved again.
+        """Saves `state` in the background; does nothing if its step is already saved.
 
         `validation` holds the mean errors on the validation split, or is None if this step was not
         validated.
 
         Raises:
           NotFinite: arrays of the state contain infinities or NaN.
-          CheckpointError: this step cannot be written, or the previous one could not.
+          CheckpointError: this step cannot be written, or the previous one could not be written.
         """
         step = int(state.step)
-        # Once this process has saved, the folder's contents no longer decide: all processes must
-        # save a step or none, but another process may already have written this one.
+        # After the first save, the folder's contents are ignored: all processes must save a step or
+        # none, but another process may already have written this step.
         if step == self._saved or (self._saved is None and step == self.latest_step):
             return
         arrays = _arrays(state)
@@ -222,7 +222,7 @@ class RunCheckpoints:
 
     @contextlib.contextmanager
     def _failing_in_one_sentence(self) -> Iterator[None]:
-        """Turns an error into one that names the step being saved; removes its partial files."""
+        """Turns any error into a `CheckpointError`; removes the failed step's partial files."""
         try:
             yield
         except Exception as error:  # TensorStore's errors have no class of their own
@@ -237,7 +237,7 @@ class RunCheckpoints:
             ) from error
 
     def _remove_partial(self) -> None:
-        """Removes what was written of the step that failed."""
+        """Removes the partial files of the step that could not be saved."""
         pattern = f"{self._saved}.orbax-checkpoint-tmp*"
         for _ in range(50):  # Orbax's threads may still write other arrays for a moment
             for partial in self._folder.glob(pattern):
@@ -248,5 +248,5 @@ class RunCheckpoints:
 
 
 def _arrays(state: TrainState) -> dict[str, Any]:
-    # Parts that the run does not keep are left out, so these checkpoints match older ones.
+    # A missing average is left out, as in older checkpoints.
     return {name: part for name, part in state._asdict().items() if part is not None}

@@ -48,14 +48,14 @@ _MAY_CHANGE = (
     "data.mattes",
     "data.foreground_cache",
     "data.private_cache",
-    "copy_paste.sources",  # likewise
+    "copy_paste.sources",  # may have moved, too
     "copy_paste.source_masks",
     "copy_paste.source_cache",
 )
 
 
 def refuse_buckets(workdir: StrPath) -> None:
-    """Raises `RunFolderError` if `workdir` is in a bucket: a run's log could not be appended to."""
+    """Raises `RunFolderError` if `workdir` is in a bucket, where a log cannot be appended to."""
     if is_address(workdir):
         raise RunFolderError(
             f"{workdir}: a run's folder cannot be in a bucket, because its log is appended to. "
@@ -67,18 +67,21 @@ def refuse_buckets(workdir: StrPath) -> None:
 def home_of_checkpoints(directory: str | None, workdir: Path) -> Path:
     """Returns the folder that holds a run's checkpoints, settings and identity of data.
 
+    `directory` is the setting `checkpoint_directory`; without it, the folder is `workdir`.
+
     Raises:
-      BucketError: `directory`, the setting, is a bucket that this machine cannot use.
+      BucketError: `directory` is a bucket that this machine cannot use.
     """
     return folder_or_bucket(directory) if directory else workdir
 
 
 @contextlib.contextmanager
 def claim_run_folder(workdir: Path, configuration: dict[str, Any]) -> Iterator[None]:
-    """Claims `workdir` for this configuration, or checks that it already belongs to it.
+    """Reserves `workdir` for a run with this configuration, as a context.
 
-    Only one process at a time can claim a folder. The settings may change until the first step is
-    saved.
+    Only one process at a time can reserve a folder. If the folder already holds a run, its settings
+    must be the same, except those that earlier steps do not depend on. Until the first step is
+    saved, all settings may change.
 
     Args:
       workdir: the run's folder.
@@ -125,12 +128,12 @@ def claim_run_folder(workdir: Path, configuration: dict[str, Any]) -> Iterator[N
 
 
 def claim_data(home: Path, dataset: DataSet, copy_paste: CopyPaste | None = None) -> None:
-    """Checks that the steps already taken used the same pictures, and copied the same faces.
+    """Records the pictures of a run and the faces to copy; checks that earlier steps used the same.
 
     `home` is the folder of the run's checkpoints.
 
     Raises:
-      RunFolderError: they used other pictures or faces.
+      RunFolderError: earlier steps used other pictures or faces.
     """
     stems = "\n".join(example.stem for example in dataset.examples)
     identity = {

@@ -1,7 +1,7 @@
-"""The settings of a run, checked and typed, in the groups in which its parts take them.
+"""The checked and typed settings of a run, grouped by the parts of the program that use them.
 
-`p3m_jax.training.parsing.parse` makes them from a configuration. What each setting means is
-explained in configs/common.py.
+`p3m_jax.training.parsing.parse` makes them from a configuration. configs/common.py explains each
+setting.
 """
 
 from dataclasses import dataclass
@@ -15,22 +15,26 @@ from p3m_jax.training.step import Computing
 
 @dataclass(frozen=True)
 class Duration:
-    """A part of a training: a number of steps, or, if that is 0, of epochs."""
+    """A length of training: a number of steps or, if `steps` is 0, a number of epochs."""
 
     steps: int
     epochs: int
     batch_size: int
 
     def in_steps(self, pictures: int) -> int:
-        """Returns its number of steps, if an epoch consists of so many pictures."""
+        """Returns the length in steps, where `pictures` is the number of pictures in an epoch."""
         return self.steps or -(-self.epochs * pictures // self.batch_size)
 
 
 @dataclass(frozen=True)
 class SyntheticSettings:
-    """The synthetic portraits that are drawn if no data set is named: counts, and sizes in pixels.
+    """The synthetic portraits that are drawn if no data set is chosen.
 
-    `seed` also decides how they look.
+    Attributes:
+      train, test, faces: the number of training pictures, of pictures per test set, and of faces to
+        copy.
+      height, width: the size of a picture in pixels.
+      seed: the run's seed, which also determines the portraits.
     """
 
     train: int
@@ -46,16 +50,17 @@ class DataSettings:
     """The data set, and how it is completed.
 
     Attributes:
-      directory: a folder in P3M-10k's layout; None if there is none.
-      pictures, mattes: the user's own two folders; None if `directory` or nothing is named.
-      facemasks, foreground_cache, private_cache: folders; None for the usual places.
-      faces: the kind of faces to read, "blurred" or "normal".
+      directory: a folder in P3M-10k's layout; None if not given.
+      pictures, mattes: the folders of the user's own pictures and their mattes; None if not given.
+      facemasks, foreground_cache, private_cache: the folders of face masks, of estimated
+        foregrounds and backgrounds, and of face areas; None for the defaults.
+      faces: the faces to read, "blurred" or "normal".
       obfuscation: how faces are obfuscated while pictures are read; None: they are not.
       leave_out_doubtful: whether pictures with uncertain faces are left out; if not, they stop the
         run.
       composition: whether every picture needs a foreground and a background.
       validation_pictures: how many pictures are held out.
-      synthetic: what is drawn if nothing is named.
+      synthetic: the portraits that are drawn if no data set is chosen.
     """
 
     directory: str | None
@@ -72,9 +77,9 @@ class DataSettings:
     synthetic: SyntheticSettings
 
     def describe_faces(self) -> dict[str, object]:
-        """Returns what a checkpoint records about the faces that it was trained on.
+        """Returns the entries that a checkpoint records about the faces seen in training.
 
-        It is {} for blurred faces as P3M-10k publishes them.
+        Returns {} for blurred faces as P3M-10k publishes them.
         """
         if self.obfuscation is not None:
             below = {"below_safe_strength": True} if self.obfuscation.below_safe_strength else {}
@@ -87,12 +92,12 @@ class CopyPasteSettings:
     """Copy and paste of faces (P3M-CP).
 
     Attributes:
-      recipe: how faces are pasted; the faces themselves, and the first step, are found later.
-      kind: what `folder` is, one of `p3m_jax.copy_paste.sources.KINDS`.
-      folder, masks: the faces to copy, and their masks; None if none are named.
-      cache: the folder of masks that are found; None: in the run's folder.
+      recipe: how faces are pasted; the faces to copy and the first step are added later.
+      kind: the origin of the faces to copy, one of `p3m_jax.copy_paste.sources.KINDS`.
+      folder, masks: the folders of the faces to copy and of their masks; None if not given.
+      cache: the folder that stores masks found by the program; None: in the run's folder.
       features: how faces are pasted among the features (P3M-FCP); None at image level.
-      start: the part of the run before the first step that pastes; only for the feature level.
+      start: how long the run trains before the first step that pastes; only at feature level.
     """
 
     recipe: CopyPaste
@@ -131,11 +136,11 @@ class StepSettings:
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """What happens between the steps; the intervals are in steps.
+    """When and how a run logs, saves and validates.
 
     Attributes:
-      log_every, checkpoint_every, validate_every: the intervals.
-      keep_checkpoints: how many of the latest ones are kept.
+      log_every, checkpoint_every, validate_every: the intervals, in steps.
+      keep_checkpoints: how many of the latest checkpoints are kept.
       checkpoint_directory: a folder or a bucket; None: the run's folder.
       validation_size: the side of the squares that are validated, pixels.
       validation_rows: the number of pictures on a validation sheet.
@@ -158,10 +163,11 @@ class Settings:
 
     Attributes:
       network: a name in `p3m_jax.models.network.NETWORKS`.
-      seed: of the weights, the batches and the synthetic portraits.
+      seed: the seed of the weights, the batches and the synthetic portraits.
       init_from: the checkpoint whose weights the run starts from; None: fresh weights.
-      length: the whole run.
+      length: the length of the whole run.
       crop_sizes, output_size: the sides of the random crops, and what they are resized to, pixels.
+      copy_paste: None if copy and paste is off.
       final_test_sets, test_faces: the test sets of the report, and their faces; None: as published.
     """
 

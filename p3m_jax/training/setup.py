@@ -29,7 +29,7 @@ class Setup(NamedTuple):
       data: the pictures for training and for validation.
       steps: the number of steps of the whole run.
       network, optimizer: the network that is trained, and the optimiser.
-      places, where: the devices, and on which of them each array of the state is.
+      places, where: the devices, and the sharding of each array of the state.
       pasting_from: the number of steps before the first one that pastes among features.
       checkpoints: the folder of the run's checkpoints.
       description: the description of the weights that checkpoints store.
@@ -49,7 +49,7 @@ class Setup(NamedTuple):
 
     @property
     def synthetic(self) -> bool:
-        """True if the weights were trained on synthetic portraits, now or before."""
+        """True if this run or the weights it started from used synthetic portraits."""
         return self.description["synthetic"]
 
 

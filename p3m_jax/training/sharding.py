@@ -1,6 +1,6 @@
 """Places a run's arrays on devices.
 
-Batches are split across the devices. The state is replicated on all of them, or split, too.
+Batches are split across the devices. The state is either replicated on all devices or split, too.
 """
 
 from collections.abc import Mapping
@@ -65,7 +65,7 @@ class Places(NamedTuple):
         return jax.tree.map(place, state)
 
     def batch(self, arrays: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-        """Returns this process's part of a batch as global arrays; no data is sent."""
+        """Makes the global arrays of a batch from this process's part of it; sends no data."""
         return {
             name: jax.make_array_from_process_local_data(
                 self.everywhere if name in replicated_entries() else self.over_batch, array

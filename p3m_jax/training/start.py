@@ -18,13 +18,13 @@ _LEAST_FROM_FRESH = 1e-4
 
 
 def check_start(init_from: str | None, network_name: str, checkpoints: Path) -> None:
-    """Checks, without reading weights, that `init_from` can be used if the run needs it.
+    """Checks, without reading weights, that a run can start from the checkpoint `init_from`.
 
-    `checkpoints` is the folder of the run's own checkpoints.
+    Nothing is checked if the run already has its own checkpoints, in the folder `checkpoints`.
 
     Raises:
-      ConfigurationError: it holds another network.
-      UserError: it is not a checkpoint.
+      ConfigurationError: `init_from` holds another network.
+      UserError: `init_from` is not a checkpoint.
     """
     if init_from and not complete_steps(checkpoints):
         there = read_description(find_checkpoint(init_from))["network"]
@@ -48,10 +48,11 @@ def past_of(description: dict[str, Any]) -> dict[str, Any]:
 def first_variables(
     net: Network, init_from: str | None, *, seed: int, learning_rate: float
 ) -> tuple[Variables, bool, dict[str, Any]]:
-    """Returns the first variables of a new run, whether they are synthetic, and their provenance.
+    """Returns the first variables of a new run, whether they are synthetic, and their origin.
 
-    They are synthetic if they were trained on synthetic portraits. The provenance is {"init_from":
-    the setting, and, if that names a checkpoint, "started_from": its own provenance}.
+    Variables are synthetic if they were trained on synthetic portraits. In the origin, a dict,
+    "init_from" is the setting `init_from`. If the run starts from a checkpoint, "started_from" is
+    the provenance of that checkpoint.
     """
     past = {"init_from": init_from or ""}
     if not init_from:

@@ -47,16 +47,16 @@ def targets_of(batch: Batch, dtype: DTypeLike = jnp.float32) -> Targets:
 class Computing:
     """How a step computes: its precision, and how it trades time for memory.
 
-    These settings do not change what a step computes.
+    Apart from rounding and the effects of `parts`, these settings do not change the results.
 
     Attributes:
       dtype: the precision of maps and products: "bfloat16", or None for that of the parameters.
         Parameters, gradients, statistics, norms, softmaxes and losses stay in float32.
       remat: whether the encoder's stages are recomputed for the gradient instead of being stored.
-      parts: the number of parts into which a batch is split, which are computed one after the
-        other. Losses and gradients are those of the whole batch. However, the BatchNorms see only
-        one part at a time, and the running statistics are updated once per part. (P3M-FCP shrinks
-        its sources by a mean over the part.)
+      parts: the number of parts into which a batch is split, to be computed one after another.
+        Losses and gradients are those of the whole batch. However, the BatchNorms see only one part
+        at a time, and the running statistics are updated once per part. In P3M-FCP, the factor that
+        shrinks the sources is a mean over one part.
     """
 
     dtype: str | None = None
@@ -174,9 +174,10 @@ def make_train_step(
 
 
 def compile_step(step: Callable, state: TrainState, batch: Batch, out_shardings: Any) -> Compiled:
-    """Compiles a step for arrays of these shapes; a call of the compiled step consumes its state.
+    """Compiles a step for a state and batches of these shapes.
 
-    Afterwards it releases the memory that tracing used, up to a quarter of a gigabyte.
+    A call of the compiled step donates the state, which cannot be used again. After compiling, the
+    memory that tracing used, up to a quarter of a gigabyte, is released.
     """
     jitted = jax.jit(step, donate_argnums=0, out_shardings=out_shardings)
     compiled = jitted.lower(state, batch).compile()
@@ -188,8 +189,8 @@ def compile_step(step: Callable, state: TrainState, batch: Batch, out_shardings:
 def cut(batch: Batch, parts: int) -> tuple[Batch, Batch]:
     """Splits a batch into parts, (B, ...) -> (parts, B / parts, ...).
 
-    Returns the parts, and the entries that all parts share. Part i consists of every parts-th
-    example, starting at i. In this way the examples of a batch stay on the devices where they are.
+    Returns the parts, and the entries that all parts share. Part i holds the examples i, i + parts,
+    i + 2 parts and so on, so that every example stays on its device.
 
     Raises:
       ValueError: the batch cannot be split evenly.

@@ -21,7 +21,7 @@ class Validation(NamedTuple):
 
     Attributes:
       errors: {measure: its mean over the pictures of the validation split}.
-      rows: (picture, matte, prediction, caption) of the first pictures, for a sheet.
+      rows: the first pictures for a sheet, each as (picture, matte, prediction, caption).
     """
 
     errors: dict[str, float]
@@ -38,9 +38,9 @@ def validate(
 ) -> Validation:
     """Scores `predict` on every picture, each resized to `size` x `size` for the network.
 
-    One size needs only one compiled program, whatever the sizes of the pictures, but it changes
-    their aspect ratio. That is good enough to compare a run's checkpoints; it is not the protocol
-    of the benchmark, which `p3m_jax.evaluation` follows. Errors are measured at each picture's own
+    A single size needs only one compiled program, but changes the aspect ratios of the pictures.
+    This is good enough to compare a run's checkpoints; it is not the protocol of the benchmark,
+    which `p3m_jax.evaluation` follows. Errors are measured at each picture's own
     size, with trimaps made from the mattes.
 
     With several processes, each scores its share of the pictures. The errors are those of all
