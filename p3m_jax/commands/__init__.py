@@ -27,7 +27,7 @@ def one_sentence_errors() -> Iterator[None]:
 
     Such errors are `UserError`s, the system's errors about files and disks, and JAX's errors, such
     as being out of memory or finding no device. A bug keeps its traceback. Ctrl-C and SIGTERM exit
-    with `INTERRUPTED`, after the command has kept what it had finished.
+    with `INTERRUPTED`; the outputs that were finished remain.
     """
     # Some terminals cannot show every character.
     for stream in (sys.stdout, sys.stderr):

@@ -37,8 +37,8 @@ if TYPE_CHECKING:  # loaded only when the command runs
 HELP = "make a copy of portraits with obfuscated faces; uncertain pictures wait for your review"
 
 EXAMPLES = """\
-Copy a folder of portraits. The copies are in out/blurred_image and their face masks in
-out/facemask, with the subfolders of the input:
+Copy a folder of portraits with blurred faces. The copies are in out/blurred_image and their face
+masks in out/facemask, with the subfolders of the input:
   p3m anonymize portraits -o out
 The same with mattes. Their transition areas (hair, edges) stay sharp, and the result can be used
 for training:
@@ -58,10 +58,10 @@ more). The area of a face reaches from the jaw to the top of the brows. Hair, ea
 stay visible, and people who know the person may recognise them by these (see docs/privacy.md).
 
 A picture needs review in these cases: no face is found; a detection may not be a face; a face is
-cut by the edge, faint, or still found after obfuscation; a matte leaves an eye or the mouth clear.
-Such a picture is not released. It is listed in out/keep_private/review, and the exit code is 3.
-If one face is found but another one next to it is missed, the program does not notice. Look at the
-copies.
+cut off by the picture's edge, faint, or still found after obfuscation; because of the matte, an eye
+or the mouth stays clear. Such a picture is not released. It is listed in out/keep_private/review,
+and the exit code is 3. If one face is found but another one next to it is missed, the program does
+not notice. Therefore look at the copies.
 
 Masks are black and white. If a face is found with certainty where a mask shows none, the picture
 needs review, unless the mask is a reviewed proposal.
@@ -71,8 +71,8 @@ A proposed mask that you edited counts as reviewed. An unchanged one is accepted
 are not processed again.
 
 Do not share out/keep_private. The sheets in out/keep_private/review show clear faces. For each
-picture that was released, out/keep_private/records holds the exact pixels of the face and the hash
-of the input.
+picture that was released, out/keep_private/records holds the exact position of the face and the
+hash of the input.
 
 The copies contain no metadata: no EXIF data, no location, no thumbnail. They never keep the input's
 colour profile. Colours in Display P3 or Adobe RGB keep their values and get a profile made by this
@@ -81,8 +81,8 @@ spaces that are declared in EXIF data or by codes in PNG and AVIF files.
 Publish only blurred_image, mask and facemask: manifest.jsonl also holds the inputs' names and
 hashes.
 
-With --full-names the mask or matte of a.jpg is a.jpg.png. The name a.png is then accepted only if
-no other picture has that stem.
+The mask or matte of a.jpg is a.png, or with --full-names a.jpg.png. With --full-names, a.png is
+also accepted if no other picture is named a.
 
 Run the same command again to resume. Nothing is overwritten without --overwrite.
 
@@ -115,7 +115,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("face", "head"),
         default="face",
         help="face: from the jaw to the brows, as in P3M-10k (default); head: also hair and ears, "
-        "but long hair may extend beyond it. Masks given with --masks replace this area. With "
+        "but long hair may extend beyond this area. Masks given with --masks replace it. With "
         "--mattes, the transition areas, which contain most of the hair, stay sharp",
     )
     what.add_argument(
@@ -129,7 +129,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of face masks with the same subfolders and file names as the pictures. White "
         "is face; all black means no face. A mask is used instead of the faces that a search "
-        "finds; pictures without a mask are searched",
+        "finds; pictures without a mask are searched for faces",
     )
     what.add_argument(
         "--reviewed",
@@ -162,7 +162,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Anonymises the pictures; returns the exit code. Its errors are shown by the command line."""
+    """Anonymises the pictures and returns the exit code; the caller prints errors."""
     if args.reviewed and args.masks is None:
         raise OptionError("--reviewed requires --masks, the folder of the masks that you reviewed.")
     memory = memory_limit(args)

@@ -25,7 +25,8 @@ takes long; this command does it beforehand. Pass the folder to the run with
 If a picture has a face mask, the mask defines its face area, and a search checks whether the
 mask misses a face. If it has none, the search finds the faces. Uncertain pictures are listed in
 CACHE/to_review.txt. Correct their label maps in CACHE/private where they are wrong (faces
-white, all else black, without soft edges), then put the pictures' names into CACHE/reviewed.txt.
+white, all else black, without soft edges). Then add the pictures' names, as in to_review.txt, to
+CACHE/reviewed.txt, one per line.
 
 {on_beam}
 Exit code: 0 all found, 1 some failed (the end of the output says which), 2 wrong options,
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fills the cache; returns the exit code. Its errors are shown by the command line."""
+    """Fills the cache and returns the exit code; the caller prints errors."""
     check_options(args)
     from p3m_jax.derived.private_areas import find_missing_areas, list_doubtful
 

@@ -42,9 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         facemasks="a separate folder of face masks, matched by file stem",
     )
     add_faces(parser)
-    parser.add_argument(
-        "--foreground-cache", metavar="DIR", help="foregrounds made by `p3m estimate`"
-    )
+    parser.add_argument("--foreground-cache", metavar="DIR", help="folder made by `p3m estimate`")
     parser.add_argument("--full", action="store_true", help="decode every file, not only headers")
     parser.add_argument(
         "--workers", type=at_least(1), metavar="N", help="number of threads that read files"
@@ -52,9 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints a report for each set.
+    """Prints a report for each set; returns 1 if a set has errors, else 0.
 
-    Returns 0 without errors, 1 if a set has errors, and 2 for wrong options.
+    Raises:
+      OptionError: the options are wrong.
     """
     from p3m_jax.data.check import check
 
@@ -117,7 +116,7 @@ def _scan(args: argparse.Namespace, name: str) -> "Scan":
 
 
 def _with_cache_problem(scan: "Scan", cache: str | None) -> "Scan":
-    """Returns the scan with the problem of its cache added, if `p3m estimate` would report one."""
+    """Adds the problem that `p3m estimate` would report about the cache, if any, to the scan."""
     from p3m_jax.derived.foregrounds import foreground_cache, without_own_pair
 
     try:

@@ -20,10 +20,10 @@ if TYPE_CHECKING:  # loaded only when the command runs
 
 
 def add_inputs(parser: argparse.ArgumentParser, examples: str) -> None:
-    """Adds the pictures to process; `examples` are shown below the options."""
+    """Adds the argument for the pictures to process; `examples` are shown below the options."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = examples
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="pictures and folders of them")
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="pictures or folders of them")
 
 
 def add_writing(out: Options) -> None:
@@ -51,7 +51,8 @@ def add_writing(out: Options) -> None:
 def add_machine(machine: Options, *, threads: str, memory: str) -> None:
     """Adds the options for threads and memory.
 
-    `threads` says what the threads do, as a verb; `memory` says what the memory limit is for.
+    Both arguments are for the help texts: `threads` says what the threads do (a verb phrase), and
+    `memory` what the memory limit is for.
     """
     add_workers(machine, f"{threads}; the same number of threads write files")
     machine.add_argument(
@@ -75,7 +76,7 @@ def add_share(machine: Options, *, last: str) -> None:
 
 
 def memory_limit(args: argparse.Namespace) -> int:
-    """The memory in bytes that the run may use; `OptionError` if it is too little."""
+    """Returns the memory in bytes that the run may use; `OptionError` if it is too little."""
     from p3m_jax.jobs.memory import BASE
 
     memory, least = args.max_memory or default_memory(), 1.5 * BASE
@@ -85,7 +86,10 @@ def memory_limit(args: argparse.Namespace) -> int:
 
 
 def find_pictures(args: argparse.Namespace, output: Path, endings: dict[str, str]) -> "Plan":
-    """The `Plan` of a command; folders that either command has written are not searched."""
+    """Returns the `Plan` of a command; `endings` are the file endings by kind of output.
+
+    Folders that `predict` or `anonymize` has written are not searched for pictures.
+    """
     from p3m_jax.anonymizing import work
     from p3m_jax.jobs.plan import make_plan
     from p3m_jax.prediction import outputs
@@ -100,7 +104,7 @@ def find_pictures(args: argparse.Namespace, output: Path, endings: dict[str, str
 
 
 def prepare(plan: "Plan") -> None:
-    """Prints a plan's notes, and silences warnings that are no use to the user."""
+    """Prints a plan's notes, and silences warnings that do not help the user."""
     warn(*plan.notes)
     warnings.filterwarnings("ignore", module="PIL")  # the manifest holds the warnings that matter
 
@@ -113,7 +117,7 @@ def run_jobs(
     work: "Work",
     memory: int,
 ) -> "JobOutcome":
-    """Does the work for each job; returns the `JobOutcome`."""
+    """Does the work for each job; returns the outcome. `settings` are by kind of output."""
     from p3m_jax.jobs.run import Run
 
     run = Run(
@@ -123,7 +127,7 @@ def run_jobs(
 
 
 def exit_code(outcome: "JobOutcome", *, closed: bool) -> int:
-    """The exit code after a run; `closed`: a folder could not be opened."""
+    """Returns the exit code after a run; `closed` says whether a folder could not be opened."""
     if outcome.interrupted:
         return INTERRUPTED
     if outcome.failed or outcome.stopped or closed:
@@ -132,7 +136,7 @@ def exit_code(outcome: "JobOutcome", *, closed: bool) -> int:
 
 
 def say_what_is_missing(plan: "Plan") -> bool:
-    """Prints what was not read from the folders; returns True if a folder could not be opened."""
+    """Prints which files and folders were not read; returns True if a folder was not readable."""
     for sentence in plan.closed:
         warn(f"Failed: {sentence}")
     warn_of([plan.left_out] if plan.left_out else [])
@@ -140,7 +144,7 @@ def say_what_is_missing(plan: "Plan") -> bool:
 
 
 def time_taken(outcome: "JobOutcome", seconds: float) -> str:
-    """Returns the seconds of a run and the seconds per picture read, as text for the summary."""
+    """Formats the seconds of a run and the seconds per picture read, for the summary."""
     each = f", {seconds / outcome.tried:.2f} s a picture" if outcome.tried else ""
     return f"{seconds:.1f} s{each}"
 

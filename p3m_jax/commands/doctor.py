@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the report; returns 1 if it lists a problem, such as an idle accelerator, else 0."""
+    """Prints the report; returns 1 if it lists a problem, such as an unused accelerator, else 0."""
     from p3m_jax.runtime.accelerators import no_device
     from p3m_jax.runtime.compilation import keep_compiled
 

@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fills the cache; returns 0 if it is complete, 2 for wrong options, and otherwise raises."""
+    """Fills the cache and returns 0; raises an error if the cache is not complete afterwards."""
     check_options(args)
     if (args.obfuscation is None) != (args.private_cache is None):
         raise OptionError("--obfuscation and --private-cache must be given together.")

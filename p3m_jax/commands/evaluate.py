@@ -30,12 +30,12 @@ if TYPE_CHECKING:  # loaded only when the command runs
     from p3m_jax.evaluation.evaluator import Row
     from p3m_jax.evaluation.report import Evaluation
 
-HELP = "score a checkpoint, or any program's mattes, on a test set or your own pairs"
+HELP = "score a checkpoint, or any program's mattes, on a test set or your own pictures"
 
 EXAMPLES = """\
 Score a checkpoint on a test set of P3M-10k (the folder that contains train/ and validation/):
   evaluate.py --checkpoint runs/swin --set P3M-500-P --data P3M-10k -o results/swin-p
-Score with RESIZE and HYBRID, by the protocol of the authors' program of 2024:
+Score with the strategies RESIZE and HYBRID, by the protocol of the authors' program of 2024:
   evaluate.py --checkpoint runs/swin --set P3M-500-NP --data P3M-10k \\
       --strategy resize hybrid --protocol p3m-2024 -o results/swin-np
 Score on your own pictures and mattes, matched by name:
@@ -46,9 +46,10 @@ Score mattes that another program wrote as STEM.png:
 The output folder receives pictures.csv, results.json, summary.md (also printed, together with the
 published scores) and, for each strategy, a sheet of the worst pictures.
 
-Protocols: p3m-2021 and p3m-2024 resize as the authors' programs do, without anti-aliasing. The
-former scores floats, the latter alpha truncated to 8 bits. The protocol "ours" resizes with
-anti-aliasing and scores alpha rounded to 8 bits, so that saved mattes get the same scores.
+Protocols: p3m-2021 and p3m-2024 resize as the authors' programs do, without anti-aliasing.
+p3m-2021 scores alpha as floats, p3m-2024 scores alpha truncated to 8 bits. The protocol "ours"
+resizes with anti-aliasing and scores alpha rounded to 8 bits, so that saved mattes get the same
+scores.
 
 Exit code: 0 done, 1 failed (one message says why), 2 wrong options.
 """
@@ -95,7 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out = parser.add_argument_group("output")
     add_output(out, "a new or empty folder")
     out.add_argument(
-        "--overwrite", action="store_true", help="replace an evaluation that already exists there"
+        "--overwrite", action="store_true", help="replace an evaluation in the output folder"
     )
     out.add_argument("--save-mattes", action="store_true", help="also write the predicted mattes")
     out.add_argument(
@@ -108,7 +109,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluates; returns 0, or 2 for wrong options. Its errors are shown by the command line."""
+    """Evaluates and returns 0; raises `OptionError` for wrong options."""
     refuse(_misuse(args))
     with distributed.connected(args.distributed), one_sentence_errors():
         return _run(args)

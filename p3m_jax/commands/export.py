@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_output(
         parser,
-        "a new folder for a checkpoint, or a new file *.safetensors, written with the authors' "
-        "names and layout",
+        "a new folder for a checkpoint, or a new file *.safetensors, which gets the authors' "
+        "parameter names and array layout",
         ".safetensors",
         metavar="DIR|FILE",
     )

@@ -1,4 +1,4 @@
-"""`p3m import`: converts the authors' weights, or a safetensors file, to our checkpoint."""
+"""`p3m import`: converts the authors' weights, or a safetensors file, to a checkpoint."""
 
 import argparse
 

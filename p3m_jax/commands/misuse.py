@@ -1,6 +1,6 @@
-"""Checks that several commands share: options that do not go together, outputs among the inputs.
+"""Checks shared by several commands: options that exclude each other, outputs among the inputs.
 
-All of them raise `OptionError`, after which a command exits with 2.
+Each check raises `OptionError`, with which a command ends with exit code 2.
 """
 
 import argparse
@@ -23,16 +23,16 @@ def refuse(problem: str | None) -> None:
 
 
 def own_pictures(args: argparse.Namespace, named: bool, other: str) -> bool:
-    """Whether the options name the user's own pictures, instead of a data set.
+    """Returns True if the options choose the user's own pictures, False if a data set.
 
     Args:
       args: has `pictures` and `mattes`, and may have `trimaps` and `faces`.
-      named: whether the options name a data set.
-      other: the options that name it ("DATA").
+      named: whether the options choose a data set.
+      other: the options for a data set, such as "DATA", for the message.
 
     Raises:
-      OptionError: not exactly one of them is named, the pictures or their mattes are missing, or
-        an option belongs to the other one.
+      OptionError: both or neither are chosen, the pictures or their mattes are missing, or an
+        option does not apply to the choice.
     """
     own = args.pictures is not None or args.mattes is not None
     if own == named or (own and not (args.pictures and args.mattes)):
@@ -71,7 +71,7 @@ def refuse_output_among(
 
     Args:
       output: the output folder.
-      named: inputs that the user named; None for an option that is not used.
+      named: inputs given by the user; None for an option that is not used.
       datasets: data sets whose files are read.
     """
     from p3m_jax.data.sets import ROLES
@@ -87,7 +87,7 @@ def refuse_output_among(
 
 
 def obfuscation_of(mode: str, strength: float | None, option: str = "--strength") -> "Obfuscation":
-    """The `Obfuscation` that two options choose; `option` is the name of the second one.
+    """Returns the `Obfuscation` of a mode and a strength; `option` is the option for the strength.
 
     Raises:
       OptionError: the mode has no strength.

@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
         super().error(shown(message))
 
     def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
-        """Parses the arguments; a name must not be empty, which would mean the current folder."""
+        """Parses the arguments; refuses an empty one, which would mean the current folder."""
         parsed = super().parse_args(args, namespace)
         values = vars(parsed).values()
         if any("" in value if isinstance(value, list) else value == "" for value in values):
@@ -54,7 +54,7 @@ def at_least(lowest: int, highest: float = math.inf) -> Callable[[str], int]:
     return number
 
 
-# Endings of formats that users expect as one file. Folder names may contain any other dot.
+# File endings that are refused as the ending of an output folder; other dots are allowed.
 _FILES = {".safetensors", ".onnx", ".pth", ".pt", ".ckpt", ".bin", ".h5", ".hdf5", ".keras", ".pb"}
 _FILES |= {".tflite", ".npz", ".npy", ".msgpack", ".pkl", ".pickle", ".gguf", ".mlmodel"}
 _FILES |= {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".heic"}
@@ -63,7 +63,7 @@ _FILES |= {".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".json", ".jsonl", ".cs
 
 
 def add_output(parser: Options, text: str, *endings: str, metavar: str = "DIR") -> None:
-    """Adds the required option `-o` with the help `text`; `_output` explains `endings`."""
+    """Adds the required option `-o` with the help `text`; for `endings`, see `_output`."""
     parser.add_argument(
         "-o", "--output", required=True, type=_output(*endings), metavar=metavar, help=text
     )
@@ -93,7 +93,7 @@ def _output(*endings: str) -> Callable[[str], str]:
 
 
 def share(text: str) -> Share:
-    """Parses a share I/N of a collection; used as an option's `type`."""
+    """Parses I/N, a share of a collection of pictures; used as an option's `type`."""
     try:
         return Share.parse(text)
     except ValueError as error:
@@ -143,7 +143,7 @@ def add_distributed(parser: Options) -> None:
 
 
 def add_workers(parser: Options, work: str) -> None:
-    """Adds `--workers`, by default one thread per core; `work` says what they do, as a verb."""
+    """Adds `--workers`, by default one thread per core; `work` is a verb phrase for their work."""
     parser.add_argument(
         "--workers",
         type=at_least(1),
@@ -157,7 +157,7 @@ TEST_SETS = ("P3M-500-P", "P3M-500-NP", "RealWorldPortrait-636")
 
 
 def add_test_set(parser: Options, data: str) -> None:
-    """Adds `--set` and `--data`, whose help text is `data`, for a test set."""
+    """Adds `--set` and `--data`, which choose a test set; `data` is the help text of `--data`."""
     parser.add_argument("--set", choices=TEST_SETS, help="a test set; requires --data")
     parser.add_argument("--data", metavar="DIR", help=data)
 

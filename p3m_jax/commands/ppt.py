@@ -37,10 +37,11 @@ HELP = (
 )
 
 EXAMPLES = """\
-A PPT protocol is named TRAINED:TESTED: B is blurred, N is normal faces. The four PPT protocols are
-B:B, B:N, N:B and N:N.
+PPT is privacy-preserving training. A PPT protocol is written TRAINED:TESTED, where B means blurred
+faces and N normal faces. The four PPT protocols are B:B, B:N, N:B and N:N.
 
-On a set in P3M-10k's layout that shows the same people in blurred_image and in original_image:
+Score two checkpoints on a set in P3M-10k's layout that shows the same people in blurred_image and
+in original_image:
   p3m ppt --blurred runs/swin-b --normal runs/swin-n --data DIR --set P3M-500-P -o results/ppt
 On your own pictures with normal faces, which the program blurs in memory. A face mask says where
 the face is; in a picture without one the program searches for faces:
@@ -55,8 +56,8 @@ With an obfuscation of your choice instead of the set's own:
 
 The output folder receives four files: summary.md with the table of the protocols, statistical tests
 of the differences, and published scores (also printed); ppt.csv with a row per picture and
-protocol; results.json; and ppt_differences.jpg. The last one shows the pictures with normal faces
-on which the two checkpoints differ most, with the mattes of all four protocols.
+protocol; results.json; and ppt_differences.jpg, a sheet with the mattes of all four protocols for
+those pictures with normal faces on which the two checkpoints differ most.
 
 The program blurs only faces that it finds with certainty. If it finds no face or only an uncertain
 one in a picture without a face mask, the command ends before anything is scored. Provide masks for
@@ -91,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     blurred.add_argument(
         "--obfuscate",
         choices=("blur", "mosaic", "fill"),
-        help="make the blurred pictures in memory, from those with normal faces, in this way",
+        help="how to make the blurred pictures, in memory, from those with normal faces",
     )
     blurred.add_argument(
         "--strength",
@@ -119,7 +120,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace results of this command that already exist there",
+        help="replace results of this command in the output folder",
     )
     out.add_argument(
         "--sheet",
@@ -131,7 +132,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluates; returns 0, or 2 for wrong options. Its errors are shown by the command line."""
+    """Evaluates and returns 0; raises `OptionError` for wrong options."""
     refuse(_misuse(args))
     _obfuscation(args)  # raises early if the options do not go together
     normal, blurred = _sets(args)
@@ -235,9 +236,9 @@ def _weak(args: argparse.Namespace, blurred: "DataSet | None") -> list[str]:
 
 
 def _sets(args: argparse.Namespace) -> "tuple[DataSet, DataSet | None]":
-    """Returns the set with normal faces and the one with blurred faces.
+    """Returns the set with normal faces and the set with blurred faces.
 
-    The latter is None if the faces are to be blurred in memory.
+    The set with blurred faces is None if the faces are to be blurred in memory.
     """
     from p3m_jax.data.layouts import find_test_set, folder_names, folder_pair
     from p3m_jax.evaluation.evaluator import EvaluationError

@@ -50,9 +50,9 @@ Blur the picture's own background, and write JPEG:
 Make cut-outs from existing mattes, such as those of the first example after retouching:
   p3m predict photos -o cut --alphas mattes/alpha --save cutout
 
-The output folder receives a folder for each kind of output, and manifest.jsonl. It has one line for
-each picture: the input and its SHA-256, settings, weights, sizes, seconds, the fraction of pixels
-in transition, warnings, and outputs.
+The output folder receives a folder for each kind of output, and manifest.jsonl. The manifest has
+one line for each picture: the input and its SHA-256, settings, weights, sizes, seconds, the
+fraction of pixels in the transition area, warnings, and outputs.
 Run the same command again to resume. Nothing is overwritten without --overwrite.
 
 Transparent parts of a picture stay transparent; the network sees them as white. Only the first
@@ -98,8 +98,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--exact-sizes",
         action="store_true",
         help="run at each picture's own size, as evaluation does; every new size is compiled. "
-        "Otherwise a picture is scaled and padded to the nearest of a few frames; it keeps its "
-        "shape (docs/matting.md)",
+        "Without this option, a picture is scaled and padded to the nearest of a few sizes, and "
+        "keeps its aspect ratio (docs/matting.md)",
     )
     out = parser.add_argument_group("output")
     add_output(out, "folder for the outputs")
@@ -123,7 +123,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=FORMATS,
         default="png",
-        help="format of colour outputs (default: png); alpha is always PNG, a cut-out never JPEG",
+        help="format of colour outputs (default: png). Alpha is always PNG; cut-outs are not JPEG",
     )
     out.add_argument(
         "--alpha-bits", type=int, choices=(8, 16), default=8, help="bit depth of alpha (default: 8)"
@@ -158,7 +158,7 @@ def _kind(text: str) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predicts the mattes; returns the exit code. Its errors are shown by the command line."""
+    """Predicts the mattes and returns the exit code; the caller prints errors."""
     refuse(_misuse(args))
     from p3m_jax.jobs.manifest import open_manifest
     from p3m_jax.jobs.plan import check_given
@@ -217,7 +217,7 @@ def _misuse(args: argparse.Namespace) -> str | None:
 def _work(
     args: argparse.Namespace, mattes: Path | None, memory: int, writing: "Writing"
 ) -> "tuple[MattingWork, dict[str, Any], Matting | None]":
-    """Returns the work per picture, the settings that mattes depend on, and the network or None."""
+    """Returns the work per picture, the settings that mattes depend on, and the network if used."""
     from p3m_jax.prediction.work import MattingWork
 
     if mattes is not None:

@@ -18,8 +18,8 @@ Apache Beam does the same work on many machines, or in several processes of this
 same files. The options after -- are Beam's own:
   p3m {command} ... --engine beam -- --direct_num_workers=8 --direct_running_mode=multi_processing
   p3m {command} ... --engine beam -- --runner=FlinkRunner --flink_master=HOST:8081
-The data set and the cache must be on a disk that all workers see under the same paths; a bucket is
-not possible.
+The data set and the cache must be on a disk that all workers see under the same paths; buckets are
+not supported.
 """
 
 

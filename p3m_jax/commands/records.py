@@ -1,4 +1,4 @@
-"""`p3m records`: writes a data set as sharded records, from which training reads like folders."""
+"""`p3m records`: writes a data set as sharded records, to train from instead of folders."""
 
 import argparse
 import importlib.util
@@ -28,9 +28,9 @@ the data set's folder:
   python train.py --config=configs/swin.py --config.data.directory=/data/records
   p3m check /data/records
 
-Estimated foregrounds and other caches stay in folders and can be used with both forms. Existing
-records are never overwritten. An interrupted run leaves no incomplete records; run the command
-again to start over.
+Estimated foregrounds and other caches stay in folders, and can be used with records and with
+folders. Existing records are never overwritten. An interrupted run leaves no incomplete records;
+run the command again to start over.
 """
 
 
@@ -61,10 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the records.
+    """Writes the records; returns 0, or 1 if the set has errors or a package is missing.
 
-    Returns 0 if they are complete, 1 if the set has errors or a package is missing, and 2 for wrong
-    options.
+    Raises:
+      OptionError: the options are wrong.
     """
     pair = own_pictures(args, args.root is not None, "DATA")
     if args.facemasks and not pair:
@@ -106,7 +106,7 @@ def _usable(scan: "Scan") -> bool:
 def _scans(args: argparse.Namespace, pair: bool) -> "list[Scan]":
     """Returns the scans that are checked before anything is written.
 
-    There are none for CelebAMask-HQ, of which only the folders are checked.
+    Returns [] for CelebAMask-HQ: of that set only the folders are checked.
     """
     from p3m_jax.data.folders import DataSetError
     from p3m_jax.data.layouts import scan_pair, scan_test, scan_training, validation_sets

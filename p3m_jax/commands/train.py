@@ -27,8 +27,8 @@ python train.py --config=configs/resnet34.py:finetune --config.init_from=CHECKPO
     --config.data.pictures=PHOTOS --config.data.mattes=MATTES
 p3m train swin:smoke,icp
 
-Without a data set it trains a demonstration on synthetic portraits, and says so. Change any setting
-of the configuration with --config.NAME=VALUE; configs/common.py lists and explains all settings.
+Without a data set the program trains a demonstration on synthetic portraits, and says so. Change
+any setting of the configuration with --config.NAME=VALUE; configs/common.py explains all settings.
 Run the same command again to resume a stopped run. Exit code: 0 trained, or stopped by a signal
 after saving; 1 failed (one message says why); 2 wrong options.
 
@@ -43,7 +43,7 @@ _DATA = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments; options after the configuration are read by `train` of this file."""
+    """Declares the arguments; options after the configuration are parsed by `train`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = USAGE + _options([]).module_help(__name__)
     parser.add_argument(
@@ -77,9 +77,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def train(arguments: list[str], *, restart: bool = False) -> int:
-    """Trains with these options, or shows them if they ask for help; returns 0.
+    """Trains with the options in `arguments`, or prints the help if they ask for it; returns 0.
 
-    With `restart` the program may restart itself; see `p3m_jax.runtime.large_pages`.
+    With `restart`, the program may restart itself; see `p3m_jax.runtime.large_pages`.
 
     Raises:
       OptionError: the options are wrong.
@@ -121,7 +121,7 @@ def _names() -> list[str]:
 
 
 def _options(arguments: list[str]) -> flags.FlagValues:
-    """Returns the options before parsing; the file in `arguments` defines `--config.*` options."""
+    """Defines all options; those named `--config.*` come from the configuration in `arguments`."""
     values = flags.FlagValues()
     config_flags.DEFINE_config_file(
         "config",
