@@ -1,4 +1,4 @@
-"""Anonymising for tests: a finder of painted faces, real faces, runs with either."""
+"""Helpers for tests of anonymising: painted faces and a finder for them, real faces, and runs."""
 
 import io
 import json
@@ -22,8 +22,8 @@ from p3m_jax.jobs.run import Run
 from p3m_jax.pictures.images import write_image
 
 FACES = Path(__file__).parents[3] / "shared" / "faces"
-BOX = (20, 10, 24, 30)  # of the painted face: left, top, width, height
-MARK = b"SECRETMARK"  # in every kind of metadata
+BOX = (20, 10, 24, 30)  # the box of the painted face: left, top, width, height
+MARK = b"SECRETMARK"  # written into all metadata, so that tests can search the outputs for it
 
 
 def _installed() -> bool:
@@ -40,7 +40,7 @@ real_faces = pytest.mark.skipif(
 
 
 def real_face(number=0) -> Image.Image:
-    """A portrait of 225 x 275 pixels whose face is sure."""
+    """Returns a portrait of 225 x 275 pixels whose face is found with certainty."""
     files = sorted((FACES / "pictures").glob("us_congress_pd__A*.jpg"))
     files += sorted((FACES / "pictures").glob("us_congress_pd__D*.jpg"))
     with Image.open(files[number]) as image:
@@ -48,7 +48,7 @@ def real_face(number=0) -> Image.Image:
 
 
 def inside(height=60, width=80) -> np.ndarray:
-    """Where the painted face is, bool (H, W)."""
+    """Returns a mask of the painted face, bool (H, W)."""
     left, top, wide, high = BOX
     where = np.zeros((height, width), bool)
     where[top : top + high + 1, left : left + wide + 1] = True
@@ -56,7 +56,7 @@ def inside(height=60, width=80) -> np.ndarray:
 
 
 def painted(height=60, width=80, seed=0) -> np.ndarray:
-    """Noise; where it is blue, which is in the box alone, `finder` sees a face."""
+    """Returns noise, uint8 (H, W, 3), with blue pixels in `BOX` only: a face for `finder`."""
     picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
     picture[..., 2] = 0
     picture[inside(height, width)] = np.random.default_rng(1).integers(0, 100, (31 * 25, 3))
@@ -65,18 +65,18 @@ def painted(height=60, width=80, seed=0) -> np.ndarray:
 
 
 def one_picture(folder: Path) -> tuple[Path, Path]:
-    """A folder with a painted picture in a tree, and where outputs go."""
+    """Writes a painted picture into a subfolder; returns the folders of inputs and of outputs."""
     write_image(folder / "in/deep/a.png", painted())
     return folder / "in", folder / "out"
 
 
 def mask_of(where: np.ndarray) -> np.ndarray:
-    """The face mask that is white where `where` (H, W) is true."""
+    """Returns a face mask that is white where `where`, bool (H, W), is true."""
     return np.where(where, np.uint8(255), np.uint8(0))
 
 
 def found(box=BOX, doubts=(), presence=1.0, score=0.95, quarters=0) -> FoundFace:
-    """A face whose face area is its box; turned by quarters."""
+    """Returns a found face whose face area is `box`; its points make `quarters` quarter turns."""
     left, top, width, height = box
     corners = [(0, 0), (width, 0), (width, height), (0, height)]
     polygon = np.array(corners, np.float32) + np.float32((left, top))
@@ -89,7 +89,7 @@ def found(box=BOX, doubts=(), presence=1.0, score=0.95, quarters=0) -> FoundFace
 
 
 def finder(*doubts):
-    """A finder that sees painted faces that are not obfuscated, with these doubts."""
+    """Returns a finder that finds a painted face, with these doubts, unless it is obfuscated."""
     return lambda picture: [found(doubts=doubts)] if (picture == (0, 0, 255)).all(-1).any() else []
 
 
@@ -105,9 +105,9 @@ def anonymize(
     format="png",
     **options,
 ):
-    """A run over a folder as the command makes it; returns its outcome, and its work.
+    """Anonymises a folder as the command does; returns the outcome and the work.
 
-    `look` stands for the finder, whichever way up it is asked to look; `asked` for that, too.
+    `look` replaces the finder and ignores `upright`; `asked` replaces it and receives `upright`.
     """
     asked = asked or (lambda picture, *, upright=False: (look or finder())(picture))
     endings = {PICTURE: format, FACEMASK: "png", RECORD: "json"}
@@ -126,7 +126,7 @@ def anonymize(
 
 
 def listed(out) -> dict[str, dict]:
-    """The review list by the pictures' names."""
+    """Returns the review list as {name of the picture: entry}."""
     lines = (out / "keep_private" / "review" / "review.jsonl").read_text().splitlines()
     return {entry["name"]: entry for entry in map(json.loads, lines)}
 
@@ -140,7 +140,7 @@ def sheets(out) -> list[str]:
 
 
 def metadata(orientation: int) -> dict[str, bytes]:
-    """What Pillow writes into a JPEG: EXIF with a place and a thumbnail, XMP, comment, profile."""
+    """Returns JPEG metadata for Pillow: EXIF with GPS and thumbnail, XMP, comment, profile."""
     exif = Image.Exif()
     exif[0x0112], exif[0x013B] = orientation, MARK.decode()
     place = exif.get_ifd(0x8825)
@@ -156,7 +156,7 @@ def metadata(orientation: int) -> dict[str, bytes]:
 
 
 def with_private_tag(profile: bytes) -> bytes:
-    """A colour profile with a tag of its own that holds the mark."""
+    """Adds a private tag that holds `MARK` to a colour profile."""
     (count,) = struct.unpack_from(">I", profile, 128)
     table, content = profile[132 : 132 + 12 * count], profile[132 + 12 * count :]
     entries = [struct.unpack_from(">4sII", table, 12 * number) for number in range(count)]
@@ -169,7 +169,7 @@ def with_private_tag(profile: bytes) -> bytes:
 
 
 def _with_thumbnail(exif: bytes) -> bytes:
-    """EXIF data with a second directory, which holds a JPEG whose comment is the mark."""
+    """Adds a second directory to EXIF data, with a JPEG whose comment is `MARK`."""
     thumbnail = io.BytesIO()
     Image.fromarray(painted()).save(thumbnail, "JPEG", comment=MARK)
     data = bytearray(exif.removeprefix(b"Exif\0\0"))

@@ -1,4 +1,4 @@
-"""Metadata for tests, damaged or rare: written byte by byte, since no library writes it."""
+"""Writes rare and damaged metadata for tests, byte by byte because no library writes it."""
 
 import io
 import random
@@ -7,17 +7,21 @@ import zlib
 
 from PIL import Image
 
+# {TIFF type: bytes per value}
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 7: 1, 9: 4, 10: 8}
 ORIENTATION = 0x0112
 
 
 def short(number: int, order: str = "<") -> tuple[int, bytes]:
-    """A tag's type and value: a whole number of 16 bits."""
+    """Returns the type and the bytes of a tag's value, a 16-bit integer."""
     return 3, struct.pack(f"{order}H", number)
 
 
 def directory(tags: dict[int, tuple[int, bytes]], start: int, order: str = "<") -> bytes:
-    """A TIFF directory at a place in a block, its values behind it; tags by number."""
+    """Returns a TIFF directory followed by its values, to be placed at byte `start` of a block.
+
+    `tags` is {tag number: (type, value)}; `order` is the byte order, as in `struct`.
+    """
     table, data = struct.pack(f"{order}H", len(tags)), b""
     free = start + 2 + 12 * len(tags) + 4
     for tag, (kind, value) in sorted(tags.items()):
@@ -31,7 +35,10 @@ def directory(tags: dict[int, tuple[int, bytes]], start: int, order: str = "<") 
 
 
 def exif(main, inner=None, interoperability=None, order: str = "<") -> bytes:
-    """An EXIF block without its mark; each directory as for `directory`."""
+    """Returns an EXIF block without the leading "Exif" mark.
+
+    `main`, `inner` and `interoperability` are tags as in `directory`.
+    """
     main, inner = dict(main), dict(inner or {})
     block = {"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}HI", 42, 8)
     place = 8 + len(directory({**main, 0x8769: (4, bytes(4))}, 8))
@@ -48,7 +55,7 @@ def exif(main, inner=None, interoperability=None, order: str = "<") -> bytes:
 
 
 def random_exif(chance: random.Random, orientation: int) -> bytes:
-    """A directory of random tags, one of which tells the orientation."""
+    """Returns an EXIF block with a directory of random tags, one of which is the orientation."""
     order = chance.choice("<>")
     known = (0x010F, 0x013B, 0x011A, 0x8769, 0x8825, 0x9204, 0x927C, 0xA005, 0x0201, 0x014A)
     counts = (0, 1, 2, 8, 70_000, 2**32 - 1)
@@ -69,14 +76,17 @@ def random_exif(chance: random.Random, orientation: int) -> bytes:
 
 
 def jpeg(image: Image.Image, *segments: tuple[int, bytes]) -> bytes:
-    """A JPEG file with segments (marker, content) at its start."""
+    """Returns a JPEG file with `segments` (marker, content) at its start."""
     encoded = encode(image, "JPEG", quality=98, subsampling=0)
     made = (b"\xff" + bytes([m]) + struct.pack(">H", len(c) + 2) + c for m, c in segments)
     return encoded[:2] + b"".join(made) + encoded[2:]
 
 
 def png(image: Image.Image, *chunks: tuple[bytes, bytes], wrong: tuple[bytes, ...] = ()) -> bytes:
-    """A PNG file with chunks (name, content) before its pixels; the checksums of some are wrong."""
+    """Returns a PNG file with `chunks` (name, content) before its pixels.
+
+    The chunks whose names are in `wrong` have wrong checksums.
+    """
     encoded = encode(image, "PNG")
     made = b"".join(
         struct.pack(">I", len(content))
@@ -85,11 +95,11 @@ def png(image: Image.Image, *chunks: tuple[bytes, bytes], wrong: tuple[bytes, ..
         + struct.pack(">I", zlib.crc32(name + content) ^ (name in wrong))
         for name, content in chunks
     )
-    return encoded[:33] + made + encoded[33:]  # behind the signature and IHDR
+    return encoded[:33] + made + encoded[33:]  # after the signature and IHDR
 
 
 def encode(image: Image.Image, format: str, **options) -> bytes:
-    """The bytes of a file that Pillow writes."""
+    """Returns the bytes of the file that Pillow writes."""
     buffer = io.BytesIO()
     image.save(buffer, format, **options)
     return buffer.getvalue()

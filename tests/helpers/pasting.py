@@ -1,4 +1,4 @@
-"""Batches that P3M-FCP pastes into, small and drawn from a seed, for the tests of it."""
+"""Makes small random batches for the tests of P3M-FCP."""
 
 import numpy as np
 
@@ -6,17 +6,16 @@ ENTRIES = ("facemask", "paste", "paste_matrix", "source", "source_mask")
 
 
 def ellipse(size, centre, radii):
-    """A filled ellipse, uint8 {0, 255} (size, size, 1); centre and radii (x, y) in pixels."""
+    """Draws a filled ellipse, uint8 {0, 255} (size, size, 1); centre and radii (x, y) in pixels."""
     y, x = np.mgrid[:size, :size] + 0.5
     inside = ((x - centre[0]) / radii[0]) ** 2 + ((y - centre[1]) / radii[1]) ** 2 <= 1
     return np.uint8(255) * inside[..., None].astype(np.uint8)
 
 
 def about(target, source, *, degrees=0.0, scale=(1.0, 1.0), flip=False):
-    """The matrix (2, 3) that takes the point `target` to `source`, both (x, y).
+    """Returns the matrix (2, 3) that maps the point `target` to the point `source`, both (x, y).
 
-    Going from the source to the target, the source is scaled, flipped about a vertical line and
-    turned clockwise.
+    Pasting scales the source, flips it horizontally if `flip`, and turns it clockwise by `degrees`.
     """
     angle = np.deg2rad(degrees)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -27,7 +26,7 @@ def about(target, source, *, degrees=0.0, scale=(1.0, 1.0), flip=False):
 
 
 def entries(seed, *, batch=2, size=64, sources=1, source_size=64):
-    """What a batch has besides the plain one: faces of a third of the picture, all pasted."""
+    """Returns the `ENTRIES` of a batch; every example gets a face pasted."""
     rng = np.random.default_rng(seed)
     masks, matrices = [], []
     for _ in range(batch):
@@ -50,7 +49,7 @@ def entries(seed, *, batch=2, size=64, sources=1, source_size=64):
 
 
 def batch_of(seed, *, batch=2, size=64, **options):
-    """A whole batch for the step."""
+    """Returns a complete batch for the training step."""
     rng = np.random.default_rng(seed + 1000)
     pictures = {
         name: rng.integers(0, 256, (batch, size, size, 3), np.uint8)

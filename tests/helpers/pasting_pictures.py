@@ -1,4 +1,4 @@
-"""Pasting one face at image level, for the tests of it."""
+"""Helpers for tests of pasting one face at image level."""
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ def turned(degrees=0.0, scale=(1.0, 1.0), flip=False):
 
 
 def blob(size, seed, *, threshold=0.2):
-    """A random mask with one part, away from the edges."""
+    """Returns a random mask, bool (H, W), with one connected part away from the edges."""
     noise = cv2.GaussianBlur(np.random.default_rng(seed).standard_normal(size), (0, 0), 5)
     noise[:3], noise[-3:], noise[:, :3], noise[:, -3:] = -1, -1, -1, -1
     _, parts = cv2.connectedComponents((noise / noise.std() > threshold).astype(np.uint8))
@@ -27,7 +27,7 @@ def blob(size, seed, *, threshold=0.2):
 
 
 def paste(picture, mask, target_mask, draws, variant="augment", target=None):
-    """The target's pictures, by default grey ones, with a face pasted."""
+    """Pastes a face into a picture, grey unless `target` is given; returns the result."""
     if target is None:
         target = np.full((*target_mask.shape, 3), 99, np.uint8)
     sample = {"picture": tf.constant(target), "foreground": tf.constant(target)}
@@ -38,7 +38,7 @@ def paste(picture, mask, target_mask, draws, variant="augment", target=None):
 
 
 def target_of(mask):
-    """A target that lies in its picture as a whole."""
+    """Returns a `Target` whose whole face is inside the picture."""
     mask = tf.constant(mask)
     return Target(mask, masks.box(mask))
 

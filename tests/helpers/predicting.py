@@ -1,4 +1,4 @@
-"""Pictures with mattes for `p3m predict`, a network for them, and what it left behind."""
+"""Helpers for tests of `p3m predict`: pictures, mattes, a network, and readers of the outputs."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ def manifest(out):
 
 
 def tree(folder):
-    """Everything in a folder but the manifest, hidden files included."""
+    """Returns {path: (content, time of change)} of all files in a folder but the manifest."""
     return {
         str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
         for path in folder.rglob("*")
@@ -37,7 +37,7 @@ def tree(folder):
 
 
 def arguments(folders, *more):
-    """Those of `p3m` that save alphas and cut-outs of pictures with mattes."""
+    """Returns the arguments of `p3m` that save alphas and cut-outs of pictures with mattes."""
     pictures, mattes, out = folders
     return [
         *("predict", str(pictures), "-o", str(out)),
@@ -46,8 +46,8 @@ def arguments(folders, *more):
 
 
 def command(folders, *more):
-    """The same as a process."""
-    # Shells start what runs in their background with Ctrl-C ignored, and the tests may be that.
+    """Returns the command line that runs `p3m` with `arguments` in its own process."""
+    # A shell makes background jobs ignore Ctrl-C, and the tests may run as such a job.
     program = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "from p3m_jax.cli import main; sys.exit(main())"
@@ -56,7 +56,7 @@ def command(folders, *more):
 
 
 class RedIsOpaque:
-    """Stands for a network: red is the person, and where it is neither red nor not, transition."""
+    """A stand-in for a network: red pixels are the person, half-red pixels are transition."""
 
     name = "red"
 
@@ -69,5 +69,5 @@ class RedIsOpaque:
 
 
 def red_is_opaque():
-    """A checkpoint of it."""
+    """Returns a checkpoint of `RedIsOpaque`."""
     return InferenceCheckpoint(RedIsOpaque(), Variables({}, {}), {}, Path())

@@ -1,4 +1,4 @@
-"""Programs as real processes, for the tests that start them."""
+"""Starts programs in their own processes, for tests."""
 
 import os
 import socket
@@ -7,17 +7,17 @@ import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
-# For programs that run a few times: compiling them well takes twice as long.
+# For programs that run only a few times: optimising them takes twice as long.
 SOON_COMPILED = "--xla_backend_optimization_level=0"
-# As JAX compiles by default, for what is compared with recorded numbers in float32: rounding
-# differs between levels, and with it which pixels flip.
+# JAX's default, for comparisons with recorded float32 values: rounding differs between levels, and
+# rounding decides which pixels flip.
 WELL_COMPILED = {"xla_backend_optimization_level": 3}
 QUICKLY_COMPILED = {"xla_backend_optimization_level": 0}
 
-# What trains a small network, where the test is not about P3M-Net.
+# The configuration of a small network, for tests that are not about P3M-Net.
 SMALL_RUN = "tests/helpers/small_run.py"
 
-# Settings of a run whose step is small, and which all that trains so compiles alike.
+# Settings of a run with a small step. Tests share them, so that they compile the same program.
 SMALL_STEP = {
     "batch_size": 2,
     "data.crop_sizes": "(96,)",
@@ -25,15 +25,16 @@ SMALL_STEP = {
     "validation_size": 96,
 }
 
-# The fusion asks which class is the largest, and rounding turns over a pixel where two are equal:
-# of N pixels that err by a half on average, one moves a mean of these losses by up to 2 / N.
+# The losses that depend on the fusion. It uses each pixel's largest class, so rounding can flip a
+# pixel where two classes are equal. If N pixels have a mean error of 1 / 2, one flipped pixel
+# changes a mean by up to 2 / N of its value.
 FUSED_TERMS = {"total", "composition", "fusion_alpha", "fusion_laplacian"}
 
 
 def environment(devices=1, *, soon=True):
-    """Of a process that sees so many devices and finds what lies beside the tests.
+    """Returns the environment of a process with this number of devices, which can import helpers.
 
-    `soon` compiles quickly; rounding then differs between programs that are else fused alike.
+    With `soon`, programs are compiled quickly, but may round the same operations differently.
     """
     flags = f"{SOON_COMPILED if soon else ''} --xla_force_host_platform_device_count={devices}"
     tests = PROJECT / "tests"
@@ -42,7 +43,7 @@ def environment(devices=1, *, soon=True):
 
 
 def start_training(config, workdir, settings, *arguments, devices=1, soon=True):
-    """Starts train.py with settings and a configuration, a path from the project's folder."""
+    """Starts train.py with settings; `config` is a path relative to the project's folder."""
     return subprocess.Popen(
         [
             sys.executable,
@@ -66,5 +67,5 @@ def free_port():
 
 
 def spoken(output):
-    """The lines of a process, without those of the library that connects them."""
+    """Returns the lines that a process printed, without those of Gloo, which connects processes."""
     return [line for line in output.splitlines() if line and not line.startswith("[Gloo]")]

@@ -1,8 +1,8 @@
-"""A network of few operations, for what a training step and a run do with any network.
+"""A network of few operations, for tests of training steps and runs that suit any network.
 
-It stands where `p3m_jax.models.network.Network` does: P3M-Net's own step takes a minute to compile.
-Where runs are to find it by its name, ask for `found_by_name`; processes that train find it by the
-configuration `tests/helpers/small_run.py`.
+It has the interface of `p3m_jax.models.network.Network`, and compiles quickly; P3M-Net's step takes
+a minute. Call `found_by_name` to make it available by its name; processes that train do so through
+the configuration `tests/helpers/small_run.py`.
 """
 
 import jax
@@ -14,14 +14,14 @@ from p3m_jax.models.layers import normalize_batch
 from p3m_jax.models.network import NETWORKS, Variables
 from p3m_jax.models.p3m_net import Outputs, fuse, normalize
 
-WIDTH = 512  # the second kernel is nearly all of its numbers, and large enough to be cut
+WIDTH = 512  # the second kernel has most of the weights, and is large enough to be split
 STRIDE = 8
 
 
 class SmallNetwork:
     """Two convolutions with a batch normalisation between them, and a head of all outputs.
 
-    What the first convolution gives is its layer "stage2", named after its stride.
+    Its layer "stage2" follows the first convolution, and has the stride of P3M-Net's "stage2".
     """
 
     name = "small"
@@ -72,5 +72,5 @@ def convolved(x, kernel, stride=1):
 
 
 def found_by_name():
-    """Makes `p3m_jax.models.network.network` and all that goes by it know the network."""
+    """Adds the network to `NETWORKS`, so that the program finds it by the name "small"."""
     NETWORKS["small"] = SmallNetwork

@@ -1,4 +1,4 @@
-"""A configuration that trains the small network: what a run does, without minutes of compiling.
+"""A configuration that trains the small network, which compiles quickly.
 
 python train.py --config=tests/helpers/small_run.py:smoke
 """
@@ -9,7 +9,7 @@ from p3m_jax.configs import common
 
 
 def get_config(variant=None):
-    """The small network's configuration."""
+    """Returns the small network's configuration."""
     found_by_name()
     config = common.variant("small", variant)
     config.copy_paste.layers = ("stage2",)

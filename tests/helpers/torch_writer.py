@@ -1,4 +1,4 @@
-"""Writes PyTorch's checkpoint files without PyTorch, right ones and wrong ones, for the tests."""
+"""Writes valid and invalid PyTorch checkpoint files without PyTorch, for tests."""
 
 import struct
 import zipfile
@@ -22,30 +22,30 @@ class Tensor(NamedTuple):
 
 
 class Raw(NamedTuple):
-    """Instructions of a pickle as they are."""
+    """Pickle instructions that are written unchanged."""
 
     code: bytes
 
 
 class Settings(NamedTuple):
-    """An argparse.Namespace with these attributes."""
+    """Stands for an argparse.Namespace with the attributes `values`."""
 
     values: dict
 
 
 class Pickler:
-    """Collects the storages of what it pickles."""
+    """Pickles values, and collects the storages of their tensors."""
 
     def __init__(self, legacy: bool = False):
         self.legacy = legacy
         self.storages: list[np.ndarray] = []
 
     def dump(self, value: Any) -> bytes:
-        """A whole pickle."""
+        """Returns a complete pickle of `value`."""
         return b"\x80\x02" + self.code(value) + b"."
 
     def code(self, value: Any) -> bytes:
-        """The instructions that push `value`."""
+        """Returns the instructions that push `value`."""
         match value:
             case Raw():
                 return value.code
@@ -77,7 +77,7 @@ class Pickler:
         raise TypeError(type(value))
 
     def tensor(self, tensor: Tensor) -> bytes:
-        """A call of PyTorch's function that rebuilds a tensor."""
+        """Returns the instructions that call PyTorch's function that rebuilds a tensor."""
         address = tensor.storage.__array_interface__["data"][0]
         known = [s.__array_interface__["data"][0] for s in self.storages]
         if address not in known or not tensor.storage.size:
@@ -100,7 +100,7 @@ class Pickler:
 
 
 def write_zip(path, value, *, compress=False, byteorder="little", change=None) -> None:
-    """The current container; `change` alters {name: bytes} before it is written."""
+    """Writes PyTorch's current container; `change` may alter its files, {name: bytes}, before."""
     pickler = Pickler()
     files = {"weights/data.pkl": pickler.dump(value), "weights/byteorder": byteorder.encode()}
     files |= {f"weights/data/{i}": s.tobytes() for i, s in enumerate(pickler.storages)}
@@ -113,7 +113,7 @@ def write_zip(path, value, *, compress=False, byteorder="little", change=None) -
 
 
 def write_legacy(path, value, head=LEGACY_HEAD, keys=None) -> None:
-    """The legacy container; `keys` stands in for the list of storages if given."""
+    """Writes PyTorch's legacy container; `keys` replaces the list of storages if given."""
     pickler = Pickler(legacy=True)
     described = pickler.dump(value)
     with path.open("wb") as file:
@@ -127,12 +127,12 @@ def write_legacy(path, value, head=LEGACY_HEAD, keys=None) -> None:
 
 
 def storage_of(kind=b"ctorch\nFloatStorage\n", key="0", count=4):
-    """Instructions that push a storage."""
+    """Returns instructions that push a storage of `count` elements."""
     code = Pickler().code
     return b"(" + code("storage") + kind + code(key) + code("cpu") + code(count) + b"tQ"
 
 
 def rebuilt(storage):
-    """Instructions that push a tensor of four numbers of a storage."""
+    """Returns instructions that push a tensor with four elements of a storage."""
     arguments = b"".join(map(Pickler().code, (0, (4,), (1,), False)))
     return Raw(b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + arguments + b"}tR")
