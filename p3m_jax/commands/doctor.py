@@ -13,7 +13,7 @@ import p3m_jax
 from p3m_jax.commands.options import add_compilation_cache, at_least
 from p3m_jax.text import counted, say, shown
 
-HELP = "show versions, devices and caches, and time one forward pass; uses no network connection"
+HELP = "show versions, devices and caches, and time one forward pass, without the internet"
 
 # {package to install: module to import}. The packages of TRAINING are needed only for training.
 PACKAGES = {name: name for name in ("jax", "jaxlib", "flax", "numpy", "scipy")}

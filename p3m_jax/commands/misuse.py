@@ -58,7 +58,7 @@ def own_pictures_or_test_set(args: argparse.Namespace) -> bool:
 
 
 def refuse_same(args: argparse.Namespace, one: str, other: str) -> None:
-    """Raises `OptionError` if two options name the same folder."""
+    """Raises `OptionError` if the options `one` and `other` are the same folder."""
     if user_path(getattr(args, one)).resolve() == user_path(getattr(args, other)).resolve():
         one, other = (f"--{name.replace('_', '-')}" for name in (one, other))
         raise OptionError(f"{one} and {other} are the same folder; choose two folders.")

@@ -172,7 +172,7 @@ def add_pairs(
 ) -> None:
     """Adds options for the user's own pairs: `--pictures`, `--mattes`, `--trimaps`, `--facemasks`.
 
-    The arguments are help texts; there is no `--trimaps` if its text is None.
+    The arguments are the help texts; if `trimaps` is None, there is no `--trimaps`.
     """
     parser.add_argument("--pictures", metavar="DIR", help=pictures)
     parser.add_argument("--mattes", metavar="DIR", help=mattes)

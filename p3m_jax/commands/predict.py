@@ -116,8 +116,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out.add_argument(
         "--background",
         metavar="WHAT",
-        help="background of composites: a colour ('#30c040', 48,192,64, teal), a picture (cropped "
-        "to cover), or blur",
+        help="background of composites: a colour ('#30c040', 48,192,64, teal), a picture (scaled "
+        "and cropped to fit), or blur",
     )
     out.add_argument(
         "--format",

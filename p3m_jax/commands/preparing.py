@@ -54,7 +54,7 @@ def split_engine_options(argv: list[str]) -> tuple[list[str], list[str]]:
     """Splits a command line with `--engine` at `--`: our arguments, and those after it.
 
     Without `--engine` nothing is split, so that `--` keeps its usual meaning: the arguments after
-    it are names, even if they start with a dash.
+    it are not options, even if they start with a dash.
     """
     end = argv.index("--") if "--" in argv else len(argv)
     if not any(word.split("=")[0] == "--engine" for word in argv[:end]):
@@ -88,7 +88,7 @@ def _misuse(args: argparse.Namespace) -> str | None:
 
 
 def find_set(args: argparse.Namespace) -> "DataSet":
-    """Returns the data set that the options name; raises `DataSetError` if it is incomplete."""
+    """Returns the data set that the options choose; raises `DataSetError` if it is incomplete."""
     from p3m_jax.data.layouts import folder_pair, training_set
 
     if args.pictures is not None:
@@ -97,7 +97,7 @@ def find_set(args: argparse.Namespace) -> "DataSet":
 
 
 def find_engine(args: argparse.Namespace) -> "Engine":
-    """Returns the engine that the options name; raises `EngineError` if it is not installed."""
+    """Returns the engine that the options choose; raises `EngineError` if it is not installed."""
     from p3m_jax.derived.filling import EngineError, by_threads
 
     if args.engine == THREADS:

@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains with the named configuration; returns the exit code."""
+    """Trains with the configuration in the arguments; returns the exit code."""
     name, colon, variant = args.configuration.partition(":")
     file = Path(name)
     if file.suffix != ".py":
@@ -187,7 +187,7 @@ def _parse(arguments: list[str]) -> flags.FlagValues:
 
 
 def _configuration(options: flags.FlagValues) -> ConfigDict:
-    """Returns the configuration as given, or as a demonstration if no data set is named."""
+    """Returns the configuration as given, or as a demonstration if no data set is chosen."""
     config = options.config
     if _names_data(config) or common.part_of(config, common.BASES):
         return config

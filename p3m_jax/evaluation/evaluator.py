@@ -69,9 +69,10 @@ def evaluate_examples(
     Args:
       predict: the network, as in `p3m_jax.inference.strategies`.
       dataset: the data set.
-      strategy: the test-time strategy, by name.
+      strategy: the name of the test-time strategy, such as "hybrid".
       protocol: the protocol of resizing and scoring.
-      model_name: the network's name; "swin" applies the protocol's rule for small pictures.
+      model_name: the network's name; for "swin", the protocol's rule for small pictures applies on
+        RealWorldPortrait-636.
       workers: the number of threads that score.
       progress: whether to show a progress bar.
       observe: called with the result of each picture.
@@ -118,12 +119,12 @@ def evaluate_predictions(
 ) -> list[Row]:
     """Measures the errors of mattes that any program has written into `folder`.
 
-    A file belongs to the example with the same stem; other files are ignored. The rows and the
-    other arguments are those of `evaluate_examples`.
+    A file belongs to the example with the same stem; other files are ignored. Rows and the other
+    arguments are as in `evaluate_examples`.
 
     Raises:
       EvaluationError: predictions are missing, exist twice, or have the wrong size; the message
-        names all of them. It is raised before anything is computed, unless `checked`.
+        names all of them. Unless `checked`, this is raised before anything is computed.
     """
     files = find_predictions(folder, dataset)
     if not checked:

@@ -166,7 +166,7 @@ class Settings:
       seed: the seed of the weights, the batches and the synthetic portraits.
       init_from: the checkpoint whose weights the run starts from; None: fresh weights.
       length: the length of the whole run.
-      crop_sizes, output_size: the sides of the random crops, and what they are resized to, pixels.
+      crop_sizes, output_size: the sides of the random crops, and the side after resizing, pixels.
       copy_paste: None if copy and paste is off.
       final_test_sets, test_faces: the test sets of the report, and their faces; None: as published.
     """

@@ -76,7 +76,7 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """Returns the step `(state, batch) -> (state, loss terms)`, to be compiled by the caller.
 
-    The loss terms are float32 scalars, with the names that `loss` gives them.
+    The loss terms are float32 scalars by name, as `loss` returns them.
 
     Args:
       network, optimizer: the network that is trained, and the optimiser.
