@@ -286,7 +286,7 @@ def test_the_foreground_cache_is_checked_as_estimating_does(root, tmp_path, caps
     (cache / "sources.jsonl").write_text("\n".join(map(json.dumps, sources)))
     assert run(*options) == 1
     text = capsys.readouterr().out
-    assert "synthetic_00003.png: was estimated from another picture" in text
+    assert "synthetic_00003.png: was estimated from a different picture" in text
     assert "NOT usable" in text
     write_image(cache / "bg/synthetic_00003.jpg", np.zeros((9, 9, 3), np.uint8))
     assert run(root, "--set", "train") == 0

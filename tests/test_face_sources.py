@@ -184,7 +184,7 @@ def test_a_folder_without_masks(tmp_path, capsys):
 
     assert folder_faces(tmp_path / "faces", finder=never, **options) == faces
     save(tmp_path / "faces" / "2.png", colour((50, 60)))
-    with pytest.raises(DataSetError, match="was found from another picture"):
+    with pytest.raises(DataSetError, match="was found from a different picture"):
         folder_faces(tmp_path / "faces", finder=never, **options)
     with pytest.raises(DataSetError, match="no face found with certainty in any picture"):
         folder_faces(tmp_path / "faces", finder=lambda picture: [], cache=tmp_path / "other")

@@ -39,8 +39,13 @@ def test_pictures_are_not_their_own_mattes(p3m, capsys, tmp_path, command):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_interrupts_with_a_sentence_and_its_handler_is_put_back(capsys, number):
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as ended, one_sentence_errors(), one_sentence_errors():
-        os.kill(os.getpid(), number)
+    # A shell starts processes in the background with SIGINT ignored.
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(SystemExit) as ended, one_sentence_errors(), one_sentence_errors():
+            os.kill(os.getpid(), number)
+    finally:
+        signal.signal(signal.SIGINT, interrupt)
     assert ended.value.code == INTERRUPTED
     assert capsys.readouterr().err.strip() == "Interrupted."
     assert signal.getsignal(signal.SIGTERM) is before
