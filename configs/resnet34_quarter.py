@@ -10,9 +10,11 @@ the project trains this network on public photos: benchmarks/own_network/README.
 Without a data set the same command trains a demonstration on synthetic portraits.
 """
 
+from ml_collections import ConfigDict
+
 from p3m_jax.configs import common
 
 
-def get_config(variant: str | None = None):
+def get_config(variant: str | None = None) -> ConfigDict:
     """Returns the configuration; `variant` is the text after the colon on the command line."""
     return common.variant("resnet34_quarter", variant)

@@ -6,6 +6,7 @@ is for non-commercial research; nothing here downloads it.
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +42,7 @@ class CelebAFace:
     stem: str
     picture: Path | FilePart
     skin: Path | FilePart
-    parts: dict[str, Path | FilePart]
+    parts: Mapping[str, Path | FilePart]
 
 
 def scan_celebamask(root: StrPath) -> tuple[list[CelebAFace], list[str]]:

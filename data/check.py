@@ -107,14 +107,14 @@ def check(
         training = dataset.name not in TEST_FOLDERS
     if published_count is None and not dataset.synthetic:
         published_count = PUBLISHED_COUNTS.get(dataset.name)
-    scan = dataset if isinstance(dataset, Scan) else None
-    examples = scan.examples() if scan else dataset.examples
+    examples = dataset.examples() if isinstance(dataset, Scan) else dataset.examples
     findings = _Findings()
-    if scan:
-        _check_folders(scan, findings)
+    if isinstance(dataset, Scan):
+        _check_folders(dataset, findings)
     _check_counts(dataset, examples, published_count, findings)
 
-    sizes, formats = [], Counter()
+    sizes: list[tuple[int, int]] = []
+    formats: Counter[str] = Counter()
     workers = workers or min(16, 4 * available_cores())
     budget = Budget(default_memory(), workers)
 
@@ -206,7 +206,12 @@ def _reader(example: Example, role: str) -> _Read:
 
 
 def _check_file(
-    path: Path, role: str, read: _Read, training: bool, full: bool, findings: _Findings
+    path: Path | FilePart,
+    role: str,
+    read: _Read,
+    training: bool,
+    full: bool,
+    findings: _Findings,
 ) -> _Header | None:
     """Returns the file's header, or None if it cannot be read."""
     try:
@@ -245,7 +250,7 @@ def _check_file(
     return header
 
 
-def _read_header(path: Path) -> _Header:
+def _read_header(path: Path | FilePart) -> _Header:
     """Reads a file's header and its last bytes; raises `ImageError`."""
     with open_picture(path) as image:
         wide = image.mode.startswith(("I", "F")) or any(";16" in str(t.args) for t in image.tile)
@@ -258,7 +263,7 @@ def _read_header(path: Path) -> _Header:
             mode=image.mode,
             bits=16 if wide else 8,
             orientation=orientation(image),
-            complete=_ENDS.get(image.format, b"") in end,
+            complete=_ENDS.get(str(image.format), b"") in end,
         )
 
 
@@ -282,8 +287,8 @@ def _report(
         note = ""
         if role == "picture" and sizes:
             kinds = ", ".join(f"{count:,} {name}" for name, count in formats.most_common())
-            middle = tuple(int(side) for side in np.median(sizes, axis=0))
-            note = f"   {kinds}; median size {_by(middle)} (height x width)"
+            height, width = (int(side) for side in np.median(sizes, axis=0))
+            note = f"   {kinds}; median size {_by((height, width))} (height x width)"
         lines.append(f"  {role:<12}{count:>7,}{note}")
     done = "decoded all of" if full else "read the headers and last bytes of"
     hint = "" if full else " (--full decodes them all)"

@@ -31,7 +31,8 @@ FACES_CONFIGS = (
 )
 
 
-class EncodedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+# mypy does not see that TFDS's base class takes `skip_registration`.
+class EncodedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """A TFDS builder that writes every file of an example as one feature.
 
     Attributes:
@@ -107,7 +108,7 @@ def subfolder(folder: Path, name: str) -> Path:
     return folder / name if (folder / name).is_dir() else folder
 
 
-class LayoutBuilder(EncodedBuilder, skip_registration=True):
+class LayoutBuilder(EncodedBuilder, skip_registration=True):  # type: ignore[call-arg] # as above
     """A builder for a folder in P3M-10k's layout, in either archive form: train and its test sets.
 
     A configuration has only blurred faces or only normal ones. So records of blurred faces contain

@@ -40,7 +40,8 @@ def list_folder(folder: Path) -> Listing:
     smaller. The exception is a file that only accompanies a supported one, such as a camera's raw
     file.
     """
-    files, twins, others, no_files, left_out = {}, set(), [], set(), LeftOut()
+    files: dict[str, Path] = {}
+    twins, others, no_files, left_out = set(), [], set(), LeftOut()
     # The listing usually includes the type of an entry; asking for each is slow on a network.
     with os.scandir(folder) as listing:
         entries = sorted(listing, key=lambda entry: entry.name)

@@ -10,12 +10,14 @@ A folder of records (see `data/records.py`) replaces the layout that it was writ
 are the same, but their files are parts of shards.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from p3m_jax.data.folders import DataSetError, find_root, list_folder, upwards
 from p3m_jax.data.records import FOLDER, Records, portrait_records
 from p3m_jax.data.sets import REQUIRED, ROLES, DataSet, Scan
 from p3m_jax.storage import StrPath
+from p3m_jax.storage.file_part import FilePart
 from p3m_jax.storage.files import is_written
 from p3m_jax.storage.paths import source_folder, user_path
 
@@ -193,8 +195,11 @@ def _scan_records(
     facemasks: StrPath | None,
     cache: dict[str, dict[str, Path]],
 ) -> Scan:
-    files, unusable, left_out = records.files(split), [], []
-    files = {role: files[role] for role in ROLES if role in files}
+    found = records.files(split)
+    files: dict[str, Mapping[str, Path | FilePart]]
+    files = {role: found[role] for role in ROLES if role in found}
+    unusable: list[str] = []
+    left_out: list[str] = []
     for role in REQUIRED[:2]:
         files.setdefault(role, {})
     folders = dict.fromkeys(files, records.folder)

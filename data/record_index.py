@@ -84,8 +84,8 @@ def index_shards(shards: list[Path]) -> Index:
             ) from None
     found.sort(key=lambda example: example[0])
     features = sorted({name for *_, parts in found for name in parts})
-    places = [[parts.get(name, (0, 0)) for name in features] for *_, parts in found]
-    places = np.array(places, np.int64).reshape(len(found), len(features), 2)
+    pairs = [[parts.get(name, (0, 0)) for name in features] for *_, parts in found]
+    places = np.array(pairs, np.int64).reshape(len(found), len(features), 2)
     return Index(
         shards=np.array([shard.name for shard in shards]),
         sizes=np.array([_size(shard) for shard in shards], np.int64),

@@ -89,7 +89,7 @@ class Records:
                 raise DataSetError(
                     f"{shard}: holds {count} of {self.splits[split][shard]} examples; {_AGAIN}."
                 )
-        files = {str(feature): {} for feature in index.features}
+        files: dict[str, dict[str, FilePart]] = {str(feature): {} for feature in index.features}
         stems = [os.fsdecode(stem) for stem in index.stems.tolist()]
         holders, starts = index.shard.tolist(), index.record.tolist()
         for column, (feature, by_stem) in enumerate(files.items()):
@@ -125,8 +125,8 @@ def find_records(
     if len(found) > 1 and config is not None:
         found = [r for r in found if r.config == config or r.name == FOLDER] or found
     if len(found) > 1:
-        folders = ", ".join(str(records.folder) for records in found)
-        raise DataSetError(f"{root}: holds several sets of records; choose one of {folders}.")
+        named = ", ".join(str(records.folder) for records in found)
+        raise DataSetError(f"{root}: holds several sets of records; choose one of {named}.")
     return found[0] if found else None
 
 

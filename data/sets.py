@@ -5,8 +5,10 @@ A folder is first scanned: a `Scan` has its files and problems. Only a complete 
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from p3m_jax.data.folders import ENDINGS, DataSetError, name_some
 from p3m_jax.storage.file_part import FilePart
@@ -66,7 +68,7 @@ class Scan:
     name: str
     root: Path
     folders: dict[str, Path]
-    files: dict[str, dict[str, Path | FilePart]]
+    files: Mapping[str, Mapping[str, Path | FilePart]]
     unusable: tuple[str, ...] = ()
     synthetic: bool = False
     cache: dict[str, dict[str, Path]] = field(default_factory=dict)
@@ -104,7 +106,7 @@ class Scan:
         return tuple(self._example(stem) for stem in sorted(stems))
 
     def _example(self, stem: str) -> Example:
-        parts = {role: files.get(stem) for role, files in self.files.items()}
+        parts: dict[str, Any] = {role: files.get(stem) for role, files in self.files.items()}
         pair = ("foreground", "background")
         # Foreground and background are estimated together, so they must come from the same place.
         if not all(parts.get(role) for role in pair):

@@ -25,4 +25,4 @@ class Builder(EncodedBuilder):
     def splits_of(self, folder: Path) -> dict[str, list[tuple[str, dict]]]:
         """Returns all faces with a mask of the skin, as the split "train"."""
         faces, _ = scan_celebamask(subfolder(folder, "CelebAMask-HQ"))
-        return {"train": [(f.stem, {"picture": f.picture} | f.parts) for f in faces]}
+        return {"train": [(f.stem, {"picture": f.picture, **f.parts}) for f in faces]}

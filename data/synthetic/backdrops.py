@@ -13,7 +13,7 @@ def draw_backdrop(rng: np.random.Generator, size: Size) -> np.ndarray:
     """Draws a background (H, W, 3), float32 in 0..255, of one of six kinds, often out of focus."""
     short = min(size)
     kind = rng.integers(len(_KINDS))
-    picture = _KINDS[kind](rng, size).astype(np.float32)
+    picture: np.ndarray = _KINDS[kind](rng, size).astype(np.float32)
     blur = rng.choice([0.0, 0.003, 0.008, 0.02]) * short
     if blur > 0.3:
         picture = cv2.GaussianBlur(picture, (0, 0), blur, borderType=cv2.BORDER_REFLECT)

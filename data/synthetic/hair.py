@@ -7,7 +7,6 @@ chin at y = +0.5. Strands are combed over the skull from a parting and fall from
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from p3m_jax.data.synthetic.drawing import Frame, Sheet, ellipse
 
@@ -153,7 +152,7 @@ def _combed(
     rng: np.random.Generator,
     hair: Hair,
     count: int,
-    fall: ArrayLike,
+    fall: float,
     wide: tuple[float, float],
     high: tuple[float, float],
 ) -> np.ndarray:
@@ -228,7 +227,7 @@ def _fringe(rng: np.random.Generator, hair: Hair, count: int) -> np.ndarray:
     return np.stack([x, start + (end - start) * t], -1)
 
 
-def _rings(rng: np.random.Generator, center: ArrayLike, count: int) -> np.ndarray:
+def _rings(rng: np.random.Generator, center: np.ndarray, count: int) -> np.ndarray:
     """Returns strands wound around a bun."""
     t = np.linspace(0, 1, _POINTS)[None]
     turn = rng.uniform(0, 2 * np.pi, (count, 1)) + rng.uniform(1, 2.5, (count, 1)) * t
@@ -247,7 +246,7 @@ def _draw(
     hair: Hair,
     frame: Frame,
     sheet: Sheet,
-    outline: np.ndarray | None,
+    outline: np.ndarray,
     curves: np.ndarray,
 ) -> None:
     """Draws faint stray strands, then the hair's body inside `outline`, then the other strands."""

@@ -118,7 +118,8 @@ def draw_person(
         cover: np.ndarray, offset: tuple[float, float], sigma: float, strength: float
     ) -> None:
         """Darkens the existing layers where the layer that is added next casts its shadow."""
-        shift = np.float32([[1, 0, offset[0] * head.scale], [0, 1, offset[1] * head.scale]])
+        x, y = offset[0] * head.scale, offset[1] * head.scale
+        shift = np.array([[1, 0, x], [0, 1, y]], np.float32)
         cast = cv2.warpAffine(cover, shift, size[::-1])
         cast = cv2.GaussianBlur(cast, (0, 0), max(0.5, sigma * head.scale))
         figure.color *= 1 - strength * cast[..., None]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from p3m_jax.pictures.labels import read_face_mask, read_label_map
+from p3m_jax.storage.file_part import FilePart
 from p3m_jax.text import counted
 
 VARIANTS = ("augment", "vanilla", "fill")
@@ -25,8 +26,8 @@ class FaceSource(NamedTuple):
     """
 
     stem: str
-    picture: Path
-    mask: Path
+    picture: Path | FilePart
+    mask: Path | FilePart
     obfuscated: bool = False
     published: bool = False
 

@@ -31,6 +31,7 @@ from p3m_jax.pictures.images import (
 from p3m_jax.pictures.left_out import warn_of
 from p3m_jax.pictures.sizes import require_size
 from p3m_jax.storage import StrPath
+from p3m_jax.storage.file_part import FilePart
 from p3m_jax.storage.paths import source_folder, user_path
 from p3m_jax.text import say, shown
 
@@ -181,7 +182,7 @@ def _listed(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _require_pipeline_reads(path: Path) -> None:
+def _require_pipeline_reads(path: Path | FilePart) -> None:
     """Raises `DataSetError` unless TensorFlow can read it: JPEG or PNG, and no EXIF rotation."""
     with open_picture(path) as image:
         if image.format not in _FORMATS:

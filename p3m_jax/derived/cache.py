@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -20,12 +20,30 @@ from p3m_jax.data.sets import Example
 from p3m_jax.pictures.images import read_picture
 from p3m_jax.pictures.labels import read_matte
 from p3m_jax.pictures.sizes import require_size
-from p3m_jax.storage.file_part import size_in_bytes
+from p3m_jax.storage.file_part import FilePart, size_in_bytes
 from p3m_jax.storage.files import is_written
 from p3m_jax.storage.json_lines import LineWriter, read_lines, write_lines
 
 SOURCES, PARTS = "sources.jsonl", "sources-*.jsonl"
 _NOTES, _PROBLEM = "notes", "problem"
+
+
+class Pictured(Protocol):
+    """What files are derived from: an example, or another object with the files of a picture.
+
+    Besides these attributes it has one for each of the cache's `roles`.
+    """
+
+    @property
+    def stem(self) -> str:
+        """Its name."""
+
+    @property
+    def picture(self) -> Path | FilePart:
+        """The picture's file."""
+
+
+P = TypeVar("P", bound=Pictured)
 
 
 @dataclass(frozen=True)
@@ -52,7 +70,7 @@ class Cache:
         """Returns the paths of a picture's derived files."""
         return tuple(self.folder / file for file in self.files(stem))
 
-    def missing(self, examples: Iterable[Example]) -> list[Example]:
+    def missing(self, examples: Iterable[P]) -> list[P]:
         """Returns the examples whose derived files are not finished.
 
         Raises `DataSetError` for a cache that was made from other pictures, and for a folder that
@@ -95,7 +113,7 @@ class Cache:
         """Makes the list's line for a finished picture from its `source` and notes."""
         return source | ({_NOTES: notes} if notes else {})
 
-    def problem_line(self, example: Example, problem: str) -> dict[str, Any]:
+    def problem_line(self, example: Pictured, problem: str) -> dict[str, Any]:
         """Makes the line for a picture that could not be made; only `problems` reads it."""
         return {"stem": example.stem, _PROBLEM: problem}
 
@@ -111,7 +129,7 @@ class Cache:
         for part in parts:
             part.unlink(missing_ok=True)
 
-    def source(self, example: Example) -> dict[str, Any]:
+    def source(self, example: Pictured) -> dict[str, Any]:
         """Returns what identifies a picture's sources: its stem, the files' sizes, the settings."""
         source: dict[str, Any] = {"stem": example.stem}
         for role in self.roles:

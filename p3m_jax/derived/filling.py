@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from p3m_jax.data.folders import DataSetError
-from p3m_jax.data.sets import Example
-from p3m_jax.derived.cache import Cache
+from p3m_jax.derived.cache import Cache, P
 from p3m_jax.errors import UserError
 from p3m_jax.runtime.machine import available_cores
 from p3m_jax.storage.json_lines import LineWriter
@@ -25,7 +24,7 @@ _NAMED = 10  # number of broken pictures that an error names
 
 # Writes the files of an example, each completely or not at all, and returns notes for the list. If
 # other processes call it, it must be an instance of a class rather than a closure.
-Make = Callable[[Example, tuple[Path, ...]], dict[str, Any]]
+Make = Callable[[P, tuple[Path, ...]], dict[str, Any]]
 
 
 class EngineError(UserError):
@@ -84,15 +83,15 @@ class Filled(NamedTuple):
 
 
 # Fills the cache with the files that these examples lack. Last argument: show a progress bar.
-Engine = Callable[[Cache, Make, list[Example], bool], Filled]
+Engine = Callable[[Cache, Make[P], list[P], bool], Filled]
 
 
 def fill(
     cache: Cache,
-    examples: Iterable[Example],
-    make: Make,
+    examples: Iterable[P],
+    make: Make[P],
     *,
-    engine: Engine | None = None,
+    engine: Engine[P] | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> int:
@@ -148,7 +147,7 @@ class Processor:
         return spent
 
 
-def make_one(cache: Cache, make: Make, example: Example) -> Made:
+def make_one(cache: Cache, make: Make[P], example: P) -> Made:
     """Makes the files of one picture, and its line for the cache's list; all engines call it.
 
     Raises:
@@ -164,13 +163,13 @@ def make_one(cache: Cache, make: Make, example: Example) -> Made:
     return Made(cache.line(source, notes), read=read, written=written)
 
 
-def by_threads(workers: int | None = None) -> Engine:
+def by_threads(workers: int | None = None) -> Engine[P]:
     """Returns an engine that uses threads of this process: `workers`, by default one per core."""
     return functools.partial(_fill_by_threads, workers or available_cores())
 
 
 def _fill_by_threads(
-    workers: int, cache: Cache, make: Make, missing: list[Example], progress: bool
+    workers: int, cache: Cache, make: Make[P], missing: list[P], progress: bool
 ) -> Filled:
     """Makes the missing pictures in threads.
 

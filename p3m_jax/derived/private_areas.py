@@ -165,6 +165,7 @@ def _to_review(cache: Cache, examples: Iterable[Example]) -> dict[str, list[str]
 
 
 def _mask(example: Example, size: tuple[int, int]) -> np.ndarray:
+    assert example.facemask is not None  # else faces are searched for
     mask = read_face_mask(example.facemask, several_channels=example.published)
     require_size(example.facemask, mask.shape, size, "matte")
     return mask
@@ -176,6 +177,7 @@ def obfuscated(
     """Obfuscates a picture (H, W, 3) of an example as for training; both uint8."""
     if obfuscation is None:
         return picture
+    assert example.private is not None  # `with_private_areas` adds it
     labels = read_label_map(example.private)
     remedy = "delete it, and the next run makes it again"
     require_size(example.private, labels.shape, picture.shape[:2], remedy=remedy)

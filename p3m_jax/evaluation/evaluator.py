@@ -340,6 +340,8 @@ def _packed(example: Example, prediction: np.ndarray) -> list:
 
 def _unpacked(packed: list) -> tuple[Example, np.ndarray]:
     files, text = packed
-    paths = {role: path if role == "stem" else Path(path) for role, path in files.items()}
+    paths: dict[str, Any] = {
+        role: path if role == "stem" else Path(path) for role, path in files.items()
+    }
     with np.load(io.BytesIO(base64.b64decode(text))) as arrays:
         return Example(**paths), arrays["arr_0"]

@@ -70,6 +70,7 @@ def write_records(
                 f"{folder}: cannot be written ({reason}); {remedy} and run the command again."
             ) from error
     records = find_records(folder, (builder.name,))
+    assert records is not None  # they were just written
     for split in records.splits:
         records.files(split)  # builds the index while the shards are still cached in memory
     return records

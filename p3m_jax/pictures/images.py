@@ -200,7 +200,7 @@ def picture_size(path: StrPath | FilePart) -> tuple[int, int]:
         return (width, height) if orientation(image) >= 5 else (height, width)
 
 
-def largest_pixels(files: Iterable[Path | None]) -> int:
+def largest_pixels(files: Iterable[Path | FilePart | None]) -> int:
     """Returns the number of pixels of the largest picture; reads only headers.
 
     Files that cannot be read count as 0 pixels.

@@ -119,6 +119,7 @@ def prepare_data(
 
 def _scan(wanted: DataSettings, workdir: Path) -> Scan:
     if wanted.pictures:
+        assert wanted.mattes is not None  # the settings have both or neither
         return scan_pair(wanted.pictures, wanted.mattes, facemasks=wanted.facemasks)
     root = user_path(wanted.directory or workdir / SYNTHETIC_FOLDER)
     if not wanted.directory:
@@ -167,6 +168,8 @@ def _with_foregrounds(
     def completed(example: Example) -> Example:
         if example.foreground and example.background:
             return example
-        return replace(example, **{role: files[role][example.stem] for role in CACHE_FOLDERS})
+        stem = example.stem
+        foreground, background = files["foreground"][stem], files["background"][stem]
+        return replace(example, foreground=foreground, background=background)
 
     return replace(dataset, examples=tuple(map(completed, dataset.examples)))
