@@ -176,7 +176,10 @@ def find_test_sets(root: StrPath) -> tuple[str, ...]:
 
 
 def validation_sets(root: StrPath, faces: str) -> tuple[str, ...]:
-    """Returns the test sets in `validation/` of a folder that have pictures with `faces`."""
+    """Returns the names of the test sets in `root`/validation that have pictures with such faces.
+
+    `faces` is "blurred" or "normal".
+    """
     place = user_path(root) / "validation"
     names = [name for name, parts in TEST_FOLDERS.items() if "trimap" in parts]
     pictures = {name: place / name / folder_names(name, faces)["picture"] for name in names}

@@ -107,8 +107,9 @@ def find_records(
 ) -> Records | None:
     """Finds the set of records at `root` written by one of the builders `names`, or None.
 
-    `root` is the output folder of `p3m records`, or a folder inside it. If several sets of the same
-    builder differ in their configuration, such as the faces, the one with `config` is chosen.
+    `root` is the output folder of `p3m records`, or a folder inside it. If one
+    builder wrote several sets with different configurations, such as blurred and normal faces, the
+    one with the configuration `config` is chosen.
 
     Raises:
       DataSetError: there are several sets, or the description of one cannot be read.

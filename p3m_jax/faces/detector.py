@@ -99,8 +99,8 @@ def warp(picture: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.n
 def turned_back(face: Face, matrix: np.ndarray) -> Face:
     """Converts a face found in a turned picture to coordinates from before `matrix` turned it.
 
-    The box is moved but not turned: its width and height measure the face in its own direction, and
-    later steps use the longer one.
+    The box is moved but not turned: its width and height are still measured along the face's own
+    axes. Later steps use only the longer of the two.
     """
     back = cv2.invertAffineTransform(matrix)
 

@@ -45,7 +45,7 @@ class Contents(NamedTuple):
     Attributes:
       network: the network's name.
       part: "network", or "encoder" for only a backbone.
-      prefix: what each key lacks at its beginning, compared with the key in a whole network.
+      prefix: what must be put before each key to get its key in a whole network.
       share: the fraction of the part's names that the file has, 0 to 1.
     """
 

@@ -31,9 +31,9 @@ class WeightsFile(NamedTuple):
 
     Attributes:
       arrays: {key: array} in the authors' layout.
-      others: the number of values next to the arrays that are not arrays.
+      others: how many values beside the arrays are not arrays themselves.
       form: the format of the file, and where in it the weights were found.
-      sha256, size: of the whole file; hexadecimal, and in bytes.
+      sha256, size: the hash of the whole file, hexadecimal, and its size in bytes.
       description: the description that this program wrote into a safetensors file, or empty.
     """
 

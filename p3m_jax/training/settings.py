@@ -168,7 +168,8 @@ class Settings:
       length: the length of the whole run.
       crop_sizes, output_size: the sides of the random crops, and the side after resizing, pixels.
       copy_paste: None if copy and paste is off.
-      final_test_sets, test_faces: the test sets of the report, and their faces; None: as published.
+      final_test_sets: the test sets that the report covers.
+      test_faces: which faces their pictures show, "blurred" or "normal"; None: as published.
     """
 
     network: str

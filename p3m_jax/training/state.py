@@ -43,8 +43,8 @@ def make_optimizer(
 
     The learning rate is meant for the recipe's batch of 8. `rule` says how it changes for another
     batch size. "constant" keeps it. "sqrt" multiplies it by the square root of batch / 8: Adam
-    divides a gradient by its size, which is mostly noise, and the noise shrinks with that root.
-    "linear" multiplies it by batch / 8.
+    divides a gradient by its usual size. That size is mostly noise, which shrinks with the square
+    root of the batch size. "linear" multiplies it by batch / 8.
     """
     factor = RULES[rule](batch_size / RECIPE_BATCH)
     return optax.adam(learning_rate * factor, b1=0.9, b2=0.999, eps=1e-8)
