@@ -78,8 +78,9 @@ def upright_sizes(long_side: int) -> list[int]:
 def quarter_turned_sizes(long_side: int) -> list[int]:
     """Returns the long sides for the search for faces turned by 90, 180 and 270 degrees.
 
-    Largest first: half of the picture's long side, which takes a quarter of the time, then repeated
-    halves. Pictures up to 1280 pixels start at 640, or at their own size if that is smaller.
+    The largest comes first. It is half of the picture's long side, which takes a quarter of the
+    time; each later one is half of the one before. Pictures up to 1280 pixels start at 640, or at
+    their own size if that is smaller.
     """
     return _halves(max(min(_QUARTER_TURNED, long_side), -(-long_side // 2)))
 

@@ -20,17 +20,18 @@ class Protocol:
 
     name: the name on the command line.
     antialias: smooth before shrinking (a Gaussian, sigma (factor - 1) / 2), as scikit-image does.
-    double: resize in float64 with scikit-image, as published, instead of float32 with OpenCV. The
-        classes of HYBRID are then used without tolerance: on 0.5 to 0.9 % of the pixels, rounding
-        turns 255 into 254.99999999999997, and these pixels use `detail`.
+    double: resize in float64 with scikit-image, as published, instead of float32 with OpenCV.
+        HYBRID then compares its enlarged classes exactly, as published. On 0.5 to 0.9 % of the
+        pixels rounding gives 254.99999999999997 instead of 255, so they are not certainly
+        foreground, and their alpha comes from `detail`.
     score: "float" scores alpha unchanged; "truncate" and "round" score it as an 8-bit file.
     smallest_swin_side: Swin-T enlarges pictures of RealWorldPortrait-636 whose side is smaller.
     says: a sentence for reports.
 
     Beyond the border, the published protocols mirror the picture, as scikit-image does today. Ours
     repeats the edge pixels; only these pixels differ. The scikit-image version that the published
-    programs require would blend them with black by default, but the published predictions do not
-    show that.
+    programs require would blend the edge pixels with black by default, but the published
+    predictions show no sign of this.
     """
 
     name: str
