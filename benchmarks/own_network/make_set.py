@@ -49,7 +49,7 @@ HELD_OUT = 100  # as in `config.data.validation_pictures`
 MOST_HIDDEN = 0.12  # of the person; a face is 2 to 5 %, more means clothes taken for a face
 PARTS = ("whole", "upper1", "upper2")
 FOLDERS = {"picture": ("blurred_image", ".jpg"), "matte": ("mask", ".png")}
-FOLDERS |= {"facemask": ("facemask", ".png")}
+FOLDERS |= {"facemask": ("facemask", ".png"), "clear": ("original_image", ".jpg")}
 
 
 def read_classes(file: Path) -> np.ndarray:
@@ -135,6 +135,28 @@ def dropped() -> dict[str, str]:
     return dict(line.split(" ", 1) for line in lines if line and not line.startswith("#"))
 
 
+def usable(stems: list[str], work: Path) -> list[str]:
+    """Leaves out what was dropped by review or has unusable faces; prints each with its reason."""
+    reasons = dropped()
+    say(f"{counted(len(reasons.keys() & set(stems)), 'photo')} dropped by {DROPPED.name}.")
+    stems = [stem for stem in stems if stem not in reasons]
+    problems = {stem: face_problem(stem, work) for stem in stems}
+    for stem, problem in problems.items():
+        if problem:
+            say(f"  {stem}: {problem}")
+    stems = [stem for stem in stems if not problems[stem]]
+    say(f"{counted(len(stems), 'photo')} to make pictures from.")
+    return stems
+
+
+def by_photo(names: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """Groups the names of pictures by their photo; scenes without people have the photo ""."""
+    groups = collections.defaultdict(list)
+    for name in names:
+        groups["" if name.startswith("empty") else photo_of(name)].append(name)
+    return list(groups.items())
+
+
 def photo_of(name: str) -> str:
     """The photo that a picture of the set was made from; an empty scene counts as its own."""
     return name if name.startswith("empty") else name.split("_")[0]
@@ -159,8 +181,31 @@ def plan(stems: Iterable[str], composites: int, empty: int) -> list[str]:
     return [name for name in names if name in held_out or photo_of(name) not in photos]
 
 
-def make_pictures(group: tuple[str, list[str]], work: Path, panoramas: Path, out: Path) -> str:
-    """Writes the missing pictures of one photo, or empty scenes; returns "" as `each` expects."""
+def portrait_of(stem: str, work: Path, clear: Path | None = None) -> scenes.Portrait:
+    """Returns a photo with obfuscated faces, its matte, and the mask of its person's own face.
+
+    With `clear`, the folder of the photos as published, the person's own face is not obfuscated.
+    """
+    made, matte = work / "anonymized", read_matte(work / "mattes" / f"{stem}.png")
+    faces = read_face_mask(made / "facemask" / f"{stem}.png")
+    picture = read_picture(made / "blurred_image" / f"{stem}.jpg")
+    face = scenes.own_face(faces, matte)
+    if clear is not None:
+        picture = np.where(face[..., None] > 0, read_picture(clear / f"{stem}.jpg"), picture)
+    return scenes.Portrait(picture, matte, face)
+
+
+def make_pictures(
+    group: tuple[str, list[str]],
+    work: Path,
+    panoramas: Path,
+    out: Path,
+    clear: Path | None = None,
+) -> str:
+    """Writes the missing pictures of one photo, or scenes without people, to the folder `out`.
+
+    Returns "" as `each` expects. `clear`: see `portrait_of`.
+    """
     cv2.setNumThreads(1)
     stem, names = group
     names = [name for name in names if not _file(out, "facemask", name).is_file()]
@@ -169,10 +214,7 @@ def make_pictures(group: tuple[str, list[str]], work: Path, panoramas: Path, out
     views = _panoramas(panoramas)
     portrait = foreground = None
     if stem:
-        made, matte = work / "anonymized", read_matte(work / "mattes" / f"{stem}.png")
-        faces = read_face_mask(made / "facemask" / f"{stem}.png")
-        picture = read_picture(made / "blurred_image" / f"{stem}.jpg")
-        portrait = scenes.Portrait(picture, matte, scenes.own_face(faces, matte))
+        portrait = portrait_of(stem, work, clear)
         if any("over" in name for name in names):
             foreground, _ = estimate_foreground(portrait.picture, portrait.matte)
     for name in names:
@@ -188,13 +230,14 @@ def make_pictures(group: tuple[str, list[str]], work: Path, panoramas: Path, out
         else:
             scene = (scenes.whole if "whole" in name else scenes.upper)(portrait, rng)
         for role, values in scene._asdict().items():  # the face mask last: it marks the end
+            role = "clear" if role == "picture" and clear else role
             write_image(_file(out, role, name), values)
     return ""
 
 
 def _file(out: Path, role: str, name: str) -> Path:
     folder, ending = FOLDERS[role]
-    return out / "train" / folder / f"{name}{ending}"
+    return out / folder / f"{name}{ending}"
 
 
 _panoramas = functools.cache(backgrounds.read_panoramas)
@@ -224,16 +267,8 @@ def make_set(args: argparse.Namespace) -> None:
         return result
 
     photos = timed("mattes", make_mattes, args.photos, work, each)[: args.count]
-    stems = timed("faces", obfuscate_faces, photos, work, args.workers)
-    reasons = dropped()
-    say(f"{counted(len(reasons.keys() & set(stems)), 'photo')} dropped by {DROPPED.name}.")
-    stems = [stem for stem in stems if stem not in reasons]
-    problems = {stem: face_problem(stem, work) for stem in stems}
-    for stem, problem in problems.items():
-        if problem:
-            say(f"  {stem}: {problem}")
-    stems = [stem for stem in stems if not problems[stem]]
-    say(f"{counted(len(stems), 'photo')} to make pictures from.")
+    released = timed("faces", obfuscate_faces, photos, work, args.workers)
+    stems = usable(released, work)
     names = plan(stems, args.composites, args.empty)
     others = {file.stem for file in (out / "train" / "mask").glob("*.png")} - set(names)
     if others:
@@ -241,11 +276,10 @@ def make_set(args: argparse.Namespace) -> None:
             f"{out}: holds {counted(len(others), 'picture')} of another plan, such as "
             f"{min(others)}; remove this folder, the work before it is kept."
         )
-    groups = collections.defaultdict(list)
-    for name in names:
-        groups["" if name.startswith("empty") else photo_of(name)].append(name)
-    make = functools.partial(make_pictures, work=work, panoramas=args.backgrounds, out=out)
-    timed("pictures", lambda: collections.deque(each(make, list(groups.items()), "pictures"), 0))
+    make = functools.partial(
+        make_pictures, work=work, panoramas=args.backgrounds, out=out / "train"
+    )
+    timed("pictures", lambda: collections.deque(each(make, by_photo(names), "pictures"), 0))
     kinds = collections.Counter(name.split("_")[-1].rstrip("0123456789") for name in names)
     say(", ".join(f"{count} {kind}" for kind, count in kinds.items()) + f": {len(names)} pictures.")
     say("Seconds: " + ", ".join(f"{stage} {spent:.0f}" for stage, spent in seconds.items()) + ".")
