@@ -49,7 +49,7 @@ class DamagedCheckpoint(CheckpointError):
     """The files of a checkpoint have changed since they were written.
 
     Attributes:
-      what: the damage, as a phrase without the path.
+      what: a phrase that describes the damage, such as "is damaged (... is missing)".
     """
 
     def __init__(self, path: StrPath, what: str) -> None:
@@ -74,7 +74,11 @@ def checksum_of(value: Any) -> str:
 
 
 def sealed(description: dict[str, Any], checksums: dict[str, str]) -> dict[str, Any]:
-    """Adds the {name: checksum} of the arrays to a description, and a checksum of the result."""
+    """Returns a copy of a checkpoint's description with all checksums added.
+
+    `checksums` holds the checksum of each array by name. The description's own checksum is computed
+    here; it also covers the checksums of the arrays.
+    """
     description = json.loads(json.dumps(description))  # as it will be read: lists, not tuples
     content = {**description, CHECKSUMS: {"kind": "crc32", "arrays": checksums}}
     content[CHECKSUMS]["description"] = checksum_of(content)
@@ -82,10 +86,13 @@ def sealed(description: dict[str, Any], checksums: dict[str, str]) -> dict[str, 
 
 
 def unsealed(content: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str] | None]:
-    """Undoes `sealed`: returns the description and the checksums, None if none were written.
+    """Undoes `sealed`: returns the description, and the checksums of the arrays by name.
+
+    The checksums are None if `content` has none, as in checkpoints of early versions.
 
     Raises:
-      ValueError: the content has changed since it was written; the message is a phrase.
+      ValueError: the content has changed since it was written. The message is a phrase that
+        describes the damage.
     """
     description = {name: value for name, value in content.items() if name != CHECKSUMS}
     if CHECKSUMS not in content:
@@ -99,9 +106,10 @@ def unsealed(content: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str] | 
 
 
 def damaged_arrays(arrays: dict[str, np.ndarray], checksums: dict[str, str] | None) -> list[str]:
-    """Returns a phrase for every array with a wrong checksum, or with infinite or NaN values.
+    """Lists the arrays with a wrong checksum, or with infinite or NaN values.
 
-    If `checksums` is None, only the values are checked.
+    Each entry is a phrase for a message, such as "NAME has a wrong checksum". If `checksums` is
+    None, only the values are checked.
     """
     problems = []
     for name, array in arrays.items():
@@ -113,15 +121,15 @@ def damaged_arrays(arrays: dict[str, np.ndarray], checksums: dict[str, str] | No
 
 
 def is_finite(array: np.ndarray) -> bool:
-    """Whether an array is free of infinite and NaN values, as integer arrays always are."""
+    """Whether an array has no infinite or NaN values; always True for integers and booleans."""
     return array.dtype.kind in "biu" or bool(np.isfinite(array).all())
 
 
 def with_checksums(description: dict[str, Any], tree: Any) -> dict[str, Any]:
-    """Adds the checksums of a tree of arrays to the checkpoint's description.
+    """Returns a copy of a checkpoint's description with the checksums of its arrays added.
 
-    If there are several processes, all must call this function at the same time, because arrays
-    that are split among them are gathered.
+    If there are several processes, all must call this function: it gathers the arrays that are
+    split among them.
 
     Raises:
       NotFinite: some arrays hold infinite or NaN values.
@@ -138,7 +146,10 @@ def with_checksums(description: dict[str, Any], tree: Any) -> dict[str, Any]:
 
 
 def named_on_host(tree: Any) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields (name, complete NumPy array) for each array of a tree, one at a time."""
+    """Yields the name and the value of each array of a tree, the value as a complete NumPy array.
+
+    Arrays that are split among processes are gathered one at a time; all processes must take part.
+    """
     for name, array in _named(tree).items():
         if isinstance(array, jax.Array):
             if array.is_fully_replicated:
@@ -164,15 +175,16 @@ class _OnHost:
 
 
 def read_arrays(path: Path, wanted: Any, checksums: dict[str, str] | None) -> Any:
-    """Reads the wanted arrays of a checkpoint as a tree of NumPy arrays; others are not read.
+    """Reads the arrays in `wanted` from a checkpoint; returns a tree of NumPy arrays.
 
-    Each array is checked: it must exist, have the right shape and dtype and the right checksum, and
-    hold no infinite or NaN values.
+    Other arrays of the checkpoint are not read. Each array must have the right shape, dtype and
+    checksum, and no infinite or NaN values.
 
     Args:
       path: the folder of the checkpoint.
       wanted: a tree of shapes and dtypes (`jax.ShapeDtypeStruct`).
-      checksums: the checksums in its metadata; None if none were written, which causes a warning.
+      checksums: the checksums of the arrays by name, from the checkpoint's metadata. If None, a
+        warning says that damage may not be noticed.
 
     Raises:
       DamagedCheckpoint: an array has changed since it was written.
@@ -238,7 +250,11 @@ def require_room(folder: Path, arrays: Any) -> None:
 
 
 def reason_of(error: Exception) -> str:
-    """Returns why Orbax or TensorStore failed: the system's text or the first line of theirs."""
+    """Returns in a few words why Orbax or TensorStore failed.
+
+    If the operating system reported an error, this is its text ("No space left on device").
+    Otherwise it is the first line of the message of `error`.
+    """
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     code = re.search(r"os_error_code='(\d+)'", str(error))
@@ -250,10 +266,11 @@ def reason_of(error: Exception) -> str:
 
 @contextlib.contextmanager
 def quiet_orbax() -> Iterator[None]:
-    """Keeps Orbax from logging pages of text about errors that it also raises.
+    """Keeps Orbax from logging long texts about errors that it also raises, as a context.
 
-    After an error, the other reads end one by one, when the event loop that waited for them has
-    already closed. Each would print a traceback, so these stay hidden even after the body.
+    If one of Orbax's parallel reads fails, the others end later, possibly after the context. Each
+    of them would then print a traceback, because Orbax's event loop is already closed. So after an
+    error, these tracebacks stay suppressed for the rest of the program.
     """
 
     def not_orbax(record: logging.LogRecord) -> bool:

@@ -1,7 +1,7 @@
-"""Finds the checkpoint that a path means, and reads its description.
+"""Finds the checkpoint for a path given by the user, and reads its description.
 
-A checkpoint is a folder written by Orbax. Its metadata holds the description (JSON), with checksums
-of the description itself and of every array, see `p3m_jax.checkpoints.arrays`.
+A checkpoint is a folder written by Orbax. Its metadata holds the description (JSON). The
+description includes a checksum of itself and of every array, see `p3m_jax.checkpoints.arrays`.
 """
 
 import os
@@ -35,10 +35,11 @@ _LARGEST_DESCRIPTION = 1 << 26  # bytes; real ones are below 1 MB
 
 
 def find_checkpoint(path: StrPath) -> Path:
-    """Finds the checkpoint that `path` means: the folder itself, or a run's best checkpoint.
+    """Returns the folder of the checkpoint to use for `path`.
 
-    The best checkpoint of a run is the one with the lowest validation error, or the latest if none
-    was validated. A run's exported weights are used if they are from that step.
+    If `path` is a checkpoint, it is returned. If it is the folder of a run, the run's best
+    checkpoint is returned: the one with the lowest validation error, or the latest if none was
+    validated. If the run has exported weights from the same step, they are returned instead.
 
     Raises:
       UserError: there is no checkpoint.
@@ -82,19 +83,19 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """Reads the description of a checkpoint folder, see `read_metadata`."""
+    """Reads only the description of a checkpoint; raises the same errors as `read_metadata`."""
     return read_metadata(path)[0]
 
 
 def read_metadata(path: Path) -> tuple[dict[str, Any], dict[str, str] | None]:
-    """Reads the description of a checkpoint folder, and the checksums of its arrays by name.
+    """Reads a checkpoint's metadata: the description, and the checksums of the arrays by name.
 
-    The checksums are None for a checkpoint of an early version, which wrote none.
+    The checksums are None if the checkpoint has none, because an early version wrote it.
 
     Raises:
-      CheckpointError: it holds an unknown network.
-      DamagedCheckpoint: it was not written by this program, cannot be read, or its checksum is
-        wrong.
+      CheckpointError: the checkpoint holds an unknown network.
+      DamagedCheckpoint: this program did not write the checkpoint, the description cannot be read,
+        or the description's checksum is wrong.
     """
     _require_regular_files(path)
     try:

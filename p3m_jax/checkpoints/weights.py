@@ -1,9 +1,9 @@
 """Reads and writes inference checkpoints: a network's weights, statistics and origin.
 
-An inference checkpoint is a folder written by Orbax. It holds {"parameters": ..., "statistics":
-...}, whose arrays have dotted names, and the description in its metadata. Evaluation and prediction
-need only the path of such a folder or of a training run. They need neither the optimiser nor
-TensorFlow.
+An inference checkpoint is a folder written by Orbax. It holds the arrays as {"parameters": {name:
+array}, "statistics": {name: array}} with dotted names, and the description as its metadata.
+Evaluation and prediction need only the path of such a folder or of a training run. They need
+neither the optimiser nor TensorFlow.
 """
 
 import glob
@@ -45,8 +45,8 @@ class InferenceCheckpoint:
     Attributes:
       network: the network's functions.
       variables: its weights and statistics; only the encoder's if `part` is "encoder".
-      description: {"network", "part", "synthetic", "provenance": {...}}, JSON values.
-      path: the folder that it was read from.
+      description: JSON values with the keys "network", "part", "synthetic" and "provenance".
+      path: the folder that the checkpoint was read from.
     """
 
     network: Network
@@ -61,12 +61,12 @@ class InferenceCheckpoint:
 
     @property
     def part(self) -> str:
-        """The part of the network that it holds: "network" (all), or "encoder" for a backbone."""
+        """Says what the checkpoint contains: the whole "network", or only its "encoder"."""
         return self.description.get("part", "network")
 
     @property
     def synthetic(self) -> bool:
-        """Whether the weights were trained on synthetic portraits, so are only a demonstration."""
+        """Whether the weights are only a demonstration, trained on synthetic portraits."""
         return bool(self.description["synthetic"])
 
     @property
@@ -83,10 +83,15 @@ def describe(
     part: str = "network",
     weights: str = "parameters",
 ) -> dict[str, Any]:
-    """Makes the description for a checkpoint's metadata, which holds only JSON values.
+    """Makes the description of a checkpoint, a dict of JSON values for its metadata.
 
-    `part` is "network", or "encoder" for a checkpoint without decoders. `weights` says which arrays
-    of a training checkpoint are the network's weights: "parameters", or their "average".
+    Args:
+      network_name: a name in `p3m_jax.models.network.NETWORKS`.
+      synthetic: whether the weights were trained on synthetic portraits.
+      provenance: the origin of the weights; the version of this program is added.
+      part: "network", or "encoder" for a checkpoint without decoders.
+      weights: the arrays of a training checkpoint to use for inference: "parameters", or "average"
+        for their moving average.
     """
     return {
         "network": network_name,
@@ -98,11 +103,11 @@ def describe(
 
 
 def new_checkpoint(path: StrPath, *, overwrite: bool = False) -> Path:
-    """Checks that an inference checkpoint may be written to `path`; returns its absolute path.
+    """Checks that an inference checkpoint may be written to `path`; returns the absolute path.
 
     Raises:
-      CheckpointError: it already exists and `overwrite` is off, or is not in the file system, or
-        is inside another checkpoint.
+      CheckpointError: `path` already exists and `overwrite` is False, or `path` is in a bucket or
+        inside another checkpoint.
     """
     if is_address(path):
         raise CheckpointError(f"{path}: weights can only be exported to a folder on disk.")
@@ -122,8 +127,8 @@ def save_for_inference(
     """Writes an inference checkpoint atomically.
 
     Raises:
-      CheckpointError: `new_checkpoint` refuses `path`, or it cannot be written; or an array holds
-        infinite or NaN values.
+      CheckpointError: `path` is not allowed (see `new_checkpoint`) or cannot be written, or an
+        array holds infinite or NaN values.
     """
     path = new_checkpoint(path, overwrite=overwrite)
     try:
@@ -148,14 +153,14 @@ def save_for_inference(
 
 
 def load_for_inference(path: StrPath) -> InferenceCheckpoint:
-    """Loads weights from an inference checkpoint, a training checkpoint, or a run's folder.
+    """Loads a network from an inference checkpoint, a training checkpoint, or a run's folder.
 
-    From a run's folder it loads the step with the best validation result, or the latest step if
-    none was validated. The run's exported weights are used if they are from that step.
+    From a run's folder it loads the step with the lowest validation error, or the latest step if
+    none was validated. If the run has exported weights from the same step, it loads these.
 
     Raises:
-      CheckpointError: there is no checkpoint, it was not written by this program, or it holds no
-        decoders; the message is one sentence with the path.
+      CheckpointError: there is no checkpoint, this program did not write it, or it contains no
+        decoders. The message is one sentence with the path.
     """
     checkpoint = load_weights(path)
     if checkpoint.part == "encoder":
@@ -167,7 +172,7 @@ def load_for_inference(path: StrPath) -> InferenceCheckpoint:
 
 
 def load_weights(path: StrPath) -> InferenceCheckpoint:
-    """Loads weights like `load_for_inference`, but also accepts the encoder of a backbone."""
+    """Loads a network like `load_for_inference`, but also accepts a checkpoint without decoders."""
     path = find_checkpoint(path)
     description, checksums = read_metadata(path)
     net = network(description["network"])

@@ -23,11 +23,12 @@ INTERRUPTED = 130  # by Ctrl-C or SIGTERM
 
 @contextlib.contextmanager
 def one_sentence_errors() -> Iterator[None]:
-    """Turns errors that a user can fix into one sentence and exit code 1, or 2 for wrong options.
+    """Prints errors that the user can fix as one sentence, and exits; a context for commands.
 
-    Such errors are `UserError`s, the system's errors about files and disks, and JAX's errors, such
-    as being out of memory or finding no device. A bug keeps its traceback. Ctrl-C and SIGTERM exit
-    with `INTERRUPTED`; the outputs that were finished remain.
+    The exit code is 2 for wrong options and 1 for other errors that the user can fix: `UserError`,
+    the system's errors about files and disks, and JAX's errors, such as lack of memory or of a
+    device. A bug keeps its traceback. Ctrl-C and SIGTERM exit with code 130 (`INTERRUPTED`);
+    finished outputs remain.
     """
     # Some terminals cannot show every character.
     for stream in (sys.stdout, sys.stderr):

@@ -27,7 +27,7 @@ def add_inputs(parser: argparse.ArgumentParser, examples: str) -> None:
 
 
 def add_writing(out: Options) -> None:
-    """Adds the options for naming, quality and replacing of files to the group `out`."""
+    """Adds `--quality`, `--full-names` and `--overwrite` to the option group `out`."""
     out.add_argument(
         "--quality",
         type=at_least(1, 100),
@@ -49,10 +49,12 @@ def add_writing(out: Options) -> None:
 
 
 def add_machine(machine: Options, *, threads: str, memory: str) -> None:
-    """Adds the options for threads and memory.
+    """Adds `--workers` and `--max-memory` to an option group.
 
-    Both arguments are for the help texts: `threads` says what the threads do (a verb phrase), and
-    `memory` what the memory limit is for.
+    Args:
+      machine: the option group.
+      threads: what the threads do, for the help of `--workers` ("search for faces").
+      memory: the purpose of the limit, for the help of `--max-memory`.
     """
     add_workers(machine, f"{threads}; the same number of threads write files")
     machine.add_argument(
@@ -64,7 +66,11 @@ def add_machine(machine: Options, *, threads: str, memory: str) -> None:
 
 
 def add_share(machine: Options, *, last: str) -> None:
-    """Adds `--share`; `last` says what a final run without the option does."""
+    """Adds `--share` to an option group.
+
+    After one run for each share, the user runs the command once without `--share`. `last` is a verb
+    phrase for the help that says what this last run does ("merges their manifests").
+    """
     machine.add_argument(
         "--share",
         type=share,
@@ -76,7 +82,11 @@ def add_share(machine: Options, *, last: str) -> None:
 
 
 def memory_limit(args: argparse.Namespace) -> int:
-    """Returns the memory in bytes that the run may use; `OptionError` if it is too little."""
+    """Returns how much memory the run may use, in bytes.
+
+    Raises:
+      OptionError: `--max-memory` is too small for any run.
+    """
     from p3m_jax.jobs.memory import BASE
 
     memory, least = args.max_memory or default_memory(), 1.5 * BASE
@@ -86,9 +96,10 @@ def memory_limit(args: argparse.Namespace) -> int:
 
 
 def find_pictures(args: argparse.Namespace, output: Path, endings: dict[str, str]) -> "Plan":
-    """Returns the `Plan` of a command; `endings` are the file endings by kind of output.
+    """Finds the pictures in the inputs of a command; returns a `Plan` with a job for each.
 
-    Folders that `predict` or `anonymize` has written are not searched for pictures.
+    Folders that `predict` or `anonymize` has written are not searched. `endings` maps each kind of
+    output to the ending of its files.
     """
     from p3m_jax.anonymizing import work
     from p3m_jax.jobs.plan import make_plan
@@ -104,7 +115,10 @@ def find_pictures(args: argparse.Namespace, output: Path, endings: dict[str, str
 
 
 def prepare(plan: "Plan") -> None:
-    """Prints a plan's notes, and silences warnings that do not help the user."""
+    """Prints a plan's notes, and turns off Pillow's warnings.
+
+    The manifest lists those that matter to the user.
+    """
     warn(*plan.notes)
     warnings.filterwarnings("ignore", module="PIL")  # the manifest holds the warnings that matter
 
@@ -117,7 +131,10 @@ def run_jobs(
     work: "Work",
     memory: int,
 ) -> "JobOutcome":
-    """Does the work for each job; returns the outcome. `settings` are by kind of output."""
+    """Does the work for each job with the options in `args`, and returns the outcome.
+
+    `settings` maps each kind of output to the settings that it depends on.
+    """
     from p3m_jax.jobs.run import Run
 
     run = Run(
@@ -127,7 +144,10 @@ def run_jobs(
 
 
 def exit_code(outcome: "JobOutcome", *, closed: bool) -> int:
-    """Returns the exit code after a run; `closed` says whether a folder could not be opened."""
+    """Returns the exit code for the outcome of a run.
+
+    `closed` says whether an input folder could not be searched, which counts as a failure.
+    """
     if outcome.interrupted:
         return INTERRUPTED
     if outcome.failed or outcome.stopped or closed:
@@ -136,7 +156,10 @@ def exit_code(outcome: "JobOutcome", *, closed: bool) -> int:
 
 
 def say_what_is_missing(plan: "Plan") -> bool:
-    """Prints which files and folders were not read; returns True if a folder was not readable."""
+    """Prints which files and folders of the inputs were left out.
+
+    Returns True if a folder was left out because it could not be searched.
+    """
     for sentence in plan.closed:
         warn(f"Failed: {sentence}")
     warn_of([plan.left_out] if plan.left_out else [])
@@ -144,13 +167,16 @@ def say_what_is_missing(plan: "Plan") -> bool:
 
 
 def time_taken(outcome: "JobOutcome", seconds: float) -> str:
-    """Formats the seconds of a run and the seconds per picture read, for the summary."""
+    """Formats the time of a run for its summary: total seconds, and seconds per picture.
+
+    Skipped pictures, and pictures that could not be read, are not counted.
+    """
     each = f", {seconds / outcome.tried:.2f} s a picture" if outcome.tried else ""
     return f"{seconds:.1f} s{each}"
 
 
 def say_why_it_ended(outcome: "JobOutcome", total: int) -> None:
-    """Prints why a run ended before it tried all of its `total` pictures, if that happened."""
+    """If a run ended early, prints why, and how many of its `total` pictures are left."""
     rest = total - outcome.done - outcome.skipped
     rest -= len(outcome.waiting) + len(outcome.failed)
     if outcome.stopped:

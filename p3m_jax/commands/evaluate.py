@@ -1,4 +1,4 @@
-"""`p3m evaluate`: scores a checkpoint, or any program's mattes, on a test set."""
+"""`p3m evaluate`: scores a checkpoint, or mattes from any other program, on a test set."""
 
 import argparse
 from pathlib import Path

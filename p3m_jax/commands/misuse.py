@@ -1,6 +1,6 @@
-"""Checks shared by several commands: options that exclude each other, outputs among the inputs.
+"""Checks the options of several commands: incompatible options, and outputs among the inputs.
 
-Each check raises `OptionError`, with which a command ends with exit code 2.
+Each check raises `OptionError`, which makes the command exit with code 2.
 """
 
 import argparse
@@ -17,22 +17,23 @@ if TYPE_CHECKING:  # loaded only when the command runs
 
 
 def refuse(problem: str | None) -> None:
-    """Raises `OptionError` with this sentence, unless it is None."""
+    """Raises `OptionError` with the message `problem`; does nothing if it is None."""
     if problem:
         raise OptionError(problem)
 
 
 def own_pictures(args: argparse.Namespace, named: bool, other: str) -> bool:
-    """Returns True if the options choose the user's own pictures, False if a data set.
+    """Returns True if the options choose the user's own pictures, False if they choose a data set.
 
     Args:
       args: has `pictures` and `mattes`, and may have `trimaps` and `faces`.
-      named: whether the options choose a data set.
-      other: the options for a data set, such as "DATA", for the message.
+      named: whether the user has chosen a data set.
+      other: what messages call the options for a data set, such as "DATA".
 
     Raises:
-      OptionError: both or neither are chosen, the pictures or their mattes are missing, or an
-        option does not apply to the choice.
+      OptionError: the user has chosen both or none, has given only one of `--pictures` and
+        `--mattes` or the same folder for both, or has used an option that works only with the
+        other choice.
     """
     own = args.pictures is not None or args.mattes is not None
     if own == named or (own and not (args.pictures and args.mattes)):
@@ -49,7 +50,7 @@ def own_pictures(args: argparse.Namespace, named: bool, other: str) -> bool:
 
 
 def own_pictures_or_test_set(args: argparse.Namespace) -> bool:
-    """Like `own_pictures`, for commands that have `--set` and `--data` for a test set."""
+    """Like `own_pictures`, for commands whose data set is a test set (`--set` and `--data`)."""
     named = args.set is not None or args.data is not None
     own = own_pictures(args, named, "both --set and --data")
     if named and not (args.set and args.data):
@@ -58,7 +59,10 @@ def own_pictures_or_test_set(args: argparse.Namespace) -> bool:
 
 
 def refuse_same(args: argparse.Namespace, one: str, other: str) -> None:
-    """Raises `OptionError` if the options `one` and `other` are the same folder."""
+    """Raises `OptionError` if two options have the same folder as their value.
+
+    `one` and `other` are the names of the options in `args`.
+    """
     if user_path(getattr(args, one)).resolve() == user_path(getattr(args, other)).resolve():
         one, other = (f"--{name.replace('_', '-')}" for name in (one, other))
         raise OptionError(f"{one} and {other} are the same folder; choose two folders.")
@@ -71,8 +75,8 @@ def refuse_output_among(
 
     Args:
       output: the output folder.
-      named: inputs given by the user; None for an option that is not used.
-      datasets: data sets whose files are read.
+      named: input files and folders from the options; None for an option that is not used.
+      datasets: data sets whose files are inputs, too.
     """
     from p3m_jax.data.sets import ROLES
 
@@ -87,10 +91,15 @@ def refuse_output_among(
 
 
 def obfuscation_of(mode: str, strength: float | None, option: str = "--strength") -> "Obfuscation":
-    """Returns the `Obfuscation` of a mode and a strength; `option` is the option for the strength.
+    """Returns the `Obfuscation` with this mode and strength.
+
+    Args:
+      mode: "blur", "mosaic" or "fill".
+      strength: None for the default strength.
+      option: the name of the option for the strength, for the message.
 
     Raises:
-      OptionError: the mode has no strength.
+      OptionError: a strength is given for "fill", which has none.
     """
     from p3m_jax.faces.obfuscation import STRENGTH, Obfuscation
 

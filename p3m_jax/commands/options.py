@@ -16,9 +16,9 @@ Options = argparse._ActionsContainer
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose error messages show arguments on one line.
+    """An argument parser whose error messages fit on one line.
 
-    A wrong argument may be a file name, expanded by the shell, with line breaks in it.
+    Messages contain the wrong argument. It may be a file name with line breaks, which are escaped.
     """
 
     def error(self, message: str) -> NoReturn:
@@ -26,7 +26,10 @@ class Parser(argparse.ArgumentParser):
         super().error(shown(message))
 
     def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
-        """Parses the arguments; refuses an empty one, which would mean the current folder."""
+        """Parses the arguments; exits with code 2 if an argument is an empty string.
+
+        As a path, an empty string would silently mean the current folder.
+        """
         parsed = super().parse_args(args, namespace)
         values = vars(parsed).values()
         if any("" in value if isinstance(value, list) else value == "" for value in values):
@@ -63,7 +66,10 @@ _FILES |= {".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".json", ".jsonl", ".cs
 
 
 def add_output(parser: Options, text: str, *endings: str, metavar: str = "DIR") -> None:
-    """Adds the required option `-o` with the help `text`; for `endings`, see `_output`."""
+    """Adds the required option `-o` for the output folder, with the help `text`.
+
+    If `endings` are given (such as ".safetensors"), `-o` may also be a file with one of them.
+    """
     parser.add_argument(
         "-o", "--output", required=True, type=_output(*endings), metavar=metavar, help=text
     )
@@ -93,7 +99,7 @@ def _output(*endings: str) -> Callable[[str], str]:
 
 
 def share(text: str) -> Share:
-    """Parses I/N, a share of a collection of pictures; used as an option's `type`."""
+    """Parses "I/N", the I-th of N shares of the pictures (I from 0); an option's `type`."""
     try:
         return Share.parse(text)
     except ValueError as error:
@@ -101,7 +107,7 @@ def share(text: str) -> Share:
 
 
 def gigabytes(text: str) -> int:
-    """Parses a number of gigabytes and returns bytes; used as an option's `type`."""
+    """Converts a number of gigabytes (10^9 bytes) to bytes; used as an option's `type`."""
     try:
         value = float(text)
     except ValueError:
@@ -143,7 +149,10 @@ def add_distributed(parser: Options) -> None:
 
 
 def add_workers(parser: Options, work: str) -> None:
-    """Adds `--workers`, by default one thread per core; `work` is a verb phrase for their work."""
+    """Adds `--workers`, the number of threads; by default one per core.
+
+    `work` says what the threads do, for the help ("compute scores").
+    """
     parser.add_argument(
         "--workers",
         type=at_least(1),
@@ -157,7 +166,7 @@ TEST_SETS = ("P3M-500-P", "P3M-500-NP", "RealWorldPortrait-636")
 
 
 def add_test_set(parser: Options, data: str) -> None:
-    """Adds `--set` and `--data`, which choose a test set; `data` is the help text of `--data`."""
+    """Adds `--set` and `--data` to choose a test set; `data` is the help text of `--data`."""
     parser.add_argument("--set", choices=TEST_SETS, help="a test set; requires --data")
     parser.add_argument("--data", metavar="DIR", help=data)
 
@@ -170,9 +179,10 @@ def add_pairs(
     trimaps: str | None = "their trimaps, matched by file stem",
     facemasks: str,
 ) -> None:
-    """Adds options for the user's own pairs: `--pictures`, `--mattes`, `--trimaps`, `--facemasks`.
+    """Adds options for the user's own files: `--pictures`, `--mattes`, `--trimaps`, `--facemasks`.
 
-    The arguments are the help texts; if `trimaps` is None, there is no `--trimaps`.
+    Each argument is the help text of the option with its name. If `trimaps` is None, `--trimaps`
+    is not added.
     """
     parser.add_argument("--pictures", metavar="DIR", help=pictures)
     parser.add_argument("--mattes", metavar="DIR", help=mattes)
@@ -182,7 +192,10 @@ def add_pairs(
 
 
 def add_faces(parser: Options) -> None:
-    """Adds `--faces`, which selects pictures in P3M-10k's layout; see `p3m_jax.data.layouts`."""
+    """Adds `--faces`, which selects the folder of pictures with blurred or with normal faces.
+
+    It applies only to data sets in P3M-10k's layout; see `p3m_jax.data.layouts`.
+    """
     parser.add_argument(
         "--faces",
         choices=("blurred", "normal"),

@@ -1,4 +1,7 @@
-"""Options that `areas` and `estimate` share: the pictures, and the engine that processes them."""
+"""Options that `areas` and `estimate` share, for the pictures and for the engine.
+
+The engine runs the work: threads of this process, or an Apache Beam pipeline.
+"""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -38,7 +41,7 @@ def add_set(parser: argparse.ArgumentParser) -> None:
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """Adds the options for the engine that does the work."""
+    """Adds `--engine` and `--workers`, which choose how the work is run in parallel."""
     parser.add_argument(
         "--workers", type=at_least(1), metavar="N", help="number of threads (default: all cores)"
     )
@@ -51,10 +54,11 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
 
 
 def split_engine_options(argv: list[str]) -> tuple[list[str], list[str]]:
-    """Splits a command line with `--engine` at `--`: our arguments, and those after it.
+    """Splits a command line at `--`; returns the arguments before it, and those after it.
 
-    Without `--engine` nothing is split, so that `--` keeps its usual meaning: the arguments after
-    it are not options, even if they start with a dash.
+    The arguments after `--` are options of the engine. Without `--engine` before it, `--` has its
+    usual meaning (no more options follow); then all arguments are returned as the first list, and
+    the second list is empty.
     """
     end = argv.index("--") if "--" in argv else len(argv)
     if not any(word.split("=")[0] == "--engine" for word in argv[:end]):

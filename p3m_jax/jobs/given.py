@@ -1,4 +1,4 @@
-"""Finds files that the user provides for the pictures of a collection: mattes, face masks."""
+"""Finds the user's own mattes and face masks for the pictures of a collection."""
 
 from pathlib import Path, PurePath
 
@@ -9,13 +9,15 @@ _ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 
 
 def find_if_given(folder: Path, job: Job) -> Path | None:
-    """Finds the user's file for a picture in `folder`; None if there is none.
+    """Finds the user's file (such as a matte) for the picture of a job; None if there is none.
 
-    The folder has the same subfolders and names as the pictures. With full names, the file for
-    a.jpg is called a.jpg.png. It may also be called a.png if no other picture could be meant.
+    `folder` has the same subfolders and file names as the pictures: the file for sub/a.jpg is
+    sub/a.png, or sub/a with the ending of another format. If outputs keep the picture's ending
+    (option `--full-names`), the file is sub/a.jpg.png; without such a file, sub/a.png is used.
 
     Raises:
-      ImageError: only a.png exists, and it could also belong to another picture than a.jpg.
+      ImageError: only sub/a.png exists, but it may also belong to another picture, such as
+        sub/a.webp.
     """
     path = _find(folder, job.name)
     plain = job.name.with_name(job.source.stem)
@@ -31,7 +33,12 @@ def find_if_given(folder: Path, job: Job) -> Path | None:
 
 
 def find_given(folder: Path, job: Job, what: str = "matte") -> Path:
-    """Finds a picture's file like `find_if_given`, but raises `ImageError` if there is none."""
+    """Finds the user's file for a picture like `find_if_given`, but raises if there is none.
+
+    Raises:
+      ImageError: there is no file for the picture, or the file may belong to another picture. The
+        message calls the file a `what`.
+    """
     path = find_if_given(folder, job)
     if path is None:
         raise ImageError(
@@ -41,7 +48,7 @@ def find_given(folder: Path, job: Job, what: str = "matte") -> Path:
 
 
 def is_given(folder: Path, job: Job) -> bool:
-    """Whether a folder holds a file for a picture, or one that may belong to it."""
+    """Whether `folder` has a file for the picture, even one that may belong to another picture."""
     try:
         return find_if_given(folder, job) is not None
     except ImageError:

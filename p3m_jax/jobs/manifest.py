@@ -1,18 +1,24 @@
-"""Records in a manifest what was done to each picture, so that the next run can skip it.
+"""Keeps a manifest: a list of the pictures already processed, so that the next run skips them.
 
-A run appends a line to `manifest.jsonl` when it is about to write a picture's outputs ("started").
-It appends another line with the result: the outputs are written ("done"), the picture needs review
-first ("waiting", with `reasons`), or it could not be processed ("failed", with `reason`). Only the
-last line of a picture is used, and a partial line of a killed run is ignored. At the end of a run,
-one line per picture is kept.
+The manifest is the file `manifest.jsonl` in the output folder. Before a run writes a picture's
+outputs, it appends a line with the status "started". When the picture is finished, it appends a
+line with the result:
 
-The status is that of the last attempt. For each file that was ever written, `outputs` records the
-inputs and settings that made it. `writing` lists files that were not completely written. Older
-manifests list pictures that need review as "failed"; a run tries both kinds again.
+- "done": the outputs are written.
+- "waiting": the picture needs review first; `reasons` says why.
+- "failed": the picture could not be processed; `reason` says why. Older versions also wrote this
+  status for pictures that need review.
 
-When several processes write to the same folder, each processes a share of the collection and has
-its own file, `manifest-I-of-N.jsonl`. All files are read; a run over the whole collection merges
-them into one.
+The next run tries the pictures that are "waiting" or "failed" again. Only the last line of each
+picture counts, and an incomplete line of a killed run is ignored. At the end of a run, the manifest
+is rewritten with one line per picture.
+
+In a line, `outputs` maps each output file to its inputs and settings, also if an earlier run made
+it. `writing` lists files that may be incomplete.
+
+Several processes may write to the same folder. Each then processes a share of the collection, and
+has its own file, `manifest-I-of-N.jsonl`. Every run reads all of these files. A run over the whole
+collection merges them into one.
 """
 
 import contextlib
@@ -35,7 +41,9 @@ Entry = dict[str, Any]
 
 
 class Manifest:
-    """The manifest of an output folder, or of a share; create it with `open_manifest`.
+    """The manifest of a run that processes a collection or one share of it.
+
+    Use `open_manifest` to create it.
 
     Attributes:
       folder: the output folder.
@@ -56,22 +64,29 @@ class Manifest:
         self._file: LineWriter | None = None
 
     def entry(self, job: Job) -> Entry:
-        """Returns the entry of a job; if there is none, an entry without outputs."""
+        """Returns the last line for a job's picture; without one, an entry that has no outputs."""
         return self._entries.get(str(job.name), {"outputs": {}, "writing": []})
 
     def written(self, job: Job, kind: str) -> Entry | None:
-        """Returns the inputs and settings of an existing output; None if missing or incomplete."""
+        """Returns the inputs and settings that made a job's output of this kind.
+
+        Returns None if the output file does not exist or is incomplete, or if the manifest does not
+        list it.
+        """
         path, entry = job.outputs[kind], self.entry(job)
         if str(path) in entry["writing"] or not is_written(self.folder / path):
             return None
         return entry["outputs"].get(str(path))
 
     def check(self, jobs: Iterable[Job], settings: dict[str, dict[str, Any]]) -> None:
-        """Raises `PlanError` if outputs of `jobs` exist that were not made with these settings.
+        """Checks that all existing outputs of `jobs` were made with these settings.
 
         Args:
           jobs: the jobs to do.
-          settings: the settings, by kind of output.
+          settings: {kind of output: its settings}.
+
+        Raises:
+          PlanError: an output was made with other settings, or is not in the manifest.
         """
         foreign, others, difference = [], {}, set()
         for job in jobs:
@@ -97,9 +112,11 @@ class Manifest:
             )
 
     def start(self, job: Job, made: dict[str, Entry]) -> None:
-        """Records that outputs are about to be written.
+        """Records that a job's outputs will be written now.
 
-        `made` maps each kind of output to its inputs and "settings".
+        Args:
+          job: the job.
+          made: {kind of output: {"settings": its settings, and a checksum for each input}}.
         """
         before = self.entry(job)
         files = {str(job.outputs[kind]): how for kind, how in made.items()}
@@ -111,20 +128,20 @@ class Manifest:
         )
 
     def finish(self, job: Job, kinds: Iterable[str] = (), **values: Any) -> None:
-        """Records that the outputs of these kinds are written.
+        """Records that a job is done, and that its outputs of these kinds are complete.
 
-        `values` are further information for the user.
+        `values` are added to the line, as information for the user (warnings, seconds).
         """
         files = {str(job.outputs[kind]) for kind in kinds}
         writing = [file for file in self.entry(job)["writing"] if file not in files]
         self._record(job, DONE, writing=writing, **values)
 
     def wait(self, job: Job, reasons: Iterable[str]) -> None:
-        """Records that a picture needs review; its outputs in the manifest do not change."""
+        """Records that a picture needs review, and why; keeps the list of its outputs."""
         self._record(job, WAITING, reasons=list(reasons))
 
     def fail(self, job: Job, reason: str) -> None:
-        """Records that a picture could not be processed; its recorded outputs do not change."""
+        """Records that a picture could not be processed, and why; keeps the list of its outputs."""
         self._record(job, FAILED, reason=reason)
 
     def _record(self, job: Job, status: str, **values: Any) -> None:
@@ -145,7 +162,7 @@ class Manifest:
     def close(self, order: Iterable[Job] = ()) -> None:
         """Rewrites the manifest with one line per picture.
 
-        The pictures of this run come last, in the order of the run.
+        Pictures of earlier runs come first, then those of the jobs in `order`, in this order.
         """
         if self._file is None and not self._parts:
             return
@@ -166,10 +183,14 @@ def open_manifest(
 ) -> Iterator[Manifest]:
     """Opens the manifest of an output folder, and locks the folder against other processes.
 
-    The folder is created if it does not exist. Processes that work on other shares of the same
-    collection may use it at the same time. Temporary files of a killed run are removed from the
-    folders where `jobs` will write, except when working on a share, because another share may be
-    writing them.
+    The folder is created if it does not exist. Temporary files of killed runs are removed from the
+    folders where `jobs` will write.
+
+    If `share` is given, other processes may open the folder at the same time for other shares.
+    Temporary files are then kept, because those processes may be writing them.
+
+    Raises:
+      PlanError: another process uses the folder, or it cannot be written to.
     """
     try:
         require_writable(folder)

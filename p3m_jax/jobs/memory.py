@@ -13,8 +13,9 @@ def picture_memory(pixels: int) -> int:
 
 
 def pictures_memory(memory: int) -> int:
-    """Returns how many bytes of a run's `memory` the pictures being processed may use together.
+    """Returns the part of a run's `memory` that is for holding pictures, in bytes.
 
-    A picture that needs more is processed by itself.
+    All pictures that are processed at the same time share it. The rest of the memory is for the
+    program itself and the computation. A picture that needs more is processed while no other is.
     """
     return int((memory - BASE) * (1 - COMPUTING_SHARE))

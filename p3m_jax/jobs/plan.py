@@ -22,7 +22,7 @@ _NAMED = 10  # how many files an error names
 
 
 class PlanError(UserError):
-    """Inputs and outputs do not go together; the message names both and the remedy."""
+    """The inputs or outputs of a run cannot be used as planned; the message names the remedy."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Job:
 
     Attributes:
       source: the picture's file.
-      name: the name of its outputs, relative to a kind's folder and without an ending.
-      outputs: by kind, the file to write, relative to the output folder.
-      twin: another picture that has the same name without the ending, or None.
-      refused: why the file is listed as a failure without being opened, or None.
+      name: the path of each output file without its ending, relative to the folder for its kind.
+      outputs: {kind of output: the file to write, relative to the output folder}.
+      twin: another picture whose name differs only in the ending (a.jpg and a.webp), or None.
+      refused: why the file will not be opened but reported as failed; None for most files.
     """
 
     source: Path
@@ -51,8 +51,8 @@ class Plan:
     Attributes:
       jobs: the jobs, in the order in which they are done.
       notes: remarks for the user.
-      closed: sentences about folders that cannot be searched.
-      left_out: the files in the folders that are not read; empty if there are none.
+      closed: a sentence for each folder that could not be searched.
+      left_out: a summary of the files found that are not processed; empty if there are none.
     """
 
     jobs: tuple[Job, ...]
@@ -65,8 +65,8 @@ class Plan:
 class _Search:
     """The results of searching the inputs so far.
 
-    `pictures` has only those of the current input. `own` has the names of the folders that a
-    command writes next to a manifest.
+    `pictures` holds only the pictures of the current input. `own` holds the names of the folders
+    that commands write next to a manifest.
     """
 
     own: frozenset[str]
@@ -86,22 +86,24 @@ def make_plan(
 ) -> Plan:
     """Finds the pictures in the inputs and chooses their output files.
 
-    The subfolders of an input folder are mirrored in the output. Hidden files, files in the output
-    folder, and files that this command has written are left out. A file that is given twice is
-    processed once. A file that is itself an input is tried, whatever its ending is. Pictures in
-    unsupported formats get jobs that fail; such jobs have no outputs, so they cannot collide with
-    other pictures.
+    Folders are searched with their subfolders, which are mirrored in the output. The search leaves
+    out hidden files, files in the output folder, and outputs of earlier runs. A file that is found
+    twice is processed once.
+
+    A file in `inputs` is always processed, whatever its ending is. A file in a folder is processed
+    if its ending is that of a picture. If its format is not supported, its job has no outputs and
+    is reported as failed.
 
     Args:
       inputs: files and folders.
       output: the output folder.
-      endings: by kind of output, the ending of its files. Each kind is a folder in `output`.
-      full_names: keeps the ending of the picture in the name (a.jpg becomes a.jpg.png).
-      written: further folders that commands write next to a manifest, which are not searched.
+      endings: {kind of output: the ending of its files}. Each kind has its own folder in `output`.
+      full_names: whether output names keep the ending of the picture (a.jpg becomes a.jpg.png).
+      written: other kinds of output. Folders with these names next to a manifest are not searched.
 
     Raises:
-      PlanError: an input is missing or holds no pictures, an output would be written among the
-        inputs, or two pictures would be written to the same place.
+      PlanError: an input does not exist or contains no pictures, an output would be written among
+        the inputs, or two outputs would have the same path.
     """
     output = output_folder(output, "choose a folder for the outputs with -o")
     search = _Search(frozenset(PurePath(kind).parts[0] for kind in (*endings, *written)))
@@ -155,19 +157,23 @@ def _nothing_in(named: Path, search: _Search) -> str:
 
 
 def is_manifest(name: str) -> bool:
-    """Whether a file of this name is a manifest, or a share's part of one."""
+    """Whether a file name is that of a manifest: manifest.jsonl or manifest-I-of-N.jsonl."""
     return re.fullmatch(r"manifest(-\d+-of-\d+)?\.jsonl", name) is not None
 
 
 def check_given(plan: Plan, output: StrPath, folder: Path, *, kind: str, what: str) -> None:
-    """Raises `PlanError` if outputs would be written among the user's files in `folder`.
+    """Checks that no outputs would be mixed with the user's own files, such as mattes.
 
     Args:
       plan: the plan with the outputs.
       output: the output folder.
-      folder: the folder of the user's files.
-      kind: the kind of output that could be mistaken for these files.
-      what: the files, for the message ("mattes").
+      folder: the folder of the user's own files.
+      kind: the kind of output that must not be written inside `folder`, because it looks the same.
+      what: what the message calls the user's files ("mattes").
+
+    Raises:
+      PlanError: an output folder contains `folder`, or outputs of `kind` would be written inside
+        `folder`.
     """
     output, place = Path(output), folder.resolve()
     for written in sorted({written for job in plan.jobs for written in job.outputs}):

@@ -1,8 +1,8 @@
 """Processes many pictures: reads and writes some of them while others are computed.
 
-Pictures are started and counted in the order of the plan. If a picture cannot be processed or needs
-review first, the run records that and continues. If the disk cannot be written to, the run ends. A
-`Budget` limits how many pictures are processed at a time.
+Pictures are started in the order of the plan. If a picture cannot be processed or needs review
+first, the run records that and continues. If the disk cannot be written to, the run ends. The
+pictures that are processed at the same time share the memory of a `Budget`.
 """
 
 import contextlib
@@ -51,12 +51,12 @@ class Run:
 
     Args:
       manifest: the manifest of the output folder.
-      settings: by kind, the settings that its outputs depend on.
+      settings: {kind of output: the settings that it depends on}.
       work: the work to do for each picture.
       memory: memory in bytes for the whole run.
-      workers: the number of threads that read; as many others write.
-      overwrite: replace outputs that were made with other settings or from an earlier version of
-        the picture.
+      workers: the number of threads that read, and also the number of threads that write.
+      overwrite: whether to replace outputs that were made with other settings or from an earlier
+        version of the picture.
     """
 
     def __init__(
@@ -75,7 +75,11 @@ class Run:
         self.outcome = JobOutcome()
 
     def start(self, jobs: Sequence[Job], *, progress: bool = True) -> JobOutcome:
-        """Does the jobs; returns normally even if it is interrupted or the disk is full."""
+        """Processes the pictures of `jobs` and returns the outcome.
+
+        A Ctrl-C or a full disk ends the run early. `start` then also returns, without raising; the
+        outcome says why the run ended.
+        """
         from tqdm import tqdm
 
         loaders, writers = (ThreadPoolExecutor(self._workers) for _ in range(2))

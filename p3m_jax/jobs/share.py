@@ -8,13 +8,13 @@ T = TypeVar("T")
 
 
 class Share(NamedTuple):
-    """One of `count` shares; `index` counts from 0. Each may be processed on a different host."""
+    """The share number `index` (from 0) of `count` shares, each for a different process or host."""
 
     index: int  # type: ignore[assignment]  # hides a method of tuples, here and below
     count: int  # type: ignore[assignment]
 
     def of(self, values: Sequence[T]) -> Sequence[T]:
-        """Returns every `count`-th value; each value belongs to exactly one share."""
+        """Returns this share of `values`: every `count`-th value, starting at `index`."""
         return values[self.index :: self.count]
 
     @classmethod

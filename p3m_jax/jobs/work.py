@@ -1,4 +1,4 @@
-"""The interface of the work that a run does for each picture, and its outcome."""
+"""Defines the interface `Work` (what a run does to each picture), and the outcome of a run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -63,8 +63,8 @@ class Work(Protocol):
     Attributes:
       done: what was done to a picture, as a participle ("matted").
       at_once: how many pictures `compute` may process at a time.
-      needed_once: names of the user's files that an output needs only when it is made. If such a
-        file is missing later and nothing else has changed, the output stays valid.
+      needed_once: which files of `given`, by key, may be deleted once the outputs are made. A
+        finished picture is still skipped if only these files are missing.
     """
 
     done: str
@@ -72,18 +72,43 @@ class Work(Protocol):
     needed_once: tuple[str, ...]
 
     def given(self, job: Job) -> dict[str, Path]:
-        """Returns the user's further files that the outputs depend on, by name."""
+        """Returns the user's own files for a picture, such as {"matte": its path}.
+
+        The outputs are made from these files and the picture. If one of them changes, the program
+        treats the picture as changed.
+        """
 
     def memory(self, job: Job, pixels: int) -> int:
         """Returns the memory in bytes that a picture needs while it is processed."""
 
     def load(self, job: Job, given: dict[str, Path]) -> Any:
-        """Reads the picture's files, in a thread; raises `NeedsReview` if the user must decide."""
+        """Reads the picture and its other files; returns the argument of `compute`.
+
+        Runs in several threads at the same time.
+
+        Args:
+          job: the job of the picture.
+          given: the files that the method `given` returned.
+
+        Raises:
+          NeedsReview: the user has to review the picture first.
+        """
 
     def compute(self, loaded: Any) -> Any:
-        """Does the slow part of the work for one picture; called in up to `at_once` threads."""
+        """Does the slow part of the work for one picture; returns the argument of `write`.
+
+        Runs in up to `at_once` threads at the same time.
+        """
 
     def write(
         self, job: Job, computed: Any, files: dict[str, Path]
     ) -> tuple[list[str], dict[str, Any]]:
-        """Writes `files`, by kind, in a thread; returns warnings and notes for the manifest."""
+        """Writes the outputs of a picture; returns warnings, and notes for the manifest.
+
+        Runs in several threads at the same time.
+
+        Args:
+          job: the job of the picture.
+          computed: the result of `compute`.
+          files: {kind of output: the file to write}.
+        """

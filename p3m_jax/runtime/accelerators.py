@@ -1,6 +1,7 @@
-"""Finds accelerators of this machine that JAX does not use, by looking only at files.
+"""Finds accelerators of this machine that JAX does not use.
 
-JAX falls back to the CPU without a warning if its plugin for the accelerator is missing.
+If JAX's plugin for an accelerator is missing, JAX falls back to the CPU without a warning. So this
+module looks for files of the accelerators' drivers instead of asking JAX.
 """
 
 import contextlib
@@ -21,12 +22,12 @@ class Kind:
     Attributes:
       name: shown to the user.
       platforms: JAX's names for devices of this kind.
-      traces: files that the driver creates, as patterns below the root folder.
-      vendor: PCI vendor, as sysfs spells it. If it is set, a PCI device of this vendor must exist
-        as well.
-      plugins: beginnings of package names; JAX needs one such package.
+      traces: files that the device's driver creates, as glob patterns relative to the root folder.
+      plugins: prefixes of package names. JAX needs one of these packages to use the device.
       remedy: how to install the package.
-      hidden_by: environment variables that select among such devices.
+      hidden_by: environment variables that can hide devices of this kind.
+      vendor: PCI vendor number, as in sysfs ("0x1ae0"). The traces then count only if a PCI device
+        of this vendor exists. None: they always count.
       certain: False if the traces may belong to a device that JAX does not support.
     """
 
@@ -76,8 +77,8 @@ class Finding:
 
     Attributes:
       kind: the name of its kind.
-      reason: why it is not used, as a sentence with the remedy.
-      certain: False if it may be a device that JAX does not support.
+      reason: a sentence that says why it is not used, and the remedy.
+      certain: False if JAX may not support the device.
     """
 
     kind: str
@@ -86,7 +87,7 @@ class Finding:
 
 
 def no_device() -> str | None:
-    """Returns why JAX has no device, as a sentence with the remedy; None if it has one."""
+    """Returns None if JAX has a device; otherwise a sentence with the cause and the remedy."""
     import jax
 
     try:

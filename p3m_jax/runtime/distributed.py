@@ -59,11 +59,11 @@ def settings(choice: str) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def connected(choice: str) -> Iterator[None]:
-    """Connects this process with the others of its job; call it before JAX is used.
+    """Connects this process with the others of its job during the body.
 
-    `choice` is a value of `--distributed`, see `settings`. All processes but the first are silent:
-    their standard output is discarded and their progress bars are off. A process that fails exits
-    at once, because a normal exit would wait for the others.
+    Enter this context before JAX is used. Only the first process prints: standard output and
+    progress bars of the others are off. A process that fails exits at once, because a normal exit
+    would wait for the others. `choice` is a value of `--distributed`, see `settings`.
 
     Raises:
       OptionError: `choice` is not a valid value.
@@ -137,7 +137,7 @@ def _last_word(sentence: str) -> Iterator[None]:
 
 
 def count() -> int:
-    """Returns how many processes are connected, 1 if none are; does not initialize devices."""
+    """Returns the number of connected processes, 1 if none are; does not initialize devices."""
     jax = sys.modules.get("jax")
     return jax.process_count() if jax and jax.distributed.is_initialized() else 1
 
@@ -149,12 +149,13 @@ def is_first() -> bool:
 
 @contextlib.contextmanager
 def first_in_turn(what: str) -> Iterator[None]:
-    """Runs the body on the first process, and then on all others.
+    """Runs the body on the first process, and then on all others at the same time.
 
-    So the other processes find the files that the first has made. If one process fails, all end.
+    For instance, the first process writes files, and the others only find that they exist. If the
+    body fails on one process, all processes end.
 
     Args:
-      what: what the body makes, for messages ("the data set").
+      what: what the body prepares, for messages ("the data set").
 
     Raises:
       DistributedError: another process failed; its own message says why.
@@ -183,9 +184,10 @@ def _agree(well: bool, what: str) -> None:
 
 
 def wait_for_all(what: str) -> None:
-    """Waits, for up to a day, until all processes have called this with the same name, `what`.
+    """Waits until all processes have called this function, for up to a day.
 
-    Without such a wait, a collective operation of JAX gives up after seconds.
+    Use it before a collective operation of JAX if a process may arrive late. The operation itself
+    would give up after seconds. `what` names the wait; all processes must use the same name.
     """
     if count() > 1:
         from orbax.checkpoint import multihost
@@ -194,9 +196,10 @@ def wait_for_all(what: str) -> None:
 
 
 def gather(values: Sequence[T]) -> list[T]:
-    """Joins the lists of JSON values of all processes, in the order of the processes.
+    """Returns the lists `values` of all processes joined into one list, on every process.
 
-    It waits for all processes, see `wait_for_all`.
+    The first process's values come first, and so on. The values must be JSON values. All processes
+    must call this function; each waits for the others.
     """
     if count() == 1:
         return list(values)
@@ -214,14 +217,17 @@ def gather(values: Sequence[T]) -> list[T]:
 
 
 def share(values: Sequence[T]) -> Sequence[T]:
-    """Returns the part of `values` for this process: every n-th value, for n processes."""
+    """Returns this process's share of `values`: every n-th value if there are n processes."""
     if count() == 1:
         return values
     return values[sys.modules["jax"].process_index() :: count()]
 
 
 def in_order(gathered: Sequence[T]) -> list[T]:
-    """Puts the gathered results of all processes' `share`s back into the original order."""
+    """Reorders results that were computed with `share` and joined with `gather`.
+
+    Returns them in the order of the values before `share` divided them.
+    """
     order = [at for process in range(count()) for at in range(process, len(gathered), count())]
     return [
         value for _, value in sorted(zip(order, gathered, strict=True), key=lambda pair: pair[0])

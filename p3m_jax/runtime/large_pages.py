@@ -1,8 +1,8 @@
-"""Makes the C library use large memory pages, for fewer page faults per picture or step.
+"""Makes the C library use large memory pages, which reduces page faults.
 
-The setting must be in the environment before the program starts. A network's intermediate arrays
-are returned to the system after each picture or step and allocated again for the next. With pages
-of 4 kB, that costs 80,000 page faults for one matte of 1080 x 1620 pixels.
+A network's intermediate arrays are returned to the system after each picture or training step, and
+allocated again for the next. With pages of 4 kB, this causes 80,000 page faults for one matte of
+1080 x 1620 pixels. The C library reads its setting from the environment when the program starts.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ def environment() -> dict[str, str]:
 
 
 def describe() -> str:
-    """Describes in a few words whether this process uses large pages, and why or why not."""
+    """Says in a few words whether this process requests large pages, and why."""
     if _RESTARTED in sys._xoptions:
         return f"requested, by starting again; {_SWITCH}=off prevents it"
     if os.environ.get(_SWITCH) == "off":

@@ -1,8 +1,8 @@
-"""Finds the cores and memory that this process may use, and shares memory among its threads.
+"""Finds the cores and memory that this process may use, and divides memory among its threads.
 
-A container or a batch system may allow a process less than the machine has. It limits the cores
-that the process may run on, and the memory by control groups. A group's limit also applies to all
-groups below it.
+A container or a batch system may allow a process only some of the machine's cores and memory. Linux
+limits memory by control groups, which are nested: the lowest limit of a group and the groups that
+contain it applies.
 """
 
 import contextlib
@@ -32,21 +32,27 @@ def machine_memory() -> int | None:
 
 
 def available_memory() -> int:
-    """Returns the bytes of memory for this process: the machine's, or a control group's limit."""
+    """Returns how much memory this process may use, in bytes.
+
+    This is the machine's memory, or the limit of a control group if that is lower.
+    """
     return min(machine_memory() or _UNKNOWN, *group_limits())
 
 
 def default_memory() -> int:
-    """Returns the bytes of memory that a run uses by default: 3/4 of the available memory."""
+    """Returns how much memory a run uses by default, in bytes: 3/4 of the available memory."""
     return available_memory() * 3 // 4
 
 
 def group_limits(own: Path = _OWN_GROUPS, root: Path = _GROUPS) -> list[int]:
     """Lists the memory limits of this process's control groups (versions 1 and 2), in bytes.
 
-    `own` is the file that lists the groups, `root` the folder where they are mounted. Inside a
-    container the two may use different paths, so the groups at the root are checked, too. An
-    unlimited group of version 1 reports more memory than any machine has.
+    A group of version 1 without a limit reports more memory than any machine has.
+
+    Args:
+      own: the file that lists the process's groups.
+      root: the folder where the groups are mounted. Its own limit is always included, because
+        inside a container the paths in `own` may not exist below it.
     """
     try:
         lines = own.read_text().splitlines()
@@ -69,9 +75,10 @@ def group_limits(own: Path = _OWN_GROUPS, root: Path = _GROUPS) -> list[int]:
 
 
 class Budget:
-    """Memory shared by the pictures that are being processed.
+    """The memory that all pictures being processed share.
 
-    A picture that needs more than the whole budget is processed while no other is.
+    Each picture reserves an amount. A picture that needs more than the whole budget is processed
+    while no other picture is.
 
     Args:
       size: the budget in bytes.
@@ -84,7 +91,11 @@ class Budget:
         self._changed = threading.Condition()
 
     def try_take(self, amount: int) -> bool:
-        """Reserves the amount if it is free or nothing is reserved; returns whether it did."""
+        """Reserves `amount` bytes for a picture if possible; returns whether it did.
+
+        It does if enough of the budget is free and fewer than `pictures` are being processed. It
+        also does whenever nothing else is reserved.
+        """
         with self._changed:
             full = sum(self._held) + amount > self._size or len(self._held) >= self._pictures
             if self._held and full:
@@ -93,14 +104,14 @@ class Budget:
             return True
 
     def give_back(self, amount: int) -> None:
-        """Releases a reserved amount; may be called from any thread."""
+        """Releases an amount that a picture has reserved; may be called from any thread."""
         with self._changed:
             self._held.remove(amount)
             self._changed.notify_all()
 
     @contextlib.contextmanager
     def held(self, amount: int) -> Iterator[None]:
-        """Waits until the amount is free, and reserves it during the body."""
+        """Waits until `try_take` can reserve the amount, and holds it during the body."""
         while not self.try_take(amount):
             self.wait(0.2)
         try:

@@ -26,7 +26,7 @@ def folder_or_bucket(path: StrPath) -> Path | epath.Path:
     """Converts `path` to a `Path`, or an address gs://BUCKET/FOLDER to an `epath.Path`.
 
     Raises:
-      BucketError: the address is of another kind, or the packages for buckets are not installed.
+      BucketError: the address has another form, or the packages for buckets are not installed.
     """
     if not is_address(path):
         return Path(path)

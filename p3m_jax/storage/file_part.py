@@ -15,8 +15,9 @@ class FilePart:
 
     Attributes:
       path: the file that contains the part, for instance a shard.
-      offset, length: in bytes.
-      record: offset in `path`, in bytes, of the record that contains the part.
+      offset: where the part starts in `path`, in bytes.
+      length: the length of the part in bytes.
+      record: where the record that contains the part starts in `path`, in bytes.
       name: the part's name in error messages, such as "p_1/picture".
     """
 

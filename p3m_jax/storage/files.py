@@ -32,10 +32,10 @@ def _umask() -> int:
 
 @contextlib.contextmanager
 def whole_file(path: StrPath) -> Iterator[BinaryIO]:
-    """Opens a file for writing that gets its name only when it is completely written.
+    """Opens a file for writing under a temporary name; renames it to `path` after the body.
 
-    If an exception is raised, the file is removed. A missing folder is created. A killed program
-    leaves at most a hidden temporary file.
+    So `path` never holds a partial file. The folder is created if it does not exist. If the body
+    raises an exception, the temporary file is removed. A killed program leaves it behind, hidden.
 
     Raises:
       OSError: the file cannot be written. The error names `path`, even if the system's error names
@@ -75,13 +75,15 @@ def write_text(path: Path | epath.Path, text: str) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path, refusal: Exception, *, shared: bool = False) -> Iterator[None]:
-    """Holds a lock on a file or folder, which must exist, against other processes.
+    """Locks an existing file or folder against other processes during the body.
 
-    Several processes may hold the lock at once if all of them set `shared`. Where the system or the
+    Several processes may hold the lock at once if all of them set `shared`. If the system or the
     file system has no locks, nothing is locked.
 
-    Raises:
-      refusal: another process holds the lock.
+    Args:
+      path: the file or folder.
+      refusal: the exception to raise if another process holds the lock.
+      shared: whether other processes may hold the lock at the same time.
     """
     try:
         import fcntl
@@ -102,7 +104,7 @@ def locked(path: Path, refusal: Exception, *, shared: bool = False) -> Iterator[
 
 
 def is_written(path: Path) -> bool:
-    """Whether a file exists and is not empty; if the machine crashes, an empty one may remain."""
+    """Whether a file exists and is not empty; a crash of the machine may leave an empty file."""
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -118,7 +120,10 @@ def require_writable(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes temporary files of killed programs from a folder that no program is writing to."""
+    """Removes the temporary files that killed programs left in a folder.
+
+    No other program may be writing to the folder, because its files would be removed, too.
+    """
     with contextlib.suppress(FileNotFoundError):
         for path in folder.iterdir():
             if _TEMPORARY.fullmatch(path.name):

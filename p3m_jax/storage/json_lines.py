@@ -1,7 +1,7 @@
-"""Lists of JSON objects, one per line, that survive a killed program.
+"""Reads and writes files of JSON objects, one per line, that stay readable if a program is killed.
 
-A program appends a line when it has finished something. If it is killed while it writes, the last
-line is cut off. Readers skip such a line, and the next program starts a new line after it.
+A program appends a line when it has finished something. If it is killed while writing, the last
+line is incomplete. Readers skip such a line, and the next program starts a new line after it.
 """
 
 import contextlib
@@ -14,7 +14,9 @@ from p3m_jax.storage.files import write_text
 
 
 class LineWriter:
-    """Appends objects to a file, which is created if missing. One thread at a time may use it.
+    """Appends JSON objects to a file; creates the file if it does not exist.
+
+    Only one thread at a time may use a writer.
 
     Raises:
       OSError: the file cannot be opened, or a line cannot be written.
@@ -45,9 +47,9 @@ class LineWriter:
 
 
 def read_lines(file: Path) -> Iterator[dict[str, Any]]:
-    """Yields the objects of a list; none if the file does not exist.
+    """Yields the JSON objects in a file, one per line; yields none if the file does not exist.
 
-    Lines that are cut off, or that hold anything but an object, are skipped.
+    Skips incomplete lines, and lines that are not JSON objects.
     """
     try:
         lines = file.open("rb")
@@ -62,5 +64,5 @@ def read_lines(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def write_lines(file: Path, values: Iterable[dict[str, Any]]) -> None:
-    """Writes a whole list atomically."""
+    """Writes a file of JSON objects, one per line, atomically."""
     write_text(file, "".join(json.dumps(value) + "\n" for value in values))

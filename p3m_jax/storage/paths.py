@@ -7,7 +7,7 @@ from p3m_jax.storage import StrPath
 
 
 class PathError(UserError):
-    """A path that the user gave cannot be used; the message says what to give instead."""
+    """A path from the user cannot be used; the message says what to choose instead."""
 
 
 def user_path(path: StrPath) -> Path:
@@ -19,7 +19,11 @@ def user_path(path: StrPath) -> Path:
 
 
 def source_folder(path: StrPath, remedy: str = "choose a folder of pictures") -> Path:
-    """Expands ~ in a folder to read; raises `PathError` with this remedy if it is missing."""
+    """Expands a leading ~ in the path of a folder to read.
+
+    Raises:
+      PathError: the folder does not exist; the message ends with `remedy`.
+    """
     folder = user_path(path)
     if not folder.is_dir():
         state = "is a file" if folder.exists() else "there is no such folder"
@@ -28,9 +32,10 @@ def source_folder(path: StrPath, remedy: str = "choose a folder of pictures") ->
 
 
 def output_folder(path: StrPath, remedy: str) -> Path:
-    """Expands ~ in a folder to write to, which may not exist yet.
+    """Expands a leading ~ in the path of a folder to write to, which may not exist yet.
 
-    Raises `PathError` with this remedy if `path` is a file.
+    Raises:
+      PathError: `path` is a file; the message ends with `remedy`.
     """
     folder = user_path(path)
     if folder.exists() and not folder.is_dir():

@@ -1,4 +1,4 @@
-"""The data set of a run: the user's own, checked and completed, or synthetic portraits."""
+"""Prepares the data set of a run: the user's data set, or synthetic portraits if none is chosen."""
 
 import functools
 from collections.abc import Callable
@@ -38,13 +38,14 @@ portrait matting model. To train one, use P3M-10k with
 
 
 class TrainingData(NamedTuple):
-    """The pictures that a run trains on, and those that select its best step.
+    """The training and validation pictures of a run, and how they are changed while training.
 
     Attributes:
       root: the folder of P3M-10k, of the user's own pictures, or of the synthetic portraits.
-      train, validation: the data set without the held-out pictures, and the held-out pictures.
-      obfuscation: how faces are obfuscated whenever a picture is read; None: not at all.
-      copy_paste: the faces to paste onto those of `train`, and how to paste them; None without
+      train: the data set without the held-out pictures.
+      validation: the held-out pictures.
+      obfuscation: how faces are obfuscated whenever a picture is read; None for no obfuscation.
+      copy_paste: the faces to paste over those in `train`, and how to paste them; None for no
         copy and paste.
     """
 
@@ -56,7 +57,7 @@ class TrainingData(NamedTuple):
 
     @property
     def synthetic(self) -> bool:
-        """True for portraits drawn by this project."""
+        """True if the pictures are synthetic portraits drawn by this project."""
         return self.train.synthetic
 
     @property
@@ -68,12 +69,20 @@ class TrainingData(NamedTuple):
 def prepare_data(
     wanted: DataSettings, workdir: Path, copy_paste: CopyPasteSettings | None = None
 ) -> TrainingData:
-    """Finds, checks and completes the data set; draws a synthetic one if the settings choose none.
+    """Finds the data set of a run, checks it, and adds missing files.
 
-    If the composition loss is on, missing foregrounds and backgrounds are estimated and stored in
-    the foreground cache. Without a cache, those of the user's own pictures are stored in the run's
-    folder, `workdir`; any other data set must be complete. If faces are to be obfuscated, the face
-    areas are found first, and foregrounds are estimated from the obfuscated pictures.
+    If the settings choose no data set, synthetic portraits are drawn. If faces are to be
+    obfuscated, the face areas are found first.
+
+    If the composition loss is on, missing foregrounds and backgrounds are estimated (from the
+    obfuscated pictures, if faces are obfuscated) and stored in the foreground cache. If the
+    settings name no cache, a folder in `workdir` is used for the user's own pictures; any other
+    data set must be complete.
+
+    Args:
+      wanted: the settings of the data set.
+      workdir: the run's folder.
+      copy_paste: the settings of copy and paste; None if it is off.
 
     Raises:
       DataSetError: the chosen data set is wrong or incomplete. The run does not fall back to
@@ -143,10 +152,10 @@ def _scan(wanted: DataSettings, workdir: Path) -> Scan:
 def _with_foregrounds(
     dataset: DataSet, cache: StrPath | None, obfuscation: Obfuscation | None
 ) -> DataSet:
-    """Returns the data set with its missing foregrounds and backgrounds added from the cache.
+    """Returns the data set with missing foregrounds and backgrounds added from the cache.
 
-    Those missing from the cache are estimated first. Without a cache, the data set must be
-    complete.
+    If the cache does not have them either, they are estimated first. Without a cache, the data set
+    must be complete.
     """
     missing = sum(e.foreground is None or e.background is None for e in dataset.examples)
     if cache is None:

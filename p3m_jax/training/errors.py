@@ -10,7 +10,7 @@ class TrainingError(UserError):
 
 
 class RunFolderError(TrainingError):
-    """This run cannot use the folder."""
+    """A run cannot use its folder, for instance because the folder contains another run."""
 
 
 class ConfigurationError(TrainingError):
@@ -22,7 +22,10 @@ class TrainingDiverged(TrainingError):
 
 
 def one_of(name: str, value: str, known: Iterable[str]) -> list[str]:
-    """Returns [] if `value` is one of `known`, otherwise [a clause about the setting `name`]."""
+    """Returns a list with a message if the setting `name` has an unknown value, otherwise [].
+
+    The message names `value` and the `known` values.
+    """
     known = tuple(known)
     if value in known:
         return []

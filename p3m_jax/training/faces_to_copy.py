@@ -1,4 +1,4 @@
-"""Finds the faces that a run copies, and completes its copy-and-paste recipe with them."""
+"""Finds the faces that a run copies and pastes over the faces in its training pictures."""
 
 import hashlib
 from pathlib import Path
@@ -21,7 +21,9 @@ CACHE_FOLDER = "face_masks"
 def find_copy_paste(
     wanted: CopyPasteSettings, workdir: Path, dataset: DataSet, root: Path, *, obfuscated: bool
 ) -> CopyPaste:
-    """Returns the recipe for copy and paste, with the faces to copy and the first step that pastes.
+    """Finds the faces to copy; returns the recipe `wanted.recipe` with these faces added.
+
+    Also sets the recipe's `first_step`, the number of steps before pasting starts.
 
     Args:
       wanted: the settings of copy and paste.
@@ -31,8 +33,8 @@ def find_copy_paste(
       obfuscated: whether faces are obfuscated while pictures are read.
 
     Raises:
-      DataSetError: there are no faces to copy, or no faces to paste onto, or the folder of faces
-        to copy belongs to the data set.
+      DataSetError: there are no faces to copy, no training picture has a face to paste over, or
+        the folder of faces to copy belongs to the data set.
     """
     if not any(example.private if obfuscated else example.facemask for example in dataset.examples):
         raise DataSetError(
@@ -70,9 +72,9 @@ def _find_sources(
 
 
 def _refuse_hidden_faces(folder: Path, dataset: DataSet, root: Path) -> None:
-    """Raises `DataSetError` if `folder` belongs to the data set.
+    """Raises `DataSetError` if the folder of faces to copy belongs to the data set.
 
-    Clear faces of the people in the data set must not be copied, even if its pictures show them.
+    Unobfuscated faces of the people in the data set must not be copied.
     """
     own = {example.picture.parent.resolve() for example in dataset.examples} | {root.resolve()}
     if any(place in own for place in (folder.resolve(), *folder.resolve().parents)):
@@ -84,9 +86,10 @@ def _refuse_hidden_faces(folder: Path, dataset: DataSet, root: Path) -> None:
 
 
 def identity_of_faces(copy_paste: CopyPaste | None) -> dict:
-    """Returns the number of faces to copy and a hash of their stems; {} without copy and paste.
+    """Returns the number of faces to copy and a hash of their names, to identify them.
 
-    The run's folder records them, so that a resumed run copies the same faces.
+    The run's folder records both, to check that a resumed run copies the same faces. Returns {} if
+    copy and paste is off.
     """
     if copy_paste is None:
         return {}

@@ -8,11 +8,13 @@ from jax.experimental import multihost_utils
 
 
 class StopRequest:
-    """A context in which the first SIGTERM or Ctrl-C only requests a stop after the current step.
+    """A context in which SIGTERM and Ctrl-C stop the run after the current step, not at once.
 
-    A second Ctrl-C interrupts at once. With several processes, even the first Ctrl-C does. SIGTERM
-    may then reach only one process, so JAX's own service watches for it and tells all processes at
-    which step to stop.
+    A second Ctrl-C interrupts at once.
+
+    If a run has several processes, only SIGTERM is handled this way; Ctrl-C interrupts at once.
+    SIGTERM may reach only one of the processes. JAX then makes all of them stop after the same
+    step.
     """
 
     def __init__(self) -> None:
@@ -20,9 +22,9 @@ class StopRequest:
         self._previous: dict = {}
 
     def at(self, step: int) -> str | None:
-        """Returns the name of the signal that requests a stop after `step`, or None.
+        """Returns the name of the signal if the run must stop after `step`, otherwise None.
 
-        It is the same on all processes.
+        All processes get the same result.
         """
         if jax.process_count() > 1:
             return "SIGTERM" if multihost_utils.reached_preemption_sync_point(step) else None

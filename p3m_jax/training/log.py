@@ -12,15 +12,15 @@ LOG_FILE = "log.jsonl"
 
 
 class RunLog:
-    """The log of a run, with TensorBoard events; a resumed run appends to both.
+    """Writes the log of a run, and TensorBoard events; a resumed run appends to both.
 
-    Every line is a JSON object with `event` ("start", "step", "validation", "stop", "end" or
-    "report"), `time` in seconds since 1970, and `synthetic`.
+    Every line of the log is a JSON object with `event` ("start", "step", "validation", "stop",
+    "end" or "report"), `time` in seconds since 1970, and `synthetic`.
 
     Args:
       workdir: the run's folder.
-      first: the step that the run starts or resumes from. Lines of later steps are removed, because
-        a run that was killed repeats these steps. TensorBoard's events of these steps remain.
+      first: the step that the run starts or resumes from. Lines of later steps are removed from the
+        log, because the run takes these steps again. Their TensorBoard events remain.
       synthetic: whether the weights were trained on synthetic portraits; written into every line.
     """
 
@@ -35,12 +35,12 @@ class RunLog:
         self._events = self._summary.create_file_writer(str(Path(workdir) / "tensorboard"))
 
     def write(self, event: str, values: dict[str, Any]) -> None:
-        """Writes a line immediately, so that it is not lost if the run is killed."""
+        """Writes a line to the log immediately, so that it is not lost if the run is killed."""
         line = {"event": event, "time": round(time.time(), 3), "synthetic": self._synthetic}
         self._file.append({**line, **values})
 
     def scalars(self, event: str, step: int, values: dict[str, float]) -> None:
-        """Writes a line, and the same values as TensorBoard scalars named "event/name"."""
+        """Writes a line to the log, and each value as a TensorBoard scalar "event/name"."""
         self.write(event, {"step": step, **values})
         with self._events.as_default(step=step):
             for name, value in values.items():
@@ -48,7 +48,7 @@ class RunLog:
         self._events.flush()
 
     def picture(self, name: str, step: int, values: np.ndarray) -> None:
-        """Shows an 8-bit picture (H, W, 3) in TensorBoard."""
+        """Writes an 8-bit picture (H, W, 3) to the TensorBoard events."""
         with self._events.as_default(step=step):
             self._summary.image(name, values[None])
         self._events.flush()
@@ -66,7 +66,7 @@ def _take_out_after(file: Path, first: int) -> None:
 
 
 class Silence:
-    """A `RunLog` that writes nothing, for all processes but the first."""
+    """Has the methods of `RunLog` but writes nothing; used by all processes except the first."""
 
     def write(self, event: str, values: dict[str, Any]) -> None:
         """Does nothing."""
@@ -82,10 +82,10 @@ class Silence:
 
 
 def read_log(workdir: Path, event: str) -> list[dict[str, Any]]:
-    """Reads the log's lines with this `event` and a step; returns them sorted by step.
+    """Returns the lines of a run's log that have this `event` and a step, sorted by step.
 
-    If a step has several lines, only the last one is returned. A line that was cut off when the
-    run was killed is skipped. Returns [] if the log does not exist.
+    If a step has several such lines, only the last one is returned. Incomplete lines of a killed
+    run are skipped. Returns [] if the log does not exist.
     """
     lines = {}
     for line in read_lines(Path(workdir) / LOG_FILE):

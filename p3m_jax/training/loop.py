@@ -48,7 +48,8 @@ class Outcome(NamedTuple):
       step: the total number of steps taken, including those before the run was resumed.
       finished: False if a signal stopped the run early.
       workdir: the folder that holds everything that the run wrote.
-      errors: the mean errors of the last validation by this call; empty if it did not validate.
+      errors: the mean errors of the last validation; empty if this call of `train` did not
+        validate.
     """
 
     step: int

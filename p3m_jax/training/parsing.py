@@ -41,7 +41,7 @@ def parse(config: ConfigDict) -> Settings:
     """Returns the settings of a configuration (see configs/common.py).
 
     Raises:
-      ConfigurationError: settings are invalid; the message lists all of them with valid values.
+      ConfigurationError: settings are invalid; the message lists each with the values allowed.
     """
     problems = [
         *_loop_problems(config),

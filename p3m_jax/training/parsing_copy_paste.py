@@ -1,4 +1,4 @@
-"""Turns a configuration's `copy_paste` into settings, and checks it (P3M-ICP and P3M-FCP)."""
+"""Checks the section `copy_paste` of a configuration, and turns it into typed settings."""
 
 from ml_collections import ConfigDict
 
@@ -13,7 +13,10 @@ LEVELS = ("none", "image", "feature")  # no copy and paste, P3M-ICP, P3M-FCP
 
 
 def parse_copy_paste(wanted: ConfigDict, batch_size: int) -> CopyPasteSettings | None:
-    """Returns the settings of `config.copy_paste`, without the faces; None if it is off."""
+    """Converts the section `config.copy_paste` to settings; returns None if its level is "none".
+
+    The faces to copy are not searched for yet: the recipe's `sources` are empty.
+    """
     if wanted.level == "none":
         return None
     features = FeaturePaste(tuple(wanted.layers), wanted.stop_gradient, wanted.source_from)
@@ -39,7 +42,10 @@ def parse_copy_paste(wanted: ConfigDict, batch_size: int) -> CopyPasteSettings |
 
 
 def copy_paste_problems(wanted: ConfigDict, network_name: str, batch_size: int) -> list[str]:
-    """Returns a clause for each invalid setting of `config.copy_paste`, with its valid values."""
+    """Checks the section `config.copy_paste`; returns a message for each invalid setting.
+
+    A message names the setting, its value, and the values allowed. Returns [] if all are valid.
+    """
     problems = [
         *one_of("copy_paste.level", wanted.level, LEVELS),
         *one_of("copy_paste.variant", wanted.variant, VARIANTS),

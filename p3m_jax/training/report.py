@@ -24,9 +24,10 @@ _SHOWN = ("SAD", "MSE", "MAD", "SAD-T", "GRAD", "CONN")
 
 
 def write_report(setup: Setup, best: InferenceCheckpoint) -> None:
-    """Writes `report.md`, `curves.png` and a sheet for each scored test set into the run's folder.
+    """Scores the test sets with the weights `best`, and writes a report into the run's folder.
 
-    All processes score the test sets with the weights `best`; only the first one writes.
+    The report is `report.md`, `curves.png`, and a sheet of mattes for each test set. All processes
+    must call this function: they divide the scoring, and the first one writes the files.
     """
     settings, workdir, data = setup.settings, setup.workdir, setup.data
     scored = {

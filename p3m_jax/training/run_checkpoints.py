@@ -1,4 +1,7 @@
-"""A run's own checkpoints: everything needed to resume exactly, saved completely or not at all."""
+"""Saves and reads the checkpoints of a run, from which it resumes exactly.
+
+A checkpoint is saved completely or not at all.
+"""
 
 import contextlib
 import shutil
@@ -33,10 +36,10 @@ _policies = ocp.training.preservation_policies
 
 
 class Saved(NamedTuple):
-    """A run's checkpoint, read completely and undamaged.
+    """The contents of a run's checkpoint.
 
     Attributes:
-      state: the state, as NumPy arrays.
+      state: the training state, as NumPy arrays.
       description: see `p3m_jax.checkpoints.weights.describe`.
     """
 
@@ -44,7 +47,7 @@ class Saved(NamedTuple):
     description: dict[str, Any]
 
     def placed(self, shardings: TrainState) -> TrainState:
-        """Returns the state on the devices, placed according to `shardings`."""
+        """Copies the state to the devices; `shardings` holds the sharding of each array."""
         return jax.tree.map(
             lambda array, sharding: jax.make_array_from_callback(
                 array.shape, sharding, lambda index: array[index]
@@ -55,19 +58,18 @@ class Saved(NamedTuple):
 
 
 def newest_whole(folder: Path, like: TrainState) -> Saved | None:
-    """Reads a run's newest undamaged checkpoint; returns None if the run has not saved one yet.
+    """Reads a run's newest undamaged checkpoint; returns None if the run has no checkpoints.
 
-    Damaged checkpoints are renamed, not deleted, with a warning for each; the run repeats the steps
-    after the checkpoint that is returned. With several processes, the first one must call this
-    before the others do.
+    Damaged checkpoints are renamed, and a warning is printed for each. If all checkpoints are
+    damaged, an error is raised instead, and none is renamed. If there are several processes, the
+    first one must return from this function before the others call it.
 
     Args:
       folder: the run's folder of checkpoints.
       like: a state with the expected shapes and dtypes.
 
     Raises:
-      CheckpointError: all checkpoints are damaged (then none is renamed), or one cannot be read at
-        the moment.
+      CheckpointError: all checkpoints are damaged, or a checkpoint cannot be read or renamed.
     """
     folder = _absolute(folder)
     steps = sorted(_numbered(folder), key=lambda step: -int(step.name))
@@ -132,17 +134,18 @@ def _set_aside(step: Path) -> Path:
 
 
 class RunCheckpoints:
-    """The checkpoints of a run, one per saved step.
+    """Saves the checkpoints of a run, one per saved step, and deletes old ones.
 
-    Orbax saves in the background: it writes a step under a temporary name and renames it when it is
-    complete. An interrupted save therefore leaves nothing that looks like a checkpoint. (In a
-    bucket, a file that is written last marks a complete checkpoint.) The latest `keep` checkpoints
-    are kept, and the one with the lowest validation SAD.
+    It keeps the latest `keep` checkpoints, and the checkpoint with the lowest validation SAD.
+
+    Orbax saves in the background. It writes a checkpoint under a temporary name and renames it when
+    it is complete, so an interrupted save leaves nothing that looks like a checkpoint. In a bucket,
+    which has no renaming, a file that is written last marks a complete checkpoint.
 
     Args:
       folder: the folder of the checkpoints, local or in a bucket; created if it does not exist.
       description: stored in every checkpoint, see `p3m_jax.checkpoints.weights.describe`.
-      keep: how many of the latest checkpoints are kept.
+      keep: how many of the latest checkpoints to keep.
     """
 
     def __init__(self, folder: Path, description: dict[str, Any], *, keep: int) -> None:
@@ -171,14 +174,14 @@ class RunCheckpoints:
         return None if latest is None else latest.step
 
     def save(self, state: TrainState, validation: dict[str, float] | None = None) -> None:
-        """Saves `state` in the background; does nothing if its step is already saved.
+        """Starts saving `state` in the background; does nothing if its step is already saved.
 
         `validation` holds the mean errors on the validation split, or is None if this step was not
         validated.
 
         Raises:
-          NotFinite: arrays of the state contain infinities or NaN.
-          CheckpointError: this step cannot be written, or the previous one could not be written.
+          NotFinite: the state contains infinite or NaN values.
+          CheckpointError: this checkpoint cannot be written, or the previous one could not be.
         """
         step = int(state.step)
         # After the first save, the folder's contents are ignored: all processes must save a step or
@@ -207,10 +210,10 @@ class RunCheckpoints:
             )
 
     def close(self) -> None:
-        """Waits until the last step is written, and releases the folder.
+        """Waits until the last checkpoint is written, and releases the folder.
 
         Raises:
-          CheckpointError: the last step could not be written.
+          CheckpointError: the last checkpoint could not be written.
         """
         if self._failed:  # already reported, so further errors of Orbax are suppressed
             with contextlib.suppress(Exception):

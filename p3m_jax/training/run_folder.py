@@ -1,8 +1,8 @@
-"""A run's folder: checks whether it belongs to a run, and whether a configuration may resume it.
+"""Checks whether a run can use a folder: a new run needs an empty one, a resumed run its own.
 
-The checkpoints may be stored elsewhere, such as in a bucket, together with the settings and the
-identity of the data that they were made from. Such a run can be resumed in any folder; a new
-folder gets a new log, which starts at the step where the run was resumed.
+The setting `checkpoint_directory` can choose another place for the checkpoints, such as a bucket.
+The run's settings and the identity of its data are then recorded there, too. So the run can be
+resumed in any folder; in a new folder, the log starts at the step where the run was resumed.
 """
 
 import contextlib
@@ -55,7 +55,10 @@ _MAY_CHANGE = (
 
 
 def refuse_buckets(workdir: StrPath) -> None:
-    """Raises `RunFolderError` if `workdir` is in a bucket, where a log cannot be appended to."""
+    """Raises `RunFolderError` if `workdir` is in a bucket, because a run appends to its log.
+
+    Files in buckets cannot be appended to.
+    """
     if is_address(workdir):
         raise RunFolderError(
             f"{workdir}: a run's folder cannot be in a bucket, because its log is appended to. "
@@ -65,9 +68,9 @@ def refuse_buckets(workdir: StrPath) -> None:
 
 
 def home_of_checkpoints(directory: str | None, workdir: Path) -> Path:
-    """Returns the folder that holds a run's checkpoints, settings and identity of data.
+    """Returns the folder that holds a run's checkpoints: `directory`, or `workdir` if it is None.
 
-    `directory` is the setting `checkpoint_directory`; without it, the folder is `workdir`.
+    `directory` is the setting `checkpoint_directory`, a folder or an address in a bucket.
 
     Raises:
       BucketError: `directory` is a bucket that this machine cannot use.
@@ -77,15 +80,15 @@ def home_of_checkpoints(directory: str | None, workdir: Path) -> Path:
 
 @contextlib.contextmanager
 def claim_run_folder(workdir: Path, configuration: dict[str, Any]) -> Iterator[None]:
-    """Reserves `workdir` for a run with this configuration, as a context.
+    """Reserves `workdir` for a run with this configuration during the body.
 
-    Only one process at a time can reserve a folder. If the folder already holds a run, its settings
-    must be the same, except those that earlier steps do not depend on. Until the first step is
-    saved, all settings may change.
+    If the folder already contains a run with checkpoints, its settings must be the same. Settings
+    that did not affect the steps already taken, such as `log_every`, may differ. Only one process
+    at a time can reserve a folder.
 
     Args:
       workdir: the run's folder.
-      configuration: all settings and their values, as they are recorded.
+      configuration: all settings and their values; they are recorded in the folder.
 
     Raises:
       RunFolderError: the folder contains other files, or a run with other settings, or another
@@ -128,9 +131,14 @@ def claim_run_folder(workdir: Path, configuration: dict[str, Any]) -> Iterator[N
 
 
 def claim_data(home: Path, dataset: DataSet, copy_paste: CopyPaste | None = None) -> None:
-    """Records the pictures of a run and the faces to copy; checks that earlier steps used the same.
+    """Checks that a resumed run uses the same pictures and faces to copy as its earlier steps.
 
-    `home` is the folder of the run's checkpoints.
+    Then records their number and a hash of their names for the next time.
+
+    Args:
+      home: the folder that holds the run's checkpoints, see `home_of_checkpoints`.
+      dataset: the training pictures.
+      copy_paste: the faces to copy; None if copy and paste is off.
 
     Raises:
       RunFolderError: earlier steps used other pictures or faces.

@@ -1,7 +1,7 @@
-"""The checked and typed settings of a run, grouped by the parts of the program that use them.
+"""Defines the typed settings of a run, grouped by the parts of the program that use them.
 
-`p3m_jax.training.parsing.parse` makes them from a configuration. configs/common.py explains each
-setting.
+`p3m_jax.training.parsing.parse` checks a configuration and converts it to these settings.
+configs/common.py explains each setting.
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,20 @@ from p3m_jax.training.step import Computing
 
 @dataclass(frozen=True)
 class Duration:
-    """A length of training: a number of steps or, if `steps` is 0, a number of epochs."""
+    """A length of training, in steps or in epochs.
+
+    Attributes:
+      steps: the number of steps; 0 if the length is given in epochs.
+      epochs: the number of epochs; used only if `steps` is 0.
+      batch_size: pictures per step, to convert epochs to steps.
+    """
 
     steps: int
     epochs: int
     batch_size: int
 
     def in_steps(self, pictures: int) -> int:
-        """Returns the length in steps, where `pictures` is the number of pictures in an epoch."""
+        """Returns the length in steps; an epoch has `pictures` pictures, the whole training set."""
         return self.steps or -(-self.epochs * pictures // self.batch_size)
 
 
@@ -31,8 +37,9 @@ class SyntheticSettings:
     """The synthetic portraits that are drawn if no data set is chosen.
 
     Attributes:
-      train, test, faces: the number of training pictures, of pictures per test set, and of faces to
-        copy.
+      train: the number of training pictures.
+      test: the number of pictures in each test set.
+      faces: the number of faces to copy.
       height, width: the size of a picture in pixels.
       seed: the run's seed, which also determines the portraits.
     """
@@ -47,17 +54,19 @@ class SyntheticSettings:
 
 @dataclass(frozen=True)
 class DataSettings:
-    """The data set, and how it is completed.
+    """The data set of a run, and the files that are added to it.
 
     Attributes:
-      directory: a folder in P3M-10k's layout; None if not given.
-      pictures, mattes: the folders of the user's own pictures and their mattes; None if not given.
-      facemasks, foreground_cache, private_cache: the folders of face masks, of estimated
-        foregrounds and backgrounds, and of face areas; None for the defaults.
-      faces: the faces to read, "blurred" or "normal".
-      obfuscation: how faces are obfuscated while pictures are read; None: they are not.
-      leave_out_doubtful: whether pictures with uncertain faces are left out; if not, they stop the
-        run.
+      directory: a data set in P3M-10k's layout; None if not given.
+      pictures: the folder of the user's own pictures; None if not given.
+      mattes: the folder of their mattes; None if not given.
+      facemasks: the folder of face masks; None for the default.
+      foreground_cache: the folder of estimated foregrounds and backgrounds; None for the default.
+      private_cache: the folder of face areas; None for the default.
+      faces: "blurred" or "normal": which version of the pictures to read.
+      obfuscation: how faces are obfuscated while pictures are read; None for no obfuscation.
+      leave_out_doubtful: whether to leave out pictures with uncertain faces. If False, such a
+        picture ends the run.
       composition: whether every picture needs a foreground and a background.
       validation_pictures: how many pictures are held out.
       synthetic: the portraits that are drawn if no data set is chosen.
@@ -77,9 +86,9 @@ class DataSettings:
     synthetic: SyntheticSettings
 
     def describe_faces(self) -> dict[str, object]:
-        """Returns the entries that a checkpoint records about the faces seen in training.
+        """Returns JSON values that say how faces looked in training, for a checkpoint's provenance.
 
-        Returns {} for blurred faces as P3M-10k publishes them.
+        Returns {} if they were blurred as published in P3M-10k.
         """
         if self.obfuscation is not None:
             below = {"below_safe_strength": True} if self.obfuscation.below_safe_strength else {}
@@ -89,15 +98,20 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class CopyPasteSettings:
-    """Copy and paste of faces (P3M-CP).
+    """The settings of copy and paste of faces (P3M-CP).
+
+    Faces are pasted into pictures ("image level", P3M-ICP) or into the network's features
+    ("feature level", P3M-FCP).
 
     Attributes:
-      recipe: how faces are pasted; the faces to copy and the first step are added later.
+      recipe: how faces are pasted. Its `sources` and `first_step` are set later by
+        `p3m_jax.training.faces_to_copy.find_copy_paste`.
       kind: the origin of the faces to copy, one of `p3m_jax.copy_paste.sources.KINDS`.
-      folder, masks: the folders of the faces to copy and of their masks; None if not given.
-      cache: the folder that stores masks found by the program; None: in the run's folder.
-      features: how faces are pasted among the features (P3M-FCP); None at image level.
-      start: how long the run trains before the first step that pastes; only at feature level.
+      folder: the folder of the faces to copy; None if not given.
+      masks: the folder of their masks; None if not given.
+      cache: the folder for masks found by the program; None for one in the run's folder.
+      features: how faces are pasted into features; None at image level.
+      start: how long to train before pasting starts; used only at feature level.
     """
 
     recipe: CopyPaste
@@ -111,16 +125,17 @@ class CopyPasteSettings:
 
 @dataclass(frozen=True)
 class StepSettings:
-    """What a training step computes, and how.
+    """The settings of a training step.
 
     Attributes:
       batch_size: pictures per step, on all devices together.
       learning_rate, learning_rate_rule: see `p3m_jax.training.state.make_optimizer`.
-      stochastic_depth: whether it is on, for networks that have it.
+      stochastic_depth: whether to use stochastic depth, in networks that have it.
       weights: the weights of the losses.
-      average, average_decay: whether a moving average of the weights is kept, and its decay.
-      computing: precision, recomputed stages, and batch parts.
-      shard_state: whether large arrays are split across the devices.
+      average: whether to keep a moving average of the network's weights.
+      average_decay: the decay of that average per step.
+      computing: precision and memory, see `p3m_jax.training.step.Computing`.
+      shard_state: whether large arrays of the state are split across the devices.
     """
 
     batch_size: int
@@ -141,10 +156,12 @@ class LoopSettings:
     Attributes:
       log_every, checkpoint_every, validate_every: the intervals, in steps.
       keep_checkpoints: how many of the latest checkpoints are kept.
-      checkpoint_directory: a folder or a bucket; None: the run's folder.
-      validation_size: the side of the squares that are validated, pixels.
+      checkpoint_directory: where checkpoints are saved, a folder or an address in a bucket; None
+        for the run's folder.
+      validation_size: side of the squares to which pictures are resized for validation, in pixels.
       validation_rows: the number of pictures on a validation sheet.
-      validate_average: whether the moving average is validated and exported.
+      validate_average: whether to validate and export the moving average of the weights instead of
+        the weights themselves.
     """
 
     log_every: int
@@ -164,12 +181,17 @@ class Settings:
     Attributes:
       network: a name in `p3m_jax.models.network.NETWORKS`.
       seed: the seed of the weights, the batches and the synthetic portraits.
-      init_from: the checkpoint whose weights the run starts from; None: fresh weights.
+      init_from: the checkpoint whose weights the run starts from; None for random weights.
       length: the length of the whole run.
-      crop_sizes, output_size: the sides of the random crops, and the side after resizing, pixels.
-      copy_paste: None if copy and paste is off.
+      data: the settings of the data set.
+      crop_sizes: the sides of the random square crops in pixels; each crop has one of them.
+      output_size: the side to which each crop is resized, in pixels.
+      copy_paste: the settings of copy and paste; None if it is off.
+      step: the settings of a training step.
+      loop: when and how the run logs, saves and validates.
       final_test_sets: the test sets that the report covers.
-      test_faces: which faces their pictures show, "blurred" or "normal"; None: as published.
+      test_faces: "blurred" or "normal": which version of the test pictures to read; None for the
+        published version.
     """
 
     network: str

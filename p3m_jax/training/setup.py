@@ -1,4 +1,4 @@
-"""Prepares a run before its first step: data, network, weights, and their places on devices."""
+"""Prepares a run before its first step: the data, network, weights and devices."""
 
 import functools
 from pathlib import Path
@@ -25,14 +25,17 @@ class Setup(NamedTuple):
     """A run that is ready to take steps.
 
     Attributes:
-      settings, workdir: as given by the user.
+      settings: the settings of the run.
+      workdir: the run's folder.
       data: the pictures for training and for validation.
       steps: the number of steps of the whole run.
-      network, optimizer: the network that is trained, and the optimiser.
-      places, where: the devices, and the sharding of each array of the state.
-      pasting_from: the number of steps before the first one that pastes among features.
+      network: the network that is trained.
+      optimizer: the optimiser.
+      places: the devices.
+      where: the sharding of each array of the training state.
+      pasting_from: the number of steps before faces are pasted into features; `steps` if never.
       checkpoints: the folder of the run's checkpoints.
-      description: the description of the weights that checkpoints store.
+      description: the description that each checkpoint of the run stores.
     """
 
     settings: Settings
@@ -49,13 +52,14 @@ class Setup(NamedTuple):
 
     @property
     def synthetic(self) -> bool:
-        """True if this run or the weights it started from used synthetic portraits."""
+        """Whether the weights are trained on synthetic portraits, in this run or before it."""
         return self.description["synthetic"]
 
 
 def set_up(settings: Settings, workdir: Path) -> tuple[Setup, TrainState]:
-    """Prepares a run; returns it with its newest saved state, or with an initial state.
+    """Prepares a run; returns the setup, and the state from which the run starts or resumes.
 
+    This is the state in the run's newest checkpoint. Without a checkpoint, it is an initial state.
     Raises the same errors as `p3m_jax.training.loop.train`.
     """
     step, pasting = settings.step, settings.copy_paste

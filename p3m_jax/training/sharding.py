@@ -1,6 +1,7 @@
 """Places a run's arrays on devices.
 
-Batches are split across the devices. The state is either replicated on all devices or split, too.
+Batches are split across the devices. The training state is either replicated on all devices, or its
+large arrays are split, too.
 """
 
 from collections.abc import Mapping
@@ -47,12 +48,14 @@ class Places(NamedTuple):
         )
 
     def of_state(self, state: TrainState, *, cut: bool) -> TrainState:
-        """Returns the sharding of each array of a state (`state` holds arrays or their shapes).
+        """Returns the sharding of each array in a state, as a tree like `state`.
 
-        Without `cut`, all arrays are replicated. With `cut`, each large array is split along its
-        longest axis whose length is divisible by the number of devices ("FSDP"). Parameters,
-        moments and average then need less memory on each device, and are gathered when a step needs
-        them.
+        Args:
+          state: a training state of arrays, or of their shapes.
+          cut: whether to split large arrays across the devices ("FSDP"). They then need less memory
+            on each device, but are gathered whenever a step needs them. Each is split along the
+            longest axis whose length is divisible by the number of devices. If False, all arrays
+            are replicated.
         """
 
         def place(array: jax.Array) -> NamedSharding:
@@ -65,7 +68,12 @@ class Places(NamedTuple):
         return jax.tree.map(place, state)
 
     def batch(self, arrays: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-        """Makes the global arrays of a batch from this process's part of it; sends no data."""
+        """Makes the global arrays of a batch; each process provides its own examples.
+
+        `arrays` holds the examples of this process, and the entries that are the same on all
+        processes (`p3m_jax.copy_paste.feature.replicated_entries`). No data is sent between
+        processes.
+        """
         return {
             name: jax.make_array_from_process_local_data(
                 self.everywhere if name in replicated_entries() else self.over_batch, array
@@ -74,9 +82,9 @@ class Places(NamedTuple):
         }
 
     def local(self, tree: Any) -> Any:
-        """Gathers a tree of global arrays on one device of this process.
+        """Copies a tree of global arrays completely to one device of each process.
 
-        This is a collective operation: all processes must call it.
+        All processes must call this method.
         """
         gathered = jax.jit(_same, out_shardings=self.everywhere)(tree)
         return jax.tree.map(lambda array: array.addressable_data(0), gathered)

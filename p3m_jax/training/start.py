@@ -1,7 +1,7 @@
-"""Chooses the weights that a run starts from.
+"""Chooses the weights that a new run starts from.
 
-These are the weights of the run's own latest checkpoint; otherwise those of `config.init_from`;
-otherwise fresh random weights.
+These are the weights in the checkpoint `config.init_from`, or random weights if the setting is
+empty. A run that already has checkpoints of its own resumes from them instead.
 """
 
 from pathlib import Path
@@ -18,12 +18,13 @@ _LEAST_FROM_FRESH = 1e-4
 
 
 def check_start(init_from: str | None, network_name: str, checkpoints: Path) -> None:
-    """Checks, without reading weights, that a run can start from the checkpoint `init_from`.
+    """Checks that a new run can start from the checkpoint `init_from`; reads no weights.
 
-    Nothing is checked if the run already has its own checkpoints, in the folder `checkpoints`.
+    Does nothing if `init_from` is empty, or if the run resumes because the folder `checkpoints`
+    already contains checkpoints.
 
     Raises:
-      ConfigurationError: `init_from` holds another network.
+      ConfigurationError: `init_from` is a checkpoint of another network.
       UserError: `init_from` is not a checkpoint.
     """
     if init_from and not complete_steps(checkpoints):
@@ -37,9 +38,10 @@ def check_start(init_from: str | None, network_name: str, checkpoints: Path) -> 
 
 
 def past_of(description: dict[str, Any]) -> dict[str, Any]:
-    """Returns the entries of a description about the weights that its run started from.
+    """Returns the origin of a run's first weights, as recorded in its checkpoint's description.
 
-    A resumed run copies them into its own description.
+    The origin is a dict like that of `first_variables`; keys that are not recorded are missing. A
+    resumed run copies it into the descriptions of its later checkpoints.
     """
     past = description["provenance"]
     return {name: past[name] for name in ("init_from", "started_from") if name in past}
@@ -48,11 +50,21 @@ def past_of(description: dict[str, Any]) -> dict[str, Any]:
 def first_variables(
     net: Network, init_from: str | None, *, seed: int, learning_rate: float
 ) -> tuple[Variables, bool, dict[str, Any]]:
-    """Returns the first variables of a new run, whether they are synthetic, and their origin.
+    """Loads or draws the weights and statistics with which a new run starts.
 
-    Variables are synthetic if they were trained on synthetic portraits. In the origin, a dict,
-    "init_from" is the setting `init_from`. If the run starts from a checkpoint, "started_from" is
-    the provenance of that checkpoint.
+    They are loaded from the checkpoint `init_from`, or drawn at random if it is None. If the
+    checkpoint has only an encoder, the decoders are drawn.
+
+    Args:
+      net: the network.
+      init_from: the checkpoint, or None.
+      seed: the seed for drawing weights.
+      learning_rate: if it is too low for random weights, a note is printed.
+
+    Returns:
+      The weights and statistics; whether they were trained on synthetic portraits; and their
+      origin. The origin is a dict with the setting "init_from" and, if the run starts from a
+      checkpoint, that checkpoint's provenance as "started_from".
     """
     past = {"init_from": init_from or ""}
     if not init_from:

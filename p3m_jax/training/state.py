@@ -18,10 +18,10 @@ class TrainState(NamedTuple):
     """Everything that a run needs to continue, as one tree of arrays.
 
     Attributes:
-      step: int32, how many steps have been taken.
-      parameters, statistics: those of the network, see `p3m_jax.models.network.Variables`.
-      optimizer: the state of Optax: Adam's moments and count.
-      average: the exponential moving average of the parameters; None if the run keeps none.
+      step: the number of steps taken, int32.
+      parameters, statistics: the network's arrays, see `p3m_jax.models.network.Variables`.
+      optimizer: the optimiser's state in Optax: Adam's moments and count.
+      average: the exponential moving average of the parameters; None if the run does not keep one.
     """
 
     step: jax.Array
@@ -41,10 +41,13 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """Returns Adam with PyTorch's defaults and a constant learning rate, as published.
 
-    The learning rate is meant for the recipe's batch of 8. `rule` says how it changes for another
-    batch size. "constant" keeps it. "sqrt" multiplies it by the square root of batch / 8: Adam
-    divides a gradient by its usual size. That size is mostly noise, which shrinks with the square
-    root of the batch size. "linear" multiplies it by batch / 8.
+    Args:
+      learning_rate: the learning rate for the published batch size of 8.
+      rule: by which factor to multiply it for another batch size: "constant" for 1, "sqrt" for
+        sqrt(batch_size / 8), or "linear" for batch_size / 8. The square root suits Adam, which
+        divides gradients by their typical size: this is mostly noise, and proportional to
+        1 / sqrt(batch_size).
+      batch_size: pictures per step, on all devices together.
     """
     factor = RULES[rule](batch_size / RECIPE_BATCH)
     return optax.adam(learning_rate * factor, b1=0.9, b2=0.999, eps=1e-8)
@@ -57,11 +60,10 @@ def initial_state(
     *,
     average: bool = False,
 ) -> TrainState:
-    """Returns the state before the first step.
+    """Returns the state before the first step, with the network's arrays from `variables`.
 
-    With `average`, the state includes a moving average of the parameters.
-
-    The arrays are copied, because the step may donate them.
+    If `average` is True, the state also holds a moving average of the parameters. All arrays are
+    copied, so that a step may donate them without destroying `variables`.
     """
     variables = jax.tree.map(jnp.array, variables)
     return TrainState(

@@ -1,4 +1,4 @@
-"""One training step, as a pure function."""
+"""Makes and compiles the training step, a pure function."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _Gradients = tuple[Arrays, tuple[dict[str, jax.Array], Arrays]]
 
 
 def targets_of(batch: Batch, dtype: DTypeLike = jnp.float32) -> Targets:
-    """Converts a batch of 8-bit maps (see `p3m_jax.input`) to the targets of the loss."""
+    """Converts the 8-bit arrays of a batch (see `p3m_jax.input`) to targets for the loss."""
     transition = batch["trimap"] == trimaps.TRANSITION
     classes = jnp.where(batch["trimap"] == trimaps.FOREGROUND, FOREGROUND_CLASS, BACKGROUND_CLASS)
     classes = jnp.where(transition, TRANSITION_CLASS, classes)
@@ -45,18 +45,20 @@ def targets_of(batch: Batch, dtype: DTypeLike = jnp.float32) -> Targets:
 
 @dataclass(frozen=True)
 class Computing:
-    """How a step computes: its precision, and how it trades time for memory.
+    """Settings of a training step that trade precision or time for memory.
 
-    Apart from rounding and the effects of `parts`, these settings do not change the results.
+    `remat` changes results only by rounding; `dtype` and `parts` change them as described below.
 
     Attributes:
-      dtype: the precision of maps and products: "bfloat16", or None for that of the parameters.
-        Parameters, gradients, statistics, norms, softmaxes and losses stay in float32.
-      remat: whether the encoder's stages are recomputed for the gradient instead of being stored.
-      parts: the number of parts into which a batch is split, to be computed one after another.
-        Losses and gradients are those of the whole batch. However, the BatchNorms see only one part
-        at a time, and the running statistics are updated once per part. In P3M-FCP, the factor that
-        shrinks the sources is a mean over one part.
+      dtype: "bfloat16" to compute activations and matrix products in bfloat16; None to use the
+        dtype of the parameters. Parameters, gradients, statistics, norms, softmaxes and losses stay
+        in float32.
+      remat: whether to recompute the activations of the encoder's stages in the backward pass
+        instead of storing them.
+      parts: the number of equal parts into which to split each batch. The parts are computed one
+        after another, and their gradients are averaged to those of the whole batch. However,
+        BatchNorm normalises each part separately, and updates the running statistics once per part.
+        In P3M-FCP, the scale of the source faces is also chosen for each part separately.
     """
 
     dtype: str | None = None
@@ -74,22 +76,24 @@ def make_train_step(
     average_decay: float = 0.999,
     computing: Computing = Computing(),
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
-    """Returns the step `(state, batch) -> (state, loss terms)`, to be compiled by the caller.
+    """Returns the training step, a function `(state, batch) -> (new state, loss terms)`.
 
-    The loss terms are float32 scalars by name, as `loss` returns them.
+    The caller compiles it, for instance with `compile_step`. The loss terms are float32 scalars by
+    name, as `loss` returns them.
 
     Args:
-      network, optimizer: the network that is trained, and the optimiser.
-      seed: turns stochastic depth on, which is drawn from (seed, step); None: it is off.
+      network: the network to train.
+      optimizer: the optimiser.
+      seed: the seed for stochastic depth, which also depends on the step. None turns it off.
       loss: the loss, by default the published sum.
-      paste: how faces are pasted among the features; None: they are not. With it, a batch must have
-        the entries that `p3m_jax.copy_paste.feature` lists; without it, they are ignored.
+      paste: how to paste faces into features (P3M-FCP); None for no pasting. If it is set, a batch
+        needs the additional entries listed in `p3m_jax.copy_paste.feature`.
       average_decay: the decay of the state's moving average, if the state has one.
-      computing: precision, remat and parts.
+      computing: precision and memory.
 
     Raises:
-      ValueError: while the step is traced, if the source branch needs the average and the state has
-        none, or if the batch cannot be split into `computing.parts`.
+      ValueError: (when the step is traced) the batch cannot be split into `computing.parts` equal
+        parts, or `paste` needs a moving average of the parameters, but the state has none.
     """
 
     def edit_of(state: TrainState, parameters: Arrays, statistics: Arrays, batch: Batch) -> Edit:
@@ -174,10 +178,10 @@ def make_train_step(
 
 
 def compile_step(step: Callable, state: TrainState, batch: Batch, out_shardings: Any) -> Compiled:
-    """Compiles a step for a state and batches of these shapes.
+    """Compiles a training step for a state and a batch with these shapes and dtypes.
 
-    A call of the compiled step donates the state, which cannot be used again. After compiling, the
-    memory that tracing used, up to a quarter of a gigabyte, is released.
+    The compiled step donates its state, so the caller cannot use that state again. After compiling,
+    the memory used for tracing (up to a quarter of a gigabyte) is released.
     """
     jitted = jax.jit(step, donate_argnums=0, out_shardings=out_shardings)
     compiled = jitted.lower(state, batch).compile()
@@ -187,13 +191,17 @@ def compile_step(step: Callable, state: TrainState, batch: Batch, out_shardings:
 
 
 def cut(batch: Batch, parts: int) -> tuple[Batch, Batch]:
-    """Splits a batch into parts, (B, ...) -> (parts, B / parts, ...).
+    """Splits a batch of B examples into equal parts.
 
-    Returns the parts, and the entries that all parts share. Part i holds the examples i, i + parts,
-    i + 2 parts and so on, so that every example stays on its device.
+    Part i holds the examples i, i + parts, i + 2 parts and so on. So every example stays on its
+    device.
+
+    Returns:
+      The entries with one value per example, reshaped from (B, ...) to (parts, B / parts, ...); and
+      the other entries, which all parts share, unchanged.
 
     Raises:
-      ValueError: the batch cannot be split evenly.
+      ValueError: B is not divisible by `parts`.
     """
     shared = {name: array for name, array in batch.items() if name in replicated_entries()}
     size = len(batch["picture"])

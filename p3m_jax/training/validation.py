@@ -1,4 +1,4 @@
-"""Scores the held-out part of the training set during a run, for model selection."""
+"""Scores the network on the held-out pictures during a run, to select the best checkpoint."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -20,8 +20,8 @@ class Validation(NamedTuple):
     """The result of a validation.
 
     Attributes:
-      errors: {measure: its mean over the pictures of the validation split}.
-      rows: the first pictures for a sheet, each as (picture, matte, prediction, caption).
+      errors: the mean of each error ("SAD", "MSE" and so on) over the validation split.
+      rows: (picture, matte, prediction, caption) for the first pictures, to be shown on a sheet.
     """
 
     errors: dict[str, float]
@@ -36,25 +36,25 @@ def validate(
     size: int,
     rows: int,
 ) -> Validation:
-    """Scores `predict` on every picture, each resized to `size` x `size` for the network.
+    """Predicts the matte of every picture in `dataset`, and measures the errors.
 
-    A single size needs only one compiled program, but changes the aspect ratios of the pictures.
-    This is good enough to compare a run's checkpoints; it is not the protocol of the benchmark,
-    which `p3m_jax.evaluation` follows. Errors are measured at each picture's own
-    size, with trimaps made from the mattes.
+    Each picture is resized to `size` x `size` for the network, which changes its aspect ratio but
+    needs only one compiled program. The prediction is resized back, and the errors are measured at
+    the picture's own size, with trimaps made from the mattes. These errors only serve to compare
+    checkpoints of a run: the benchmark's protocol is different, see `p3m_jax.evaluation`.
 
-    With several processes, each scores its share of the pictures. The errors are those of all
-    pictures; the rows are those of this process.
+    If there are several processes, all must call this function, and each scores a share of the
+    pictures. The errors returned are means over all pictures; the rows come from this process.
 
     Args:
-      predict: the network, from pictures (B, size, size, 3) to its maps.
+      predict: runs the network, see `p3m_jax.inference.strategies.Predict`.
       dataset: the validation split.
       read: returns the picture of an example, uint8 (H, W, 3).
-      size: the side of the squares, pixels.
-      rows: the largest number of rows for the sheet.
+      size: the side of the squares, in pixels.
+      rows: the largest number of rows to return.
 
     Raises:
-      TrainingDiverged: an output is not finite.
+      TrainingDiverged: a prediction is not finite.
     """
     scores: list[dict[str, float]] = []
     shown: list[tuple[np.ndarray, np.ndarray, np.ndarray, str]] = []
