@@ -162,7 +162,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Anonymises the pictures and returns the exit code; the caller prints errors."""
+    """Anonymises the pictures; returns the exit code, or raises an error that the caller prints."""
     if args.reviewed and args.masks is None:
         raise OptionError("--reviewed requires --masks, the folder of the masks that you reviewed.")
     memory = memory_limit(args)

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fills the cache and returns the exit code; the caller prints errors."""
+    """Fills the cache; returns the exit code, or raises an error that the caller prints."""
     check_options(args)
     from p3m_jax.derived.private_areas import find_missing_areas, list_doubtful
 

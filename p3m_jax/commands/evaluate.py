@@ -278,7 +278,10 @@ def _evaluate_checkpoint(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command as `evaluate.py` does; returns the exit code."""
+    """Runs the script `evaluate.py`; returns the exit code.
+
+    `arguments` are the command-line arguments, by default those of this process.
+    """
     parser = Parser(prog="evaluate.py", description=f"evaluate.py: {HELP}.")
     add_arguments(parser)
     args = parser.parse_args(arguments)

@@ -99,7 +99,7 @@ def _output(*endings: str) -> Callable[[str], str]:
 
 
 def share(text: str) -> Share:
-    """Parses "I/N", the I-th of N shares of the pictures (I from 0); an option's `type`."""
+    """Parses "I/N", share I (from 0) of N shares of the pictures; used as an option's `type`."""
     try:
         return Share.parse(text)
     except ValueError as error:

@@ -158,7 +158,7 @@ def _kind(text: str) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predicts the mattes and returns the exit code; the caller prints errors."""
+    """Predicts the mattes; returns the exit code, or raises an error that the caller prints."""
     refuse(_misuse(args))
     from p3m_jax.jobs.manifest import open_manifest
     from p3m_jax.jobs.plan import check_given

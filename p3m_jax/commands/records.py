@@ -106,7 +106,7 @@ def _usable(scan: "Scan") -> bool:
 def _scans(args: argparse.Namespace, pair: bool) -> "list[Scan]":
     """Returns the scans that are checked before anything is written.
 
-    Returns [] for CelebAMask-HQ: of that set only the folders are checked.
+    Returns [] for CelebAMask-HQ, because only the folders of that set are checked.
     """
     from p3m_jax.data.folders import DataSetError
     from p3m_jax.data.layouts import scan_pair, scan_test, scan_training, validation_sets

@@ -43,7 +43,7 @@ _DATA = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments; options after the configuration are parsed by `train`."""
+    """Declares the configuration as an argument; all arguments after it are passed to `train`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = USAGE + _options([]).module_help(__name__)
     parser.add_argument(
@@ -69,7 +69,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Trains as `train.py` does, by default with the process's arguments; returns the exit code."""
+    """Runs the script `train.py`; returns the exit code.
+
+    `arguments` are the command-line arguments, by default those of this process.
+    """
     from p3m_jax.commands import one_sentence_errors
 
     with one_sentence_errors():
@@ -77,9 +80,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def train(arguments: list[str], *, restart: bool = False) -> int:
-    """Trains with the options in `arguments`, or prints the help if they ask for it; returns 0.
+    """Trains with the options in `arguments`; returns 0.
 
-    With `restart`, the program may restart itself; see `p3m_jax.runtime.large_pages`.
+    If `arguments` contain `--help`, only prints the help. If `restart` is True, the process may
+    first restart itself to use large memory pages, see `p3m_jax.runtime.large_pages`.
 
     Raises:
       OptionError: the options are wrong.

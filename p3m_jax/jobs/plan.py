@@ -34,7 +34,7 @@ class Job:
       name: the path of each output file without its ending, relative to the folder for its kind.
       outputs: {kind of output: the file to write, relative to the output folder}.
       twin: another picture whose name differs only in the ending (a.jpg and a.webp), or None.
-      refused: why the file will not be opened but reported as failed; None for most files.
+      refused: why the picture is reported as failed without being opened; None if it is processed.
     """
 
     source: Path

@@ -77,8 +77,8 @@ class Run:
     def start(self, jobs: Sequence[Job], *, progress: bool = True) -> JobOutcome:
         """Processes the pictures of `jobs` and returns the outcome.
 
-        A Ctrl-C or a full disk ends the run early. `start` then also returns, without raising; the
-        outcome says why the run ended.
+        A Ctrl-C or a full disk ends the run early, without an exception. The outcome then says why
+        the run ended.
         """
         from tqdm import tqdm
 

@@ -8,7 +8,10 @@ T = TypeVar("T")
 
 
 class Share(NamedTuple):
-    """The share number `index` (from 0) of `count` shares, each for a different process or host."""
+    """One of `count` equal shares of the pictures; `index` counts from 0.
+
+    Each share can be processed by a different process or host.
+    """
 
     index: int  # type: ignore[assignment]  # hides a method of tuples, here and below
     count: int  # type: ignore[assignment]

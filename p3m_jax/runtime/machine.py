@@ -91,10 +91,10 @@ class Budget:
         self._changed = threading.Condition()
 
     def try_take(self, amount: int) -> bool:
-        """Reserves `amount` bytes for a picture if possible; returns whether it did.
+        """Reserves `amount` bytes for a picture if possible; returns True if it did.
 
-        It does if enough of the budget is free and fewer than `pictures` are being processed. It
-        also does whenever nothing else is reserved.
+        This is possible if so much of the budget is free and fewer than `pictures` pictures are
+        being processed. It is always possible if nothing else is reserved.
         """
         with self._changed:
             full = sum(self._held) + amount > self._size or len(self._held) >= self._pictures

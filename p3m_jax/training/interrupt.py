@@ -12,9 +12,8 @@ class StopRequest:
 
     A second Ctrl-C interrupts at once.
 
-    If a run has several processes, only SIGTERM is handled this way; Ctrl-C interrupts at once.
-    SIGTERM may reach only one of the processes. JAX then makes all of them stop after the same
-    step.
+    If a run has several processes, only SIGTERM is handled this way; Ctrl-C interrupts at once. If
+    SIGTERM reaches only one process, JAX still makes all of them stop after the same step.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Checks whether a run can use a folder: a new run needs an empty one, a resumed run its own.
+"""Checks that a run can use its folder: the folder must be empty, or contain the same run.
 
 The setting `checkpoint_directory` can choose another place for the checkpoints, such as a bucket.
 The run's settings and the identity of its data are then recorded there, too. So the run can be

@@ -56,9 +56,9 @@ class Computing:
       remat: whether to recompute the activations of the encoder's stages in the backward pass
         instead of storing them.
       parts: the number of equal parts into which to split each batch. The parts are computed one
-        after another, and their gradients are averaged to those of the whole batch. However,
-        BatchNorm normalises each part separately, and updates the running statistics once per part.
-        In P3M-FCP, the scale of the source faces is also chosen for each part separately.
+        after another, and their losses and gradients are combined to those of the whole batch.
+        However, BatchNorm normalises each part separately, and updates the running statistics once
+        per part. In P3M-FCP, the scale of the source faces is also chosen for each part separately.
     """
 
     dtype: str | None = None
