@@ -4,7 +4,13 @@ import os
 
 import pytest
 
-from p3m_jax.runtime.machine import available_cores, available_memory, default_memory, group_limits
+from p3m_jax.runtime.machine import (
+    available_cores,
+    available_memory,
+    default_memory,
+    group_limits,
+    machine_memory,
+)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no cores can be chosen here")
@@ -45,7 +51,13 @@ def test_in_a_container_the_groups_at_the_root_count(tmp_path):
     own.write_text("0::/outside/of/it\n")
     write(root, {"memory.max": 7_000})
     assert set(group_limits(own, root)) == {7_000}
-    assert group_limits(tmp_path / "none", tmp_path / "none") == []
+    assert available_memory(own, root) == 7_000
+
+
+def test_without_control_groups_the_machine_has_all_of_its_memory(tmp_path):
+    nowhere = tmp_path / "none", tmp_path / "none"
+    assert group_limits(*nowhere) == []
+    assert available_memory(*nowhere) == machine_memory()
 
 
 def test_a_run_takes_three_quarters_of_what_there_is():

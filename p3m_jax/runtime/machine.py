@@ -31,12 +31,12 @@ def machine_memory() -> int | None:
         return None
 
 
-def available_memory() -> int:
-    """Returns how much memory this process may use, in bytes.
+def available_memory(own: Path = _OWN_GROUPS, root: Path = _GROUPS) -> int:
+    """Returns the bytes of memory for this process: the machine's, or a control group's limit.
 
-    This is the machine's memory, or the limit of a control group if that is lower.
+    `own` and `root`: see `group_limits`.
     """
-    return min(machine_memory() or _UNKNOWN, *group_limits())
+    return min([machine_memory() or _UNKNOWN, *group_limits(own, root)])
 
 
 def default_memory() -> int:
