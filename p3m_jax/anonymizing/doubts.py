@@ -25,18 +25,22 @@ def doubts_about(
     mask_given: bool,
     no_face_is_fine: bool,
 ) -> list[str]:
-    """Returns the reasons to review an obfuscated picture.
+    """Returns the reasons to review an obfuscated picture, as phrases; empty if there are none.
 
-    A mask given by the user decides which faces exist, and whether a finding with a low score is a
-    face. It does not prove that the faces it covers are hidden: a weak strength or a matte's
-    transition area may leave them visible.
+    The first reasons are the doubts in `areas`. A further reason is that a face is still found in
+    the obfuscated picture.
+
+    If the user gave a mask, a face that is still found is ignored if it lies outside the mask or
+    has a low score. A face inside the mask is not ignored: a weak strength or a matte's transition
+    area may have left it visible. After a black fill, a face that is mostly black is always
+    ignored.
 
     Args:
       areas: the face areas of the picture.
       still: the faces found in the obfuscated picture.
       obfuscation: the obfuscation that was applied.
-      mask_given: the areas come from a mask.
-      no_face_is_fine: finding no face is not a reason.
+      mask_given: whether the user gave a mask.
+      no_face_is_fine: whether a picture without any face needs no review.
     """
     doubts = [doubt for doubt in areas.doubts if doubt != NO_FACE or not no_face_is_fine]
     for found in still:

@@ -1,4 +1,4 @@
-"""A picture with hidden faces, before its outputs are written."""
+"""A picture whose faces have been obfuscated, before its outputs are written."""
 
 from dataclasses import dataclass
 
@@ -13,13 +13,14 @@ class Hidden:
     """A picture, its face areas, and its obfuscated copy.
 
     Attributes:
-      picture: the clear picture.
-      sha256: the hash of its file.
-      areas: its face areas.
+      picture: the original picture.
+      sha256: the SHA-256 of the original's file.
+      areas: the face areas of the picture.
       obfuscated: the obfuscated copy, uint8 (H, W, 3).
-      matte: uint8 (H, W), or None.
-      given: which files the user gave for it: "matte", "mask".
-      mask_is: the kind of the given mask, see `Proposals.state`; None if no mask is given.
+      matte: the matte that the user gave, uint8 (H, W), or None.
+      given: the kinds of files that the user gave for the picture: "matte", "mask".
+      mask_is: the origin of the given mask: "foreign", "unchanged" or "edited", see
+        `Proposals.state`. None if no mask was given.
     """
 
     picture: Picture

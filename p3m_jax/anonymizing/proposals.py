@@ -1,8 +1,8 @@
-"""Proposed face masks: the user reviews them, corrects them and gives them back.
+"""Proposed face masks, which the user reviews, corrects, and passes to the next run.
 
-A proposal is valid only for the picture it was made for. An edited proposal has been reviewed. An
-unchanged one may never have been opened, so the user must confirm the review. If the user gives the
-folder of proposals as masks, no proposals are added to it.
+A proposal is valid only for the picture it was made for. An edited proposal counts as reviewed. An
+unchanged one may never have been opened, so the user must confirm that it was reviewed. If the user
+passes the folder of proposals to a run as its masks, the run adds no proposals to it.
 """
 
 import contextlib
@@ -30,18 +30,19 @@ class StaleMask(UserError):
 
 
 class Proposals:
-    """The proposed masks in the review folder; may be used from any thread.
+    """The proposed masks in the review folder. Threads may share this object.
 
-    Before each mask is written, `proposals.jsonl` gets a line with the hashes of the mask and of
-    the picture's file.
+    Before a mask is written, the file `proposals.jsonl` gets a line with two hashes: that of the
+    mask and that of the picture's file.
 
     Args:
-      folder: the review folder. The masks are in `masks/`, with the pictures' subfolders and names.
-      given: the folder of masks that the user has given, or None.
+      folder: the review folder. Masks are written to its subfolder `masks/`, under the subfolders
+        and names of the pictures.
+      given: the folder of masks that the user passed to the run, or None.
 
     Attributes:
-      folder: the folder of the masks.
-      given: whether the user has given this folder as masks.
+      folder: the subfolder `masks/`.
+      given: whether the user passed this subfolder, or a folder around it, as the masks.
     """
 
     def __init__(self, folder: Path, given: Path | None = None) -> None:
@@ -57,12 +58,17 @@ class Proposals:
         return self.folder / f"{job.name}.png"
 
     def add(self, job: Job, labels: np.ndarray, sha256: str) -> None:
-        """Writes a proposal from the label map of the faces found, `labels` uint8 (H, W).
+        """Writes a picture's proposed mask, unless the user passed this folder as the masks.
 
-        `sha256` is the hash of the picture's file. If no face was found, the whole picture is
-        proposed as a face: only the user can say that it has none. An existing mask is kept,
-        because the user may have edited it. It is replaced only if it is unchanged and was made for
-        another version of the picture.
+        If no face was found, the mask marks the whole picture as a face, because only the user can
+        confirm that the picture has no face. An existing mask is kept, because the user may have
+        edited it. It is replaced only if it is unchanged and was made for another version of the
+        picture.
+
+        Args:
+          job: the picture.
+          labels: the label map of the faces found, uint8 (H, W).
+          sha256: the hash of the picture's file.
         """
         file, known = self.file(job), self._known.get(str(job.name))
         if self.given:
@@ -89,14 +95,17 @@ class Proposals:
             )
 
     def state(self, job: Job, mask: Path, pixels: np.ndarray) -> str:
-        """Returns the kind of a picture's given mask: `FOREIGN`, `UNCHANGED` or `EDITED`.
-
-        A copy of a proposal in another folder is `UNCHANGED`, too.
+        """Returns the origin of the mask that the user gave for a picture.
 
         Args:
           job: the picture.
           mask: the file of the mask.
           pixels: the mask's pixels, uint8 (H, W), as `read_face_mask` returns them.
+
+        Returns:
+          `UNCHANGED` for a proposal that the user has not edited, even if it was copied to another
+          folder. `EDITED` for an edited proposal in the review folder. `FOREIGN` for any other
+          mask.
         """
         known = self._known.get(str(job.name))
         if known is None:

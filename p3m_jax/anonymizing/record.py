@@ -1,7 +1,8 @@
-"""Writes the record of a picture's obfuscation, which is meant only for its owner.
+"""Writes the record of a picture's obfuscation, which is meant only for the picture's owner.
 
-It contains the landmarks of the face to a fraction of a pixel. These are biometric data. It also
-contains the hash of the input, so anyone who has the clear picture can prove that it is the input.
+The record contains the landmarks of the faces to a fraction of a pixel, which are biometric data.
+It also contains the hash of the input. So anyone who has the original picture can prove that it is
+the input.
 """
 
 import importlib.metadata
@@ -24,10 +25,15 @@ from p3m_jax.version import __version__
 def make_record(
     job: Job, hidden: Hidden, obfuscation: Obfuscation, area: str, files: dict[str, Path]
 ) -> str:
-    """Returns a picture's record as JSON; positions are (x, y) in pixels.
+    """Returns a picture's record as one line of JSON. Positions are (x, y) in pixels.
 
-    `files` are the written outputs, by kind. `area` is the finder's setting, "face" or "head"; a
-    given mask overrides it.
+    Args:
+      job: the picture.
+      hidden: its face areas and obfuscated copy.
+      obfuscation: the obfuscation that was applied.
+      area: the finder's setting, "face" or "head". It does not affect faces that the user's mask
+        marks.
+      files: {kind: file} of the written outputs, whose hashes are recorded.
     """
     record = {
         "input": str(job.source),

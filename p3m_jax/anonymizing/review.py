@@ -1,6 +1,6 @@
-"""The review: a list of the pictures, contact sheets, and proposed masks.
+"""The review: a list of the pictures to review, contact sheets, and proposed masks.
 
-All of them show clear faces or their positions, and are only for the owner.
+All of these show original faces or their positions, so they are meant only for the owner.
 """
 
 import contextlib
@@ -25,15 +25,16 @@ _SHEET = re.compile(r"sheet_(\d{3,})\.jpg")
 
 
 class ReviewList:
-    """Collects the pictures of a run that need review; may be used from any thread.
+    """Collects the pictures of a run that need review. Threads may share this object.
 
     Args:
-      folder: gets `review.jsonl`, `sheet_001.jpg`, ..., and `masks/` with one proposal per picture.
-      names: all pictures of the run. Other pictures that an earlier run listed stay on the list and
-        keep their sheets.
-      given: the folder of masks that the user has given, or None.
-      written: False for a share of a collection, which writes nothing here. A run over the whole
-        collection checks these pictures again and writes the list, sheets and masks.
+      folder: the review folder. It gets `review.jsonl`, `sheet_001.jpg`, ..., and `masks/` with one
+        proposed mask per picture.
+      names: all pictures of the run. If an earlier run listed other pictures, these stay on the
+        list and keep their sheets.
+      given: the folder of masks that the user passed to the run, or None.
+      written: whether to write files. False for a run over only a part of a collection: a later run
+        over the whole collection checks its pictures again and writes the files.
     """
 
     def __init__(
@@ -57,7 +58,11 @@ class ReviewList:
         self._sheets: set[str] = set()
 
     def remove_leftovers(self, jobs: Iterable[Job]) -> None:
-        """Removes temporary files of a killed run; no other process may be writing here."""
+        """Removes the temporary files that a killed run left in the review folder.
+
+        `jobs` are the pictures of the run; the folders of their proposed masks are cleaned, too. No
+        other process may be writing to the review folder.
+        """
         proposals = {self.proposals.file(job).parent for job in jobs}
         for place in {self.folder, *proposals}:
             remove_leftovers(place)
@@ -74,9 +79,11 @@ class ReviewList:
         """Adds a picture to the list.
 
         Args:
-          pixels: the picture, RGB uint8 (H, W, 3).
+          job: the picture.
+          pixels: its pixels, RGB uint8 (H, W, 3).
           labels: uint8 (H, W), the faces found, which become the proposed mask.
-          private: uint8 (H, W), the part of them that would be obfuscated; the sheet outlines it.
+          private: uint8 (H, W), the part of `labels` that would be obfuscated. The contact sheet
+            outlines it.
           doubts: the reasons for the review.
           sha256: the hash of the picture's file.
         """
@@ -103,8 +110,8 @@ class ReviewList:
         """Writes the list and the last sheet.
 
         Args:
-          settled: names to remove from the list unless this run has added them. After a run that
-            was not interrupted, these are all its pictures.
+          settled: names of the pictures whose entries from earlier runs are dropped. Entries that
+            this run added stay. If the run was not interrupted, pass all its pictures.
         """
         if not self._written:
             return

@@ -15,7 +15,17 @@ _Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 
 def cell(pixels: np.ndarray, labels: np.ndarray, name: str, reasons: str) -> Image.Image:
-    """Draws a picture RGB uint8 (H, W, 3), with outlines of `labels` (H, W) and text below it."""
+    """Draws one cell of a contact sheet: a small picture with its name and reasons below it.
+
+    Args:
+      pixels: the picture, RGB uint8 (H, W, 3).
+      labels: label map (H, W) of the areas to outline.
+      name: the name of the picture.
+      reasons: the reasons for its review.
+
+    Returns:
+      An RGB image of 320 x 378 pixels.
+    """
     scale = min((_CELL - 4) / side for side in labels.shape)
     size = [max(1, round(side * scale)) for side in labels.shape[::-1]]
     small = cv2.resize(
@@ -35,7 +45,7 @@ def cell(pixels: np.ndarray, labels: np.ndarray, name: str, reasons: str) -> Ima
 
 
 def sheet(cells: list[Image.Image]) -> np.ndarray:
-    """Joins up to 16 cells into one sheet, uint8 (H, W, 3)."""
+    """Joins up to 16 cells into one contact sheet, uint8 (H, W, 3)."""
     rows = -(-len(cells) // COLUMNS)
     made = Image.new("RGB", (COLUMNS * _CELL, rows * (_CELL + _TEXT)), "white")
     for number, one in enumerate(cells):

@@ -1,7 +1,7 @@
-"""Anonymising as the work of a run over a collection: makes the obfuscated copy of a picture.
+"""The `Work` of anonymising, which makes the obfuscated copy of each picture of a collection.
 
-Uncertain results are not released. A picture without a face, or with a doubtful one, gets no
-output and is put on the review list. It is released when the user gives a mask for it.
+Doubtful results are not released. If no face is found in a picture, or a doubtful one, the picture
+gets no output and is put on the review list. It gets its output when the user gives a mask for it.
 """
 
 from dataclasses import dataclass, field, replace
@@ -38,19 +38,22 @@ NOT_REVIEWED = "its proposed mask is unchanged: review it, then add --reviewed"
 
 @dataclass
 class AnonymizingWork:
-    """The work of obfuscating the faces of a picture; a `Work` of `p3m_jax.jobs.work`.
+    """Obfuscates the faces of each picture; a `Work` of `p3m_jax.jobs.work`.
 
     Attributes:
       finder: finds the faces.
       obfuscation: how faces are obfuscated.
       review: collects the pictures that need review.
-      mattes, masks: folders with the same subfolders and file names as the pictures. If mattes are
-        given, every picture needs one. If a face mask exists, it defines the face areas; a black
-        one says that there is no face.
-      area: the finder's setting, "face" or "head", which the records contain.
-      no_face_is_fine: pictures in which no face is found are released unchanged.
+      mattes: the folder of mattes, with the subfolders and file names of the pictures, or None. If
+        it is given, every picture needs a matte.
+      masks: the folder of face masks, with the subfolders and file names of the pictures, or None.
+        If a picture has a mask, the mask defines its face areas. A black mask says that the picture
+        has no face.
+      area: the finder's setting, "face" or "head", for the records.
+      no_face_is_fine: whether a picture is released unchanged if no face is found in it.
       quality: quality of JPEG and lossy WebP.
-      reviewed: the user confirms that unchanged proposed masks were reviewed.
+      reviewed: whether the user confirms that the unchanged proposed masks were reviewed.
+      done, at_once, needed_once: see `Work`.
       unchanged: collects the pictures that were released with nothing obfuscated.
       unchanged_masks: collects the pictures whose given mask is an unchanged proposal.
     """
@@ -89,7 +92,11 @@ class AnonymizingWork:
         return 2 * picture_memory(pixels)
 
     def load(self, job: Job, given: dict[str, Path]) -> Hidden:
-        """Returns the picture with its faces hidden; raises `NeedsReview` in case of doubt."""
+        """Reads a picture, finds its faces, and obfuscates them in memory.
+
+        Raises:
+          NeedsReview: the result is in doubt. The picture is now on the review list.
+        """
         # Read once, before everything else, so that the picture searched is the picture written.
         picture, sha256 = in_standard_colours(read(job.source)), digest(job.source)
         size = picture.pixels.shape[:2]
@@ -135,13 +142,19 @@ class AnonymizingWork:
         return mask_is
 
     def compute(self, loaded: Hidden) -> Hidden:
-        """Returns its argument: `load` has done all the work."""
+        """Returns `loaded` unchanged, because `load` has already done all the work."""
         return loaded
 
     def write(
         self, job: Job, computed: Hidden, files: dict[str, Path]
     ) -> tuple[list[str], dict[str, Any]]:
-        """Writes the outputs, the record last. The only metadata is a colour profile made here."""
+        """Writes the outputs, and the record last.
+
+        The pictures' only metadata is a colour profile made by this project.
+
+        Returns:
+          Warnings, and the picture's notes for the manifest.
+        """
         hidden = computed
         mask = np.where(hidden.areas.labels > 0, np.uint8(255), np.uint8(0))
         values = {

@@ -29,9 +29,10 @@ class PrivateAreas(NamedTuple):
 
     Attributes:
       labels: uint8 (H, W), the label map of the faces, see `p3m_jax.faces.region`.
-      private: uint8 (H, W), `labels` without the matte's transition area: this part is obfuscated.
+      private: uint8 (H, W), the part of `labels` to obfuscate: all of it except for the matte's
+        transition area.
       faces: the faces that were found; empty if no search was made.
-      doubts: why a person should review the picture before it is used.
+      doubts: reasons for a person to review the picture before it is used.
     """
 
     labels: np.ndarray
@@ -50,16 +51,18 @@ def find_private_areas(
 ) -> PrivateAreas:
     """Finds the face areas of a picture RGB uint8 (H, W, 3).
 
-    A mask marks the faces, but it may belong to another picture, or be empty by mistake. So faces
-    are searched for even if a mask is given. If a face is found with certainty where the mask shows
-    none, its area is added, and this raises a doubt. A matte's transition area stays clear. If that
-    leaves much of a face, an eye or the mouth clear, this raises a doubt, too.
+    A given mask marks the faces. Faces are still searched for, because the mask may belong to
+    another picture or be empty by mistake. If the search clearly finds a face where the mask shows
+    none, the area of this face is added, with a doubt.
+
+    A matte's transition area is not obfuscated. If this leaves much of a face, an eye or the mouth
+    visible, a doubt is added.
 
     Args:
-      matte: uint8 (H, W); its transition area stays clear.
-      mask: uint8 (H, W), a face mask of 0 and 255.
-      finder: finds the faces. It may be None only if the mask is correct by construction.
-      reviewed: a person has reviewed the mask, so a face outside it is ignored.
+      matte: uint8 (H, W), or None.
+      mask: a face mask of 0 and 255, uint8 (H, W), or None.
+      finder: finds the faces. None skips the search, for masks that are certain to be correct.
+      reviewed: whether a person has reviewed the mask. Faces outside it are then ignored.
     """
     faces = [] if finder is None else finder(picture)
     if mask is None:

@@ -1,7 +1,7 @@
-"""Faces as detectors return them, and how they move if a picture is scaled, turned or mirrored.
+"""The faces that detectors return, and functions that convert their coordinates between pictures.
 
-A `Detector` is any function from a picture to `Face`s. Users can pass their own wherever a detector
-is accepted; it then replaces `yunet.YuNet`.
+A `Detector` is any function that accepts a picture and returns a list of `Face`s. Users can pass
+their own wherever a detector is accepted; it then replaces `yunet.YuNet`.
 """
 
 import contextlib
@@ -26,9 +26,10 @@ class Face(NamedTuple):
       score: the detector's score, in [0, 1].
       points: float32 (5, 2), (x, y) of the person's right eye, left eye, nose, right and left
         corner of the mouth.
-      faint: found only with the contrast raised.
-      reach: like `box`, but encloses the boxes of all findings of this face at several scales,
-        except much larger or smaller ones. None if there is only one finding.
+      faint: whether the face was found only after raising the contrast.
+      reach: left, top, width, height of a box around all boxes found for this face at several
+        scales. Boxes that are much larger or smaller than `box` are left out. None if there is no
+        other box.
     """
 
     box: tuple[float, float, float, float]
@@ -46,7 +47,10 @@ _LOG_LEVEL = threading.Lock()
 
 @contextlib.contextmanager
 def quiet_opencv() -> Iterator[None]:
-    """Silences OpenCV's messages about its engines, which users cannot act on, in a context."""
+    """Silences OpenCV's messages below errors inside a `with` block.
+
+    They are about OpenCV's engines, and users can do nothing about them.
+    """
     log = cv2.utils.logging
     with _LOG_LEVEL:  # all threads share one log level
         level = log.getLogLevel()
@@ -68,9 +72,10 @@ def scaled(face: Face, scale: tuple[float, float]) -> Face:
 
 
 def turn(size: tuple[int, int], degrees: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """Returns the affine map (2, 3) that turns a picture of `size` (H, W) counter-clockwise.
+    """Returns the affine map (2, 3) that rotates a picture by `degrees` counter-clockwise.
 
-    Also returns the (width, height) of the turned picture, which is not cropped.
+    Also returns the (width, height) of the rotated picture, which is large enough to show all of
+    it. `size` is the (H, W) of the original picture.
     """
     height, width = size
     center = (width - 1) / 2, (height - 1) / 2
@@ -82,9 +87,10 @@ def turn(size: tuple[int, int], degrees: int) -> tuple[np.ndarray, tuple[int, in
 
 
 def warp(picture: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Applies an affine map (2, 3); returns a window of `size` (W, H), black outside the picture.
+    """Applies an affine map (2, 3) to a picture; the result has `size` (W, H).
 
-    Does the same as `cv2.warpAffine`, which rejects pictures with sides above 32767.
+    Pixels that lie outside the original picture are black. Does the same as `cv2.warpAffine`, which
+    rejects pictures with sides above 32767.
     """
     back = cv2.invertAffineTransform(np.asarray(matrix, np.float64))
     corners = np.array([[0, 0], [size[0], 0], [0, size[1]], size]) @ back[:, :2].T + back[:, 2]
@@ -97,10 +103,11 @@ def warp(picture: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.n
 
 
 def turned_back(face: Face, matrix: np.ndarray) -> Face:
-    """Converts a face found in a turned picture to coordinates from before `matrix` turned it.
+    """Converts a face found in a rotated picture to coordinates of the original picture.
 
-    The box is moved but not turned: its width and height are still measured along the face's own
-    axes. Later steps use only the longer of the two.
+    `matrix` (2, 3) is the map that rotated the picture. The box is moved but not rotated: its width
+    and height are still measured along the face's own axes. Later steps use only the longer of the
+    two.
     """
     back = cv2.invertAffineTransform(matrix)
 
@@ -122,9 +129,11 @@ def moved(face: Face, offset: tuple[float, float]) -> Face:
 
 
 def mirrored_in(face: Face, size: tuple[int, int]) -> Face:
-    """Returns the face, or its mirror image if its middle lies outside a picture of `size` (H, W).
+    """Mirrors a face found in the reflected border of a picture back into the picture.
 
-    A face seen in the reflected border is the mirror image of a face inside the picture.
+    A face in the border is the mirror image of a face inside the picture. If the centre of the
+    face's box is inside the picture, the face is returned unchanged. `size` is the picture's
+    (H, W).
     """
     left, top, width, height = face.box
     box, points = [left, top, width, height], face.points.copy()
@@ -140,11 +149,14 @@ def mirrored_in(face: Face, size: tuple[int, int]) -> Face:
 
 
 def union(faces: Iterable[Face]) -> list[Face]:
-    """Merges the findings of each face into the one with the highest score; faint ones come last.
+    """Merges the findings of each face into one, and sorts the faces by score, faint ones last.
 
-    Two findings belong to the same face if their boxes overlap by 0.4 of their union, or if three
-    quarters of one box lie inside the other. The boxes of different faces overlap less. `reach`
-    encloses the boxes that overlap by 0.4 of their union, so only those of similar size.
+    The first finding of a face in this order is kept. Two findings belong to the same face if the
+    intersection of their boxes is more than 0.4 of their union, or more than three quarters of the
+    smaller box. The boxes of different faces overlap less.
+
+    The kept finding's `reach` encloses the boxes that fulfil the first condition. Boxes of a very
+    different size do not fulfil it.
     """
     kept: list[Face] = []
     for face in sorted(faces, key=lambda face: (face.faint, -face.score)):

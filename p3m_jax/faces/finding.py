@@ -1,9 +1,11 @@
-"""Finds the face areas of the faces in a picture, and the doubts about them.
+"""Finds the faces in a picture, the area of each face, and the doubts about it.
 
-A detector proposes faces, and the mesh places landmarks on them. If the two agree closely, the
-face area follows the landmarks. If they do not, it also includes every box that the detector
-found for the face at any scale, which covers the visible part of a half-covered face. A person
-should review a finding that may not be a face, or a face that may be larger than its area.
+A detector proposes faces, and the mesh network places landmarks on them. If the two agree closely,
+the face area follows the landmarks. Otherwise the area also includes every box that the detector
+found for the face at any scale. These boxes cover the visible part of a half-covered face.
+
+A doubt is a reason for a person to review the finding: it may not be a face, or the face may be
+larger than its area.
 """
 
 from collections.abc import Callable
@@ -48,9 +50,10 @@ class FoundFace(NamedTuple):
     Attributes:
       face: the face as the detector returns it.
       landmarks: the mesh placed on the face.
-      polygon: the face area, float32 (N, 2), pixels. It follows the landmarks, or the box if
-        they cannot be trusted. It covers the whole head if the finder was created with "head".
-      doubts: why a person should review it.
+      polygon: the face area, float32 (N, 2), (x, y) in pixels. It follows the landmarks. If these
+        are unreliable, it also encloses the detector's box. It covers the whole head if the finder
+        was created with "head".
+      doubts: reasons for a person to review the face.
     """
 
     face: Face
@@ -60,12 +63,15 @@ class FoundFace(NamedTuple):
 
     @property
     def agreed(self) -> bool:
-        """Whether both networks find a face here, with or without doubts."""
+        """Whether the mesh network agrees with the detector that this is a face.
+
+        A face may have doubts even if the two agree.
+        """
         return _agreed(self.landmarks)
 
     @property
     def upright(self) -> bool:
-        """Whether the face is tilted so little that the search without rotation finds it."""
+        """Whether the face is upright enough (within 20 degrees) to be found without rotation."""
         right_eye, left_eye, _, right_corner, left_corner = self.face.points
         x, y = right_corner + left_corner - right_eye - left_eye
         return y > 0 and abs(x) <= _UPRIGHT * y
@@ -76,17 +82,19 @@ Find = Callable[[np.ndarray], list[FoundFace]]
 
 
 class FaceFinder:
-    """Finds the faces of a picture; may be called from any thread.
+    """Finds the faces of a picture and their areas. Threads may share this object.
+
+    Call it with a picture, RGB uint8 (H, W, 3); it returns a list of `FoundFace`.
 
     Args:
-      detector: the user's own detector, which replaces YuNet. A finding with a score below 0.6 is a
-        face only if the mesh agrees.
-      area: the face area of a face: "face", from the jaw to the brows, or "head", which includes
-        hair and ears.
+      detector: the user's own detector, which replaces YuNet. If it finds a face with a score below
+        0.6, the face counts only if the mesh agrees.
+      area: "face" for a face area from the jaw to the brows, or "head" for one that includes hair
+        and ears.
 
     Raises:
       FaceWeightsError: weights are not installed.
-      ValueError: `area` is not one of these.
+      ValueError: `area` is neither "face" nor "head".
     """
 
     def __init__(self, detector: Detector | None = None, *, area: str = "face") -> None:

@@ -37,7 +37,9 @@ class Landmarks(NamedTuple):
 
 
 class FaceMesh:
-    """Places the mesh on detected faces; may be called from any thread.
+    """Places the mesh on detected faces. Threads may share this object.
+
+    Call it with a picture, RGB uint8 (H, W, 3), and a `Face` in it; it returns `Landmarks`.
 
     Raises:
       FaceWeightsError: the weights are not installed.

@@ -1,16 +1,16 @@
-"""Obfuscates faces by blur, mosaic or flat fill, with the same function for NumPy and TensorFlow.
+"""Obfuscates faces by blur, mosaic or black fill, with the same function for NumPy and TensorFlow.
 
-Every mode first reduces the box of a face to a few cells and then expands these to pixels again.
-Only the information in these few cells is left of the face:
+Every mode reduces the bounding box of a face area to a few cells, and then enlarges the cells to
+pixels again. Only the information in these cells is left of the face:
 
-- blur: a Gaussian with sigma = strength x the longer side of the box, stored as two cells per sigma
-  and interpolated linearly (about 10 x 10 cells at the default strength).
-- mosaic: means over squares whose side is strength x the longer side (at most 5 x 5 by default).
-- fill: black.
+- blur: the cells are Gaussian means with sigma = strength x the longer side of the box, spaced by
+  half a sigma. They are interpolated linearly (about 10 x 10 cells at the default strength).
+- mosaic: the cells are means over squares whose side is strength x the longer side of the box (at
+  most 5 x 5 cells by default).
+- fill: the cells are black.
 
-Rows and columns are reduced one after the other by small matrices, so it is fast at any strength.
-Only pixels inside the box are mixed, and only pixels inside the area are replaced; the edge is
-hard.
+Small matrices reduce first the rows and then the columns, so any strength is fast. Only pixels
+inside the box are mixed. Only pixels inside the face area are replaced, with a hard edge.
 """
 
 from collections.abc import Sequence
@@ -40,8 +40,8 @@ class Obfuscation(NamedTuple):
 
     Attributes:
       mode: "blur", "mosaic" or "fill".
-      strength: a blur's sigma, or the side of a mosaic's cell, as a fraction of the longer side of
-        the area's box; not used by a fill.
+      strength: the sigma of a blur, or the side of a mosaic's squares. It is a fraction of the
+        longer side of the face area's bounding box. A fill does not use it.
     """
 
     mode: str = "blur"
@@ -79,10 +79,10 @@ class Obfuscation(NamedTuple):
 
 
 def obfuscate(picture: np.ndarray, labels: np.ndarray, obfuscation: Obfuscation) -> np.ndarray:
-    """Obfuscates the face areas of a picture uint8 (H, W, 3).
+    """Returns a copy of a picture uint8 (H, W, 3) with its face areas obfuscated.
 
-    `labels`, uint8 (H, W), is a label map, see `p3m_jax.faces.region`. Each face is obfuscated in
-    proportion to its own size. Where `labels` is 0, the picture stays unchanged, bit for bit.
+    `labels` is a label map, uint8 (H, W), see `p3m_jax.faces.region`. Each face is obfuscated in
+    proportion to its own size. Where `labels` is 0, the copy equals the picture bit for bit.
     """
     obfuscated = picture.copy()
     for label in np.unique(labels[labels >= SMALLEST_LABEL]):
@@ -100,16 +100,18 @@ def obfuscate(picture: np.ndarray, labels: np.ndarray, obfuscation: Obfuscation)
 def coarsened(
     xp: ModuleType, window: Any, size: Sequence[Any], face_side: Any, obfuscation: Obfuscation
 ) -> Any:
-    """Reduces a window (h, w, 3) of float32 in 0..255 to the mode's few cells and expands it again.
-
-    The returned values are whole numbers.
+    """Reduces a window of a picture to a few cells, and enlarges the cells to pixels again.
 
     Args:
       xp: `numpy` or `tensorflow`, the library of the arrays.
-      window: the pixels to mix.
+      window: the pixels to mix, float32 (h, w, 3) in 0..255.
       size: the window's (h, w), as ints or scalar tensors.
-      face_side: the longer side of the face in pixels; larger than the window's if the window is
-        cropped.
+      face_side: the longer side of the face area's box, in pixels. If the window shows only a part
+        of the face, this is larger than the window.
+      obfuscation: the mode and the strength.
+
+    Returns:
+      Whole numbers as float32 (h, w, 3).
     """
     if obfuscation.mode == "fill":
         return xp.zeros_like(window)

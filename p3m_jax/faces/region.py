@@ -1,8 +1,8 @@
 """The face area of a face: from the jaw line to the top of the eyebrows, or the whole head.
 
-Areas are stored as label maps, uint8 (H, W): 0 outside, 255 in the first face, 254 in the second
-and so on. All labels are above 100, the threshold for face pixels in P3M-10k's face masks, so a
-label map is also a face mask.
+Areas are stored as label maps, uint8 (H, W): 0 is outside, the first face is 255, the second 254,
+and so on. All labels are above 100, the threshold for face pixels in P3M-10k's face masks. So a
+label map is also a valid face mask.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def face_polygon(landmarks: Landmarks) -> np.ndarray:
 
 
 def face_hull(landmarks: Landmarks) -> np.ndarray:
-    """Returns the polygon of `face_polygon` before it is widened."""
+    """Returns the convex polygon of `face_polygon` before it is widened, float32 (N, 2)."""
     points, brows = landmarks.points, landmarks.points[list(BROWS)]
     up = brows.mean(0) - points[CHIN]
     height = points @ up
@@ -50,8 +50,9 @@ def face_hull(landmarks: Landmarks) -> np.ndarray:
 def wide_polygon(face: Face, landmarks: Landmarks | None = None) -> np.ndarray:
     """Returns a convex polygon around a face whose outline is uncertain, float32 (N, 2).
 
-    It encloses a square around the face's `reach` or box, which is large enough for any direction
-    of the face. If landmarks are given, it also encloses `face_polygon`.
+    The polygon encloses a square around the face's `reach`, or around its box if there is no
+    `reach`. The square is large enough for any rotation of the face. If landmarks are given, the
+    polygon also encloses `face_polygon`.
     """
     left, top, width, height = face.reach or face.box
     middle, half = np.array([left + width / 2, top + height / 2]), max(width, height) / 2
@@ -70,8 +71,8 @@ def head_polygon(face: Face, polygon: np.ndarray, landmarks: Landmarks | None) -
     Args:
       face: the face as the detector returns it.
       polygon: the face area of the face, float32 (N, 2).
-      landmarks: None if they cannot be trusted; the direction of the face then follows from the
-        detector's eyes and mouth.
+      landmarks: the mesh placed on the face. None if it is unreliable: the tilt of the face is then
+        computed from the detector's eyes and mouth.
     """
     if landmarks is not None:
         points = landmarks.points
@@ -102,10 +103,10 @@ def _widened(polygon: np.ndarray) -> np.ndarray:
 
 
 def label_map(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
-    """Draws polygons in a picture of `size` (H, W), each with its own label, uint8 (H, W).
+    """Draws polygons as a label map of `size` (H, W), uint8, with one label per polygon.
 
-    There are 155 labels; if there are more faces, all after the 154th share the last label. Where
-    areas overlap, the pixels belong to the larger one, which is obfuscated more strongly.
+    There are 155 labels. If there are more polygons, the 155th and all later ones share the last
+    label. Where polygons overlap, the larger one wins, because it is obfuscated more strongly.
     """
     labels = np.zeros(size, np.uint8)
     areas = [cv2.contourArea(polygon) for polygon in polygons]
@@ -116,7 +117,10 @@ def label_map(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarr
 
 
 def labels_of_mask(mask: np.ndarray) -> np.ndarray:
-    """Makes the label map of a face mask uint8 (H, W); each connected part counts as a face."""
+    """Makes the label map of a face mask; both are uint8 (H, W).
+
+    Each connected region of the mask becomes one face.
+    """
     count, parts = cv2.connectedComponents((mask > FACE_ABOVE).astype(np.uint8))
     labels = np.maximum(LARGEST_LABEL + 1 - np.arange(count), SMALLEST_LABEL)
     labels[0] = 0
@@ -124,10 +128,11 @@ def labels_of_mask(mask: np.ndarray) -> np.ndarray:
 
 
 def without_transition(labels: np.ndarray, matte: np.ndarray) -> np.ndarray:
-    """Removes a matte's transition area from a label map, both uint8 (H, W).
+    """Returns a label map set to 0 in a matte's transition area; both are uint8 (H, W).
 
-    Hair and edges must stay sharp there; otherwise the matte would no longer be correct. The area
-    is the transition of a trimap whose kernel is that of `transition_kernel`.
+    Obfuscation would blur the hair and edges in this area, and the matte would no longer be
+    correct. The transition area is that of a trimap whose kernel size comes from
+    `transition_kernel`.
     """
     kernel = transition_kernel(matte.shape)
     return np.where(trimap_from_matte(matte, kernel) == TRANSITION, np.uint8(0), labels)

@@ -1,4 +1,8 @@
-"""The views of a picture that a detector sees: scales, directions, reflected border, windows."""
+"""The views of a picture that a detector searches.
+
+They show the picture at several scales and rotations, with a reflected border. A large picture is
+split into windows.
+"""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
@@ -32,11 +36,11 @@ _NEIGHBOURHOOD, _CONTRAST, _NOISE = 0.15, 50, 0.3
 
 
 class View(NamedTuple):
-    """A part of a picture that a detector searches.
+    """A version of a picture, or a window of one, that a detector searches.
 
     Attributes:
       pixels: RGB uint8 (h, w, 3).
-      placed: converts the faces found in this view to coordinates of the picture.
+      placed: a function that converts faces found in this view to coordinates of the picture.
     """
 
     pixels: np.ndarray
@@ -67,7 +71,10 @@ class _Window(NamedTuple):
 
 
 def upright_sizes(long_side: int) -> list[int]:
-    """Returns the long sides at which a picture is searched for upright faces, largest first."""
+    """Returns the long sides at which a picture is searched for upright faces, largest first.
+
+    `long_side` is the long side of the picture itself, in pixels.
+    """
     sizes = {min(scale, long_side) for scale in SCALES}
     while long_side > max(SCALES):
         sizes.add(long_side)
@@ -76,17 +83,23 @@ def upright_sizes(long_side: int) -> list[int]:
 
 
 def quarter_turned_sizes(long_side: int) -> list[int]:
-    """Returns the long sides for the search for faces turned by 90, 180 and 270 degrees.
+    """Returns the long sides, in pixels, for finding faces turned by 90, 180 or 270 degrees.
 
-    The largest comes first. It is half of the picture's long side, which takes a quarter of the
-    time; each later one is half of the one before. Pictures up to 1280 pixels start at 640, or at
-    their own size if that is smaller.
+    A picture is searched at each of these sizes. The first is half of its own `long_side`, which
+    reduces the search time to a quarter. Each further one is half of the one before, down to 640 or
+    less. A picture of up to 1280 pixels is searched only at 640, or at its own size if that is
+    smaller.
     """
     return _halves(max(min(_QUARTER_TURNED, long_side), -(-long_side // 2)))
 
 
 def eighth_turned_sizes(long_side: int) -> list[int]:
-    """Returns the same as `quarter_turned_sizes`, for 45, 135, 225 and 315 degrees."""
+    """Returns the long sides, in pixels, for finding faces turned by 45, 135, 225 or 315 degrees.
+
+    They are chosen like `quarter_turned_sizes`, but small pictures are searched at 450 pixels or
+    less instead of 640. The reason is that a picture turned by 45 degrees fills only half of its
+    bounding box.
+    """
     scale = _EIGHTH_TURNED / _QUARTER_TURNED
     return _halves(max(round(scale * min(_QUARTER_TURNED, long_side)), -(-long_side // 2)))
 
@@ -101,7 +114,10 @@ def _halves(size: int) -> list[int]:
 def shrunk(
     picture: np.ndarray, long_sides: list[int]
 ) -> Iterator[tuple[np.ndarray, tuple[float, float]]]:
-    """Yields the picture at decreasing sizes, each with the factor (x, y) by which it shrank."""
+    """Yields a picture shrunk to each of `long_sides`, which must be in decreasing order.
+
+    Each comes with the factors (x, y) by which the original picture is larger.
+    """
     height, width = picture.shape[:2]
     for long_side in long_sides:
         scale = long_side / max(height, width)
@@ -112,9 +128,10 @@ def shrunk(
 
 
 def upright_views(picture: np.ndarray, enlarged: float = 1.0) -> Iterator[View]:
-    """Yields windows of a picture RGB uint8 (H, W, 3) after enlarging it by `enlarged`.
+    """Yields windows that together show a picture RGB uint8 (H, W, 3) with a reflected border.
 
-    The picture gets a reflected border, which completes faces that are cut by its edge.
+    The border completes faces that the picture's edge cuts off. The windows overlap, and their
+    pixels are enlarged by the factor `enlarged`.
     """
     height, width = picture.shape[:2]
     border = min(_BORDER, height, width)
@@ -135,7 +152,10 @@ def upright_views(picture: np.ndarray, enlarged: float = 1.0) -> Iterator[View]:
 
 
 def turned_views(picture: np.ndarray, turns: Iterable[int]) -> Iterator[View]:
-    """Yields windows of a picture RGB uint8 (H, W, 3), turned by each of `turns` in degrees."""
+    """Yields windows that together show a picture RGB uint8 (H, W, 3), rotated by each of `turns`.
+
+    `turns` are angles in degrees, counter-clockwise. The windows overlap.
+    """
     for degrees in turns:
         matrix, size = turn(picture.shape[:2], degrees)
 
@@ -150,7 +170,10 @@ def turned_views(picture: np.ndarray, turns: Iterable[int]) -> Iterator[View]:
 
 
 def with_contrast(picture: np.ndarray) -> np.ndarray:
-    """Converts RGB uint8 (H, W, 3) to grey in three channels, with equal contrast everywhere."""
+    """Converts RGB uint8 (H, W, 3) to grey with about the same contrast everywhere.
+
+    The result has three equal channels, uint8 (H, W, 3).
+    """
     grey: np.ndarray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
     grey = cv2.GaussianBlur(grey, (0, 0), 1)
     side = int(_NEIGHBOURHOOD * max(grey.shape)) | 1
@@ -161,7 +184,10 @@ def with_contrast(picture: np.ndarray) -> np.ndarray:
 
 
 def contrast_at(picture: np.ndarray, face: Face) -> float:
-    """Returns the standard deviation of the grey levels in a face's box; RGB uint8 (H, W, 3)."""
+    """Returns the standard deviation of the grey levels in a face's box, in levels of 255.
+
+    `picture` is RGB uint8 (H, W, 3).
+    """
     left, top, width, height = face.box
     first = np.maximum(np.rint((left, top)).astype(int), 0)
     last = np.maximum(np.rint((left + width, top + height)).astype(int), first)

@@ -29,18 +29,18 @@ _FAINT = 8.0
 
 
 class YuNet:
-    """A `Detector` that uses the network YuNet, on RGB uint8 (H, W, 3); callable from any thread.
+    """A `Detector` that uses the network YuNet. Threads may share this object.
 
-    It adds a reflected border to the picture, which completes a face that the picture's edge cuts
-    so that it is found.
+    Call it with a picture, RGB uint8 (H, W, 3); it returns a list of `Face`s. It adds a reflected
+    border to the picture, so that faces cut off by the picture's edge are found, too.
 
     Args:
-      threshold: lowest score of a face.
-      turned: lowest score of a face in the picture turned by 45, 90, ... 315 degrees. None:
-        searches only for upright faces. The network finds no face that is turned by more than
-        about 45 degrees, and no small one that is turned by more than 20.
-      faint: lowest score of a face in the picture with raised contrast. This search uses one scale
-        and keeps only faces with next to no contrast. None: does not raise the contrast.
+      threshold: lowest score at which an upright face is accepted.
+      turned: lowest score at which a turned face is accepted. The picture is rotated by 45, 90, ...
+        315 degrees to find these, because the network misses faces turned by more than about 45
+        degrees, and small ones turned by more than 20. None searches only for upright faces.
+      faint: lowest score at which a face with very little contrast is accepted. The picture's
+        contrast is raised to find these, at one scale. None skips this search.
 
     Raises:
       FaceWeightsError: the weights are not installed.
@@ -63,7 +63,10 @@ class YuNet:
         return union([*self._upright_faces(picture), *self._turned_faces(picture)])
 
     def upright(self, picture: np.ndarray) -> list[Face]:
-        """Returns only upright faces; the search for turned faces would take twice as long."""
+        """Returns only the upright faces of a picture RGB uint8 (H, W, 3).
+
+        This skips the search for turned faces, which takes twice as long as that for upright ones.
+        """
         self._remember()
         return union(self._upright_faces(picture))
 
@@ -97,7 +100,7 @@ class YuNet:
     def _search(self, views: Iterable[View], threshold: float) -> list[Face]:
         found = []
         for view in views:
-            # Most windows of an obfuscated picture equal the clear picture's, searched just before.
+            # Most windows of an obfuscated picture equal the original's, searched just before.
             pixels = cv2.cvtColor(view.pixels, cv2.COLOR_RGB2BGR)
             key = threshold, pixels.shape, hashlib.sha256(pixels.data).digest()
             faces = self._local.earlier.get(key)

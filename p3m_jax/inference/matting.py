@@ -32,7 +32,8 @@ class Matte:
     Attributes:
       alpha: float32 (H, W) in [0, 1].
       network_sizes: {map: (height, width)}, the size at which the network computed each map.
-      warnings: sentences, for instance that memory allowed only a smaller size.
+      warnings: phrases for the user, for instance that the network ran at a smaller size for lack
+        of memory.
     """
 
     alpha: np.ndarray
@@ -41,10 +42,12 @@ class Matte:
 
 
 class Matting:
-    """A network that mattes pictures. Call it with a picture; threads may share it.
+    """A network that computes mattes. Threads may share this object.
+
+    Call it with a picture; it returns the alpha matte, float32 (H, W) in [0, 1].
 
     Attributes:
-      checkpoint: its weights, see `p3m_jax.checkpoints.weights`.
+      checkpoint: the network's weights, see `p3m_jax.checkpoints.weights`.
     """
 
     def __init__(self, checkpoint: InferenceCheckpoint) -> None:
@@ -93,12 +96,19 @@ class Matting:
         memory: int | None = None,
         budget: Budget | None = None,
     ) -> Matte:
-        """Returns the matte of an RGB picture uint8 (H, W, 3), see `__call__`.
+        """Returns the matte of an RGB picture uint8 (H, W, 3).
 
-        A large picture is first reduced (`p3m_jax.inference.sizes.first_size`), and its alpha is
-        enlarged again. If the network needs more than `memory` bytes beyond its weights, it runs at
-        a smaller size, and the matte has a warning. With a `budget`, which threads share, it waits
-        until enough memory is free.
+        A large picture is first reduced to its `p3m_jax.inference.sizes.first_size`, and its alpha
+        is enlarged again.
+
+        Args:
+          strategy, exact_sizes: see `__call__`.
+          memory: most bytes that the network may use in addition to its weights. If it needs more,
+            it runs at a smaller size, and the matte has a warning. None sets no limit.
+          budget: memory that threads share. The network waits until enough of it is free.
+
+        Raises:
+          MattingError: the network's output is not finite, or there is too little memory.
         """
         sizes, warnings = {}, []
 
@@ -128,7 +138,7 @@ class Matting:
 
     @property
     def compiled(self) -> int:
-        """The number of programs that have run: one for each size and map."""
+        """The number of compiled programs that have run so far, one for each map and input size."""
         return len(self._ran)
 
     def _predict(
@@ -178,7 +188,10 @@ def load(path: str | os.PathLike) -> Matting:
 
 
 def within_opacity(alpha: np.ndarray, opacity: np.ndarray | None) -> np.ndarray:
-    """Multiplies alpha (H, W) in place by the picture's own opacity, (H, W) in 0..255, if any."""
+    """Multiplies an alpha (H, W) in place by the picture's own opacity, and returns it.
+
+    `opacity` is the picture's alpha channel, (H, W) in 0..255. None leaves the alpha unchanged.
+    """
     if opacity is not None:
         alpha *= np.multiply(opacity, np.float32(1 / 255))
     return alpha

@@ -1,7 +1,7 @@
-"""Runs a network for the maps from which mattes are computed.
+"""Runs a network to compute the maps from which mattes are made.
 
-A network is compiled once for each map and size in a process, whichever weights it runs with. This
-is the only place that runs a network for a matte: predicting, evaluation and validation share it.
+In each process, a network is compiled once for each map and input size; its weights may change.
+Only this module runs networks for mattes: prediction, evaluation and validation share it.
 """
 
 import contextlib
@@ -52,14 +52,15 @@ class Programs:
         """Computes one map of the network's outputs, in float32.
 
         Args:
-          name: "semantic" (B, H, W, 3) logits of background, transition, foreground; "detail" or
-            "fusion" (B, H, W, 1) alpha in [0, 1].
+          name: the map: "semantic" for logits (B, H, W, 3) of background, transition, foreground;
+            "detail" or "fusion" for alpha (B, H, W, 1) in [0, 1].
+          variables: the weights.
           pictures: (B, H, W, 3), RGB in [0, 255], sides multiples of 32.
-          budget: memory that threads share; the run waits until enough of it is free.
+          budget: memory that threads share. The run waits until enough of it is free.
 
         Raises:
           OutputNotFinite: an output is not finite.
-          jax.errors.JaxRuntimeError: the network could not run; mostly for lack of memory.
+          jax.errors.JaxRuntimeError: the network could not run, mostly for lack of memory.
         """
         pictures = np.asarray(pictures, np.float32)
         program = self._program(name, variables, pictures.shape, budget)
@@ -75,9 +76,15 @@ class Programs:
     def memory(
         self, name: str, variables: Variables, size: tuple[int, int], budget: Budget | None = None
     ) -> int:
-        """Returns the bytes that a picture of `size` (height, width) needs.
+        """Returns the bytes of memory that the network needs to compute a map of one picture.
 
         The bytes of the picture itself and of the weights are not included.
+
+        Args:
+          name: the map, see `run`.
+          variables: the weights.
+          size: the picture's (height, width).
+          budget: memory that threads share. The program is compiled when enough of it is free.
         """
         return _memory_of(self._program(name, variables, (1, *size, 3), budget))
 
@@ -109,12 +116,16 @@ class Programs:
 
 @functools.cache
 def programs(network: Network) -> Programs:
-    """Returns the programs of a network, the same object for each call in this process."""
+    """Returns the compiled programs of a network; all calls in a process return the same object."""
     return Programs(network)
 
 
 def predictor(network: Network, variables: Variables) -> Callable[[str, np.ndarray], np.ndarray]:
-    """Returns the `p3m_jax.inference.strategies.Predict` that runs these weights."""
+    """Returns a function that runs the network with these weights, for `matte_picture`.
+
+    The function is a `p3m_jax.inference.strategies.Predict`: it accepts the name of a map and
+    pictures, and returns the map.
+    """
     run = programs(network).run
     return lambda name, pictures: run(name, variables, pictures)
 

@@ -1,7 +1,8 @@
 """The evaluation protocols: how pictures are resized, and which values are scored.
 
-The published tables come from two programs that score different values, so a table can only be
-compared if it names its protocol. `ours` leaves out what is accidental in both programs.
+The published tables come from two programs that score different values. So a table can be compared
+only with tables of the same protocol. The protocol `ours` omits the accidental details of both
+programs.
 """
 
 from dataclasses import dataclass
@@ -18,20 +19,23 @@ _STRIP = 1 << 20  # pixels held in memory as floats at a time
 class Protocol:
     """How a picture is resized for the network, and how its alpha is scored.
 
-    name: the name on the command line.
-    antialias: smooth before shrinking (a Gaussian, sigma (factor - 1) / 2), as scikit-image does.
-    double: resize in float64 with scikit-image, as published, instead of float32 with OpenCV.
-        HYBRID then compares its enlarged classes exactly, as published. On 0.5 to 0.9 % of the
-        pixels rounding gives 254.99999999999997 instead of 255, so they are not certainly
-        foreground, and their alpha comes from `detail`.
-    score: "float" scores alpha unchanged; "truncate" and "round" score it as an 8-bit file.
-    smallest_swin_side: Swin-T enlarges pictures of RealWorldPortrait-636 whose side is smaller.
-    says: a sentence for reports.
+    Attributes:
+      name: the name on the command line.
+      antialias: whether to smooth a picture before shrinking it, as scikit-image does: by a
+        Gaussian with sigma (factor - 1) / 2.
+      double: whether to resize in float64 with scikit-image, as published, or else in float32 with
+        OpenCV. In float64, HYBRID tests its enlarged classes for exactly 0 and 255, as published.
+        On 0.5 to 0.9 % of the pixels, rounding gives 254.99999999999997 instead of 255. These
+        pixels do not count as certain foreground, and their alpha comes from `detail`.
+      score: how alpha is scored: "float" as it is, "truncate" and "round" as an 8-bit file.
+      smallest_swin_side: for Swin-T, a picture of RealWorldPortrait-636 with a shorter side below
+        this is enlarged. None enlarges no picture.
+      says: a phrase for reports that describes the protocol.
 
-    Beyond the border, the published protocols mirror the picture, as scikit-image does today. Ours
-    repeats the edge pixels; only these pixels differ. The scikit-image version that the published
-    programs require would blend the edge pixels with black by default, but the published
-    predictions show no sign of this.
+    Beyond its border, a picture is mirrored by the published protocols, as scikit-image does today.
+    The protocol `ours` repeats the edge pixels instead, which changes only the pixels near the
+    border. The published programs require a version of scikit-image that by default would blend the
+    edge pixels with black, but the published predictions show no sign of this.
     """
 
     name: str
@@ -50,10 +54,17 @@ class Protocol:
         return resize_in_single_precision(values, size, antialias=self.antialias)
 
     def sure(self, classes: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Finds the pixels that are certainly background, and those that are certainly foreground.
+        """Finds the pixels that are certainly background or certainly foreground.
 
-        Returns two boolean arrays of `size`. The classes (h, w) in {0, 1, 2} are drawn as 0, 128
-        and 255 and enlarged, which blends them; only pixels that stay exactly 0 or 255 are certain.
+        The classes are drawn as grey levels 0, 128 and 255 and enlarged bilinearly, which blends
+        neighbouring classes. A pixel is certain if its level is still 0 or 255.
+
+        Args:
+          classes: (h, w), 0 for background, 1 for transition, 2 for foreground.
+          size: the (height, width) to which the classes are enlarged.
+
+        Returns:
+          Two boolean arrays of `size`: certain background, certain foreground.
         """
         drawn = np.array([0, 128, 255], np.uint8)[classes]
         if self.double:
@@ -63,11 +74,17 @@ class Protocol:
         return enlarged < _TRACE, enlarged > 1 - _TRACE
 
     def scored(self, alpha: np.ndarray) -> np.ndarray:
-        """Returns what is scored of an alpha in [0, 1]: the floats, or uint8 as in a file."""
+        """Returns the values of an alpha in [0, 1] that this protocol scores.
+
+        They are the floats themselves, or the uint8 values that `saved` returns.
+        """
         return alpha if self.score == "float" else self.saved(alpha)
 
     def saved(self, alpha: np.ndarray) -> np.ndarray:
-        """Converts an alpha to the uint8 matte to write; the published programs truncate."""
+        """Converts an alpha in [0, 1] to the uint8 matte that is written to a file.
+
+        The published protocols truncate the values; `ours` rounds them.
+        """
         return to_8_bit(alpha, truncate=self.score != "round")
 
 
@@ -113,7 +130,10 @@ def find_protocol(protocol: Protocol | str) -> Protocol:
 
 
 def to_8_bit(alpha: np.ndarray, *, truncate: bool = False) -> np.ndarray:
-    """Converts an alpha in [0, 1] to uint8, rounded or, as published, truncated."""
+    """Converts an alpha in [0, 1] to uint8 by rounding.
+
+    With `truncate`, the values are truncated instead, as in the published programs.
+    """
     scaled = np.clip(alpha, 0, 1) * 255
     return (scaled if truncate else np.rint(scaled)).astype(np.uint8)
 
@@ -121,10 +141,11 @@ def to_8_bit(alpha: np.ndarray, *, truncate: bool = False) -> np.ndarray:
 def resize_in_single_precision(
     values: np.ndarray, size: tuple[int, int], *, antialias: bool
 ) -> np.ndarray:
-    """Resizes bilinearly in float32, like scikit-image's mode="edge" up to rounding, but faster.
+    """Resizes (H, W) or (H, W, C) bilinearly to `size` (h, w), in float32.
 
-    First the rows are resized, strip by strip, then the columns. So a huge picture that is reduced
-    is never completely in memory as floats.
+    The result equals that of scikit-image with mode="edge", except for rounding, but takes less
+    time. The width is resized first, in strips of rows, and then the height. So when a huge picture
+    is reduced, it is never completely in memory as floats.
     """
     scale = np.float32(1 / 255 if values.dtype == np.uint8 else 1)
     (old_height, old_width), (height, width) = values.shape[:2], size

@@ -1,8 +1,8 @@
-"""Chooses the network's input sizes: a few, so that a mixed folder compiles few programs.
+"""Chooses the network's input sizes, so that few programs are compiled for a mixed folder.
 
-A program is compiled for one size. In evaluation every picture runs at its own size
-(`p3m_jax.inference.strategies.network_size`). Here a picture keeps its aspect ratio and runs inside
-the nearest of a few frames.
+A program is compiled for one input size. Evaluation runs every picture at its own size
+(`p3m_jax.inference.strategies.network_size`). Here, only a few input sizes are used, called frames.
+A picture keeps its aspect ratio and is scaled to fit into the nearest frame.
 """
 
 import math
@@ -24,9 +24,9 @@ _SMALLEST_LONG_SIDE = 128  # of a frame that is reduced to fit into memory
 def first_size(size: tuple[int, int]) -> tuple[int, int]:
     """Returns the (height, width) to which a picture is scaled first, at the same aspect ratio.
 
-    The shorter side is at most 1080; pictures are never enlarged. If the longer side would then
-    exceed 1600 by a stride of 32 or more, as in a panorama, the picture is scaled to a longer side
-    of 1600 instead. The network accepts no more, and the aspect ratio matters more than the pixels.
+    The shorter side is scaled to at most 1080. If the longer side would then be 1632 or more, as in
+    a panorama, the longer side is scaled to 1600 instead: the network accepts sides of up to 1600,
+    and to shorten only one side would change the aspect ratio. Pictures are never enlarged.
     """
     scale = min(1.0, SHORTER_SIDE / min(size))
     if max(size) * scale >= LARGEST_SIDE + STRIDE:
@@ -44,10 +44,11 @@ def scaled_first(picture: np.ndarray) -> np.ndarray:
 
 
 def frame_size(size: tuple[int, int], ratio: float) -> tuple[int, int]:
-    """Returns the frame (height, width) nearest to `size`: in aspect ratio, then in scale.
+    """Returns the frame (height, width) nearest to a picture of `size` that is scaled by `ratio`.
 
-    Inside the frame the picture has about the area of its `network_size`. Both sides of the frame
-    are multiples of 32 from 32 to 1600.
+    The nearest aspect ratio is chosen first, then the scale. Inside the frame, the picture has
+    about as many pixels as at its `network_size`. Both sides of the frame are multiples of 32, from
+    32 to 1600.
     """
     height, width = network_size(size, ratio)
     own = max(size) / min(size)
@@ -61,15 +62,19 @@ def frame_size(size: tuple[int, int], ratio: float) -> tuple[int, int]:
 
 
 def placed_in(frame: tuple[int, int], size: tuple[int, int]) -> Placing:
-    """Places a picture of `size` in a frame, scaled to fit at the same aspect ratio."""
+    """Returns the placing of a picture of `size` in a frame.
+
+    The picture is scaled to fit at the same aspect ratio.
+    """
     scale = min(frame[0] / size[0], frame[1] / size[1])
     height, width = (max(1, round(side * scale)) for side in size)
     return Placing((height, width), frame)
 
 
 def smaller(size: tuple[int, int], factor: float) -> tuple[int, int] | None:
-    """Reduces `size` to at most `factor` (below 1) of its pixels, in steps of the frames' scale.
+    """Returns the next smaller size with at most `factor` (below 1) times as many pixels.
 
+    Both sides are divided by a power of the frames' scale step, and rounded to multiples of 32.
     Returns None if the longer side would be less than 128.
     """
     steps = max(1, math.ceil(-math.log(factor) / 2 / math.log(SCALE_STEP) - 1e-9))

@@ -18,7 +18,12 @@ LARGEST_SIDE = 1600
 
 
 class Pass(NamedTuple):
-    """One run of the network: the map that it computes, and the fraction of the picture's size."""
+    """One run of the network.
+
+    Attributes:
+      map: the map that it computes: "semantic", "detail" or "fusion".
+      ratio: the scale of the picture's sides; 0.5 halves the height and the width.
+    """
 
     map: str
     ratio: float
@@ -38,7 +43,7 @@ Predict = Callable[[str, np.ndarray], np.ndarray]
 
 
 class Placing(NamedTuple):
-    """How the network sees a picture; sizes are (height, width).
+    """How a picture is placed in the network's input; sizes are (height, width).
 
     Attributes:
       scaled: the size to which the picture is resized.
@@ -50,7 +55,7 @@ class Placing(NamedTuple):
     frame: tuple[int, int]
 
     def framed(self, pixels: np.ndarray) -> np.ndarray:
-        """Pads pixels (*scaled, C) to (*frame, C)."""
+        """Pads the resized picture (*scaled, C) to the network's input (*frame, C)."""
         if self.scaled == self.frame:
             return pixels
         top, left = self._corner()
@@ -59,7 +64,7 @@ class Placing(NamedTuple):
         return cv2.copyMakeBorder(pixels, top, bottom, left, right, cv2.BORDER_REPLICATE)
 
     def unframed(self, values: np.ndarray) -> np.ndarray:
-        """Crops a map (*frame, ...) to the picture (*scaled, ...)."""
+        """Crops a map (*frame, ...) to the part that shows the picture, (*scaled, ...)."""
         top, left = self._corner()
         return values[top : top + self.scaled[0], left : left + self.scaled[1]]
 
@@ -82,17 +87,19 @@ def matte_picture(
 ) -> np.ndarray:
     """Computes the alpha matte (H, W), floats in [0, 1], of a picture uint8 (H, W, 3).
 
+    To score the result, pass `protocol.scored(alpha)`.
+
     Args:
-      predict: the network.
-      protocol: how the picture and the maps are resized. What the protocol scores is
-        `protocol.scored(alpha)`.
-      smallest_side: a picture with a smaller side runs once, without the strategy, enlarged so
-        that both sides are at least this long.
-      place_at: chooses the sizes at which the network runs; by default `whole_frame`.
+      predict: runs the network.
+      picture: RGB.
+      strategy: the name of one of `STRATEGIES`: "resize", "hybrid" or "native".
+      protocol: how the picture and the maps are resized.
+      smallest_side: if a side of the picture is shorter, the picture is enlarged so that both sides
+        are at least this long. The network then runs once, whatever the strategy.
+      place_at: chooses the sizes at which the network runs; `whole_frame` by default.
 
     Raises:
-      ValueError: the picture is not uint8 (H, W, 3), a name is unknown, or an output is not
-        finite.
+      ValueError: the picture is not uint8 (H, W, 3), a name is unknown, or an output is not finite.
     """
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
         raise ValueError(
@@ -127,7 +134,10 @@ def _run(
 
 
 def whole_frame(this: Pass, size: tuple[int, int]) -> Placing:
-    """Places a picture of `size` at its `network_size`, without padding."""
+    """Returns the placing of a picture of `size` (height, width) at its `network_size`.
+
+    The picture fills the network's whole input, without padding. `this` is the pass.
+    """
     fitting = network_size(size, this.ratio)
     return Placing(fitting, fitting)
 

@@ -40,13 +40,14 @@ _STRIDES = "weights of a ResNet-34 with strides, used in a ResNet-34 with poolin
 
 
 class Contents(NamedTuple):
-    """The network that a file's keys belong to.
+    """The network to which the keys in a file belong.
 
     Attributes:
       network: the network's name.
       part: "network", or "encoder" for only a backbone.
-      prefix: what must be put before each key to get its key in a whole network.
-      share: the fraction of the part's names that the file has, 0 to 1.
+      prefix: the prefix to add to each key of the file to get the key in a whole network; may be
+        empty.
+      share: how many of the part's array names are in the file, as a fraction from 0 to 1.
     """
 
     network: str
@@ -62,11 +63,11 @@ class Imported(NamedTuple):
       contents: the network that the file holds.
       variables: the weights and statistics under our names.
       matched: the number of arrays used from the file.
-      dropped: {kind of key: count} of everything in the file that is not kept.
+      dropped: {kind: count} of the values in the file that are not used.
       drawn: our names of the random features that the file lacks; they are drawn from seed 0.
       converted: the dtypes that were converted to `DTYPE`.
       file: the weights file that was read.
-      approximate: a phrase that says what does not fit exactly but was accepted, or empty.
+      approximate: a phrase that describes an inexact fit that was accepted, or empty.
     """
 
     contents: Contents
@@ -82,7 +83,8 @@ class Imported(NamedTuple):
 def identify(keys: Iterable[str]) -> list[Contents]:
     """Lists the networks that a file with these keys may hold, the most likely one first.
 
-    Narrow networks are not listed: they have the keys of a wide one, see `_at_its_width`.
+    Narrow networks are not listed, because they have the same keys as the wide ones.
+    `_at_its_width` distinguishes them by the shapes of their arrays.
     """
     found = []
     for name in ENCODER_PREFIXES:
@@ -99,23 +101,24 @@ def identify(keys: Iterable[str]) -> list[Contents]:
 def read_variables(
     path: StrPath, model: str | None = None, *, approximate: bool = False
 ) -> Imported:
-    """Reads a file of weights and finds our variables in it.
+    """Reads a file of weights and converts its arrays to our variables.
 
-    An ordinary ResNet-34, such as torchvision's, halves its maps by strides; that of P3M-Net has
-    pooling layers instead. Their arrays have the same names and shapes, so the contents of a
-    backbone's file do not show which of the two it is. So this project decides by the file name. A
-    backbone of ResNet-34 fits if its file name contains "r34mp", as that of the authors' file does,
-    or if this program wrote it. Any other one is refused; if `approximate` is on, it is accepted
-    and marked in the provenance. A file of the whole P3M-Net always fits.
+    P3M-Net's ResNet-34 has pooling layers. An ordinary ResNet-34, such as torchvision's, has
+    strides instead. The arrays of both have the same names and shapes, so a file of only a backbone
+    does not show which network it holds. It is accepted as P3M-Net's if its file name contains
+    "r34mp", like that of the authors' file, or if this program wrote it. Any other ResNet-34
+    backbone is refused, unless `approximate` is on; it is then marked in the provenance. This rule
+    does not apply to a file of a whole P3M-Net.
 
     Args:
       path: a PyTorch checkpoint or a safetensors file, of a whole network or only of a backbone.
-      model: the network that it should hold; None means to identify it by the names in the file.
-      approximate: whether to accept the weights of an ordinary ResNet-34.
+      model: the network that the file should hold. None identifies it by the names in the file.
+      approximate: whether to accept the weights of an ordinary ResNet-34. It must be off if the
+        file fits exactly.
 
     Raises:
       UserError: the file cannot be read, holds something else, or does not fit. If it does not fit,
-        the error lists everything that is missing, left over, of another shape or not finite.
+        the error lists all arrays that are missing, unknown, of another shape or not finite.
     """
     if model is not None and model not in ENCODERS:
         raise StateDictError(f"There is no network {model!r}; choose from {', '.join(ENCODERS)}.")
@@ -190,13 +193,13 @@ def _at_its_width(contents: Contents, arrays: Mapping[str, np.ndarray]) -> Conte
 def import_weights(
     path: StrPath, output: StrPath, model: str | None = None, *, approximate: bool = False
 ) -> Imported:
-    """Reads a file of weights like `read_variables` and writes it as a checkpoint to `output`.
+    """Reads a file of weights with `read_variables`, and writes it as a checkpoint to `output`.
 
-    The checkpoint's description records the file that it comes from. For a backbone, the checkpoint
-    holds only the encoder, for use as `config.init_from`.
+    The checkpoint's description records the file that the weights come from. If the file holds only
+    a backbone, so does the checkpoint, which can then be used as `config.init_from`.
 
     Raises:
-      UserError: see `read_variables`; or `output` already exists or cannot be written.
+      UserError: see `read_variables`. Also raised if `output` already exists or cannot be written.
     """
     imported = read_variables(path, model, approximate=approximate)
     contents, file = imported.contents, imported.file

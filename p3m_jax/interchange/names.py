@@ -1,8 +1,8 @@
 """Translates between the array names in the authors' PyTorch checkpoints and ours.
 
-There is one table of pairs of names for each network. `{level}` means the same number in both names
-of a pair, and `{level+1}` that number counted from one. A pair with None on our side is an array
-that we do not keep. In both directions, every name must match exactly one pair.
+Each network has one table of name pairs: the authors' name and ours. `{level}` stands for a number
+that is the same in both names of a pair. `{level+1}` stands for this number plus one. Our name is
+None if we do not keep the array. Every name must match exactly one pair.
 """
 
 import functools
@@ -211,7 +211,7 @@ def our_name(network: str, key: str) -> str | None:
     """Returns our name for the array that the authors call `key`; None if we do not keep it.
 
     Raises:
-      StateDictError: not exactly one rule matches the key.
+      StateDictError: no pair of names matches the key, or several do.
     """
     read = ((pair, pair.theirs.read(key)) for pair in _pairs(network))
     found = [(pair, numbers) for pair, numbers in read if numbers is not None]
@@ -222,10 +222,10 @@ def our_name(network: str, key: str) -> str | None:
 
 
 def their_name(network: str, name: str) -> str:
-    """Returns the key in the authors' checkpoints of the array that we call `name`.
+    """Returns the key that the authors' checkpoints use for the array that we call `name`.
 
     Raises:
-      StateDictError: not exactly one rule matches the name.
+      StateDictError: no pair of names matches the name, or several do.
     """
     read = ((pair, pair.ours.read(name)) for pair in _pairs(network) if pair.ours)
     found = [(pair, numbers) for pair, numbers in read if numbers is not None]
@@ -236,7 +236,10 @@ def their_name(network: str, name: str) -> str:
 
 
 def original_key(network: str, key: str) -> str | None:
-    """Returns the original key of an alias; None if `key` is no alias."""
+    """Returns the original key of an alias; None if `key` is no alias.
+
+    An alias is a key for an array that the same file also holds under another key, the original.
+    """
     for alias, original in ALIASES.get(NAMED_LIKE.get(network, network), ()):
         if key.startswith(alias):
             return original + key.removeprefix(alias)

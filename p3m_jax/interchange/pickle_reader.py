@@ -1,9 +1,9 @@
 """Reads a pickle's data without running any of its code.
 
 A pickle is a program for a small stack machine. The machine here supports only the instructions
-that build plain containers, numbers and strings. For every name of a class or function, it asks the
-caller of `read_pickle` for a replacement, which may also refuse the name. Nothing is imported, and
-no code from the file is called.
+that build plain containers, numbers and strings. If the pickle names a class or a function, a
+callback of `read_pickle` returns a replacement for it, or refuses it. Nothing is imported, and no
+code from the file is called.
 """
 
 import pickletools
@@ -15,14 +15,14 @@ from p3m_jax.errors import UserError
 
 
 class PickleError(UserError):
-    """A pickle is damaged or holds something that is refused.
+    """A pickle is damaged, or holds an object that is refused.
 
     The message is a phrase without the file's name.
     """
 
 
 class Inert:
-    """Replaces an object that is not needed; it accepts and discards any state."""
+    """Replaces an object that is not needed. It accepts any state and discards it."""
 
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -47,13 +47,14 @@ def read_pickle(
 
     Args:
       file: a seekable file in memory.
-      find_global: returns the replacement for "module name": a function of this program, which is
-        called with the arguments in the file, or `Inert`. It raises `PickleError` to refuse.
-      load_persistent: returns the object with a given identity that is stored elsewhere in the
-        file.
+      find_global: called with "module name" for each class or function that the pickle names.
+        Returns a replacement, which is a function of this program or `Inert`. A function is called
+        with the arguments in the pickle. Raises `PickleError` to refuse the name.
+      load_persistent: called with the identity of an object that is stored outside the pickle;
+        returns the object. None refuses such objects.
 
     Raises:
-      PickleError: the pickle is damaged, or holds something that is refused.
+      PickleError: the pickle is damaged, or holds an object that is refused.
     """
     machine = _Machine(find_global, load_persistent)
     try:

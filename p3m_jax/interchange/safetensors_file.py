@@ -52,7 +52,8 @@ def write_safetensors(
 def read_safetensors(path: StrPath) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Reads {key: array} and the description from a file.
 
-    The description is empty if this program did not write the file.
+    The description is what `write_safetensors` stored; it is empty if another program wrote the
+    file.
 
     Raises:
       SafetensorsError: the file is damaged or not a safetensors file.

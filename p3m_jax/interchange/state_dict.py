@@ -51,8 +51,8 @@ class Match(NamedTuple):
     """The result of matching a state dict with a network.
 
     Attributes:
-      found: {our name: array in our layout} of everything that fits.
-      dropped: the keys of arrays that we do not keep.
+      found: {our name: array in our layout} for the arrays that fit.
+      dropped: the keys of the arrays that we do not keep.
       drawn: our names of random features that the state dict lacks; they are not in `found`.
       problems: a phrase for every key or name that does not fit.
     """
@@ -87,8 +87,8 @@ def match_state_dict(
     Args:
       network: the network that the arrays should belong to.
       arrays: {key: array in their layout}.
-      part: the part that they belong to, "network" or "encoder".
-      full_keys: {key: the authors' key in a whole network}; None if `arrays` has these.
+      part: "network" if the arrays should form the whole network, "encoder" if only its encoder.
+      full_keys: {key in `arrays`: the authors' key in a whole network}. None if the two are equal.
     """
     wanted, misshapen = wanted_shapes(network, part), set()
     match = Match({}, [], [], [])
@@ -122,7 +122,7 @@ def match_state_dict(
 def complete(network: Network, match: Match) -> Variables:
     """Returns the network's variables from a match that has no problems.
 
-    ViTAE-S's random features, which the authors' files lack, are drawn with seed 0.
+    The random features of ViTAE-S, which the authors' files lack, are drawn with seed 0.
     """
     fresh = network.initialize(0).statistics if match.drawn else {}
     arrays = match.found | {name: fresh[name] for name in match.drawn}
@@ -155,7 +155,7 @@ def variables_from_state_dict(network: Network, arrays: Mapping[str, np.ndarray]
 def list_problems(problems: list[str]) -> list[str]:
     """Returns the problems as lines for a message.
 
-    Problems that differ only in numbers share a line: the first of them, and how many others.
+    Problems that differ only in numbers share one line: it shows the first and counts the others.
     """
     kinds: dict[str, list[str]] = {}
     for problem in problems:

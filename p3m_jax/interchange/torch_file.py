@@ -1,9 +1,9 @@
 """Reads the arrays of a PyTorch checkpoint (.pth, .pt, .pth.tar) without PyTorch.
 
-Both containers are supported. The current one is a zip archive of a pickle and one file per
-storage; the legacy one is a series of pickles followed by the storages. The file is mapped into
-memory and the arrays are views of it, so only the parts that are used are read. No code in the file
-is run, see `pickle_reader`.
+PyTorch has two file formats, and both are supported. The current one is a zip archive with a pickle
+and one file per storage. The legacy one is a series of pickles followed by the storages. The file
+is mapped into memory, and the arrays are views of it. So only the parts that are used are read. No
+code in the file is run, see `pickle_reader`.
 """
 
 import functools
@@ -51,9 +51,10 @@ class TorchFile(NamedTuple):
     """The contents of a file.
 
     Attributes:
-      content: the value that it holds. It consists of dictionaries, lists, tuples, numbers, strings
-        and read-only arrays, which are views of the file. Settings that are not needed are `Inert`.
-      container: "zip" or "legacy".
+      content: the value in the file. It consists of dictionaries, lists, tuples, numbers, strings
+        and read-only arrays, which are views of the file. Other saved objects, such as a training
+        program's settings, are replaced by `Inert`.
+      container: the format, "zip" or "legacy".
     """
 
     content: Any

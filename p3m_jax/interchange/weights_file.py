@@ -31,9 +31,10 @@ class WeightsFile(NamedTuple):
 
     Attributes:
       arrays: {key: array} in the authors' layout.
-      others: how many values beside the arrays are not arrays themselves.
-      form: the format of the file, and where in it the weights were found.
-      sha256, size: the hash of the whole file, hexadecimal, and its size in bytes.
+      others: the number of values next to the arrays in the file that are not arrays.
+      form: a phrase for the format of the file and the position of the weights in it.
+      sha256: the hash of the whole file, hexadecimal.
+      size: the size of the file in bytes.
       description: the description that this program wrote into a safetensors file, or empty.
     """
 

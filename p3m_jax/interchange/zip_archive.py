@@ -38,7 +38,7 @@ class _Bounded:
 
 
 def read_entries(data: mmap.mmap) -> dict[str, zipfile.ZipInfo]:
-    """Lists the entries, by name, of an archive that is mapped into memory.
+    """Returns the entries {name: entry} of a zip archive that is mapped into memory.
 
     Raises:
       PickleError: the archive is damaged, or has names that no checkpoint has.

@@ -27,7 +27,10 @@ STRIDES = {"stem": 1, "level0": 2, "stage1": 4, "stage2": 8, "stage3": 16, "stag
 
 
 def unedited(layer: str, features: jax.Array) -> jax.Array:
-    """Returns the features unchanged: the default `Edit`."""
+    """Returns the features unchanged.
+
+    This is the default `Edit`, the function that an encoder calls at its named layers.
+    """
     return features
 
 
@@ -39,10 +42,10 @@ class EncoderShape:
       channels: channel counts of e0 (after the first pooling), e1, e2, e3 and E4.
       shallow: channels of E0, the full-resolution map.
       pooling_window: window size of the five max poolings, 2 or 3.
-      widths_change_last: a decoder block changes the number of channels in its third convolution
-        (ResNet-34) instead of its first.
-      logits_before_upsampling: the semantic head computes its logits at half resolution
-        (ResNet-34) instead of with one more convolution at full resolution.
+      widths_change_last: whether the third convolution of a decoder block changes the number of
+        channels (ResNet-34), rather than the first.
+      logits_before_upsampling: whether the semantic head computes its logits at half resolution and
+        upsamples them (ResNet-34). Otherwise one more convolution computes them at full resolution.
     """
 
     channels: tuple[int, int, int, int, int]
@@ -59,7 +62,8 @@ class Features:
 
     Attributes:
       shallow: E0 (B, H, W, C0).
-      levels: e0 (B, H/2, W/2, ..), e1 (H/4), e2 (H/8), e3 (H/16), E4 (H/32).
+      levels: e0 (B, H/2, W/2, C), e1 (H/4), e2 (H/8), e3 (H/16), E4 (H/32), with the channel counts
+        of `EncoderShape.channels`.
       offsets: positions of the maxima in the five poolings, uint8, from H/2 to H/32.
     """
 
@@ -69,7 +73,10 @@ class Features:
 
 
 class Encoder(Protocol):
-    """A network that encodes normalised pictures (B, H, W, 3); sides are multiples of 32."""
+    """The interface of an encoder for P3M-Net.
+
+    It encodes normalised pictures (B, H, W, 3), whose sides are multiples of 32, as `Features`.
+    """
 
     @property
     def shape(self) -> EncoderShape: ...
@@ -86,7 +93,10 @@ class Encoder(Protocol):
 
 
 class DecoderBlock(nnx.Module):
-    """Three 3x3 convolutions, each with BatchNorm and ReLU; one of them changes the channels."""
+    """Three 3x3 convolutions, each with BatchNorm and ReLU.
+
+    The first or the third one changes the number of channels, see `EncoderShape`.
+    """
 
     def __init__(self, inputs: int, outputs: int, shape: EncoderShape) -> None:
         inner = inputs if shape.widths_change_last else outputs
@@ -108,7 +118,7 @@ def _blocks(shape: EncoderShape) -> dict[int, DecoderBlock]:
 
 
 class SemanticDecoder(nnx.Module):
-    """Computes the logits of background, transition and foreground from E4."""
+    """Computes the logits of background, transition and foreground from the encoder's E4."""
 
     def __init__(self, shape: EncoderShape) -> None:
         channels, deep = shape.channels, shape.channels[4]
@@ -142,7 +152,7 @@ class SemanticDecoder(nnx.Module):
 
 
 class SemanticHead(nnx.Module):
-    """Computes the logits (B, H, W, 3) from the enriched S1 (B, H/2, W/2, C)."""
+    """Computes the logits (B, H, W, 3) from the semantic decoder's last map (B, H/2, W/2, C)."""
 
     def __init__(self, inputs: int, shape: EncoderShape) -> None:
         width = shape.shallow
@@ -159,7 +169,7 @@ class SemanticHead(nnx.Module):
 
 
 class MattingDecoder(nnx.Module):
-    """Computes the detail alpha from E4, guided by the semantic decoder."""
+    """Computes the detail alpha from the encoder's features and the semantic decoder's maps."""
 
     def __init__(self, shape: EncoderShape) -> None:
         channels, shallow = shape.channels, shape.shallow

@@ -53,7 +53,10 @@ class ShallowBipartiteFeatureIntegration(nnx.Module):
 
 
 class DeepBipartiteFeatureIntegration(nnx.Module):
-    """dBFI: adds the encoder's deepest map E4 to the semantic decoder and computes side logits."""
+    """dBFI: adds the encoder's deepest map E4 to the semantic decoder.
+
+    It also computes side logits from the result, for an additional loss at this level.
+    """
 
     def __init__(self, channels: int, deep_channels: int) -> None:
         self.project_semantic = _projection(channels, channels // 2)

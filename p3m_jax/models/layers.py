@@ -1,7 +1,8 @@
 """Convolutions, linear layers and norms, with PyTorch's initialisation and running statistics.
 
-A layer computes in the precision of its input and returns a map of the same precision; parameters
-keep their own. Norms and their statistics are computed in float32 or higher.
+A layer computes in the precision of its input and returns a map of the same precision. The
+precision of its parameters does not change. Norms and their statistics are computed in float32 or
+higher.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,10 @@ _Normalized = tuple[jax.Array, jax.Array, jax.Array]  # the map, its mean and it
 
 
 def recomputed(run: _Run) -> _Run:
-    """Wraps `run(module, x) -> y` so that its gradient recomputes `run` instead of storing maps."""
+    """Wraps `run(module, x) -> y` so that its gradient recomputes the maps inside `run`.
+
+    The maps are then not stored, which saves memory.
+    """
     return nnx.remat(lambda module, x: run(module, x))  # nnx.remat accepts plain functions only
 
 
@@ -63,9 +67,9 @@ def kaiming_fan_out(generator: np.random.Generator, shape: tuple[int, ...]) -> n
 
 
 def normal_002(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Draws from the normal distribution with deviation 0.02.
+    """Draws from the normal distribution with standard deviation 0.02.
 
-    The published program truncates it at +-2. That has no effect: it is 100 deviations away.
+    The published program truncates it at +-2. This has no effect, because 2 is 100 deviations away.
     """
     return DTYPE(0.02) * generator.standard_normal(shape, DTYPE)
 
@@ -99,7 +103,10 @@ class Convolution(nnx.Module):
 
 
 class Linear(nnx.Module):
-    """A linear layer on the last axis; weights are normal with deviation 0.02, biases are zero."""
+    """A linear layer on the last axis.
+
+    Its initial weights are normal with standard deviation 0.02, and its initial biases are zero.
+    """
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
         self.kernel = parameter((inputs, outputs), normal_002)
@@ -129,7 +136,11 @@ class LayerNorm(nnx.Module):
 
 @jax.custom_vjp
 def normalize_batch(x: jax.Array, scale: jax.Array, bias: jax.Array) -> _Normalized:
-    """Normalises (B, H, W, C) by its mean and biased variance; returns all three."""
+    """Normalises x (B, H, W, C) by the mean and the biased variance of each channel.
+
+    `scale` and `bias` are (C,). Returns the normalised map, the mean (C,) and the variance (C,). No
+    gradient passes through the returned mean and variance.
+    """
     return _normalize_batch_forward(x, scale, bias)[0]
 
 

@@ -63,8 +63,9 @@ class Network:
     def initialize(self, seed: int) -> Variables:
         """Draws new parameters and statistics, as NumPy arrays.
 
-        Each array is drawn from its own random stream, seeded by (seed, its name). So the same seed
-        gives the same values, and adding a layer to a network does not change the other layers.
+        Each array has its own random stream, which is seeded by `seed` and the array's name. So the
+        same seed gives the same values, and adding a layer to a network does not change the other
+        layers.
         """
 
         def draw(name: str, shape: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -88,14 +89,20 @@ class Network:
         dtype: jax.typing.DTypeLike | None = None,
         remat: bool = False,
     ) -> tuple[Outputs, Arrays]:
-        """Runs the network on pictures (B, H, W, 3) of RGB in [0, 255], sides multiples of 32.
+        """Runs the network on pictures.
 
-        Returns the network's outputs and the statistics, which change only in training. `key` draws
-        the stochastic depth; without it every branch is kept. `edit` may change the features of
-        each of the `layers`, see `p3m_jax.models.decoders.Edit`. Maps are computed in the
-        parameters' precision, or in `dtype` (bfloat16) if given; norms, softmaxes, statistics and
-        outputs stay in float32 or higher. With `remat` the gradient recomputes the encoder's
-        stages.
+        Args:
+          variables: the parameters and statistics.
+          pictures: RGB in [0, 255], (B, H, W, 3), sides multiples of 32.
+          train: whether norms use the statistics of the batch, and update the running statistics.
+          key: draws the stochastic depth in training. None keeps every branch.
+          edit: may change the features at each of the `layers`, see `p3m_jax.models.decoders.Edit`.
+          dtype: the precision of the maps, such as bfloat16. None is the precision of the
+            parameters. Norms, softmaxes, statistics and outputs stay in float32 or higher.
+          remat: whether the gradient recomputes the encoder's stages, which saves memory.
+
+        Returns:
+          The network's outputs and the statistics, which change only in training.
         """
         model, own = self._model(variables)
         pictures = normalize(pictures, own).astype(dtype or own)
@@ -105,7 +112,7 @@ class Network:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The encoder's named layers, in order; empty if it calls no `Edit`."""
+        """The names of the encoder's layers at which it calls an `Edit`, in order."""
         return getattr(ENCODERS[self.name], "edited_layers", ())
 
     def features(
@@ -116,12 +123,17 @@ class Network:
         *,
         dtype: jax.typing.DTypeLike | None = None,
     ) -> dict[str, jax.Array]:
-        """Computes the features {layer: (B, H / stride, W / stride, C)} of some `layers`.
+        """Computes the encoder's features at some of its `layers`.
 
-        Pictures and `dtype` are as in `apply`. Runs in evaluation mode: the running statistics
-        normalise and do not change, and no branch is dropped. When compiled, this costs only the
-        layers up to the last requested one: the layers after it are traced, but since nothing uses
-        them, the compiler removes them.
+        Pictures and `dtype` are as in `apply`. The network runs in evaluation mode: norms use the
+        running statistics and do not update them, and no branch is dropped.
+
+        Only the layers up to the last requested one cost time if the call is compiled. The later
+        layers are traced, but the compiler removes them because nothing uses them.
+
+        Returns:
+          {layer: (B, H / stride, W / stride, C)}, with the strides in
+          `p3m_jax.models.decoders.STRIDES`.
         """
         found: dict[str, jax.Array] = {}
 

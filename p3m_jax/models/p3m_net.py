@@ -18,8 +18,12 @@ BACKGROUND_CLASS, TRANSITION_CLASS, FOREGROUND_CLASS = 0, 1, 2
 class Outputs(NamedTuple):
     """P3M-Net's outputs for pictures of (B, H, W, 3), in float32 or higher.
 
-    `semantic` and the sides are logits (B, H, W, 3) over background, transition and foreground;
-    `detail` and `fusion` are alpha (B, H, W, 1) in [0, 1].
+    Attributes:
+      semantic: logits (B, H, W, 3) of background, transition and foreground.
+      detail: alpha (B, H, W, 1) in [0, 1], for the transition.
+      fusion: alpha (B, H, W, 1) in [0, 1], the final matte.
+      side2, side1, side0: logits like `semantic`, computed at three levels of the semantic decoder
+        for additional losses; `side2` is the coarsest.
     """
 
     semantic: jax.Array
@@ -31,7 +35,10 @@ class Outputs(NamedTuple):
 
 
 def normalize(pictures: jax.Array, dtype: DTypeLike = jnp.float32) -> jax.Array:
-    """Converts RGB in [0, 255] of any numeric type to network input: ImageNet mean 0, std 1."""
+    """Normalises RGB in [0, 255] by ImageNet's mean and standard deviation, as network input.
+
+    The pictures may be of any numeric type; the result is of `dtype`.
+    """
     pictures = jnp.asarray(pictures, dtype) / 255
     return (pictures - jnp.asarray(MEAN, dtype)) / jnp.asarray(STANDARD_DEVIATION, dtype)
 
@@ -39,8 +46,9 @@ def normalize(pictures: jax.Array, dtype: DTypeLike = jnp.float32) -> jax.Array:
 def fuse(semantic: jax.Array, detail: jax.Array) -> jax.Array:
     """Fuses logits (B, H, W, 3) and a detail alpha (B, H, W, 1) into an alpha (B, H, W, 1).
 
-    It is 0 in the background class, 1 in the foreground, and `detail` in the transition. No
-    gradient passes through the choice of class; ties choose the lower class.
+    The most likely class of a pixel decides: its alpha is 0 for background, 1 for foreground, and
+    `detail` for transition. In a tie, the lower class number wins. No gradient passes through this
+    decision.
     """
     background, transition, foreground = (semantic[..., i : i + 1] for i in range(3))
     is_foreground = (foreground > background) & (foreground > transition)
@@ -49,7 +57,7 @@ def fuse(semantic: jax.Array, detail: jax.Array) -> jax.Array:
 
 
 class P3MNet(nnx.Module):
-    """P3M-Net with any encoder that has a `shape` and returns `Features`."""
+    """P3M-Net with any `Encoder`."""
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder

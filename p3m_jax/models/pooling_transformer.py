@@ -1,4 +1,4 @@
-"""The common part of Swin-T and ViTAE-S as encoders of P3M-Net: stem, poolings and their order."""
+"""The common part of the encoders Swin-T and ViTAE-S: stem, stages and poolings."""
 
 import itertools
 from collections.abc import Iterable
@@ -17,14 +17,14 @@ from p3m_jax.models.ops.pooling import max_pool
 class PoolingTransformer(nnx.Module):
     """A transformer of four stages after a convolutional stem, with max pooling as downsampling.
 
-    After a stage that has a norm, the decoders receive the normalised map. The map is then pooled
-    and widened for the next stage.
+    The map after a stage is normalised if the stage has a norm, and goes to the decoders. It is
+    then pooled and widened for the next stage.
 
     Args:
       shape: the encoder's `EncoderShape`.
       stages: the four stages, which `run_stage` runs.
-      stem_ends_in_relu: the third convolution of the stem has a ReLU before the norm.
-      last_stage_has_norm: E4 is normalised, too.
+      stem_ends_in_relu: whether the third convolution of the stem has a ReLU before the norm.
+      last_stage_has_norm: whether E4 is normalised, too.
     """
 
     edited_layers = tuple(STRIDES)
@@ -53,7 +53,10 @@ class PoolingTransformer(nnx.Module):
 
     @staticmethod
     def run_stage(stage: Any, x: jax.Array, *, train: bool, key: jax.Array | None) -> jax.Array:
-        """Runs one stage, (B, h, w, C) -> the same shape; `key` draws its random choices."""
+        """Runs one stage on a map (B, h, w, C), and returns a map of the same shape.
+
+        `key` draws the stage's random choices in training.
+        """
         raise NotImplementedError
 
     @jax.named_scope("encoder")

@@ -1,6 +1,6 @@
 """ResNet-34 with max pooling in place of strides, the "MP" variant of the ACM MM paper.
 
-Also a narrow form of it, which is this project's own.
+Also this project's own variant with a quarter of the channels.
 """
 
 from dataclasses import replace
@@ -29,7 +29,10 @@ def _convolution(inputs: int, outputs: int, kernel: int) -> Convolution:
 
 
 class BasicBlock(nnx.Module):
-    """Two 3x3 convolutions with a skip, which has a 1x1 convolution if the channels change."""
+    """Two 3x3 convolutions with a skip connection.
+
+    If the number of channels changes, the skip connection has a 1x1 convolution.
+    """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         self.convolution1 = _convolution(inputs, outputs, 3)

@@ -25,7 +25,10 @@ RANDOM_FEATURES = 32
 
 
 def orthogonal_rows(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Draws m orthogonal rows of length sqrt(m), in random directions: (m, d), m <= d."""
+    """Draws a matrix (m, d), m <= d, of orthogonal rows.
+
+    The rows have random directions and the length sqrt(m).
+    """
     columns, triangle = np.linalg.qr(generator.standard_normal(shape[::-1]))
     columns *= np.sign(np.diag(triangle))  # without it some directions would be more likely
     return (columns.T * shape[0] ** 0.5).astype(DTYPE)
@@ -103,7 +106,10 @@ class NormalCell(nnx.Module):
 
 
 class ViTAES(PoolingTransformer):
-    """ViTAE-S for pictures whose sides are multiples of 32 pixels. Nothing in it is random."""
+    """ViTAE-S for pictures whose sides are multiples of 32 pixels.
+
+    It has no stochastic depth, so `key` has no effect.
+    """
 
     shape = SHAPE
 

@@ -45,9 +45,11 @@ _BRADFORD = np.array(
 
 
 def told_colours(metadata: Metadata, exif: Exif) -> tuple[bytes | None, str | None]:
-    """Returns a profile for the colours that a file describes, and a warning.
+    """Builds the colour profile that a file describes without embedding one.
 
-    The profile is None for sRGB; the warning is None if the description was understood.
+    Returns:
+      Two values: the profile, which is None for sRGB, and a warning, which is None if the
+      description was understood.
     """
     if metadata.cicp is not None:
         primaries, transfer = (1 if n == _UNSPECIFIED else n for n in metadata.cicp)

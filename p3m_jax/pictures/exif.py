@@ -1,8 +1,8 @@
 """Reads EXIF data tag by tag, and writes the part of it that is kept.
 
-EXIF is laid out like a TIFF file: directories of tags, each with a type, a count and a value. Many
-cameras and programs write blocks that no reader accepts as a whole. So tags are read one by one. A
-damaged tag is left out without affecting the others, and values are kept as raw bytes.
+EXIF is laid out like a TIFF file, in directories of tags. Each tag has a type, a count and a value.
+Many cameras and programs write blocks that no reader accepts as a whole. So tags are read one by
+one, and a damaged tag is left out without affecting the others. Values are kept as raw bytes.
 """
 
 import io
@@ -54,8 +54,12 @@ class Exif:
 
     Attributes:
       order: the byte order in the notation of `struct`: "<" or ">".
-      main, inner, places, interoperability: the directories; `places` holds the GPS data.
-      preview: whether the first page of a TIFF file is a reduced image or contains a larger one.
+      main: the tags of the main directory, such as the camera and the orientation.
+      inner: the tags of the EXIF directory, such as the exposure.
+      places: the tags of the GPS directory.
+      interoperability: the tags of the interoperability directory.
+      preview: whether the first page of a TIFF file is only a reduced image, or contains a larger
+        one.
       unreadable: whether not even the main directory can be read.
       damaged: whether some tags cannot be read.
     """
@@ -74,7 +78,7 @@ class Exif:
         return _number(self.main.get(tag), self.order)
 
     def numbers(self, tag: int) -> list[int]:
-        """Returns all values of a tag of the main directory; empty if not whole numbers."""
+        """Returns all values of a tag in the main directory; empty if not whole numbers."""
         kind, value = self.main.get(tag, Tag(4, b""))
         size = _WHOLE_SIZES.get(kind, len(value) + 1)
         starts = range(0, len(value) - size + 1, size)
@@ -90,8 +94,8 @@ class Exif:
     def adobe_rgb(self) -> bool:
         """Whether the block declares Adobe RGB.
 
-        Cameras do so by the interoperability index R03 of their file rules (DCF), other programs by
-        the value 2 of the colour space tag.
+        Cameras declare it by the interoperability index R03 of the DCF standard. Other programs set
+        the colour space tag to 2.
         """
         index = self.interoperability.get(_INTEROPERABILITY_INDEX, Tag(2, b"")).value
         space = _number(self.inner.get(_COLOUR_SPACE), self.order)
@@ -115,7 +119,7 @@ class Exif:
 
 
 def read_exif(block: bytes | None) -> Exif:
-    """Reads an EXIF block, with or without its "Exif" mark; None is read as an empty block."""
+    """Reads an EXIF block, with or without its "Exif" header. None is read as an empty block."""
     if block is None:
         return Exif()
     while block.startswith(b"Exif\0\0"):
@@ -124,7 +128,7 @@ def read_exif(block: bytes | None) -> Exif:
 
 
 def read_tiff(file: BinaryIO) -> Exif:
-    """Reads the tags of the first page of a TIFF or BigTIFF file, like `read_exif`."""
+    """Reads the tags of the first page of a TIFF or BigTIFF file as an `Exif`."""
     file.seek(0)
     head = file.read(16)
     order = {b"II": "<", b"MM": ">"}.get(head[:2])

@@ -1,8 +1,8 @@
-"""Estimates the colours of the person (foreground F) and behind the person (background B).
+"""Estimates the colours of the person (foreground F) and of the scene behind them (background B).
 
 A pixel in a person's hair shows a mixture: the picture is I = a F + (1 - a) B, where a is the
 matte. PyMatting estimates F and B by the multi-level method (Germer et al., "Fast Multi-Level
-Foreground Estimation", 2020). Both are then changed by the least amount that makes them mix to I.
+Foreground Estimation", 2020). Both are then changed as little as possible so that they mix to I.
 """
 
 import threading
@@ -22,12 +22,14 @@ _STRIP = 1 << 20  # how many pixels are processed as floats at a time
 def estimate_foreground(
     picture: np.ndarray, matte: np.ndarray, *, largest: int = ESTIMATION_PIXELS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns foreground and background (H, W, 3) of a picture (H, W, 3) with matte (H, W).
+    """Returns foreground and background of a picture (H, W, 3) with a matte (H, W), all uint8.
 
-    All are uint8. Where the matte is 255, the foreground equals the picture; where it is 0, the
-    background does. In between they mix to the picture, except for rounding. Each channel stays
-    between its darkest and brightest value in the picture, even where the mixture is then not
-    exact. Pictures of more than `largest` pixels are reduced to that many for the estimation.
+    Where the matte is 255, the foreground equals the picture. Where it is 0, the background does.
+    In between, the two mix to the picture, except for rounding. Each channel stays between its
+    darkest and brightest value in the picture. This limit has priority: where it applies, the
+    mixture may differ from the picture.
+
+    A picture of more than `largest` pixels is reduced to that many for the estimation.
 
     The first call in an environment compiles PyMatting, which takes half a minute or more. Several
     threads may call this function at once.

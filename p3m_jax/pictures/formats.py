@@ -1,7 +1,7 @@
-"""Decides which picture formats are read, by a file's contents and by its name in a folder.
+"""Decides which picture formats are read, by a file's contents and by its name.
 
-Only formats on an allow-list are opened. Pillow supports many more, but for some it runs other
-programs (PostScript) or returns the small preview instead of the picture (camera raw files).
+Only formats on an allow-list are opened. Pillow supports many more. But for some it runs other
+programs (PostScript), or returns the small preview instead of the picture (camera raw files).
 """
 
 import functools
@@ -64,7 +64,10 @@ def reads_heif() -> bool:
 
 
 def formats_for(head: bytes, name: str) -> tuple[str, ...]:
-    """Returns the formats to try for a file with the first 64 bytes `head`, in Pillow's names."""
+    """Returns Pillow's names of the formats to try for a file.
+
+    `head` is the first 64 bytes of the file, and `name` is its name.
+    """
     ending = Path(name).suffix.lower()
     if ending in _BY_ENDING:
         return _known((*_FORMATS, _BY_ENDING[ending]))
@@ -91,7 +94,7 @@ def _brands(head: bytes) -> set[bytes]:
 
 
 def refusal(head: bytes) -> str | None:
-    """Returns why a file with the first bytes `head` is never opened; None if it may be.
+    """Returns the reason to refuse a file by its first bytes `head`; None if it may be opened.
 
     The reason is the rest of a sentence that starts with the file's name.
     """
@@ -115,12 +118,16 @@ def unidentified(head: bytes) -> str:
 
 
 def endings() -> tuple[str, ...]:
-    """Returns the file name endings that are read in folders of pictures."""
+    """Returns the file name endings of the pictures that are read in folders."""
     return _ENDINGS + _HEIF_ENDINGS if reads_heif() else _ENDINGS
 
 
 def unread_picture(name: str) -> str | None:
-    """Returns the reason if pictures with this file name are not read, else None."""
+    """Returns the reason why pictures with this file name are not read.
+
+    Returns None if they are read, or if the name is not that of a picture. The reason is the rest
+    of a sentence that starts with the file's name.
+    """
     ending = Path(name).suffix.lower()
     if ending in _RAW_ENDINGS:
         return RAW

@@ -1,9 +1,8 @@
 """Reads and writes pictures in the same way everywhere.
 
-`p3m_jax.pictures.labels` reads mattes and masks.
-
 A picture is always returned as upright 8-bit RGB, whatever its file holds. A file that cannot be
-read raises `ImageError` with one sentence that names the file.
+read raises `ImageError` with one sentence that names the file. Mattes and masks are read by
+`p3m_jax.pictures.labels`.
 """
 
 import contextlib
@@ -62,10 +61,11 @@ class ImageError(UserError):
 
 @contextlib.contextmanager
 def open_picture(path: StrPath | FilePart) -> Iterator[ImageFile.ImageFile]:
-    """Opens a file as a Pillow image whose pixels are not decoded yet.
+    """Opens a file in a `with` block, as a Pillow image whose pixels are not decoded yet.
 
-    The metadata is removed before Pillow sees the file; `told`, `exif_of` and `orientation` return
-    it, and `loaded` uses it. `path` may be a `FilePart`, here and in the functions below.
+    The file's metadata is removed before Pillow sees it. To get the metadata, call `told`,
+    `exif_of` or `orientation` with the image. To decode the pixels, call `loaded` or `upright`.
+    `path` may be a `FilePart`, here and in the functions below.
 
     Raises:
       ImageError: the file is not a picture that can be read, or is too large.
@@ -151,7 +151,7 @@ def damaged(path: StrPath | FilePart, error: Exception) -> ImageError:
 
 
 def told(image: Image.Image) -> Metadata:
-    """Returns what the file of an image from `open_picture` says about its pixels."""
+    """Returns the metadata about the pixels of an image from `open_picture`."""
     return image.info[_TOLD][0]
 
 
@@ -169,10 +169,10 @@ def stored_size(image: Image.Image) -> tuple[int, int]:
 
 
 def orientation(image: Image.Image) -> int:
-    """Returns the orientation of an image from `open_picture`, 1 to 8; 1 if not specified.
+    """Returns the EXIF orientation of an image from `open_picture`, 1 to 8; 1 if not specified.
 
-    The EXIF tag is used first, then XMP data. HEIF files are rotated when they are decoded, so
-    theirs is 1.
+    If the EXIF data holds no orientation, the one in the XMP data is returned. It is always 1 for
+    HEIF files, because decoding them already rotates them.
     """
     if image.format == "HEIF":
         return 1
@@ -180,14 +180,14 @@ def orientation(image: Image.Image) -> int:
 
 
 def loaded(image: Image.Image) -> Image.Image:
-    """Decodes the pixels of an image from `open_picture`, without rotating it."""
+    """Decodes the pixels of an image from `open_picture` and returns the image, not rotated."""
     told(image).check()
     image.load()
     return image
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Decodes an image from `open_picture` and rotates it upright."""
+    """Decodes an image from `open_picture` and returns it rotated upright."""
     turn = _TURNS.get(orientation(image))
     return loaded(image) if turn is None else loaded(image).transpose(turn)
 
@@ -201,9 +201,9 @@ def picture_size(path: StrPath | FilePart) -> tuple[int, int]:
 
 
 def largest_pixels(files: Iterable[Path | FilePart | None]) -> int:
-    """Returns the number of pixels of the largest picture; reads only headers.
+    """Returns the number of pixels of the largest picture; reads only the files' headers.
 
-    Files that cannot be read count as 0 pixels.
+    Files that cannot be read, and None, count as 0 pixels.
     """
     pixels = [0]
     for file in files:

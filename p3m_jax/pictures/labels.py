@@ -1,16 +1,18 @@
 """Reads and checks label files: mattes, predicted mattes, trimaps, face masks and label maps.
 
-Only this module reads them. Each kind is checked when it is read, and its meaning is never guessed
-from its values: a matte of 0 and 1 would train as an empty one, and a face mask of 0 and 1 would
-leave the face visible.
+Only this module reads them. The caller states the kind of each file, and its values are checked
+when it is read. Their scale is never guessed: a matte of 0 and 1 would train as an empty matte, and
+a face mask of 0 and 1 would leave the face visible.
 
 | kind                 | allowed values                                    | otherwise            |
 |----------------------|---------------------------------------------------|----------------------|
-| matte                | 8 or 16 bit, from 0 to full scale                 | refused: all below   |
-|                      |                                                   | half of full scale;  |
-|                      |                                                   | warned: never 0 or   |
-|                      |                                                   | never full scale     |
-| prediction           | 8 or 16 bit, any range                            | warned: none above 1 |
+| matte                | 8 or 16 bit, from 0 to full scale                 | refused if all are   |
+|                      |                                                   | below half of full   |
+|                      |                                                   | scale; a warning if  |
+|                      |                                                   | none is 0, or none   |
+|                      |                                                   | is full scale        |
+| prediction           | 8 or 16 bit, any range                            | a warning if none is |
+|                      |                                                   | above 1              |
 | trimap               | 0, 128 (or 127), 255; not JPEG                    | refused              |
 | face mask, part mask | 0 and 255, within 8 of them                       | refused              |
 | label map            | 0 and 101 to 255, see `p3m_jax.faces.region`      | refused              |
@@ -19,8 +21,8 @@ Every label file has one channel or several equal ones. The exception is P3M-10k
 whose channels differ; only their first channel is used (`several_channels`). Two rules are this
 project's own decisions, because no source settles them:
 
-- A matte that is 0 everywhere means a picture without a person, whatever its scale. It only causes
-  a warning.
+- A matte that is 0 everywhere means a picture without a person. It only causes a warning, whatever
+  its number of bits.
 - A label file with an EXIF orientation is refused, because training would not rotate it.
 """
 
@@ -52,7 +54,7 @@ class LabelError(ImageError):
 
 
 def ignore(warning: str) -> None:
-    """Discards a warning: a `Warn` for callers whose label files are checked elsewhere."""
+    """Discards a warning. Pass it as `warn` if the label file is checked elsewhere."""
 
 
 def read_matte(path: StrPath | FilePart, warn: Warn = ignore) -> np.ndarray:
@@ -81,12 +83,15 @@ def read_matte(path: StrPath | FilePart, warn: Warn = ignore) -> np.ndarray:
 
 
 def read_prediction(path: StrPath | FilePart, warn: Warn = ignore) -> np.ndarray:
-    """Reads a predicted matte of any range as uint8 (H, W); 16-bit files are scaled to 8 bits."""
+    """Reads a predicted matte as uint8 (H, W); 16-bit files are scaled to 8 bits.
+
+    Unlike with `read_matte`, its values may cover any range.
+    """
     return _to_8_bit(*_prediction(path, warn))
 
 
 def read_alpha(path: StrPath | FilePart, warn: Warn = ignore) -> np.ndarray:
-    """Reads a predicted matte as float32 (H, W) in [0, 1]; 16-bit files keep all their bits."""
+    """Reads a predicted matte as float32 (H, W) in [0, 1], at the file's full precision."""
     values, full = _prediction(path, warn)
     return np.multiply(values, np.float32(1 / full), dtype=np.float32)
 
@@ -109,8 +114,8 @@ def read_trimap(path: StrPath | FilePart) -> np.ndarray:
 def read_face_mask(path: StrPath | FilePart, *, several_channels: bool = False) -> np.ndarray:
     """Reads a face mask or part mask as uint8 (H, W) of 0 and 255.
 
-    `several_channels` is for P3M-10k's own face masks, whose channels differ: only the first one is
-    used.
+    Set `several_channels` for P3M-10k's own face masks: their channels differ, and only the first
+    one is used.
     """
     values, full = _one_channel(path, "face mask", several_channels=several_channels)
     small = _to_8_bit(values, full)
@@ -126,7 +131,10 @@ def read_face_mask(path: StrPath | FilePart, *, several_channels: bool = False) 
 def read_label_map(path: StrPath | FilePart) -> np.ndarray:
     """Reads a label map as uint8 (H, W).
 
-    This project wrote the file, and the user may have corrected it.
+    Such files are written by this project. They are checked, because the user may have edited them.
+
+    Raises:
+      LabelError: its values are not those of a label map.
     """
     values, full = _one_channel(path, "label map")
     small = _to_8_bit(values, full)

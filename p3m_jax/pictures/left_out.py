@@ -19,14 +19,14 @@ _SYSTEM_FOLDERS = frozenset(
 
 
 def is_system_folder(name: str) -> bool:
-    """Whether a folder of this name is hidden or was made by a system or a program."""
+    """Whether a folder of this name is hidden, or is made by a file server or another program."""
     return name.startswith(".") or name in _SYSTEM_FOLDERS
 
 
 class LeftOut:
     """Collects the files and folders that are not read.
 
-    Its string counts and names them; it is empty if everything was read.
+    `str()` of this object is a text that counts and names them. It is empty if everything was read.
     """
 
     def __init__(self) -> None:
@@ -55,6 +55,9 @@ def _counted(kind: str, paths: list[PurePath]) -> str:
 
 
 def warn_of(left_out: Iterable[str]) -> None:
-    """Prints the files that were not read, one line for each folder or collection."""
+    """Prints which files were not read.
+
+    `left_out` holds one text for each folder or collection, such as `str()` of a `LeftOut`.
+    """
     for sentence in left_out:
         warn(LINE.format(sentence))

@@ -69,9 +69,10 @@ def read(path: StrPath) -> Picture:
 
 
 def in_standard_colours(picture: Picture) -> Picture:
-    """Returns the picture with a profile made by this project, or without one for sRGB.
+    """Returns the picture in sRGB, Display P3 or Adobe RGB.
 
-    If its profile is not a standard one, the picture is converted to sRGB, with a warning.
+    If it is already in one of these, its profile is replaced by this project's own, or by None for
+    sRGB. Otherwise the picture is converted to sRGB, with a warning.
     """
     if picture.icc_profile is None:
         return picture

@@ -57,7 +57,7 @@ def converted(pixels: np.ndarray, source: bytes | None, target: bytes | None) ->
 
 @functools.lru_cache(maxsize=16)
 def standard_of(profile: bytes) -> str | None:
-    """Returns the name in `standards` of an RGB profile's colour space, or None.
+    """Returns the name of an RGB profile's colour space; None if it is not one of `standards`.
 
     Profiles are compared by their effect on colours, so their form and other tags do not matter.
     """
@@ -74,7 +74,10 @@ def standard_of(profile: bytes) -> str | None:
 
 @functools.cache
 def standards() -> dict[str, bytes | None]:
-    """Returns the profiles made here by colour space; sRGB has None."""
+    """Returns {colour space: profile} for sRGB, Display P3 and Adobe RGB.
+
+    The profiles are made by this project. That of sRGB is None, because such files need no profile.
+    """
     display_p3 = (
         *(0.51512, 0.24120, -0.00105),
         *(0.29198, 0.69225, 0.04189),

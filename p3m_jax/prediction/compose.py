@@ -15,12 +15,15 @@ _BLURRED_SIDE = 1024  # longer side in pixels at which the blur is computed: eno
 
 
 def cut_out(foreground: np.ndarray, matte: np.ndarray) -> np.ndarray:
-    """Makes RGBA (H, W, 4) with straight alpha: the colours are not multiplied by alpha."""
+    """Makes an RGBA picture (H, W, 4) with straight alpha: colours are not multiplied by alpha."""
     return np.dstack([foreground, matte])
 
 
 def composite(foreground: np.ndarray, matte: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """Puts the foreground over a background of the same size, or over one colour (3,)."""
+    """Blends the foreground over a background by the matte.
+
+    The background is a picture of the same size, or one colour (3,).
+    """
     result = np.empty_like(foreground)
     rows = max(1, _STRIP // matte.shape[1])
     for top in range(0, len(matte), rows):
@@ -32,10 +35,11 @@ def composite(foreground: np.ndarray, matte: np.ndarray, background: np.ndarray)
 
 
 def blurred(background: np.ndarray, matte: np.ndarray) -> np.ndarray:
-    """Blurs the estimated background, as if it were out of focus.
+    """Blurs the estimated background of a picture, as if it were out of focus.
 
-    Pixels are weighted by how much of the background they show, so that the person's colours do not
-    bleed into it. Far inside the person, where no pixel shows the background, the estimate is used.
+    Each pixel is weighted by how much of the background it shows, so that the person's colours do
+    not bleed into the result. Far inside the person, where no pixel shows the background, the blur
+    uses the estimated colours.
     """
     height, width = matte.shape
     scale = min(1.0, _BLURRED_SIDE / max(height, width))
@@ -88,5 +92,5 @@ def parse_colour(text: str) -> np.ndarray | None:
 
 
 def deep(alpha: np.ndarray) -> np.ndarray:
-    """Converts alpha in [0, 1] to uint16 of the full range."""
+    """Converts alpha in [0, 1] to uint16 in 0..65535."""
     return np.rint(np.multiply(alpha, np.float32(65535))).astype(np.uint16)

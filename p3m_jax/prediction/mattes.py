@@ -18,10 +18,10 @@ AT_ONCE = 2
 
 
 def read_given(path: Path, size: tuple[int, int]) -> Matte:
-    """Reads a given matte.
+    """Reads the matte that the user gave for a picture of `size` (height, width).
 
     Raises:
-      ImageError: it cannot be read, or differs from its picture's `size` (height, width).
+      ImageError: the matte cannot be read, or its size differs from the picture's.
     """
     warnings: list[str] = []
     alpha = read_alpha(path, warnings.append)
@@ -32,11 +32,15 @@ def read_given(path: Path, size: tuple[int, int]) -> Matte:
 def by_network(
     matting: Matting, *, strategy: str, exact_sizes: bool, memory: int
 ) -> Callable[[np.ndarray], Matte]:
-    """Returns a function that makes mattes with a network, for `MattingWork.make_matte`.
+    """Returns a function that computes mattes with a network, for `MattingWork.make_matte`.
 
-    The function may be called from any thread. `memory` is the memory of the whole run in bytes. On
-    a CPU the network uses its part of that, divided among the pictures that it processes at a time.
-    An accelerator uses its own memory.
+    Threads may share the function.
+
+    Args:
+      matting: the network.
+      strategy, exact_sizes: see `Matting.__call__`.
+      memory: the memory of the whole run in bytes. On a CPU, the network uses a part of it, divided
+        among the pictures that are processed at a time. An accelerator uses its own memory instead.
     """
     device = jax.local_devices()[0]
     shared = device.platform == "cpu"

@@ -11,7 +11,8 @@ _ESTIMATED = 72  # additional bytes for each pixel whose colours are estimated
 def matting_memory(pixels: int, *, colours: bool) -> int:
     """Returns the memory in bytes that a picture needs while it is matted.
 
-    `colours` says whether its foreground is estimated.
+    `pixels` is the picture's number of pixels. `colours` says whether its foreground and background
+    colours are estimated.
     """
     estimating = pixels * _AT_ESTIMATION + min(pixels, ESTIMATION_PIXELS) * _ESTIMATED
     return max(picture_memory(pixels), estimating if colours else 0)
@@ -20,8 +21,8 @@ def matting_memory(pixels: int, *, colours: bool) -> int:
 def network_memory(memory: int, pixels: int = 0) -> int:
     """Returns how many bytes of a run's `memory` the network may use.
 
-    With `pixels`, this is for one picture of that size; without, for all pictures that the network
-    processes at a time.
+    If `pixels` is given, this is the limit for one picture with that number of pixels. If it is 0,
+    this is the limit for all pictures that the network processes at a time.
     """
     free = memory - BASE
     return min(int(free * COMPUTING_SHARE), free - pixels * _AT_NETWORK)

@@ -52,7 +52,15 @@ class Background:
     file: Path | None = None
 
     def behind(self, picture: Picture, matte: np.ndarray, estimate: np.ndarray) -> np.ndarray:
-        """Returns a picture's background: uint8 (H, W, 3) or (3,), in the picture's profile."""
+        """Returns the background for a picture's composite: uint8 (H, W, 3), or one colour (3,).
+
+        A background picture is converted to the colour profile of `picture`.
+
+        Args:
+          picture: the picture.
+          matte: its matte, uint8 (H, W).
+          estimate: its estimated background, uint8 (H, W, 3), which is used for "blur".
+        """
         if self.colour is not None:
             return self.colour
         if self.picture is None:
@@ -62,7 +70,7 @@ class Background:
 
 
 def find_background(text: str) -> Background:
-    """Finds the background that `text` means: "blur", a colour, or a picture's path.
+    """Returns the background that `text` describes: "blur", a colour, or the path of a picture.
 
     Raises:
       OptionError: `text` is none of them.
@@ -99,9 +107,9 @@ class Writing:
 
     Attributes:
       background: the background of composites.
-      quality: of JPEG and lossy WebP, 1 to 100.
-      deep_alpha: write alpha with 16 bits.
-      keep_metadata: copy EXIF data, including GPS positions, into the colour outputs.
+      quality: the quality of JPEG and lossy WebP, 1 to 100.
+      deep_alpha: whether to write alpha with 16 bits.
+      keep_metadata: whether to copy EXIF data, including GPS positions, into the colour outputs.
     """
 
     background: Background | None = None
@@ -110,14 +118,15 @@ class Writing:
     keep_metadata: bool = False
 
     def needed_background(self) -> Background:
-        """Returns the background; composites need one, so it must not be None."""
+        """Returns the background, which must not be None. Call this only for composites."""
         assert self.background is not None
         return self.background
 
     def settings(self, kind: str, format: str) -> dict[str, Any]:
-        """Returns the settings that an output depends on, except for its matte and its format.
+        """Returns {name: value} of the settings that affect the contents of an output of this kind.
 
-        The format is already known from the output's path.
+        The matte is not included. Neither is the format, because the output's path already shows
+        it.
         """
         if kind == "alpha":
             return {"alpha_bits": 16 if self.deep_alpha else 8}
@@ -130,17 +139,26 @@ class Writing:
 
 
 def needs_colours(kinds: Iterable[str]) -> bool:
-    """Whether foreground and background have to be estimated."""
+    """Whether outputs of these kinds need an estimate of the foreground and background colours."""
     return set(kinds) != {"alpha"}
 
 
 def write_outputs(
     picture: Picture, alpha: np.ndarray, outputs: dict[str, Path], writing: Writing
 ) -> list[str]:
-    """Writes the outputs of a picture, by kind, from its alpha float32 (H, W) in [0, 1].
+    """Writes the outputs of a picture.
 
-    The colours are estimated for the 8-bit alpha, so that the written files mix to the picture.
-    Returns warnings about metadata that could not be written.
+    Foreground and background are estimated for the 8-bit alpha, so that the written files mix to
+    the picture.
+
+    Args:
+      picture: the picture.
+      alpha: its alpha, float32 (H, W) in [0, 1].
+      outputs: {kind: file} of the outputs to write.
+      writing: how they are written.
+
+    Returns:
+      Warnings about metadata that could not be written.
     """
     matte = to_8_bit(alpha)
     if "alpha" in outputs:
@@ -177,7 +195,10 @@ def write_outputs(
 
 
 def judge(alpha: np.ndarray) -> tuple[float, list[str]]:
-    """Returns the fraction of a matte's pixels in transition, and warnings about the matte."""
+    """Returns the fraction of an alpha's pixels in transition, and warnings about the alpha.
+
+    `alpha` is (H, W) in [0, 1].
+    """
     matte = to_8_bit(alpha)
     transition = float(np.mean((matte > 0) & (matte < 255)))
     warnings = []

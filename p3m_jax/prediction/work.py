@@ -1,4 +1,4 @@
-"""Matting as the work of a run over a collection: makes a picture's outputs."""
+"""The `Work` of matting, which makes the outputs of each picture of a collection."""
 
 import time
 from collections.abc import Callable
@@ -19,13 +19,16 @@ from p3m_jax.prediction.outputs import Writing, judge, needs_colours, write_outp
 
 @dataclass
 class MattingWork:
-    """The work of matting a picture; a `Work` of `p3m_jax.jobs.work`.
+    """Computes the matte of each picture and writes its outputs; a `Work` of `p3m_jax.jobs.work`.
 
     Attributes:
       writing: how outputs are written.
-      make_matte: returns the matte of an RGB picture, uint8 (H, W, 3); None if mattes are given.
-      mattes: the folder of given mattes, with the subfolders and names of the pictures.
-      notes: further entries for each picture in the manifest.
+      make_matte: returns the matte of an RGB picture, uint8 (H, W, 3). None if the user gave
+        mattes.
+      mattes: the folder of the mattes that the user gave, with the subfolders and names of the
+        pictures. None if `make_matte` computes them.
+      notes: entries that are added to each picture's entries in the manifest.
+      done, needed_once: see `Work`.
       at_once: how many pictures `make_matte` may process at a time.
     """
 
@@ -52,7 +55,11 @@ class MattingWork:
         return picture, read_given(given["matte"], size) if "matte" in given else None
 
     def compute(self, loaded: tuple[Picture, Matte | None]) -> tuple[Picture, Matte, float]:
-        """Returns the picture, its matte, and the seconds that the network took."""
+        """Computes the matte of a picture, unless the user gave it.
+
+        Returns:
+          The picture, its matte, and the seconds that the network took.
+        """
         picture, matte = loaded
         if matte is not None:
             return picture, matte, 0.0

@@ -1,1 +1,4 @@
-"""Operations whose fastest form depends on the backend. Networks need not know which form runs."""
+"""Operations whose fastest implementation depends on the backend.
+
+Each operation chooses its implementation itself, so networks need not know which one runs.
+"""

@@ -6,7 +6,10 @@ import jax.numpy as jnp
 
 @jax.checkpoint
 def gelu(x: jax.Array) -> jax.Array:
-    """Returns x times the normal distribution function of x; the gradient stores only x."""
+    """Returns x times the standard normal distribution function of x.
+
+    The gradient stores only x.
+    """
     share = jax.lax.erfc(x * -(0.5**0.5)) / 2
     # Does not change the value. Without it XLA:CPU stores a map of 0.5s that nothing reads.
     limits = jnp.finfo(x.dtype)
@@ -17,8 +20,8 @@ silu = jax.checkpoint(jax.nn.silu)  # its gradient, too, stores only x
 
 
 def relu_before_norm(x: jax.Array) -> jax.Array:
-    """Returns max(x, 0), computed as a select.
+    """Returns max(x, 0), computed as a select instead of a maximum.
 
-    For a maximum before a norm, XLA:CPU would store a map of zeros.
+    If a maximum is followed by a norm, XLA:CPU stores an additional map of zeros.
     """
     return jnp.where(x <= 0, 0, x)

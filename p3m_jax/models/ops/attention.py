@@ -18,11 +18,11 @@ _Gradients = tuple[jax.Array, jax.Array, jax.Array]
 def attention(q: jax.Array, k: jax.Array, v: jax.Array, *, scores: int | None = None) -> jax.Array:
     """Computes softmax(q k^T / sqrt(d)) v, for q, k, v of (B, heads, n, d).
 
-    The softmax is computed in float32 or higher, and the result is exact. The queries are processed
-    in blocks of rows, each block against all keys. A block has at least one row; otherwise a head
-    holds at most `scores` (None: `SCORES`) of a picture's n x n scores. The gradient uses the same
-    blocks and recomputes the softmax from its row sums instead of storing it (Dao et al. 2022,
-    FlashAttention, algorithm 4).
+    The result is exact, and the softmax is computed in float32 or higher. The queries are processed
+    in blocks of rows, each block against all keys. The blocks are so small that a head holds at
+    most `scores` (None: `SCORES`) of a picture's n x n scores at a time, but they have at least one
+    row. The gradient uses the same blocks. It recomputes the softmax from its row sums instead of
+    storing it (Dao et al. 2022, FlashAttention, algorithm 4).
     """
     n = q.shape[2]
     blocks = -(-n // max(1, (scores or SCORES) // n))
@@ -124,9 +124,9 @@ def _whole(blocks: jax.Array, n: int) -> jax.Array:
 def linear_attention(q: jax.Array, k: jax.Array, v: jax.Array, features: jax.Array) -> jax.Array:
     """Computes the Performer's estimate of attention for q, k, v of (B, n, d), with one head.
 
-    Its cost is linear in n. `features` are m random directions (m, d), with which queries and keys
-    are mapped by phi(z) = exp(features z - |z|^2 / 2) / sqrt(m) (Choromanski et al. 2021, positive
-    random features). Sums and exponents are in float32 or higher.
+    Its cost is linear in n. `features` (m, d) are m random directions. They map queries and keys to
+    phi(z) = exp(features z - |z|^2 / 2) / sqrt(m) (Choromanski et al. 2021, positive random
+    features). Sums and exponents are in float32 or higher.
     """
     given = v.dtype
     q, k, v = map(at_least_float32, (q, k, v))

@@ -4,10 +4,10 @@ Both poolings of P3M-Net halve the map: 2x2 with stride 2 (Swin-T, ViTAE-S) and 
 and padding 1 (ResNet-34), where windows overlap. A position is stored in one byte as its offset
 inside the window, row-major.
 
-A 3x3 window covers one odd row, one even row and the next odd row. So values are put back
-separately for each parity of the large map's rows and columns. Each of the four parities belongs to
-1, 2 or 4 windows, which are read with dense selects. No scatter or gather is compiled, and when the
-batch is sharded, no data leaves its device.
+An even row of the large map belongs to one row of 3x3 windows, an odd row to two, and columns
+likewise. So a pixel belongs to 1, 2 or 4 windows, depending on the parity of its row and column.
+Values are put back separately for each of the four parities, by dense selects. No scatter or gather
+is compiled, and when the batch is sharded, no data leaves its device.
 """
 
 import itertools
@@ -100,13 +100,13 @@ def max_pool(x: jax.Array, window: int, stride: int = 2) -> tuple[jax.Array, jax
     Args:
       x: (B, H, W, C), H and W multiples of the stride.
       window: 2 (no padding), or 3 with a stride of 2 (padding 1, which is never the maximum).
-      stride: even. If it is above 2, as in sBFI, each cell of stride x stride pixels has only one
-        window, in its upper left corner.
+      stride: even. If it is above 2, as in sBFI, only the upper left window of each cell of stride
+        x stride pixels is pooled; the other pixels are not used.
 
     Returns:
-      The maxima (B, H/stride, W/stride, C) and their offsets inside the window, uint8 in
-      [0, window^2). Among equal values the first in row-major order is chosen, and only it gets
-      the gradient.
+      The maxima (B, H/stride, W/stride, C) and their offsets inside the window, uint8 in [0,
+      window^2). Among equal values, the first in row-major order is the maximum, and only this one
+      receives the gradient.
 
     Raises:
       ValueError: a side is not a multiple of the stride.

@@ -10,9 +10,9 @@ def at_least_float32(x: jax.Array) -> jax.Array:
 
 
 def mean_over_pixels(x: jax.Array) -> jax.Array:
-    """Computes the mean of (B, H, W, C) per channel, axis by axis.
+    """Returns the mean (C,) of each channel of (B, H, W, C), averaged axis by axis.
 
-    On a CPU a single reduction over 100,000 pixels adds them one after another in float32 and
-    loses three digits. A mean of the means of short rows does not.
+    On a CPU, a single reduction adds 100,000 pixels one after another in float32, which loses three
+    digits. Averaging short rows, and then their means, keeps these digits.
     """
     return jnp.mean(jnp.mean(jnp.mean(x, axis=2), axis=1), axis=0)

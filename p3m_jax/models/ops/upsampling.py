@@ -14,9 +14,9 @@ from p3m_jax.models.ops.precision import at_least_float32
 def upsample(x: jax.Array, factor: int) -> jax.Array:
     """Upsamples (B, h, w, C) bilinearly to (B, rh, rw, C), where r is the factor.
 
-    Pixel centres are at i + 0.5, and edges are clamped. Every output row is a blend of two
-    neighbouring input rows. The weights depend only on the output row's phase (row mod factor), so
-    this is a sum of shifted maps times constants: no gather.
+    Pixel centres are at i + 0.5, and edges are clamped. Every output row is a weighted sum of two
+    neighbouring input rows. Its weights depend only on its index modulo the factor. So the result
+    is computed as a sum of shifted maps times constants, without a gather; columns likewise.
     """
     return _upsample_axis(_upsample_axis(x, factor, 1), factor, 2)
 

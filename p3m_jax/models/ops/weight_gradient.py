@@ -1,9 +1,9 @@
 """The gradient of a convolution's kernel on a CPU, where XLA's own can be several times too slow.
 
-XLA:CPU computes it as a convolution whose kernel is as large as the map. This is slow if the map is
-large or has only a few channels. The same sums are a product of matrices: shifted copies of the
-map, side by side, times the incoming gradient. It is computed by tiles of rows so that the copies
-stay in the cache. Accelerators do not need this.
+XLA:CPU computes this gradient as a convolution whose kernel is as large as the map. That is slow if
+the map is large or has only a few channels. This module computes the same sums as a product of
+matrices: shifted copies of the map, side by side, times the incoming gradient. The map is processed
+in tiles of several rows, so that the copies stay in the cache. Accelerators do not need this.
 """
 
 import jax
@@ -26,8 +26,8 @@ def pays(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
 def by_tiles(x: jax.Array, gradient: jax.Array, size: int) -> jax.Array:
     """Computes the gradient (k, k, in, out) of the kernel, in the precision of `x`.
 
-    Sums are in float32 or higher. The sums of the pictures are added only at the end, so when the
-    batch is sharded, only this addition crosses devices.
+    Sums are in float32 or higher. The gradients of the pictures are added up only at the end. So
+    when the batch is sharded, only this addition crosses devices.
 
     Args:
       x: the map (B, H, W, in) that was convolved with stride 1, zero-padded to the same size.
