@@ -1,9 +1,13 @@
 """The published recipe, which all configurations share, and its variants.
 
-A variant is a list of parts separated by commas, such as "smoke,icp,B:N", in any order. It may
-contain one base (`smoke`, `finetune` or `demonstration`), one level of copy and paste (`icp` or
-`fcp`), and one protocol of privacy-preserving training (`B:B`, `B:N`, `N:B` or `N:N`). If no data
-set is given, the training command turns the plain recipe into the demonstration.
+A variant is written as names separated by commas, in any order, such as "smoke,icp,B:N". There are
+three kinds of names, and a variant may contain one of each:
+
+- a base: `smoke`, `finetune` or `demonstration`;
+- a level of copy and paste: `icp` or `fcp`;
+- a protocol of privacy-preserving training: `B:B`, `B:N`, `N:B` or `N:N`.
+
+If neither a data set nor a base is given, the training command uses the demonstration as base.
 """
 
 import functools
@@ -16,7 +20,10 @@ _FROM_SCRATCH = {"resnet34": 3e-4, "swin": 1e-4, "vitae_s": 1e-4, "resnet34_quar
 
 
 def recipe(network: str) -> ConfigDict:
-    """Returns the published training recipe (both papers), for a data set in P3M-10k's layout."""
+    """Returns the training recipe that both papers publish, for the network named `network`.
+
+    The data set must have P3M-10k's layout.
+    """
     config = ConfigDict()
     config.network = network
     config.variant = ""
@@ -121,7 +128,10 @@ def recipe(network: str) -> ConfigDict:
 
 
 def demonstration(config: ConfigDict) -> None:
-    """Trains from scratch on small crops of synthetic portraits, in minutes on two cores."""
+    """Changes `config` to train from scratch on synthetic portraits, in minutes on two cores.
+
+    The crops and the batch are small.
+    """
     config.batch_size = 4
     config.steps = 240
     config.learning_rate = _FROM_SCRATCH.get(config.network, min(_FROM_SCRATCH.values()))
@@ -136,9 +146,9 @@ def demonstration(config: ConfigDict) -> None:
 
 
 def smoke(config: ConfigDict) -> None:
-    """Does everything once, as small as possible, to prove that the program works.
+    """Changes `config` to the smallest run that executes every part of the program once.
 
-    It says nothing about the quality of the network.
+    Such a run proves that the program works. It says nothing about the quality of the network.
     """
     demonstration(config)
     config.batch_size = 2
@@ -158,11 +168,12 @@ def smoke(config: ConfigDict) -> None:
 
 
 def finetune(config: ConfigDict) -> None:
-    """Fine-tunes `config.init_from` on the user's own pictures, see docs/fine_tuning.md.
+    """Changes `config` to fine-tune a checkpoint on the user's own pictures.
 
-    This recipe is for sets of tens to thousands of pictures. The composition loss is off, because
-    it needs foregrounds, which would have to be estimated first. If it is turned on, they are
-    estimated into the run's folder, unless another folder is given.
+    The checkpoint is `config.init_from`. The settings are for sets of tens to thousands of
+    pictures, see docs/fine_tuning.md. The composition loss is off, because it needs foregrounds,
+    which would have to be estimated first. If the user turns it on, the training command estimates
+    them into `config.data.foreground_cache`, or into the run's folder if that is empty.
     """
     config.epochs = 50
     config.loss.composition = False
@@ -172,14 +183,14 @@ def finetune(config: ConfigDict) -> None:
 
 
 def image_copy_paste(config: ConfigDict) -> None:
-    """Turns on copy and paste at image level (P3M-ICP)."""
+    """Turns on copy and paste at image level (P3M-ICP) in `config`."""
     config.copy_paste.level = "image"
 
 
 def feature_copy_paste(config: ConfigDict) -> None:
-    """Turns on copy and paste at feature level (P3M-FCP).
+    """Turns on copy and paste at feature level (P3M-FCP) in `config`.
 
-    Pasting starts after a third of the run, as after 50 of 150 epochs in the recipe.
+    Pasting starts after a third of the run: in the published recipe, after 50 of 150 epochs.
     """
     config.copy_paste.level = "feature"
     config.copy_paste.start_epoch = config.epochs // 3
@@ -187,12 +198,14 @@ def feature_copy_paste(config: ConfigDict) -> None:
 
 
 def protocol(config: ConfigDict, name: str) -> None:
-    """Applies a protocol of privacy-preserving training: "B:B", "B:N", "N:B" or "N:N".
+    """Applies a protocol of privacy-preserving training to `config`.
 
-    The first letter says which faces the network trains on, the second which faces the report tests
-    on: B means blurred faces, N normal ones. Both trainings use the same pictures, so that nothing
-    else differs. This requires a set with ordinary faces. P3M-10k has none; for P3M-10k, the plain
-    recipe is the training of B:B and B:N.
+    `name` is "B:B", "B:N", "N:B" or "N:N". The first letter is for the faces in training, the
+    second for the faces in the final test: B means blurred, N means normal.
+
+    The data set must have normal faces, because all protocols read the same pictures and blur them
+    if necessary. So the protocols differ only in the faces. P3M-10k has only blurred faces: train
+    it without a protocol, which corresponds to B:B and B:N.
     """
     train, test = name.split(":")
     config.data.faces = "normal"
@@ -211,29 +224,34 @@ BASES, COPY_PASTE, _ = (tuple(kind) for kind in _KINDS)
 
 
 def variant(network: str, name: str | None) -> ConfigDict:
-    """Returns the configuration of `network` with the variant `name` (see this module's docstring).
+    """Returns the configuration of `network` with the variant `name`.
+
+    This module's docstring lists the variants. None and "" mean the published recipe.
 
     Raises:
-      ValueError: a part is unknown, or two parts are of the same kind.
+      ValueError: the variant contains an unknown name, or two names of the same kind.
     """
     return _changed(recipe(network), name)
 
 
 def demonstrated(config: ConfigDict) -> ConfigDict:
-    """Returns a copy of a configuration that has no base, with the demonstration as base."""
+    """Returns a copy of `config` with the demonstration as its base.
+
+    The variant of `config` must not contain a base yet.
+    """
     return _changed(config.copy_and_resolve_references(), f"demonstration,{config.variant}")
 
 
 def part_of(config: ConfigDict, kind: tuple[str, ...]) -> str:
-    """Returns the part of the configuration's variant that is in `kind`; "" if there is none.
+    """Returns the name in the configuration's variant that belongs to `kind`, or "".
 
-    `kind` is `BASES` or `COPY_PASTE`.
+    `kind` is `BASES` or `COPY_PASTE`, the names of one kind.
     """
     return next((part for part in config.variant.split(",") if part in kind), "")
 
 
 def _changed(config: ConfigDict, name: str | None) -> ConfigDict:
-    """Applies the parts of a variant, in the order of their kinds."""
+    """Applies the names in a variant to `config`, in the order of their kinds; returns `config`."""
     parts = [part for part in (name or "").split(",") if part]
     known = [part for kind in _KINDS for part in kind]
     for part in parts:

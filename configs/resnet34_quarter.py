@@ -3,9 +3,10 @@
     python train.py --config=configs/resnet34_quarter.py --config.data.directory=/data/P3M-10k \
         --config.learning_rate=1e-3
 
-No paper has this network, so there are no published results. The recipe is the papers'. Its
-learning rate is for a pretrained backbone. None of this width exists, so choose a higher rate. How
-the project trains this network on public photos: benchmarks/own_network/README.md.
+No paper has this network, so there are no published results. The recipe is the published one, with
+a learning rate for a pretrained backbone. No pretrained backbone of this width exists, so choose a
+higher rate, as above. benchmarks/own_network/README.md describes how the project trains this
+network on public photos.
 
 Without a data set the same command trains a demonstration on synthetic portraits.
 """

@@ -3,7 +3,7 @@
     python train.py --config=configs/swin.py --config.data.directory=/data/P3M-10k
 
 150 epochs of 9,421 pictures in batches of 8 are about 177,000 steps (175,000 if 100 pictures are
-held out for validation). According to the authors, this takes two days on one V100; we have not
+held out for validation). According to the authors, this takes two days on one V100. We have not
 measured our own time on an accelerator. `p3m_jax/evaluation/published.py` lists no published scores
 of Swin-T. For comparison, the SAD on P3M-500-P is 8.73 for ResNet-34 and 6.24 for ViTAE-S.
 

@@ -3,10 +3,10 @@
     python train.py --config=configs/vitae.py --config.data.directory=/data/P3M-10k
 
 150 epochs of 9,421 pictures in batches of 8 are about 177,000 steps (175,000 if 100 pictures are
-held out for validation); we have not measured our own time on an accelerator. The authors published
+held out for validation). We have not measured our own time on an accelerator. The authors published
 these results, starting from a backbone pretrained on ImageNet: SAD 6.24, MSE 0.0015 and CONN 5.86
-on P3M-500-P; SAD 7.59, MSE 0.0019 and CONN 6.96 on P3M-500-NP. Their program draws new random
-features at every start; this one keeps them.
+on P3M-500-P; SAD 7.59, MSE 0.0019 and CONN 6.96 on P3M-500-NP. ViTAE's attention uses random
+features: the authors' program draws them again at every start, this project keeps them.
 
 Without a data set the same command trains a demonstration on synthetic portraits.
 `--config=configs/vitae.py:smoke` trains only a few steps of the demonstration.

@@ -33,10 +33,14 @@ _EYES = ("l_eye", "r_eye", "eye_g")
 
 @dataclass(frozen=True)
 class CelebAFace:
-    """A picture and the masks of its face's parts.
+    """A picture of a face, and the masks of the face's parts.
 
-    Every face has the part `skin`. It is in `parts` and also a separate attribute, for code that
-    needs one file to identify the masks.
+    Attributes:
+      stem: the picture's name without its ending.
+      picture: the picture's file.
+      skin: the mask of the skin, which every face has. It is also in `parts`; the attribute is for
+        caches, which identify all masks of a face by the size of this file.
+      parts: all masks by part, such as "nose".
     """
 
     stem: str
@@ -46,9 +50,10 @@ class CelebAFace:
 
 
 def scan_celebamask(root: StrPath) -> tuple[list[CelebAFace], list[str]]:
-    """Returns the faces in `root`, by number, and the stems of pictures without a skin mask.
+    """Returns (faces, stems): the faces in `root`, and the stems of pictures without a skin mask.
 
-    `root` may be a set of records, which only have pictures with a mask of the skin.
+    The faces are sorted by number. `root` may also be a set of records; then the stems are empty,
+    because records contain only pictures with a skin mask.
 
     Raises:
       DataSetError: `root` does not have the set's folders, or they hold no faces.
@@ -103,11 +108,12 @@ def _names(folder: Path) -> set[str]:
 
 
 def face_mask(face: CelebAFace, size: tuple[int, int]) -> np.ndarray:
-    """Makes the face mask at `size` (H, W), uint8 in {0, 255}: the parts below the brows' top.
+    """Makes the face mask from the masks of the parts: uint8 {0, 255} of `size` (H, W).
 
-    The cut is a horizontal line at the top of the higher brow, as in the paper's figure. If no brow
-    is visible (under hair, a hat or dark glasses), it is at the top of the eyes or the glasses. If
-    these are missing, too, the position of the brows is unknown and the mask is empty.
+    The mask is the union of the parts, cut off above a horizontal line. The line is at the top of
+    the higher brow, as in the paper's figure. If hair, a hat or dark glasses hide both brows, the
+    line is at the top of the eyes or glasses. If the face has none of these parts either, the
+    position of the brows is unknown, and the mask is empty.
     """
     masks = {part: read_face_mask(path) > 0 for part, path in face.parts.items()}
     skin = masks["skin"]

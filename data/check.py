@@ -46,9 +46,11 @@ _TAIL = 4096  # a JPEG may have some bytes after its end mark
 
 @dataclass(frozen=True)
 class Report:
-    """A check's results; `text` is the report for the user.
+    """A check's results.
 
-    `errors` and `warnings` have one entry per kind, with its first cases.
+    Attributes:
+      text: the whole report for the user.
+      errors, warnings: one string for each kind of problem, which names the first files with it.
     """
 
     text: str
@@ -97,11 +99,17 @@ def check(
 ) -> Report:
     """Checks all files of a data set, or of a scan that may be incomplete.
 
-    With `training`, files must be what training reads: 8-bit JPEG and PNG, stored upright. This is
-    the default for all sets but the test sets. Without it, other files are only a warning, because
-    they are converted when they are read. `published_count` defaults to the number of pictures with
-    which the set of this name was published. A file that cannot be read is a finding, not an
-    exception.
+    A file that cannot be read is reported as an error; it raises no exception.
+
+    Args:
+      published_count: the number of pictures that the set must have. By default it is the published
+        number for a set with this name, if there is one.
+      workers: the number of threads.
+      full: decodes every file; by default only its header and its last bytes are read.
+      training: whether the set is for training, which reads only 8-bit JPEG and PNG, stored
+        upright. Other files are then errors. They are only warnings for an evaluation, which
+        converts them. The default is False for the test sets, True for all others.
+      progress: shows a bar.
     """
     if training is None:
         training = dataset.name not in TEST_FOLDERS

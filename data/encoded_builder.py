@@ -1,10 +1,10 @@
 """The base class of the TFDS builders, which write the files of this project's scans unchanged.
 
-Every file of an example is one feature with the file's own bytes. Nothing is decoded or encoded
-again, so a reader of the records decodes exactly what it would decode from the folders. Files that
-every example has are an `Image`, which `tfds.load` decodes. Optional files are a string of encoded
-bytes, which is empty if the file is missing (decode it with `tf.io.decode_image`). Nothing is
-downloaded: `manual_dir` is the data set's folder, or contains it.
+Every file of an example is one feature with the file's own bytes. The builders decode and encode
+nothing, so the records contain exactly the same pictures as the folders. If every example has a
+file, its feature is an `Image`, which `tfds.load` decodes. The feature of an optional file is a
+string: the encoded bytes (decode them with `tf.io.decode_image`), or "" if the file is missing.
+Nothing is downloaded: `manual_dir` is the data set's folder, or contains it.
 
 TFDS writes the examples in the order of their hashed names, so a program that reads the shards in
 sequence gets them shuffled. This project's own order does not depend on that.
@@ -36,7 +36,8 @@ class EncodedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
     """A TFDS builder that writes every file of an example as one feature.
 
     Attributes:
-      ALWAYS, PERHAPS: the files that every example has, and the optional ones; by feature name.
+      ALWAYS: the names of the features whose files every example has.
+      PERHAPS: the names of the features whose files are optional.
       HOMEPAGE, LICENSE: metadata of the records.
     """
 
@@ -84,15 +85,16 @@ class EncodedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
 
     @abc.abstractmethod
     def splits_of(self, folder: Path) -> dict[str, list[tuple[str, dict]]]:
-        """Returns {split: [(stem, {feature: file}), ...]}.
+        """Returns the files of every split: {split: [(stem, {feature: file}), ...]}.
 
-        Raises `DataSetError` if the folder has another layout.
+        Raises `DataSetError` if `folder` does not have the builder's layout.
         """
 
     def portraits(self, dataset: DataSet) -> list[tuple[str, dict]]:
         """Returns [(stem, {role: file}), ...] for the examples of a data set.
 
-        Raises `DataSetError` if drawn portraits would be written as real ones, or the reverse.
+        Raises `DataSetError` if the portraits are synthetic but the builder is for real ones, or if
+        they are real but the builder is for synthetic ones.
         """
         if dataset.synthetic != (self.name == SYNTHETIC):
             what = "drawn" if dataset.synthetic else "real"
@@ -109,10 +111,10 @@ def subfolder(folder: Path, name: str) -> Path:
 
 
 class LayoutBuilder(EncodedBuilder, skip_registration=True):  # type: ignore[call-arg] # as above
-    """A builder for a folder in P3M-10k's layout, in either archive form: train and its test sets.
+    """A builder for a folder in P3M-10k's layout: its training set and its test sets.
 
-    A configuration has only blurred faces or only normal ones. So records of blurred faces contain
-    no normal faces, except those of P3M-500-NP, which is published with them.
+    Each configuration contains either blurred or normal faces. So the records of blurred faces
+    contain no normal faces, except in P3M-500-NP, which was published with normal faces.
     """
 
     BUILDER_CONFIGS = FACES_CONFIGS

@@ -36,9 +36,9 @@ class Listing(NamedTuple):
 def list_folder(folder: Path) -> Listing:
     """Lists the pictures of a folder, without subfolders.
 
-    A picture in an unsupported format is a complaint, because skipping it would make the set
-    smaller. The exception is a file that only accompanies a supported one, such as a camera's raw
-    file.
+    A picture in an unsupported format is listed as a complaint, because the set would be smaller
+    without it. There is no complaint if a supported picture has the same stem: a camera's raw file
+    next to its JPEG is only left out.
     """
     files: dict[str, Path] = {}
     twins, others, no_files, left_out = set(), [], set(), LeftOut()
@@ -107,7 +107,10 @@ def _children(folder: Path) -> list[Path]:
 
 
 def upwards(folder: Path) -> list[Path]:
-    """Returns a folder and the three above it; pictures are no deeper in a set's folder."""
+    """Returns a folder and its next three parents.
+
+    They include the root of the data set, whose pictures are at most three levels below it.
+    """
     folder = folder.resolve()
     return [folder, *list(folder.parents)[:3]]
 

@@ -1,13 +1,14 @@
 """The layout of data sets on disk: the folders of pictures, mattes and their other files.
 
-P3M-10k has two forms, which are recognised by their folders: the older archive has
-`train/{blurred_image,mask}`, the one of 2024 adds `fg_blurred`, `bg` and `facemask`. Test sets are
-`validation/P3M-500-P`, `validation/P3M-500-NP` and the separate RealWorldPortrait-636. A user's own
-sets may have pictures with ordinary faces, too: `original_image` next to `blurred_image` or instead
-of it, and `fg` for `fg_blurred`. Files of different folders are matched by stem.
+P3M-10k has two forms, which are recognised by their folders. The older archive has
+`train/{blurred_image,mask}`; the archive of 2024 also has `train/{fg_blurred,bg,facemask}`. The
+test sets are `validation/P3M-500-P`, `validation/P3M-500-NP` and the separate
+RealWorldPortrait-636. A user's own set may also contain pictures with normal faces: in
+`original_image` and `fg` instead of `blurred_image` and `fg_blurred`, or next to them. Files of
+different folders belong together if they have the same stem.
 
-A folder of records (see `data/records.py`) replaces the layout that it was written from: its scans
-are the same, but their files are parts of shards.
+A folder of records (see `data/records.py`) can be used instead of these folders. Its scans have the
+same contents, but each file is a part of a shard.
 """
 
 from collections.abc import Mapping
@@ -48,10 +49,11 @@ CACHE_FOLDERS = {"foreground": "fg", "background": "bg"}
 
 
 def folder_names(part: str, faces: str | None = None) -> dict[str, str]:
-    """Returns the folders of "train" or of a test set, by role.
+    """Returns {role: folder name} for the training set or a test set.
 
-    `faces` is "blurred" or "normal". None means P3M-10k's published pictures: blurred faces, except
-    in P3M-500-NP, which has only normal ones.
+    `part` is "train" or the name of a test set. `faces` is "blurred" or "normal". By default the
+    folders are those that P3M-10k publishes: blurred faces, except in P3M-500-NP, which has only
+    normal ones. The roles are the fields of `data.sets.Example`.
     """
     names = TRAINING_FOLDERS if part == "train" else TEST_FOLDERS[part]
     if faces != "normal":
@@ -69,10 +71,14 @@ def training_set(
 ) -> DataSet:
     """Finds the training set of P3M-10k at `root`, the folder that contains `train/`.
 
-    `faces` selects the pictures: "blurred" ones, or "normal" ones from `original_image`.
-    Foreground and background come from the archive if it has both, else from
-    `foreground_cache`/{fg,bg} if that has both, else they are None. `facemasks` is a folder of face
-    masks outside the archive. Raises `DataSetError`.
+    Args:
+      faces: "blurred" reads `blurred_image`, "normal" reads `original_image`.
+      foreground_cache: a folder with fg/ and bg/, for pictures whose foreground or background is
+        not in the archive. Both are None for a picture if the cache does not have both either.
+      facemasks: a folder of face masks to use instead of the archive's.
+
+    Raises:
+      DataSetError: the set cannot be used.
     """
     return scan_training(
         root, faces=faces, foreground_cache=foreground_cache, facemasks=facemasks
@@ -84,10 +90,15 @@ def find_test_set(
 ) -> DataSet:
     """Finds the test set `name`: "P3M-500-P", "P3M-500-NP" or "RealWorldPortrait-636".
 
-    `root` is P3M-10k (the folder that contains `validation/`). For RealWorldPortrait-636 it is that
-    set's own folder (it contains `image/` and `alpha/`, and has no trimaps). With `faces="normal"`,
-    the pictures of P3M-500-P are read from `original_image`, which is not published. Raises
-    `DataSetError`.
+    Args:
+      root: P3M-10k's folder, which contains `validation/`. For RealWorldPortrait-636, the folder of
+        that set, which contains `image/` and `alpha/` (it has no trimaps).
+      faces: "normal" reads the pictures of P3M-500-P from `original_image`, which only the owner
+        of the pictures has. By default the published pictures are read.
+      facemasks: a folder of face masks to use instead of the set's own.
+
+    Raises:
+      DataSetError: the set cannot be used.
     """
     return scan_test(root, name, faces=faces, facemasks=facemasks).dataset()
 
@@ -100,9 +111,10 @@ def folder_pair(
     facemasks: StrPath | None = None,
     name: str | None = None,
 ) -> DataSet:
-    """Finds a user's pictures and mattes of the same stems, optionally trimaps and face masks.
+    """Makes a data set from a user's folders; files with the same stem belong together.
 
-    The name defaults to that of the pictures' folder. Raises `DataSetError`.
+    `name` is the set's name, by default that of the folder of pictures. Raises `DataSetError` if
+    the set cannot be used, for example because mattes are missing.
     """
     return scan_pair(pictures, mattes, trimaps=trimaps, facemasks=facemasks, name=name).dataset()
 
@@ -176,7 +188,7 @@ def find_test_sets(root: StrPath) -> tuple[str, ...]:
 
 
 def validation_sets(root: StrPath, faces: str) -> tuple[str, ...]:
-    """Returns the names of the test sets in `root`/validation that have pictures with such faces.
+    """Returns the names of the test sets in `root`/validation that have pictures with `faces`.
 
     `faces` is "blurred" or "normal".
     """
@@ -246,7 +258,7 @@ def _scan(
 
 
 def _find(root: StrPath, inside: Path, names: dict[str, str]) -> tuple[Path, dict[str, Path]]:
-    """Returns the root, and the existing folders by role; all required ones must exist."""
+    """Returns the root, and the existing folders by role; raises if a required one is missing."""
     place = user_path(root) / inside
     picture, normal = names["picture"], _NORMAL["picture"]
     others = {TRAINING_FOLDERS["picture"]: normal, normal: TRAINING_FOLDERS["picture"]}

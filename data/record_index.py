@@ -50,9 +50,10 @@ class Index(NamedTuple):
 
 
 def read_index(file: Path, shards: list[Path]) -> Index:
-    """Returns the index of shards: from `file` if it matches their sizes, else built again.
+    """Reads the index of `shards` from `file`, or builds it from the shards.
 
-    An index that was built is stored in `file` if the folder is writable.
+    It is built if `file` does not exist, or if the shards' names or sizes have changed. Then it is
+    stored in `file`, unless the folder is read-only.
 
     Raises:
       DataSetError: a shard is missing, cut off or damaged.

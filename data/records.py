@@ -1,4 +1,4 @@
-"""Finds sets of records on disk and reads them into the same scans as folders.
+"""Finds sets of records on disk, and lists their files as if they were in folders.
 
 `p3m records` writes them with TFDS (`data/*/*_dataset_builder.py`) to DIR/NAME/[CONFIG/]VERSION/.
 Reading needs neither TFDS nor TensorFlow: `dataset_info.json` lists the splits and their shards,
@@ -49,7 +49,10 @@ class Records:
 
     @cached_property
     def splits(self) -> dict[str, dict[Path, int]]:
-        """Each split's shards with their numbers of examples; `DataSetError` if none are listed."""
+        """The shards of each split: {split: {shard: number of examples in it}}.
+
+        Raises `DataSetError` if no splits are listed, or if the shards are not TFRecord files.
+        """
         info, splits = _read_info(self.folder), {}
         try:
             form = info.get("fileFormat", "tfrecord")
@@ -105,14 +108,15 @@ class Records:
 def find_records(
     root: StrPath, names: tuple[str, ...], config: str | None = None
 ) -> Records | None:
-    """Finds the set of records at `root` written by one of the builders `names`, or None.
+    """Finds the set of records that one of the builders `names` wrote; None if there is none.
 
-    `root` is the output folder of `p3m records`, or a folder inside it. If one
-    builder wrote several sets with different configurations, such as blurred and normal faces, the
-    one with the configuration `config` is chosen.
+    `root` is the output folder of `p3m records`, or a folder inside it. A builder may have written
+    several sets with different configurations, such as blurred and normal faces; then `config`
+    selects one.
 
     Raises:
-      DataSetError: there are several sets, or the description of one cannot be read.
+      DataSetError: there are still several sets to choose from, or a set's description cannot be
+        read.
     """
     root = user_path(root)
     if (root / _INFO).is_file():
@@ -132,10 +136,12 @@ def find_records(
 
 
 def portrait_records(root: StrPath, faces: str) -> Records | None:
-    """Finds the records of portraits with these `faces` at `root`; None if there are no records.
+    """Finds the records of portraits at `root`; None if there are none.
+
+    `faces` is "blurred" or "normal".
 
     Raises:
-      DataSetError: the records have the other kind of faces, or there are several sets.
+      DataSetError: the records contain only the other faces, or there are several sets.
     """
     root = user_path(root)
     if (root / "train").is_dir() or (root / "validation").is_dir():

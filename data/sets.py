@@ -1,7 +1,7 @@
-"""A data set in memory: examples, the scan of its folders, and the split for validation.
+"""Data sets in memory, scans of their folders, and the split into training and validation.
 
-A folder is first scanned: a `Scan` has its files and problems. Only a complete scan becomes a
-`DataSet`; the check before a run reads the same scans.
+A `Scan` lists the files of a data set's folders, and the problems with them. A scan without
+problems can be turned into a `DataSet`. The check before a run reports the problems of a scan.
 """
 
 import hashlib
@@ -22,9 +22,11 @@ REQUIRED = ("picture", "matte", "trimap")
 class Example:
     """One picture and its other files, all of the same size.
 
-    `private` belongs to a cache, not to a data set: it is the label map of the face areas, which
-    must be obfuscated before anything else reads the picture (see `p3m_jax.faces.areas`).
-    `published` says that the face mask is P3M-10k's own; only its first channel is then used.
+    Attributes:
+      private: the label map of the face areas, a file in a cache. If it is not None, these areas
+        must be obfuscated before the picture is used (see `p3m_jax.faces.areas`).
+      published: whether the face mask is P3M-10k's own. Such a mask may have several channels that
+        differ, and only the first is used.
     """
 
     stem: str
@@ -40,9 +42,12 @@ class Example:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A complete set of examples, sorted by stem; `synthetic` if the portraits were drawn.
+    """A complete data set.
 
-    `left_out` has sentences about the files in its folders that are not read.
+    Attributes:
+      examples: its examples, sorted by stem.
+      synthetic: whether this project drew the portraits.
+      left_out: sentences about the files in its folders that are not read.
     """
 
     name: str
@@ -60,9 +65,15 @@ ROLES = tuple(part.name for part in fields(Example) if part.name not in _NO_ROLE
 class Scan:
     """The files in the folders of one set, complete or not.
 
-    `folders` and `files` are by role (the field names of `Example`); `files[role]` maps stems to
-    files. `cache` is like `files`, for cached foregrounds and backgrounds. `unusable` has sentences
-    about files that cannot be assigned; `published` is as in `Example`.
+    A role is the name of a field of `Example`, such as "matte".
+
+    Attributes:
+      folders: {role: folder}.
+      files: {role: {stem: file}}.
+      unusable: sentences about problems in the folders, such as two files with the same stem.
+      synthetic, left_out: as in `DataSet`.
+      cache: {role: {stem: file}} of cached foregrounds and backgrounds.
+      published: as in `Example`.
     """
 
     name: str
@@ -76,7 +87,7 @@ class Scan:
     left_out: tuple[str, ...] = ()
 
     def problems(self) -> list[str]:
-        """Returns a sentence for each problem that makes the set unusable; empty if complete."""
+        """Returns a sentence for each problem that makes the set unusable; [] if there is none."""
         pictures, found = self.files["picture"], list(self.unusable)
         if not pictures:
             found.append(
@@ -115,7 +126,7 @@ class Scan:
         return Example(stem=stem, **parts, published=self.published)
 
     def dataset(self) -> DataSet:
-        """Returns the complete set; raises `DataSetError` with the first problem otherwise."""
+        """Returns the data set; raises `DataSetError` with the first problem if there are any."""
         problems = self.problems()
         if problems:
             more = f" ({len(problems) - 1} more: run `p3m check`.)" if len(problems) > 1 else ""
@@ -126,9 +137,13 @@ class Scan:
 def split_validation(dataset: DataSet, count: int) -> tuple[DataSet, DataSet]:
     """Splits a training set into (train, validation); validation is for model selection.
 
-    The pictures whose stems have the smallest SHA-256 are held out. So these are the same on every
-    machine and independent of the pictures' order, and they hardly change when pictures are added
-    or removed. `count` pictures are held out, but at most an eighth of the set and at least one.
+    The validation set has `count` pictures, but at most an eighth of the set, and at least one. Its
+    pictures are those whose stems have the smallest SHA-256 hashes. So the split is the same on
+    every machine and for every order of the pictures. It hardly changes when pictures are added or
+    removed.
+
+    Raises:
+      DataSetError: the set has fewer than two pictures.
     """
     if len(dataset.examples) < 2:
         raise DataSetError(

@@ -51,5 +51,5 @@ class Builder(EncodedBuilder):
 
 
 def config_name(folder: Path) -> str:
-    """Returns a folder's name in a form that TFDS accepts for a configuration."""
+    """Turns a folder's name into a configuration name that TFDS accepts."""
     return re.sub(r"\W+", "_", folder.resolve().name, flags=re.ASCII).strip("_") or "own"

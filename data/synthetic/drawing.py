@@ -1,4 +1,4 @@
-"""Draws shapes for the synthetic portraits: frames, fine sheets, layers, light and noise.
+"""Draws the shapes, light and noise of the synthetic portraits, and stacks them as layers.
 
 Shapes are drawn several times finer than the picture and then averaged. So a strand of hair that is
 a fraction of a pixel wide becomes a fractional alpha. Points are (..., 2) arrays of (x, y).
@@ -17,12 +17,15 @@ _SUBPIXEL = 4  # fractional bits of OpenCV's fixed-point coordinates
 class Frame:
     """A coordinate frame: maps points in head heights to picture pixels.
 
-    `origin` is the pixel (x, y) of the point (0, 0); `scale` is a head's height in pixels.
+    Attributes:
+      origin: the pixel (x, y) of the point (0, 0).
+      scale: the height of the head in pixels.
+      angle: rotation in radians, clockwise on the picture.
     """
 
     origin: tuple[float, float]
     scale: float
-    angle: float = 0.0  # radians, clockwise on the picture
+    angle: float = 0.0
 
     def __call__(self, points: ArrayLike) -> np.ndarray:
         """Returns the points (..., 2) in picture pixels."""
@@ -33,7 +36,10 @@ class Frame:
 
 
 class Sheet:
-    """One layer, drawn `fine` times finer than the picture: a colour and a coverage."""
+    """One layer: a colour and a coverage per pixel, drawn at `fine` times the picture's size.
+
+    The coverage is the layer's alpha. Colour shows only where there is coverage.
+    """
 
     def __init__(self, size: tuple[int, int], fine: int, color: ArrayLike) -> None:
         self.size, self.fine = size, fine
@@ -43,23 +49,23 @@ class Sheet:
         self.cover = np.zeros(shape, np.uint8)
 
     def polygon(self, points: ArrayLike, color: ArrayLike | None = None) -> None:
-        """Fills a polygon given in picture pixels; without a colour it only adds coverage."""
+        """Fills a polygon (N, 2), in picture pixels, with coverage and, if given, with colour."""
         points = [self._fixed(points)]
         if color is not None:
             cv2.fillPoly(self.color, points, _scalar(color), cv2.LINE_AA, _SUBPIXEL)
         cv2.fillPoly(self.cover, points, 255, cv2.LINE_AA, _SUBPIXEL)
 
     def detail(self, points: ArrayLike, color: ArrayLike) -> None:
-        """Fills a polygon with colour only; it shows only where the layer has coverage."""
+        """Fills a polygon (N, 2), in picture pixels, with colour only."""
         points = [self._fixed(points)]
         cv2.fillPoly(self.color, points, _scalar(color), cv2.LINE_AA, _SUBPIXEL)
 
     def stroke(self, curves: ArrayLike, color: ArrayLike, width: float) -> None:
-        """Draws curves (N, K, 2) with colour only; the width is in picture pixels."""
+        """Draws N curves (N, K, 2) with colour only; points and width are in picture pixels."""
         self._lines(self.color, curves, _scalar(color), width)
 
     def stroke_cover(self, curves: ArrayLike, cover: int, width: float) -> None:
-        """Draws curves (N, K, 2) into the coverage only (0..255)."""
+        """Draws N curves (N, K, 2) into the coverage only; `cover` is their value in 0..255."""
         self._lines(self.cover, curves, cover, width)
 
     def reduce(self) -> tuple[np.ndarray, np.ndarray]:
@@ -82,19 +88,22 @@ class Sheet:
 
 
 class Figure:
-    """Layers stacked on each other: premultiplied colour and coverage."""
+    """A stack of layers, merged into one premultiplied colour and one coverage."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.color = np.zeros((*size, 3), np.float32)
         self.cover = np.zeros((*size, 1), np.float32)
 
     def add(self, color: np.ndarray, cover: np.ndarray) -> None:
-        """Puts a layer on top."""
+        """Puts a layer on top: colour (H, W, 3) in 0..255, coverage (H, W, 1) in 0..1."""
         self.color = color * cover + self.color * (1 - cover)
         self.cover = cover + self.cover * (1 - cover)
 
     def foreground(self) -> np.ndarray:
-        """Returns the colour (H, W, 3) without coverage, extended to where nothing is drawn."""
+        """Returns the colour (H, W, 3), divided by the coverage.
+
+        Where nothing is drawn, it is extended from the nearest drawn areas.
+        """
         color = self.color / np.maximum(self.cover, 1e-4)
         spread = spread_colors(self.color, self.cover)
         trust = np.clip(self.cover * 20, 0, 1)  # dividing by a tiny coverage amplifies rounding
@@ -102,7 +111,11 @@ class Figure:
 
 
 def spread_colors(color: np.ndarray, cover: np.ndarray) -> np.ndarray:
-    """Extends premultiplied colours to areas they do not cover, with increasingly coarse means."""
+    """Fills the areas without coverage with the mean colours of their surroundings.
+
+    `color` (H, W, 3) is premultiplied, `cover` is (H, W, 1) in 0..1. The further away the covered
+    pixels are, the larger is the area over which the mean is taken.
+    """
     height, width = cover.shape[:2]
     joined = np.concatenate([color, cover], axis=-1)
     levels = [joined]
@@ -121,7 +134,10 @@ def spread_colors(color: np.ndarray, cover: np.ndarray) -> np.ndarray:
 
 
 def smooth_polygon(points: ArrayLike, rounds: int = 3) -> np.ndarray:
-    """Rounds a closed polygon by cutting its corners (Chaikin), towards a quadratic B-spline."""
+    """Rounds a closed polygon (N, 2) by cutting its corners `rounds` times (Chaikin).
+
+    Each round doubles the number of points. The limit is a quadratic B-spline.
+    """
     points = np.asarray(points, np.float64)
     for _ in range(rounds):
         following = np.roll(points, -1, axis=0)
@@ -133,13 +149,24 @@ def smooth_polygon(points: ArrayLike, rounds: int = 3) -> np.ndarray:
 def ellipse(
     center: ArrayLike, radii: ArrayLike, start: float = 0.0, end: float = 2 * np.pi, count: int = 48
 ) -> np.ndarray:
-    """Returns points of an elliptic arc; angles from the top, clockwise."""
+    """Returns `count` points (count, 2) of an elliptic arc.
+
+    `start` and `end` are angles in radians, clockwise from the top.
+    """
     angle = np.linspace(start, end, count)
     return np.asarray(center) + np.stack([np.sin(angle), -np.cos(angle)], -1) * np.asarray(radii)
 
 
 def relief(cover: np.ndarray, light: np.ndarray, radius: float) -> np.ndarray:
-    """Returns how much a rounded body of this coverage faces the light, about -1..1, (H, W, 1)."""
+    """Computes the shading of a layer as if it were a rounded body, (H, W, 1) in about -1..1.
+
+    It is positive where the surface faces the light, and negative where it faces away from it.
+
+    Args:
+      cover: the layer's coverage, (H, W, 1).
+      light: unit vector (x, y) towards the light.
+      radius: radius of the rounded edges in pixels.
+    """
     height, width = cover.shape[:2]
     step = max(1, int(radius / 4))
     small = (max(2, width // step), max(2, height // step))
@@ -172,7 +199,7 @@ def hsv(hue: float, saturation: float, value: float) -> np.ndarray:
 
 
 def to_8_bit(values: ArrayLike) -> np.ndarray:
-    """Rounds and clips to uint8."""
+    """Rounds values and clips them to 0..255; returns uint8."""
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 

@@ -19,21 +19,36 @@ _WIDER = 1.07  # width of the skull in widths of the face
 
 @dataclass(frozen=True)
 class Hair:
-    """The properties of one person's hair; lengths in head heights, colour in 0..255."""
+    """The properties of one person's hair; lengths are in head heights.
+
+    Attributes:
+      style: one of `STYLES`.
+      color: RGB in 0..255.
+      skull: horizontal and vertical radius of the skull.
+      parting: angle of the parting, radians from the top.
+      length: length below the temples.
+      wave: amplitude of the strands' waves.
+      wild: how far stray strands stick out.
+      fringe: whether hair covers the forehead.
+      strands: number of strands.
+    """
 
     style: str
     color: np.ndarray
-    skull: tuple[float, float]  # radii of the skull
-    parting: float  # radians from the top
-    length: float  # below the temples
+    skull: tuple[float, float]
+    parting: float
+    length: float
     wave: float
-    wild: float  # how far stray strands stick out
+    wild: float
     fringe: bool
     strands: int
 
 
 def sample_hair(rng: np.random.Generator, half_width: float, strands: int) -> Hair:
-    """Samples a style, a colour and the lengths for a head of this half width."""
+    """Samples random hair with `strands` strands.
+
+    `half_width` is half the width of the face in head heights.
+    """
     style = str(rng.choice(STYLES, p=[0.18, 0.14, 0.14, 0.2, 0.1, 0.1, 0.1, 0.04]))
     colors = np.array(
         [[28, 22, 20], [48, 32, 24], [86, 56, 36], [130, 88, 50], [196, 158, 98], [150, 66, 34],

@@ -32,11 +32,18 @@ _IRISES = [[70, 45, 25], [95, 65, 35], [70, 100, 130], [80, 110, 70]]
 
 @dataclass(frozen=True)
 class Person:
-    """Proportions and appearance of one person; `cloth` and `other` are colours of the clothes."""
+    """The proportions and the appearance of one person; colours are RGB in 0..255.
 
-    half_width: float  # of the face, in head heights
-    jaw: float  # exponent of the lower face's outline: 2 is an ellipse, more is squarer
-    yaw: float  # -1..1, the side to which the face turns
+    Attributes:
+      half_width: half the width of the face, in head heights.
+      jaw: exponent of the lower face's outline: 2 is an ellipse, more is squarer.
+      yaw: in -1..1, how far and to which side the face turns.
+      cloth, other: the two colours of the clothes.
+    """
+
+    half_width: float
+    jaw: float
+    yaw: float
     shoulders: float
     pose: str
     skin: np.ndarray
@@ -49,7 +56,10 @@ class Person:
 
 
 def face_outline(person: Person, start: float, end: float, count: int = 60) -> np.ndarray:
-    """Returns the face's outline between two angles from the top, clockwise, in head heights."""
+    """Returns `count` points (count, 2) of the face's outline, in head heights.
+
+    `start` and `end` are angles in radians, clockwise from the top.
+    """
     angle = np.linspace(start, end, count)
     sin, cos = np.sin(angle), np.cos(angle)
     power = np.where(cos < 0, 2 / person.jaw, 1.0)  # an ellipse above the temples
@@ -59,7 +69,10 @@ def face_outline(person: Person, start: float, end: float, count: int = 60) -> n
 
 
 def face_area(person: Person) -> np.ndarray:
-    """Returns the face mask's polygon: along the jaw, then straight across at the brows' top."""
+    """Returns the outline (80, 2) of the face mask, a polygon in head heights.
+
+    It follows the jaw, and ends in a straight line at the top of the brows.
+    """
     angle = np.arccos(-BROW_LINE / 0.5)
     return face_outline(person, angle, 2 * np.pi - angle, 80) * (0.97, 1.0)
 
@@ -93,7 +106,14 @@ def draw_person(
     size: tuple[int, int],
     behind: bool,
 ) -> Figure:
-    """Draws all layers from back to front, each lit from the same side."""
+    """Draws a person's layers from back to front, and returns them as a stack.
+
+    Args:
+      head, body: the coordinate frames of the head and of the body.
+      light: unit vector (x, y) towards the light; it is the same for all layers.
+      size: height and width of the picture.
+      behind: shows the person from behind.
+    """
     fine = int(np.clip(round(1400 / min(size)), 2, 4))
     figure = Figure(size)
 

@@ -18,10 +18,13 @@ from p3m_jax.faces.region import labels_of_mask, without_transition
 
 @dataclass(frozen=True)
 class Portrait:
-    """The layers of a person's picture; uint8, (H, W, 3) or (H, W).
+    """The layers of a portrait; all are uint8.
 
-    `facemask` is 255 from the jaw up to the top of the brows, and 0 everywhere if no face is
-    visible.
+    Attributes:
+      foreground, background: RGB, (H, W, 3).
+      matte: (H, W).
+      facemask: (H, W), 255 from the jaw up to the top of the brows; 0 everywhere if no face is
+        visible.
     """
 
     foreground: np.ndarray
@@ -30,15 +33,16 @@ class Portrait:
     facemask: np.ndarray
 
     def picture(self) -> np.ndarray:
-        """Composes the layers to alpha F + (1 - alpha) B, rounded, uint8 (H, W, 3)."""
+        """Computes the picture alpha F + (1 - alpha) B, uint8 (H, W, 3)."""
         alpha = self.matte[..., None].astype(np.float32) / 255
         return to_8_bit(alpha * self.foreground + (1 - alpha) * self.background)
 
 
 def draw_portrait(key: tuple[int, ...], size: tuple[int, int], *, behind: bool = False) -> Portrait:
-    """Draws the portrait for `key` (for example seed, part, number) at `size` = (height, width).
+    """Draws a random portrait of `size` (height, width).
 
-    The same key and size give the same pixels. `behind` shows the person from behind, with no face.
+    `key` seeds the random generator: the same key and size always produce the same pixels. `behind`
+    shows the person from behind, without a face.
     """
     rng = np.random.default_rng(key)
     height, width = size
@@ -72,8 +76,8 @@ def draw_portrait(key: tuple[int, ...], size: tuple[int, int], *, behind: bool =
 def obfuscate_portrait(portrait: Portrait) -> Portrait:
     """Blurs the portrait's face beyond recognition, like the pictures that P3M-10k publishes.
 
-    The area and the blur are those of `p3m_jax.faces` for photos: the face mask without the matte's
-    transition area, with a hard edge.
+    Area and blur are the same as for photos, see `p3m_jax.faces`. The area is the face mask without
+    the matte's transition area, with a hard edge.
     """
     labels = private_labels(portrait)
     foreground = obfuscate(portrait.foreground, labels, Obfuscation())
@@ -81,5 +85,5 @@ def obfuscate_portrait(portrait: Portrait) -> Portrait:
 
 
 def private_labels(portrait: Portrait) -> np.ndarray:
-    """Returns the label map of the area that is obfuscated, uint8 (H, W)."""
+    """Returns the label map of the face area, which must be obfuscated; uint8 (H, W)."""
     return without_transition(labels_of_mask(portrait.facemask), portrait.matte)

@@ -1,11 +1,11 @@
 """Writes synthetic portraits in P3M-10k's layout, so that everything runs without its data.
 
-The folder has the form of the archive of 2024: faces are obfuscated in the training set and in
-P3M-500-P; P3M-500-NP shows ordinary faces or people from behind. Drawn people have no privacy to
-protect, so the same portraits also exist with ordinary faces (`original_image`, `fg`).
-`faces/{image,mask}` shows a few more people: they act as the public people whose faces P3M-CP
-copies. The pictures show that a program works; a score measured on them says nothing about real
-portraits.
+The folder has the form of the archive of 2024. Faces are obfuscated in the training set and in
+P3M-500-P. P3M-500-NP shows normal faces, or people from behind. Drawn people have no privacy to
+protect, so the obfuscated portraits also exist with normal faces (`original_image`, `fg`).
+`faces/{image,mask}` contains portraits of a few more people. They replace the public people whose
+faces P3M-CP copies. The pictures show that a program works; a score measured on them says nothing
+about real portraits.
 """
 
 import json
@@ -53,14 +53,18 @@ def write_synthetic_set(
     seed: int = 0,
     progress: bool = True,
 ) -> Path:
-    """Writes `train` training pictures and `test` pictures per test set to `root`; returns `root`.
+    """Writes a data set of synthetic portraits to `root`; returns `root`.
 
-    `faces` is the number of public faces with masks.
+    Call it again with the same settings to resume a killed run, or to restore missing files. Every
+    file is written completely or not at all. SYNTHETIC.json, with the settings, is written last.
 
-    `size` is (height, width) in pixels. A picture depends on the seed, its set and its number, not
-    on the counts. Every file is written completely or not at all. Call it again to resume a killed
-    run; SYNTHETIC.json with the settings is written last. For a finished set with the same
-    settings, only missing files are written.
+    Args:
+      train: number of training pictures.
+      test: number of pictures in each test set.
+      faces: number of public faces with masks.
+      size: height and width of the pictures in pixels.
+      seed: a picture depends on the seed, its set and its number, but not on the counts.
+      progress: shows a bar.
 
     Raises:
       OptionError: sizes or counts that cannot be drawn.
@@ -102,7 +106,11 @@ def write_synthetic_set(
 def example_files(
     part: str, number: int, size: tuple[int, int], seed: int
 ) -> dict[str, np.ndarray]:
-    """Draws the files of an example by folder (see `layouts.folder_names`), uint8 of `size`."""
+    """Draws all files of one example; returns {folder name: picture or map}, uint8.
+
+    `part` is "train", the name of a test set, or "faces". The pictures are of `size` (H, W), except
+    those of "faces", which are always 256 x 256.
+    """
     code, _ = _PARTS[part]
     if part == "faces":
         return _files(draw_portrait((seed, code, number), _FACES_SIZE), _PUBLIC_FACES)
