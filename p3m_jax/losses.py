@@ -27,8 +27,9 @@ class Targets(NamedTuple):
       transition: (B, H, W, 1), 1 in the trimap's transition area, else 0.
       picture, foreground, background: (B, H, W, 3) normalised; the last two are None if the
         composition loss is off.
-      transition_share: the divisor of the alpha loss of the detail, see `share_of_transition`. If
-        these targets are only part of a batch, it is the share of the whole batch.
+      transition_share: the divisor of the detail's alpha loss. If None, it is
+        `share_of_transition(transition)`. If these targets are only part of a batch, it must be
+        computed from the whole batch.
     """
 
     alpha: jax.Array
@@ -141,7 +142,7 @@ def laplacian_loss(predicted: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def share_of_transition(transition: jax.Array) -> jax.Array:
-    """Computes the fraction of transition pixels, plus one pixel so that it is never zero.
+    """Returns (number of transition pixels + 1) / (number of pixels), which is never zero.
 
     `transition` (B, H, W, 1) is 1 in the transition area, else 0.
     """
@@ -149,7 +150,7 @@ def share_of_transition(transition: jax.Array) -> jax.Array:
 
 
 def detail_loss(detail: jax.Array, targets: Targets) -> tuple[jax.Array, jax.Array]:
-    """Computes the alpha and Laplacian losses of the detail alpha in the transition area."""
+    """Returns (alpha loss, Laplacian loss) of the detail alpha, in the transition area."""
     area, share = targets.transition, targets.transition_share
     error = smooth_absolute((detail - targets.alpha) * area)
     # A ratio of two means equals the ratio of the sums over pixels, but keeps more digits.
@@ -158,15 +159,15 @@ def detail_loss(detail: jax.Array, targets: Targets) -> tuple[jax.Array, jax.Arr
 
 
 def fusion_loss(fusion: jax.Array, alpha: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Computes the alpha and Laplacian losses of the fused alpha, over all pixels."""
+    """Returns (alpha loss, Laplacian loss) of the fused alpha, over all pixels."""
     return _mean(smooth_absolute(fusion - alpha)), laplacian_loss(fusion, alpha)
 
 
 def composition_loss(fusion: jax.Array, targets: Targets) -> jax.Array:
-    """Computes the distance of the picture from the composite of its foreground and background.
+    """Computes the distance between the picture and its recomposition with the fused alpha.
 
-    The composite uses the fused alpha. The distance is summed over the three channels and divided
-    by the number of pixels.
+    The recomposition is alpha * foreground + (1 - alpha) * background. The distance is summed over
+    the three channels and divided by the number of pixels.
     """
     foreground, background = targets.foreground, targets.background
     if foreground is None or background is None:
@@ -179,7 +180,9 @@ def composition_loss(fusion: jax.Array, targets: Targets) -> jax.Array:
 def total_loss(
     outputs: Outputs, targets: Targets, weights: Weights = PUBLISHED_WEIGHTS
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Computes the weighted sum of all losses; returns it, and a dict of "total" and its terms.
+    """Computes the weighted sum of all losses; returns (sum, losses).
+
+    `losses` is a dict for the log: the sum as "total", and every loss before weighting.
 
     With the default weights the sum is semantic + 2 detail + 3 fusion + composition. The semantic
     loss is (the sum of the three side entropies + 3 times the semantic decoder's entropy) / 6. The

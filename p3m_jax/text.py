@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 
 def shown(text: object) -> str:
-    """Returns `text` on one line, with every character that is not printable as its escape."""
+    """Returns `text` on one line; characters that are not printable are replaced by escapes."""
     # Lone surrogates, which cannot be encoded, become escapes, too.
     valid = str(text).encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(
@@ -20,7 +20,7 @@ def shown(text: object) -> str:
 
 
 def printable(text: str) -> str:
-    """Escapes characters like `shown`, in a string of several lines: keeps the line feeds."""
+    """Escapes each line of `text` like `shown`, and keeps the line feeds."""
     return "\n".join(map(shown, text.split("\n")))
 
 
@@ -30,7 +30,11 @@ def counted(number: int, thing: str) -> str:
 
 
 def phrases(values: Mapping, within: str = "") -> Iterator[str]:
-    """Yields one phrase per value: "run: a", or "source file: b" for a nested value."""
+    """Yields a phrase "NAME: VALUE" for each value of a mapping.
+
+    For a mapping inside it, the outer name comes first: {"source": {"file": "b"}} yields
+    "source file: b". `within` is a prefix for all names.
+    """
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from phrases(value, f"{within}{name} ")

@@ -2,9 +2,9 @@
 
 Source pictures pass through the encoder's leading layers like the target pictures. At each chosen
 layer, the source's features D_S are warped onto the target's face. Inside the area to paste, W,
-they replace the target's features D_T: D' = (1 - W) D_T + W warp(D_S). That layer's pooling and
-everything after it, including the decoders, see only D'. Inference does not use any of this, so
-checkpoints are the same as without pasting.
+they replace the target's features D_T: D' = (1 - W) D_T + W warp(D_S). The rest of the network,
+including the layer's pooling and the decoders, sees only D'. Inference does not use any of this, so
+checkpoints have the same form as without pasting.
 
 A batch for pasting has more entries than other batches. For S x S target pictures and Bs source
 pictures of Sc x Sc they are:
@@ -24,7 +24,8 @@ The papers leave some questions open. We decided:
   size, its features would be sampled too sparsely (aliasing), and they would be those of a face
   seen from closer. So before the encoder, the source is shrunk with a filter until its face is
   about as large as the target's. One source serves several targets, so it is shrunk once: by the
-  geometric mean of the factors for the pasted examples of the whole batch. The warp does the rest.
+  geometric mean of the factors for the pasted examples of the whole batch. The warp then scales
+  the features to the size of each target's face.
   The source is never enlarged, because a warp that enlarges does not alias.
 - The source branch runs in evaluation mode. So the batch statistics are those of the targets only,
   and the sources do not affect the running statistics. A source's features do not depend on the
@@ -54,8 +55,8 @@ class FeaturePaste:
     """Settings of pasting at feature level.
 
     Attributes:
-      layers: the network's `layers` at which features are pasted.
-      stop_gradient: the source branch is not trained.
+      layers: the names of the layers at which features are pasted, a subset of `Network.layers`.
+      stop_gradient: whether to stop the gradient into the source branch.
       source_from: the weights of the source branch, "live" or "average" (a moving average).
     """
 
@@ -79,7 +80,10 @@ def pasting_edit(
 ) -> Edit:
     """Returns the `Edit` for `Network.apply` that pastes into the features of a batch's pictures.
 
-    `variables` are those of the source branch, `dtype` is as in `Network.apply`.
+    Args:
+      variables: the weights and statistics of the source branch.
+      batch: must contain the entries that this module's docstring lists.
+      dtype: as in `Network.apply`.
 
     Raises:
       ValueError: the batch lacks an entry, or the network lacks a layer.
@@ -112,9 +116,9 @@ def pasting_edit(
 def shrinking(matrices: jax.Array, pasted: jax.Array) -> jax.Array:
     """Computes the factor in [1/8, 1] by which to shrink the sources; 1 if nothing is pasted.
 
-    With a matrix (2, 3) of determinant d, one pixel of the target is as wide as sqrt |d| pixels of
-    the source. The factor is the geometric mean of 1 / sqrt |d| over the matrices (B, 2, 3) of the
-    examples that are `pasted` (B,).
+    The factor is the geometric mean of 1 / sqrt |d| over the examples that are `pasted`, bool (B,).
+    Here d is the determinant of the left 2 x 2 part of an example's matrix: one pixel of the target
+    is as wide as sqrt |d| pixels of the source. The `matrices` are (B, 2, 3).
     """
     determinants = matrices[:, 0, 0] * matrices[:, 1, 1] - matrices[:, 0, 1] * matrices[:, 1, 0]
     logarithms = -0.5 * jnp.log(jnp.maximum(jnp.abs(determinants), 1e-12))
@@ -147,7 +151,10 @@ def shrink(pictures: jax.Array, masks: jax.Array, factor: jax.Array) -> tuple[ja
 
 
 def shrunk_matrices(matrices: jax.Array, factor: jax.Array, centre: float) -> jax.Array:
-    """Adapts matrices (B, 2, 3) to source canvases shrunk by `factor` about their `centre`."""
+    """Adapts matrices (B, 2, 3) to source canvases that are shrunk by `factor`.
+
+    `centre` is the coordinate, in x and in y, of the point that the shrinking leaves in place.
+    """
     shift = jnp.asarray([[0, 0, centre], [0, 0, centre]], matrices.dtype)
     return factor * (matrices - shift) + shift
 
@@ -157,9 +164,15 @@ def paste_area(
 ) -> jax.Array:
     """Returns the area to paste, W, at a layer's resolution: bool (B, S / stride, S / stride, 1).
 
-    It is the intersection of the target's `facemask` (B, S, S, 1) uint8 and the warped source mask;
-    `masks` are the sources' (Bs, Sc, Sc, 1) in [0, 1]. It is all False in examples that are not
-    `pasted` (B,).
+    It is the intersection of the target's face and the warped face of the source. It is all False
+    for an example that is not `pasted`.
+
+    Args:
+      facemask: the targets' face masks, uint8 (B, S, S, 1).
+      masks: the sources' face masks, (Bs, Sc, Sc, 1) in [0, 1].
+      matrices: from the targets' pixels to the sources', (B, 2, 3).
+      pasted: whether a face is pasted into each example, bool (B,).
+      stride: the layer's stride.
     """
     target = cell_means(facemask.astype(jnp.float32) / 255, stride) > 0.5
     source = warp(cell_means(masks, stride), matrices, stride, target.shape[1:3], empty=True)
@@ -183,9 +196,9 @@ def warp(
 ) -> jax.Array:
     """Warps maps (Bs, h, w, C) onto the targets, bilinearly: (B, *shape, C).
 
-    Target i uses map i mod Bs through its matrix (2, 3). Outside a map, its edge is repeated, or
-    the values are 0 if `empty`. The positions that are gathered depend only on the example. So with
-    the maps on every device and the matrices split along the batch, no communication is needed.
+    Target i gets map i mod Bs, transformed by matrix i of `matrices` (B, 2, 3). Outside a map, its
+    edge is repeated; if `empty`, the values are 0. If every device holds all maps and its part of
+    the matrices, the warp needs no communication between devices.
     """
     sources, height, width, channels = maps.shape
     rows = (jnp.arange(shape[0], dtype=matrices.dtype) + 0.5)[:, None] * stride

@@ -1,14 +1,14 @@
 """The position of a copied face: random draws and the map between two face masks.
 
 Points are (x, y) with y down, in pixels whose edges are whole numbers: the pixel in row r and
-column c covers x from c to c + 1, y from r to r + 1, and has its centre at (c + 0.5, r + 0.5). So a
-point in a map that is s times smaller is the point of the larger map divided by s.
+column c covers x from c to c + 1, y from r to r + 1, and has its centre at (c + 0.5, r + 0.5). So
+if a map is reduced by a factor s, the coordinates of a point are divided by s.
 
 A point of the source, relative to the centre of its mask's box, is multiplied by A = R diag(s). R
 is a rotation, and s = base scale x drawn scale, negative in x if the face is flipped. Then it is
 shifted so that the box of the transformed mask and the box of the target's mask have the same
-centre. The box of the transformed mask is computed from the mask's pixels: it is not cut at a
-canvas, and it is not the rotated box.
+centre. The box of the transformed mask encloses all transformed pixels of the mask, including those
+outside the picture. It may be smaller than the box around the transformed box.
 """
 
 from typing import NamedTuple
@@ -25,12 +25,19 @@ _SOURCE_SALT = int.from_bytes(b"sources+")
 
 
 class PastingDraws(NamedTuple):
-    """The random choices for pasting into one sample."""
+    """The random choices for pasting into one sample.
 
-    paste: Tensor  # bool ()
-    rotation: Tensor  # radians, float32 (); positive is clockwise on the screen
-    scale: Tensor  # factors in x and y, float32 (2,), along the source's own axes
-    flip: Tensor  # bool (): mirrored left to right?
+    Attributes:
+      paste: whether to paste a face; bool ().
+      rotation: radians, float32 (); positive is clockwise on the screen.
+      scale: the factors in x and y along the source's own axes; float32 (2,).
+      flip: whether to mirror the face left to right; bool ().
+    """
+
+    paste: Tensor
+    rotation: Tensor
+    scale: Tensor
+    flip: Tensor
 
 
 class Transform(NamedTuple):
@@ -48,7 +55,7 @@ class Transform(NamedTuple):
 def draw(seed: int, number: int | Tensor, recipe: CopyPaste) -> PastingDraws:
     """Makes the random choices for the sample with global index `number`.
 
-    `paste` does not depend on the variant.
+    `paste` is the same for all variants of `recipe`.
     """
     seeds = tf.stack([tf.constant(seed ^ _SALT, tf.int64), tf.cast(number, tf.int64)])
     paste, angle, flip, *scale = tf.unstack(tf.random.stateless_uniform([5], seeds))
@@ -66,9 +73,10 @@ def draw(seed: int, number: int | Tensor, recipe: CopyPaste) -> PastingDraws:
 
 
 def source_at(step: int | Tensor, place: int | Tensor, count: int, seed: int) -> Tensor:
-    """Returns which of `count` sources the sample at `place` in a batch uses, int64 ().
+    """Returns the index of the source for a sample, int64 () in 0..count - 1.
 
-    The samples of one step get different sources as long as there are enough.
+    `place` is the sample's index in the batch of `step`. The samples of a step have different
+    sources if `count` is at least the batch size.
     """
     step, place = tf.cast(step, tf.int64), tf.cast(place, tf.int64)
     seeds = tf.stack([tf.constant(seed ^ _SOURCE_SALT, tf.int64) + place // count, step])
@@ -79,13 +87,14 @@ def source_at(step: int | Tensor, place: int | Tensor, count: int, seed: int) ->
 def transform(
     source_mask: Tensor, target_box: tuple[Tensor, Tensor], draws: PastingDraws, variant: str
 ) -> Transform:
-    """Computes the map that places the face of a source over that of a target.
+    """Computes the transformation that places the face of a source over the face of a target.
 
     Args:
       source_mask: bool (h, w).
       target_box: the upper left point and the sides of the target's face, as `box` returns them,
         including any part outside the picture.
-      variant: that of `CopyPaste`; "fill" has no augmentation.
+      draws: the random rotation, scale and flip.
+      variant: as in `CopyPaste`. "fill" scales width and height separately.
     """
     left_top, sides = box(source_mask)
     target_left_top, target_sides = target_box
@@ -106,7 +115,10 @@ def transform(
 
 
 def scales(matrix: Tensor) -> Tensor:
-    """Returns the factors by which a matrix enlarges the source along its axes, float32 (2,)."""
+    """Returns the factors by which a transformation enlarges the source in x and y, float32 (2,).
+
+    `matrix` is `Transform.matrix`; x and y are the source's own axes.
+    """
     return 1 / tf.norm(matrix[:, :2], axis=1)
 
 

@@ -1,12 +1,12 @@
 """P3M-ICP: pastes a face at image level, into one sample of a tf.data pipeline.
 
-Pasting is the last step, at the output resolution: the paper's G1, the steps before pasting, are
-the crop, flip and resize. The target's mask is the sample's face mask (the face areas, if these
-are obfuscated), limited to the trimap's foreground. So neither the background nor the transition
-area is pasted over, and the matte stays correct. Picture and foreground are equal there and get the
-same pixels, so the composition loss stays consistent. The source is scaled and moved to the box of
-the whole face in the target's mask file: a crop that shows a part of the face gets that part of the
-source.
+Pasting is the last step, at the output resolution. The steps before it, G1 in the paper, are the
+crop, flip and resize. A face is pasted only where the sample's face mask and the trimap's
+foreground overlap; if faces are obfuscated, the face areas replace the face mask. So pasting leaves
+the background and the transition area unchanged, and the matte stays correct. Picture and
+foreground get the same pixels, so the composition loss stays consistent. The source is scaled and
+moved to the box of the target's whole face, even if the crop shows only a part of it. Such a crop
+gets only the matching part of the source.
 
 The source is first reduced by area averaging to its final size and then warped bilinearly, which
 avoids aliasing. The mask is processed in the same way; values of half or more count as face.
@@ -37,11 +37,11 @@ _OPAQUE = 255  # of a trimap
 
 
 class FaceCrop(NamedTuple):
-    """A source, cropped.
+    """The face of a source, cropped from its picture.
 
     Attributes:
       picture: uint8 (h, w, 3).
-      mask: bool (h, w).
+      mask: bool (h, w), True on the face.
     """
 
     picture: Tensor
@@ -62,10 +62,10 @@ class Target(NamedTuple):
 
 
 def source_files(copy_paste: CopyPaste, examples: Sequence[Example]) -> dict:
-    """Returns tensors with the files and flags of the sources, by name.
+    """Returns a dict of tensors with the files and flags of the sources.
 
     "picture", "mask", "obfuscated" and "published" have one element for each source. "own" has one
-    for each example: the index of the source that is the same picture, or -1.
+    element for each example: the index of the source with the same picture, or -1 if there is none.
     """
     sources = copy_paste.sources
     numbers = {source.picture: number for number, source in enumerate(sources)}
@@ -79,7 +79,10 @@ def source_files(copy_paste: CopyPaste, examples: Sequence[Example]) -> dict:
 
 
 def source_face(files: dict, source: Tensor, obfuscation: Obfuscation | None) -> FaceCrop:
-    """Reads the face of source number `source`, int64 (), of `source_files`; see `read_face`."""
+    """Reads the face of one source, see `read_face`.
+
+    `files` is the result of `source_files`; `source` is the index of the source, int64 ().
+    """
     return read_face(
         place_at(files["picture"], source),
         place_at(files["mask"], source),
@@ -98,14 +101,17 @@ def copy_a_face(
     copy_paste: CopyPaste,
     obfuscation: Obfuscation | None,
 ) -> dict:
-    """Returns a sample without its "target", with a face pasted in if `draws` say so.
+    """Removes the "target" of a sample, and pastes a face into it if `draws.paste`.
+
+    Returns the changed sample. No face is pasted into a sample that shows none.
 
     Args:
       sample: a sample of `p3m_jax.input.pipeline.load_sample`, with a target.
       files: the result of `source_files`.
-      source, example: indices of the source and of the example; int64 (). If the source is the
-        example itself, the next source is used.
-      obfuscation: the obfuscation for the sources that are to be obfuscated.
+      source: the index of the source, int64 (). If its picture is the example's own, the next
+        source is used.
+      example: the index of the example, int64 ().
+      obfuscation: how to obfuscate the sources whose `FaceSource.obfuscated` is True.
     """
     sample, target = take_target(sample)
     count = tf.shape(files["obfuscated"], tf.int64)[0]
@@ -133,8 +139,9 @@ def read_face(
     Args:
       picture, mask: names of files, string (), or `contents.FilePositions`.
       reach: side of the square, in longer sides of the mask's box.
-      obfuscated: bool (), whether the mask's areas are first obfuscated with `obfuscation`, so that
-        no clear face of a training picture reappears where training pictures are obfuscated.
+      obfuscated: bool (), whether the mask's areas are obfuscated before the face is cut out. This
+        keeps clear faces out of obfuscated training pictures.
+      obfuscation: how they are obfuscated.
       published: bool (), see `FaceSource`.
     """
     contents, of_mask = read_contents(picture), read_contents(mask)
@@ -182,7 +189,10 @@ def square_face(face: FaceCrop, side: int) -> FaceCrop:
 def paste_face(
     sample: dict, face: FaceCrop, target: Target, draws: PastingDraws, variant: str
 ) -> dict:
-    """Pastes a face into a sample's picture and foreground (if any), all uint8 (S, S, C)."""
+    """Returns a copy of a sample, with a face pasted into its picture and its foreground, if any.
+
+    Pictures and maps of the sample are uint8 (S, S, C). An empty face changes nothing.
+    """
     laid = transform(face.mask, target.box, draws, variant)
     return tf.cond(
         laid.paste, lambda: _pasted(sample, face, target.mask, laid), lambda: dict(sample)
@@ -190,7 +200,10 @@ def paste_face(
 
 
 def take_target(sample: dict) -> tuple[dict, Target]:
-    """Separates a sample of `p3m_jax.input.pipeline.load_sample` from its target."""
+    """Splits a sample of `p3m_jax.input.pipeline.load_sample` into (sample, target).
+
+    The first is the sample without its entries "target" and "target_box".
+    """
     sample = dict(sample)
     mask = (sample.pop("target")[..., 0] > 0) & (sample["trimap"][..., 0] == _OPAQUE)
     return sample, Target(mask, tf.unstack(sample.pop("target_box")))

@@ -18,9 +18,9 @@ class FaceSource(NamedTuple):
     Attributes:
       stem: its name.
       picture: JPEG or PNG, stored upright.
-      mask: mask of the same size, from the jaw to the top of the brows like in
-        `p3m_jax.faces.region`. It is a face mask, or for an `obfuscated` picture a label map, from
-        which the face with the most pixels is used.
+      mask: mask of the same size, from the jaw to the top of the brows as in
+        `p3m_jax.faces.region`. It is a face mask, or a label map if `obfuscated`. If it shows
+        several faces, the one with the most pixels is copied.
       obfuscated: the picture is obfuscated inside its mask before the face is copied.
       published: the mask is P3M-10k's own; if it has several channels, only the first is used.
     """
@@ -32,7 +32,7 @@ class FaceSource(NamedTuple):
     published: bool = False
 
     def read_mask(self) -> np.ndarray:
-        """Reads the mask, uint8 (H, W); raises `LabelError` if the file is of another kind."""
+        """Reads the mask, uint8 (H, W); raises `LabelError` if its values are not valid."""
         if self.obfuscated:
             return read_label_map(self.mask)
         return read_face_mask(self.mask, several_channels=self.published)
@@ -43,16 +43,17 @@ class CopyPaste(NamedTuple):
 
     Attributes:
       sources: the faces, at least one.
-      probability: probability that a picture gets one, in [0, 1].
-      variant: "vanilla" scales a face uniformly to the area of the target's box. "augment" also
-        rotates, scales and flips it afterwards. "fill" scales height and width separately to the
-        target's box ("resize to fill").
-      rotation: the largest angle to either side, in degrees.
-      scale: the smallest and the largest factor; width and height are drawn independently.
-      flip: the probability of mirroring left to right.
+      probability: probability that a face is pasted into a picture, in [0, 1].
+      variant: "vanilla" scales a face uniformly, so that its box gets the same area as the box of
+        the target's face. "augment" does the same, and then rotates, scales and flips the face at
+        random. "fill" scales height and width separately, so that the boxes are equal ("resize to
+        fill").
+      rotation: "augment" draws angles between -rotation and +rotation degrees.
+      scale: "augment" draws two factors from this range, for width and height.
+      flip: "augment" mirrors a face left to right with this probability.
       level: "image" (P3M-ICP) or "feature" (P3M-FCP). The settings below apply only to "feature".
       first_step: the number of steps before the first one that pastes.
-      source_batch: how many sources the samples of a step share.
+      source_batch: the number of sources per step, which all samples of the step share.
       source_size: side of their square pictures, in pixels.
     """
 

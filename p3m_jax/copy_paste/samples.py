@@ -18,13 +18,14 @@ from p3m_jax.pictures.sizes import require_size
 class FacePasting:
     """Pastes the faces of `copy_paste` into samples of `examples`.
 
-    At image level they are pasted over the faces of the pictures and of their foregrounds, see
-    `p3m_jax.copy_paste.image`. At feature level the batch gets the entries that
-    `p3m_jax.copy_paste.feature` describes, and the network pastes.
+    At image level, this object pastes them into the pictures and their foregrounds, see
+    `p3m_jax.copy_paste.image`. At feature level, it only adds the batch entries with which the
+    network pastes them, see `p3m_jax.copy_paste.feature`.
 
     Args:
       seed: the run's seed.
-      obfuscation: the training pictures' obfuscation; faces copied from them are obfuscated, too.
+      obfuscation: how training pictures are obfuscated. It is also applied to faces that are copied
+        from training pictures.
     """
 
     def __init__(
@@ -43,7 +44,11 @@ class FacePasting:
         return self._draws(sample).paste
 
     def paste(self, contents: dict, sample: Sample) -> dict:
-        """Returns the contents with a pasted face, or with entries for the network to paste one."""
+        """Returns the sample's entries after pasting.
+
+        At image level, picture and foreground contain the pasted face. At feature level, the
+        entries for the network are added.
+        """
         draws, recipe = self._draws(sample), self._recipe
         if self.shares:
             return lay_a_face(
@@ -72,7 +77,10 @@ class FacePasting:
         return shared_faces(step, self._files, self._recipe, self._seed, self._obfuscation)
 
     def diagnose(self, step: int, place: int) -> None:
-        """Raises a `UserError` if a source that the sample may use is invalid."""
+        """Raises a `UserError` if a source that the sample may use is invalid.
+
+        `place` is the sample's index in the batch of all processes.
+        """
         sources = self._recipe.sources
         first = int(geometry.source_at(step, place, len(sources), self._seed))
         for source in (sources[first], sources[(first + 1) % len(sources)]):
@@ -92,7 +100,7 @@ def find_pasting(
     seed: int,
     obfuscation: Obfuscation | None = None,
 ) -> FacePasting | None:
-    """Makes the `FacePasting` of a run; None if `copy_paste` is None, so nothing is pasted."""
+    """Returns the `FacePasting` of a run, or None if `copy_paste` is None."""
     if copy_paste is None:
         return None
     return FacePasting(copy_paste, examples, seed=seed, obfuscation=obfuscation)

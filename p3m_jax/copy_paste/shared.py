@@ -1,8 +1,8 @@
-"""The input of P3M-FCP: source faces that a batch shares, and their positions over its samples.
+"""Prepares the batch entries of P3M-FCP: the source faces of a step, and their positions.
 
-`p3m_jax.copy_paste.feature` pastes them and defines the entries of a batch. The sample at place i
-of a batch uses the source in slot i mod `source_batch`, or none if that is its own picture.
-Targets, draws and transforms are those of the image level.
+`p3m_jax.copy_paste.feature` describes the entries, and pastes the faces. Sample i of a batch uses
+source i mod `source_batch` of the step. If this source is the sample's own picture, no face is
+pasted. Targets, random choices and transformations are the same as for P3M-ICP.
 """
 
 from p3m_jax.copy_paste.geometry import PastingDraws, source_at, transform
@@ -15,9 +15,10 @@ from p3m_jax.input import Tensor, tf
 def shared_faces(
     step: Tensor, files: dict, copy_paste: CopyPaste, seed: int, obfuscation: Obfuscation | None
 ) -> dict:
-    """Reads a step's "source" (Bs, Sc, Sc, 3) and "source_mask" (Bs, Sc, Sc, 1), both uint8.
+    """Reads the source pictures of a step, and their masks.
 
-    They are the same on every host, and black before the first step that pastes.
+    Returns a dict of "source" (Bs, Sc, Sc, 3) and "source_mask" (Bs, Sc, Sc, 1), both uint8. They
+    are the same on every host. They are black before the first step that pastes.
     """
     side = copy_paste.source_size
 
@@ -49,16 +50,19 @@ def lay_a_face(
 ) -> dict:
     """Replaces a sample's "target" by the entries with which the network pastes a face.
 
-    The new entries are "facemask" (S, S, 1) uint8, where a face may be pasted; "paste" bool (),
-    whether one is pasted; and "paste_matrix" float32 (2, 3), from points of the sample to points of
-    the source.
+    Returns the changed sample. The new entries are:
+
+    - "facemask" uint8 (S, S, 1): where a face may be pasted.
+    - "paste" bool (): whether a face is pasted.
+    - "paste_matrix" float32 (2, 3): from points of the sample to points of the source.
 
     Args:
       sample: a sample of `p3m_jax.input.pipeline.load_sample`, with a target.
       files: the result of `source_files`.
-      step, place, example: the sample's step, its place in the batch of all hosts, and the index of
-        its example; int64 ().
-      obfuscation: the obfuscation for the sources that are to be obfuscated.
+      step: the sample's step, int64 ().
+      place: the sample's index in the batch of all hosts, int64 ().
+      example: the index of the sample's example, int64 ().
+      obfuscation: how to obfuscate the sources whose `FaceSource.obfuscated` is True.
     """
     sample, target = take_target(sample)
     slot = place % copy_paste.source_batch

@@ -1,8 +1,8 @@
 """Finds the faces to copy in the user's data, and lists them as `FaceSource`s.
 
-Nothing is downloaded. If a source has no masks, they are made once and cached: for CelebAMask-HQ
-they are combined from the part masks, and for a folder without masks they are made from landmarks
-(of the largest face that is found without doubts).
+Nothing is downloaded. If a source has no face masks, they are made once and cached. For
+CelebAMask-HQ they are combined from the masks of the parts of a face. For other folders they are
+made from landmarks of the largest face in a picture; faces with doubts are ignored.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ class _Picture:
 
 
 def synthetic_faces(root: StrPath) -> tuple[FaceSource, ...]:
-    """Lists the public faces of the synthetic set at `root`; if none, raises `DataSetError`."""
+    """Lists the public faces of the synthetic set at `root`; `DataSetError` if it has none."""
     folder = user_path(root) / FACES_FOLDER
     if not (folder / "image").is_dir() or not (folder / "mask").is_dir():
         raise DataSetError(
@@ -71,10 +71,12 @@ def folder_faces(
 
     Args:
       masks: folder of face masks with the pictures' stems and sizes.
-      cache: folder for masks made from landmarks, if `masks` is not given. Pictures in which no
-        face is found without doubts are left out; a printed line lists them.
-      finder: finds faces like `FaceFinder`, the default.
-      workers, progress: number of threads (default: one per core), and whether to show a bar.
+      cache: folder for masks made from landmarks, required if `masks` is not given. A picture is
+        left out if every face found in it has doubts, or none is found. The left-out pictures are
+        listed in a printed line.
+      finder: finds faces and their landmarks; by default a `FaceFinder`.
+      workers: number of threads, by default one per core.
+      progress: whether to show a bar.
 
     Raises:
       DataSetError: no face exists, masks are missing, or the pipeline cannot read a picture (it

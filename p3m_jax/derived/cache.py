@@ -1,10 +1,13 @@
 """Caches for files derived once from a data set's pictures: foregrounds, face areas.
 
-A cache is a folder with `sources.jsonl`, one line per finished picture. A line holds the settings
-and the sizes in bytes of the source files. Both stay the same when the data set is copied, and
-reveal a cache that was made for other pictures with the same names. If many machines fill a cache,
-each writes its own list, `sources-*.jsonl`, because lines that several machines append to one file
-may be lost. All lists are read, and at the end of such a job they are merged into `sources.jsonl`.
+A cache is a folder with derived files and a list, `sources.jsonl`, with one line per finished
+picture. A line contains the settings, and the sizes of the source files in bytes. They show whether
+the cache was made from other pictures with the same names. They do not change when the data set is
+copied to another place.
+
+If many machines fill a cache, each writes its own list, `sources-*.jsonl`, because lines may be
+lost if several machines append to one file. All lists are read. At the end of such a job they are
+merged into `sources.jsonl`.
 """
 
 import uuid
@@ -29,14 +32,14 @@ _NOTES, _PROBLEM = "notes", "problem"
 
 
 class Pictured(Protocol):
-    """What files are derived from: an example, or another object with the files of a picture.
+    """An object with the source files of a picture, such as an `Example`.
 
-    Besides these attributes it has one for each of the cache's `roles`.
+    It has these attributes, and one for each of the cache's `roles`.
     """
 
     @property
     def stem(self) -> str:
-        """Its name."""
+        """The picture's name: its file name without the ending."""
 
     @property
     def picture(self) -> Path | FilePart:
@@ -52,11 +55,12 @@ class Cache:
 
     Attributes:
       folder: its folder, which may not exist yet.
-      what: its contents, in the plural ("foregrounds").
-      made: how they are made, as a participle ("estimated").
-      files: maps a stem to the picture's derived files, relative to `folder`.
-      roles: which of an example's files the derived files depend on.
-      settings: settings that the derived files depend on.
+      what: a plural noun for its contents in messages, such as "foregrounds".
+      made: a participle for messages that says how they are made, such as "estimated".
+      files: a function from a stem to the paths of the picture's derived files, relative to
+        `folder`.
+      roles: the names of the source files from which the derived files are made.
+      settings: the settings that the derived files depend on.
     """
 
     folder: Path
@@ -97,11 +101,17 @@ class Cache:
         return missing
 
     def notes(self) -> dict[str, dict[str, Any]]:
-        """Returns the notes on each finished picture, by stem."""
+        """Returns the notes stored for each finished picture: {stem: notes}.
+
+        They are what the function that made the picture's files returned.
+        """
         return {stem: line.get(_NOTES, {}) for stem, line in self._lines().items()}
 
     def problems(self) -> dict[str, str]:
-        """Returns the reasons why pictures could not be made, by stem, from the lists of a job."""
+        """Returns {stem: reason} for the pictures that failed.
+
+        Only lists that `gather` has not merged yet contain failures.
+        """
         return {line["stem"]: line[_PROBLEM] for line in self._all_lines() if _PROBLEM in line}
 
     @property
@@ -110,11 +120,11 @@ class Cache:
         return self.folder / SOURCES
 
     def line(self, source: dict[str, Any], notes: dict[str, Any]) -> dict[str, Any]:
-        """Makes the list's line for a finished picture from its `source` and notes."""
+        """Makes the list's line for a finished picture, from its `source` and its notes."""
         return source | ({_NOTES: notes} if notes else {})
 
     def problem_line(self, example: Pictured, problem: str) -> dict[str, Any]:
-        """Makes the line for a picture that could not be made; only `problems` reads it."""
+        """Makes the list's line for a picture that failed; only `problems` reads it."""
         return {"stem": example.stem, _PROBLEM: problem}
 
     def open_part(self) -> LineWriter:
@@ -122,7 +132,7 @@ class Cache:
         return LineWriter(self.folder / PARTS.replace("*", uuid.uuid4().hex))
 
     def gather(self) -> None:
-        """Merges the lines of all lists into one; only safe while nothing fills the cache."""
+        """Merges all lists into `sources.jsonl`; call it only while nothing fills the cache."""
         parts, lines = list(self.folder.glob(PARTS)), self._lines()
         if parts:
             write_lines(self.sources_file, (lines[stem] for stem in sorted(lines)))
@@ -130,7 +140,10 @@ class Cache:
             part.unlink(missing_ok=True)
 
     def source(self, example: Pictured) -> dict[str, Any]:
-        """Returns what identifies a picture's sources: its stem, the files' sizes, the settings."""
+        """Returns the picture's stem, the sizes of its source files, and the settings, as a dict.
+
+        Raises `DataSetError` if a source file cannot be read.
+        """
         source: dict[str, Any] = {"stem": example.stem}
         for role in self.roles:
             path = getattr(example, role)

@@ -1,8 +1,8 @@
 """Fills a cache: the work for one picture, its cost, and an engine that uses threads.
 
-An engine gets the pictures that a cache lacks and calls `make_one` for each. Threads of this
-process are one engine, `p3m_jax.derived.on_beam` is another. Both leave the same files on disk, bit
-for bit.
+An engine gets the pictures that a cache lacks, and calls `make_one` for each of them. There are two
+engines: threads of this process, and `p3m_jax.derived.on_beam`. Both write the same files, bit for
+bit.
 """
 
 import functools
@@ -35,9 +35,10 @@ class Made(NamedTuple):
     """The result for one picture.
 
     Attributes:
-      line: the finished picture's line for the cache's list; None if it could not be made.
-      problem: the reason why it could not be made, a sentence.
-      read, written: bytes of the files it was made from, and of the files that were made.
+      line: the finished picture's line for the cache's list; None if the picture failed.
+      problem: the reason for the failure, a sentence; "" if the picture is finished.
+      read: bytes of the source files.
+      written: bytes of the derived files.
     """
 
     line: dict[str, Any] | None
@@ -47,12 +48,15 @@ class Made(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """The cost of filling a cache; its string says the cost per picture, to plan cluster sizes.
+    """The cost of filling a cache.
+
+    `str` returns the counts, and the cost per picture, from which users can plan a cluster.
 
     Attributes:
-      done, skipped, broken: numbers of pictures that were made, that were already done, and that
-        cannot be made.
-      read, written: bytes read and written for the pictures that were made.
+      done: number of pictures whose files were made.
+      skipped: number of pictures that were already finished.
+      broken: number of pictures that failed.
+      read, written: bytes read and written for the pictures in `done`.
       seconds: processor seconds of all threads together, including the time to start them.
     """
 
@@ -76,7 +80,7 @@ class Tally(NamedTuple):
 
 
 class Filled(NamedTuple):
-    """The result of an engine: the tally, and a sentence for each picture that cannot be made."""
+    """The result of an engine: the tally, and a sentence for each picture that failed."""
 
     tally: Tally
     problems: list[str]
@@ -100,8 +104,9 @@ def fill(
     Pictures that an earlier call finished are skipped, even if that call was killed.
 
     Args:
-      make: writes the files of an example, completely or not at all, and returns its notes.
-      engine: makes the pictures; by default `workers` threads of this process.
+      make: writes the files of an example, completely or not at all, and returns notes for the
+        cache's list.
+      engine: runs `make`; by default `workers` threads of this process.
       progress: shows a bar, and at the end the cost per picture.
 
     Raises:
@@ -130,9 +135,9 @@ def fill(
 class Processor:
     """Counts this process's processor seconds between calls, from any thread.
 
-    If several pictures are made at the same time, a call may count the time of another picture, but
-    the sum is correct. It includes threads that the work itself starts, which a per-thread clock
-    would miss.
+    If several threads work at the same time, one thread's call may count the time of another, but
+    the sum of all calls is correct. It includes threads that libraries start, which a per-thread
+    clock would miss.
     """
 
     def __init__(self) -> None:
@@ -148,7 +153,9 @@ class Processor:
 
 
 def make_one(cache: Cache, make: Make[P], example: P) -> Made:
-    """Makes the files of one picture, and its line for the cache's list; all engines call it.
+    """Makes the files of one picture, and its line for the cache's list.
+
+    All engines call this function. A `UserError` becomes the result's `problem`.
 
     Raises:
       OSError: the cache cannot be written.

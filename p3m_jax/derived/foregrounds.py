@@ -1,9 +1,9 @@
 """Foregrounds and backgrounds for the composition loss, estimated once and cached.
 
-The loss composes prediction, foreground F and background B to the picture I = a F + (1 - a) B. The
-newer archive of P3M-10k includes F and B. If they are missing, they are estimated here, into
-`fg/STEM.png` and `bg/STEM.jpg` of a cache. If faces are obfuscated, this is done before the
-estimation, so that F shows no clear face.
+The loss compares the picture with a F + (1 - a) B, where a is the predicted alpha, F the foreground
+and B the background. The newer archive of P3M-10k includes F and B. If they are missing, this
+module estimates them and writes them to `fg/STEM.png` and `bg/STEM.jpg` in a cache. If training
+obfuscates faces, they are obfuscated before the estimation, so that F shows no clear face.
 """
 
 from collections.abc import Iterable
@@ -24,7 +24,10 @@ from p3m_jax.storage.paths import user_path
 
 
 def foreground_cache(folder: StrPath, obfuscation: Obfuscation | None = None) -> Cache:
-    """Returns the cache of foregrounds and backgrounds in `folder`, for this obfuscation."""
+    """Returns the cache of foregrounds and backgrounds in `folder`.
+
+    `obfuscation` is that of the pictures from which they are estimated.
+    """
     roles: tuple[str, ...] = ("picture", "matte")
     settings: dict[str, Any] = {}
     if obfuscation is not None:
@@ -41,7 +44,7 @@ def foreground_cache(folder: StrPath, obfuscation: Obfuscation | None = None) ->
 
 @dataclass(frozen=True)
 class EstimateForeground:
-    """Estimates and writes foreground and background of one example: the `Make` of this cache.
+    """Estimates foreground and background of an example, and writes them; a `Make` for `fill`.
 
     Attributes:
       obfuscation: applied to the example's face areas before the estimation.
@@ -67,16 +70,22 @@ def estimate_missing(
     workers: int | None = None,
     progress: bool = True,
 ) -> int:
-    """Fills a cache with the foregrounds and backgrounds that `dataset` lacks; returns how many.
+    """Estimates the foregrounds and backgrounds that a data set lacks, into the cache `folder`.
 
-    Pictures that an earlier call finished are skipped, even if that call was killed. Afterwards
-    `training_set(root, foreground_cache=folder)` finds all files. `engine` does the work (default:
-    `workers` threads, one per core); `progress` shows a bar, and the cost. The call is cheap if
-    there is nothing to do.
+    Returns the number of pictures for which they were estimated. Pictures that an earlier call
+    finished are skipped, even if that call was killed. If all are finished, the call is cheap.
+    `training_set(root, foreground_cache=folder)` then finds the files.
 
-    Raises `DataSetError` at once if the cache cannot be written, was made from other pictures or
-    contains files that were not estimated here. Raises it at the end, after all others are done, if
-    some pictures cannot be used.
+    Args:
+      obfuscation: applied to the face areas before the estimation.
+      engine: does the work; by default threads of this process.
+      workers: number of these threads, by default one per core.
+      progress: shows a bar, and at the end the cost per picture.
+
+    Raises:
+      DataSetError: at once if the cache cannot be written, was made from other pictures, or
+        contains files that were not estimated here; at the end, when all others are done, if some
+        pictures cannot be used.
     """
     cache = foreground_cache(folder, obfuscation)
     lacking = without_own_pair(dataset.examples, cache.folder)
@@ -91,7 +100,10 @@ def estimate_missing(
 
 
 def without_own_pair(examples: Iterable[Example], folder: Path) -> list[Example]:
-    """Returns the examples that lack foreground or background, not counting cached ones."""
+    """Returns the examples whose data set lacks their foreground or background.
+
+    Files in the cache `folder` do not count as the data set's own.
+    """
     cached = (folder / CACHE_FOLDERS["foreground"]).resolve()
     return [
         example

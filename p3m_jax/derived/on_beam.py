@@ -6,8 +6,8 @@ write files and lists under the same paths as this machine, so data set and cach
 that all of them share. Each worker appends to its own list as soon as a picture is finished. So if
 this process or a worker is killed, the next job resumes the work, with Beam or with threads.
 
-The finished pictures of a killed job are recorded on disk, not in Beam. So are the reasons why
-pictures could not be made. Beam counts `done`, `broken`, `bytes_read`, `bytes_written` and
+The lists on disk, not Beam, record which pictures are finished, and why others failed. Beam counts
+`done`, `broken`, `bytes_read`, `bytes_written` and
 `processor_microseconds` in the namespace `p3m`, which runners show while a job runs.
 """
 
@@ -46,8 +46,8 @@ _UNFINISHED = (
 class BeamEngine:
     """An `Engine` that runs a Beam pipeline with these options, such as "--runner=FlinkRunner".
 
-    By default it is the direct runner, on this machine with one worker; see
-    `--direct_num_workers` and `--direct_running_mode`.
+    The default runner is Beam's direct runner, on this machine with one worker. Its options
+    `--direct_num_workers` and `--direct_running_mode` set the number and kind of workers.
     """
 
     options: tuple[str, ...] = ()

@@ -1,9 +1,11 @@
 """The face areas of a data set's pictures: found once, cached, and obfuscated in training.
 
 A cache contains `private/STEM.png`, the label maps of `p3m_jax.faces.region` without the matte's
-transition area, and no pixels of the pictures. If a data set has face masks, they define the
-face areas (an empty mask: none), and the search only finds faces that they miss. Otherwise the
-search finds the faces. A picture with a doubt is not used until it is reviewed: see `REVIEWED`.
+transition area. It contains no pixels of the pictures. If a picture has a face mask, the mask
+defines the face areas; an empty mask means that there is no face. The search then only adds faces
+that the mask misses, and each raises a doubt. Without a mask, the search finds the faces. A picture
+with a doubt is not used until it is reviewed, that is, until its stem is in the file `REVIEWED` of
+the cache.
 """
 
 import functools
@@ -50,18 +52,19 @@ _own_finder = functools.cache(FaceFinder)
 
 @dataclass(frozen=True)
 class FindAreas:
-    """Finds and writes the face areas of one example: the `Make` of this cache.
+    """Finds the face areas of an example, and writes their label map; a `Make` for `fill`.
 
     Attributes:
-      finder: finds faces like `FaceFinder`, the default.
-      drawn: the portraits were drawn together with their face masks, so the masks are correct.
+      finder: finds the faces; by default a `FaceFinder`.
+      drawn: whether this project drew the portraits. Their face masks are then correct, and no
+        faces are searched for in portraits that have one.
     """
 
     finder: Find | None = None
     drawn: bool = False
 
     def __call__(self, example: Example, paths: tuple[Path, ...]) -> dict:
-        """Writes the label map and returns doubts; `UserError` if the picture cannot be used."""
+        """Writes the label map, and returns the doubts; `UserError` if the picture is unusable."""
         picture, matte = read_pair(example)
         mask = None if example.facemask is None else _mask(example, matte.shape)
         finder = (self.finder or _own_finder()) if self.searches(example) else None
@@ -96,7 +99,7 @@ def find_missing_areas(
 
 
 def list_doubtful(dataset: DataSet, folder: StrPath) -> dict[str, list[str]]:
-    """Returns the doubts about unreviewed pictures by stem, and writes them to `to_review.txt`.
+    """Returns {stem: doubts} of unreviewed pictures, and writes them to `to_review.txt`.
 
     A picture whose stem is in `reviewed.txt` is reviewed, and its areas count as correct.
     """
@@ -122,7 +125,7 @@ def with_private_areas(
 
     Args:
       leave_out: leaves out pictures that need review; by default they are an error.
-      finder: finds faces like `FaceFinder`, the default.
+      finder: finds the faces; by default a `FaceFinder`.
       engine, workers, progress: as for `find_missing_areas`.
 
     Raises:
@@ -174,7 +177,10 @@ def _mask(example: Example, size: tuple[int, int]) -> np.ndarray:
 def obfuscated(
     example: Example, picture: np.ndarray, obfuscation: Obfuscation | None
 ) -> np.ndarray:
-    """Obfuscates a picture (H, W, 3) of an example as for training; both uint8."""
+    """Obfuscates the face areas of an example's picture, as training does.
+
+    `picture` and the result are uint8 (H, W, 3). If `obfuscation` is None, nothing changes.
+    """
     if obfuscation is None:
         return picture
     assert example.private is not None  # `with_private_areas` adds it
@@ -185,5 +191,8 @@ def obfuscated(
 
 
 def read_obfuscated(example: Example, obfuscation: Obfuscation | None) -> np.ndarray:
-    """Reads the picture of an example, obfuscated as for training, uint8 (H, W, 3)."""
+    """Reads an example's picture and obfuscates its face areas, as training does; uint8 (H, W, 3).
+
+    If `obfuscation` is None, nothing is obfuscated.
+    """
     return obfuscated(example, read_picture(example.picture), obfuscation)

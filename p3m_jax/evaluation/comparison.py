@@ -17,13 +17,20 @@ ROUNDING = 1e-7
 
 
 class Question(NamedTuple):
-    """A question that is answered by the difference between the errors of two protocols."""
+    """A question that is answered by comparing the errors of two protocols.
 
-    one: str  # a protocol, such as "B:N"; the difference is `one` - `other`
+    Attributes:
+      one, other: the two protocols, such as "B:N"; the difference is `one` - `other`.
+      asks: the question in words.
+      more: the answer if `one` has the larger errors.
+      less: the answer if `one` has the smaller errors.
+    """
+
+    one: str
     other: str
-    asks: str  # the question in words
-    more: str  # the answer if `one` has the larger errors
-    less: str  # the answer if `one` has the smaller errors
+    asks: str
+    more: str
+    less: str
 
 
 QUESTIONS = (
@@ -58,10 +65,10 @@ class Comparison(NamedTuple):
 
     Attributes:
       question: the question.
-      differences: for every measure, the mean of the paired differences per picture, with the
-        intervals of `summarise` (the same pictures are drawn for both protocols).
-      p: the p-value of SAD, by `sign_flip_p`; None for fewer than 30 pictures.
-      p_holm: that p-value corrected for the number of questions, by `holm`.
+      differences: by measure, the mean over the pictures of the difference between the two
+        protocols, with its interval from `summarise`.
+      p: the p-value of the difference in SAD, from `sign_flip_p`; None for fewer than 30 pictures.
+      p_holm: `p` after `holm` has corrected it for the number of questions; None like `p`.
     """
 
     question: Question
@@ -84,7 +91,7 @@ class Comparison(NamedTuple):
 
 
 def compare(rows: Mapping[str, Sequence[Row]], *, seed: int = 0) -> list[Comparison]:
-    """Answers `QUESTIONS` from `rows`, which hold the rows of each protocol by its name.
+    """Answers `QUESTIONS` from `rows`, the rows of each protocol by the protocol's name.
 
     All protocols must have the same pictures in the same order. The result depends only on the rows
     and the seed.

@@ -2,9 +2,9 @@
 
 The definition needs the largest 4-connected component above each of ten thresholds. The areas above
 the thresholds are nested, so the picture is labelled once instead of ten times. It is divided into
-horizontal runs of equal level; a portrait of 1.7 megapixels has about 30,000. The thresholds are
-then processed from the highest to the lowest, and every run and every contact between two runs is
-added to the components exactly once.
+horizontal runs of equal level; a portrait of 1.7 megapixels has about 30,000 runs. The thresholds
+are then processed from the highest to the lowest. Every pair of runs that touch is joined exactly
+once.
 """
 
 import numpy as np
@@ -21,10 +21,10 @@ def connectivity_error(prediction: np.ndarray, matte: np.ndarray) -> float:
 
     CONN is the sum of |phi(prediction) - phi(matte)| over all pixels, divided by 1000. At each
     threshold t, the largest 4-connected component of (prediction >= t and matte >= t) is kept. If
-    several are equally large, the one whose first pixel comes first in reading order is kept. A
-    pixel's l is the last threshold before the pixel leaves the kept component: 0 if it never
-    belonged to it, 1 if it never leaves. For a pixel of value v, phi(v) is 1 - (v - l) where
-    v - l >= 0.15, else 1.
+    several are equally large, the one whose first pixel comes first in reading order is kept. For
+    each pixel, l is the largest threshold up to which every kept component contains the pixel: 0 if
+    already the first one does not contain it, 1 if all contain it. For a pixel of value v, phi(v)
+    is 1 - (v - l) where v - l >= 0.15, else 1.
     """
     differs = prediction != matte
     if not differs.any():
@@ -41,8 +41,8 @@ def connectivity_error(prediction: np.ndarray, matte: np.ndarray) -> float:
 def threshold_levels(values: np.ndarray) -> np.ndarray:
     """Counts how many of the thresholds each value in [0, 1] reaches: uint8, 0 .. 10.
 
-    A value equal to a threshold reaches it: 153 / 255 reaches 0.6. This is exact, because in
-    float32 ten times the value nearest to the threshold k / 10 is exactly k.
+    A value equal to a threshold reaches it: 153 / 255 reaches 0.6. Rounding does not matter: the
+    float32 value nearest to k / 10, multiplied by ten, is exactly k.
     """
     return (values * np.float32(THRESHOLDS)).astype(np.uint8)
 
@@ -50,8 +50,8 @@ def threshold_levels(values: np.ndarray) -> np.ndarray:
 def last_connected_level(levels: np.ndarray) -> np.ndarray:
     """Computes ten times l (see `connectivity_error`) for every pixel, uint8 (H, W).
 
-    `levels`, uint8 (H, W), are those of `threshold_levels`. A threshold that no pixel reaches has
-    no largest component, so no pixel leaves at it.
+    `levels`, uint8 (H, W), is the result of `threshold_levels` for the smaller of the two maps at
+    each pixel. A threshold that no pixel reaches has no component, and is skipped.
     """
     start, length = _runs(levels)
     level = levels.ravel()[start]

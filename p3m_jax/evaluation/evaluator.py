@@ -43,7 +43,7 @@ class EvaluationError(UserError):
 
 
 def read_as_is(example: Example) -> np.ndarray:
-    """Reads an example's picture from its file without changes; a `Read`."""
+    """Reads an example's picture from its file without changes; uint8 (H, W, 3)."""
     return read_picture(example.picture)
 
 
@@ -61,21 +61,22 @@ def evaluate_examples(
     read: Read = read_as_is,
     title: str | None = None,
 ) -> list[Row]:
-    """Measures a network's errors on each example of a data set; returns their rows in its order.
+    """Measures a network's errors on each example of a data set.
 
-    The set's trimaps and face masks are used if it has them. Otherwise the trimap is made from the
-    matte, and the privacy measures are left out.
+    Returns one row per example, in the set's order: a dict of stem, height, width and the measures.
+    If an example has no trimap, it is made from the matte. If it has no face mask, the privacy
+    measures are left out.
 
     Args:
       predict: the network, as in `p3m_jax.inference.strategies`.
       dataset: the data set.
       strategy: the name of the test-time strategy, such as "hybrid".
       protocol: the protocol of resizing and scoring.
-      model_name: the network's name; for "swin", the protocol's rule for small pictures applies on
-        RealWorldPortrait-636.
+      model_name: the network's name. For "swin", pictures of RealWorldPortrait-636 are enlarged if
+        they are smaller than the protocol's `smallest_swin_side`.
       workers: the number of threads that score.
       progress: whether to show a progress bar.
-      observe: called with the result of each picture.
+      observe: called with each example, its prediction and its row, in the set's order.
       checked: whether `check_files` has already checked the files.
       read: returns the picture that the network sees.
       title: the title of the progress bar; the strategy if None.
@@ -279,7 +280,10 @@ def _score_all(
 
 
 def score(example: Example, prediction: np.ndarray) -> Row:
-    """Scores one prediction, (H, W) in [0, 1] or uint8, against the example's files."""
+    """Measures the errors of one prediction; returns the row of `evaluate_examples`.
+
+    `prediction` is (H, W), floats in [0, 1] or uint8.
+    """
     matte = read_matte(example.matte)
     trimap = trimap_from_matte(matte) if example.trimap is None else read_trimap(example.trimap)
     try:
@@ -291,7 +295,7 @@ def score(example: Example, prediction: np.ndarray) -> Row:
 
 
 def trimap_source(dataset: DataSet) -> str:
-    """Returns the origin of an evaluation's trimaps, in words for reports."""
+    """Returns words for reports that say where the trimaps come from."""
     given = sum(example.trimap is not None for example in dataset.examples)
     if given == len(dataset.examples):
         return "from the data set"
@@ -302,7 +306,8 @@ def trimap_source(dataset: DataSet) -> str:
 class Worst:
     """The `count` examples with the largest SAD, and their predictions, for a sheet of pictures.
 
-    If there are several processes, each sees only its share; `together` merges them.
+    It is an `Observe` for `evaluate_examples`. If there are several processes, each collects only
+    its own examples; `together` merges them.
     """
 
     def __init__(self, count: int) -> None:

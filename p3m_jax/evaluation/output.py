@@ -28,7 +28,7 @@ def sheet_name(strategy: str) -> str:
 
 
 def matte_path(folder: Path, strategy: str, stem: str) -> Path:
-    """Returns the path of a predicted matte that is saved."""
+    """Returns the path at which a predicted matte is saved."""
     return folder / MATTES / strategy / f"{stem}.png"
 
 
@@ -36,7 +36,7 @@ def claim_folder(path: StrPath, *, overwrite: bool, kind: str | None = None) -> 
     """Creates the output folder and checks that results can be written there.
 
     If the folder is not empty, it must hold an earlier evaluation of the same `kind`, and
-    `overwrite` must be on. `kind` is None for `p3m evaluate`, whose results record no kind.
+    `overwrite` must be True. `kind` is `PPT_KIND` for `p3m ppt`, and None for `p3m evaluate`.
 
     Raises:
       EvaluationError: the folder holds something else, or cannot be written to.

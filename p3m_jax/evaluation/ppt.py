@@ -41,7 +41,9 @@ class Pictures(NamedTuple):
 
 
 class Obfuscating(NamedTuple):
-    """A `Read` that obfuscates the normal faces of pictures in memory.
+    """Reads pictures with normal faces, and obfuscates the faces in memory.
+
+    It is a `Read` for `evaluate_examples`: called with an example, it returns its picture.
 
     Attributes:
       obfuscation: how the faces are obfuscated.
@@ -65,7 +67,7 @@ class Obfuscating(NamedTuple):
 def obfuscating(
     dataset: DataSet, obfuscation: Obfuscation, *, workers: int = 2, finder: Find | None = None
 ) -> Obfuscating:
-    """Finds the face areas of a set's pictures once, so that reading can obfuscate them.
+    """Finds the face areas of a set's pictures; returns a `Read` that obfuscates them.
 
     Args:
       dataset: its pictures show normal faces, and all files have the size of their mattes.
@@ -131,12 +133,12 @@ def evaluate_protocols(
     """Evaluates each of `PPT_PROTOCOLS`; returns the rows of `evaluate_examples` for each.
 
     Args:
-      networks: for the networks trained on `BLURRED` and on `NORMAL` faces, the network's name
-        (such as "swin") and its prediction function.
-      tested: the pictures with `BLURRED` and with `NORMAL` faces; `check_files` must have checked
-        their files.
+      networks: {`BLURRED`: (name, predict), `NORMAL`: (name, predict)}: the networks trained on
+        blurred and on normal faces, each with its name (such as "swin") and its function.
+      tested: {`BLURRED`: pictures, `NORMAL`: pictures}: the test pictures with blurred and with
+        normal faces. `check_files` must already have checked their files.
       strategy, protocol, workers, progress: as for `evaluate_examples`.
-      observe: returns the `Observe` for a protocol's name, or None.
+      observe: called with a protocol's name, it returns the `Observe` for it, or None.
     """
     rows = {}
     for name in PPT_PROTOCOLS:

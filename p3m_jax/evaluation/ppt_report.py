@@ -54,17 +54,30 @@ class Trained(NamedTuple):
 
 @dataclass
 class PPT:
-    """One evaluation by the four protocols: its subject, its method, and each protocol's rows."""
+    """One evaluation of the four PPT protocols, for its report.
+
+    Attributes:
+      dataset_name: the name of the test set.
+      trained: the checkpoints, by the kind of faces seen in training.
+      blurred_source: the origin of the pictures with blurred faces, in words.
+      protocol: the protocol of resizing and scoring.
+      strategy: the name of the test-time strategy.
+      trimaps: the origin of the trimaps, in words.
+      synthetic: words that say what is synthetic; "" if nothing is.
+      notes: warnings that must be prominent.
+      made_here: whether this program blurred the faces.
+      rows: the rows of each PPT protocol, by its name.
+    """
 
     dataset_name: str
-    trained: dict[str, Trained]  # by the kind of faces seen in training
-    blurred_source: str  # the origin of the pictures with blurred faces
+    trained: dict[str, Trained]
+    blurred_source: str
     protocol: Protocol
     strategy: str
     trimaps: str
-    synthetic: str = ""  # which part of it is synthetic, if any
-    notes: list[str] = field(default_factory=list)  # warnings that must be prominent
-    made_here: bool = False  # whether this program blurred the faces
+    synthetic: str = ""
+    notes: list[str] = field(default_factory=list)
+    made_here: bool = False
     rows: dict[str, list[Row]] = field(default_factory=dict)
 
     def warnings(self) -> list[str]:
@@ -81,7 +94,7 @@ class PPT:
 
 
 class Checkpoint(typing.Protocol):
-    """The attributes of an `InferenceCheckpoint` (`p3m_jax.checkpoints.weights`) for `notes`."""
+    """A checkpoint as `notes` needs it: the attributes of an `InferenceCheckpoint`."""
 
     @property
     def model_name(self) -> str:
@@ -89,17 +102,19 @@ class Checkpoint(typing.Protocol):
 
     @property
     def variables(self) -> Iterable[Mapping[str, Any]]:
-        """Its weights and its statistics, by name."""
+        """The network's weights and its statistics: two mappings of arrays by name."""
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """Its origin."""
+        """The checkpoint's origin, such as the run and the kind of faces, by name."""
 
 
 def notes(blurred: Checkpoint, normal: Checkpoint) -> list[str]:
-    """Returns warnings about comparing two checkpoints, trained on blurred and on normal faces.
+    """Returns warnings about the comparison of two checkpoints.
 
-    If their provenance contains `faces`, it is checked that the two are not swapped.
+    `blurred` was trained on blurred faces, `normal` on normal ones. There is a warning if the
+    provenance of a checkpoint says otherwise, if the two are different networks, or if they have
+    the same weights.
     """
     found = []
     said = {
@@ -130,7 +145,8 @@ def make_report(
 ) -> dict[str, str | np.ndarray]:
     """Returns {file name: content} of the report: strings, and a sheet of `count` pictures.
 
-    Nothing is written, so a picture that cannot be read leaves no partial report.
+    `tested` and `predictions` are the test pictures and the mattes for the sheet. The caller writes
+    the files; if a picture cannot be read, no partial report exists.
     """
     estimates = {name: summarise(ppt.rows[name]) for name in PPT_PROTOCOLS}
     comparisons = compare(ppt.rows)

@@ -17,7 +17,7 @@ COMPARED = ("B:N", "N:N")  # their difference ranks the pictures: two networks, 
 
 
 class Predictions:
-    """The predictions of all protocols, kept as PNG until it is known which differ most.
+    """The predictions of all protocols, in memory as PNG, from which the sheet selects some.
 
     A real matte of 1080 x 1620 pixels takes 30 to 100 KB, so 500 pictures by four protocols take
     100 MB.
@@ -38,7 +38,10 @@ class Predictions:
         return keep
 
     def get(self, name: str, stem: str) -> np.ndarray:
-        """Returns the prediction that was scored, (H, W) in [0, 1], rounded to 8 bits."""
+        """Returns a prediction as it was scored, but rounded to 8 bits: (H, W) in [0, 1].
+
+        `name` is the PPT protocol, `stem` the picture.
+        """
         stored = cv2.imdecode(self._files[name, stem], cv2.IMREAD_GRAYSCALE)
         assert stored is not None  # encoded by `observe`
         return stored / np.float32(255)
@@ -52,9 +55,9 @@ def differences_sheet(
 ) -> np.ndarray:
     """Makes a sheet, uint8 (H, W, 3), of the `count` pictures whose SAD differs most.
 
-    The SAD of the two protocols in `COMPARED` is compared. Each picture has a row for each of
-    `PPT_PROTOCOLS`, which shows the picture as the network saw it. `rows` is the result of
-    `evaluate_protocols`, and `tested` is its argument.
+    The difference is between the two protocols in `COMPARED`. Each picture has four rows, one for
+    each of `PPT_PROTOCOLS`. A row shows the picture as the network saw it. `rows` is the result of
+    `evaluate_protocols`, and `tested` is the same as there.
     """
     one, other = (rows[name] for name in COMPARED)
     gaps = [-abs(float(a["SAD"]) - float(b["SAD"])) for a, b in zip(one, other, strict=True)]

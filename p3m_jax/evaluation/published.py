@@ -9,7 +9,10 @@ from typing import NamedTuple
 
 
 class Published(NamedTuple):
-    """One row of a published table; None if the paper has no value. MSE is multiplied by 1000."""
+    """One row of a published table.
+
+    MSE is multiplied by 1000. A score is None if the paper does not report it.
+    """
 
     method: str
     sad: float | None

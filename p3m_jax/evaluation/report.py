@@ -31,24 +31,37 @@ SYNTHETIC_WARNING = (
 
 @dataclass
 class Evaluation:
-    """One evaluation: its subject, its method, and the rows of each strategy."""
+    """One evaluation, for its report.
+
+    Attributes:
+      dataset_name: the name of the test set.
+      subject: the checkpoint, or the folder of predictions.
+      protocol: the protocol's name; "files" for predictions.
+      protocol_says: the protocol in words.
+      trimaps: the origin of the trimaps, in words.
+      synthetic: words that say what is synthetic; "" if nothing is.
+      provenance: the checkpoint's provenance.
+      rows: the rows of each strategy, by its name.
+      worst: the worst examples of each strategy, by its name.
+      mattes: the matte files that were saved while scoring.
+    """
 
     dataset_name: str
-    subject: str  # the checkpoint or the folder of predictions
-    protocol: str  # its name, "files" for predictions
+    subject: str
+    protocol: str
     protocol_says: str
     trimaps: str
-    synthetic: str = ""  # which part of it is synthetic, if any
+    synthetic: str = ""
     provenance: dict = field(default_factory=dict)
     rows: dict[str, list[dict]] = field(default_factory=dict)
     worst: dict[str, Worst] = field(default_factory=dict)
-    mattes: set[Path] = field(default_factory=set)  # files saved while scoring
+    mattes: set[Path] = field(default_factory=set)
 
 
 def make_report(evaluation: Evaluation) -> dict[str, str | np.ndarray]:
     """Returns {file name: content} of the report: strings, and sheets, uint8 (H, W, 3).
 
-    Nothing is written, so a picture that cannot be read leaves no partial report.
+    The caller writes the files; if a picture cannot be read, no partial report exists.
     """
     estimates = {name: summarise(rows) for name, rows in evaluation.rows.items()}
     texts = {

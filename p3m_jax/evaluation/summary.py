@@ -13,9 +13,12 @@ _CHUNK = 1000
 
 
 class Estimate(NamedTuple):
-    """The mean of one measure over the pictures that have it, and its 95 % interval.
+    """The mean of one measure over the pictures, and its 95 % interval.
 
-    `low` and `high` are None if fewer than 30 pictures have it.
+    Attributes:
+      mean: the mean over the pictures that have the measure.
+      low, high: the ends of the interval; None if fewer than 30 pictures have the measure.
+      pictures: the number of pictures that have the measure.
     """
 
     mean: float

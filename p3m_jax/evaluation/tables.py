@@ -38,7 +38,11 @@ def _title(name: str) -> str:
 
 
 def cell(name: str, estimate: Estimate | None) -> str:
-    """Formats the mean of a measure and its interval, scaled as in the title; "" for None."""
+    """Formats the mean of a measure and its interval, as "mean [low, high]".
+
+    Measures whose names begin with MSE or MAD are multiplied by 1000. Returns "" if `estimate` is
+    None.
+    """
     if estimate is None:
         return ""
     scale = _scale(name)
@@ -49,7 +53,7 @@ def cell(name: str, estimate: Estimate | None) -> str:
 
 
 def about_intervals(estimates: Estimates) -> str:
-    """Returns the sentences to put below a table, which explain its values."""
+    """Returns the sentences below a table that explain its values."""
     every = [estimate for values in estimates.values() for estimate in values.values()]
     text = "Lower is better; means over pictures."
     if any(estimate.low is not None for estimate in every):

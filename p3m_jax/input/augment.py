@@ -1,8 +1,8 @@
 """The random crop, flip and resize of a training sample: pure functions of (seed, index).
 
 The recipe is that of the authors' program of 2024: a square of random side, centred on a random
-transition pixel or on any pixel, and shifted to lie inside the picture. It is flipped or not, and
-resized with plain bilinear interpolation.
+transition pixel or on any pixel, and shifted to lie inside the picture. Half of the crops are
+flipped. All are resized with plain bilinear interpolation.
 """
 
 from collections.abc import Sequence
@@ -13,17 +13,26 @@ from p3m_jax.input.online_trimap import KERNELS, count_transition, transition_pi
 
 
 class Draws(NamedTuple):
-    """The random choices for one sample; scalars."""
+    """The random choices for one sample; all are scalars.
 
-    kernel: Tensor  # side of the trimap's structuring element, pixels, int32
-    side: Tensor  # side of the square to crop, pixels, int32, before the picture's size is known
-    on_transition: Tensor  # bool: centred on a transition pixel?
-    pixel: Tensor  # uniform over all int64 values: selects the pixel to centre on
-    flip: Tensor  # bool: mirrored left to right?
+    Attributes:
+      kernel: side of the trimap's structuring element in pixels; int32.
+      side: side of the square to crop in pixels; int32. If the picture is too small for it,
+        `crop_side` chooses another.
+      on_transition: whether the crop is centred on a transition pixel; bool.
+      pixel: selects the pixel to centre on; uniform over all int64 values.
+      flip: whether to mirror the crop left to right; bool.
+    """
+
+    kernel: Tensor
+    side: Tensor
+    on_transition: Tensor
+    pixel: Tensor
+    flip: Tensor
 
 
 class Window(NamedTuple):
-    """A square part of a picture; in pixels."""
+    """A square part of a picture: its upper left pixel and its side, in pixels."""
 
     top: Tensor
     left: Tensor
@@ -31,7 +40,7 @@ class Window(NamedTuple):
 
 
 def draw(seed: int, index: int | Tensor, crop_sizes: Sequence[int]) -> Draws:
-    """Makes the random choices for the sample of global `index`, each from 64 random bits."""
+    """Makes the random choices for the sample with global index `index`."""
     seeds = tf.stack([tf.cast(seed, tf.int64), tf.cast(index, tf.int64)])
     bits = tf.random.stateless_uniform([5], seeds, minval=None, maxval=None, dtype=tf.int64)
     kernel, side, on_transition, pixel, flip = tf.unstack(bits)
@@ -55,8 +64,8 @@ def crop_side(drawn: Tensor, size: Tensor, crop_sizes: Sequence[int]) -> Tensor:
 def enlarged(size: Tensor, side: Tensor) -> Tensor:
     """Returns `size` (H, W), scaled up so that the shorter side is at least `side`.
 
-    The recipe does not cover pictures smaller than the crop. Our rule: such a picture, with all its
-    maps, is first enlarged until its shorter side equals the crop's. Its trimap is made after that,
+    The recipe does not cover pictures smaller than the crop. We enlarge such a picture, and all its
+    maps, until its shorter side equals the crop's side. The trimap is made after that,
     so the width of the transition does not depend on the picture's size.
     """
     shorter = tf.reduce_min(size)
@@ -64,9 +73,10 @@ def enlarged(size: Tensor, side: Tensor) -> Tensor:
 
 
 def crop_window(draws: Draws, side: Tensor, size: Tensor, dilated: Tensor) -> Window:
-    """Places the square of `side` in a picture of `size` (H, W) with the packed trimap `dilated`.
+    """Places the square of `side` in a picture of `size` (H, W).
 
-    Its centre is a transition pixel if `draws` say so and one exists, else any pixel.
+    It is centred on a transition pixel if `draws.on_transition` and the picture has one, else on
+    any pixel. `dilated` is the result of `online_trimap.dilations` for the picture's matte.
     """
     count = count_transition(dilated)
     pixels = tf.cast(tf.reduce_prod(size), tf.int64)
@@ -95,7 +105,7 @@ def resize(image: Tensor, size: Tensor | Sequence[int]) -> Tensor:
 
 
 def finish(image: Tensor, output_size: int, flip: Tensor) -> Tensor:
-    """Resizes a square crop (S, S, C), uint8, to the side `output_size`; flips it if asked."""
+    """Resizes a square crop (S, S, C), uint8, to the side `output_size`; flips it if `flip`."""
     image = resize(image, [output_size, output_size])
     return tf.cond(flip, lambda: tf.reverse(image, [1]), lambda: image)
 
@@ -107,5 +117,5 @@ def three_valued(trimap: Tensor) -> Tensor:
 
 
 def two_valued(facemask: Tensor) -> Tensor:
-    """Maps a resized face mask back to {0, 255}: above 100 -> 255."""
+    """Maps a resized face mask back to {0, 255}: above 100 -> 255, else 0."""
     return 255 * tf.cast(facemask > 100, tf.uint8)

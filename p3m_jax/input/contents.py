@@ -1,7 +1,8 @@
 """Reads the files of examples inside a tf.data pipeline: whole files, and parts of records.
 
-If all are whole files, their names are strings and they are read directly. For a part, the record
-that contains it is read and the part is cut out. TFRecordDataset can read a record, with its
+A `Place` says where the bytes of a file are. If all files are whole, it is only their names, and
+they are read directly. If a file is a part of a record, the whole record is read and the part is
+cut out. TFRecordDataset can read a record, with its
 checksum, from any byte given as a tensor. So all files of an example need only one read, everything
 stays in the graph, and no state is kept. (FixedLengthRecordDataset could read only the part, but it
 first reads everything before it.)
@@ -20,11 +21,11 @@ _FRAME = 12  # bytes before a record's data: its length and the checksum of the 
 
 
 class FilePositions(NamedTuple):
-    """The positions of files' bytes, tensors of one shape; () for one file.
+    """The positions of the bytes of one file or of N files; tensors () or (N,).
 
     Attributes:
-      name: string, the file's name in errors; "" for none.
-      path: string, the file that contains it.
+      name: string, the file's name in errors; "" if there is no file.
+      path: string, the whole file that contains its bytes.
       record: int64, the byte of `path` at which the record with the file begins.
       offset, length: int64, in bytes of the record's data; a length of -1 means all of `path`.
     """
@@ -41,7 +42,7 @@ Place = Tensor | FilePositions
 
 
 def places(files: Sequence[Path | FilePart | None]) -> Place:
-    """Converts N files to a `Place`: a string tensor (N,) if all are whole, else positions."""
+    """Makes the `Place` of N files: names (N,) if all files are whole, else `FilePositions`."""
     names = tf.constant([str(file or "") for file in files])
     if not any(isinstance(file, FilePart) for file in files):
         return names
@@ -57,7 +58,7 @@ def places(files: Sequence[Path | FilePart | None]) -> Place:
 
 
 def place_at(places: Place, number: int | Tensor) -> Place:
-    """Selects one file from the `places` of N files, by its number."""
+    """Selects the `Place` of file `number` from the `Place` of N files."""
     return tf.nest.map_structure(lambda values: values[number], places)
 
 
@@ -67,7 +68,7 @@ def name_of(place: Place) -> Tensor:
 
 
 def read_record(place: Place) -> Tensor:
-    """Reads the data of the record that contains a file, string (); "" for a whole file."""
+    """Reads all data of the record that contains a file, string (); "" for a whole file."""
     if not isinstance(place, FilePositions):
         return tf.constant("")
 
@@ -98,7 +99,11 @@ def check_record(file: Path | FilePart) -> None:
 
 
 def read_contents(place: Place, record: Tensor | None = None) -> Tensor:
-    """Reads the bytes of a file, string (); a part is cut from the data `record`, if given."""
+    """Reads the bytes of a file, string ().
+
+    If the file is a part of a record, `record` may be the result of `read_record`, so that the
+    record is not read again.
+    """
     if not isinstance(place, FilePositions):
         return tf.io.read_file(place)
 

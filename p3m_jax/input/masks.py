@@ -10,7 +10,7 @@ from p3m_jax.input import Tensor, tf
 def box(mask: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the upper left point and the sides of a mask's box, float32 (2,) each, as (x, y).
 
-    `mask` is bool (H, W). The box of an empty mask is the full mask.
+    `mask` is bool (H, W). If it is empty, the box covers the whole map.
     """
     top, bottom = ends(tf.reduce_any(mask, 1))
     left, right = ends(tf.reduce_any(mask, 0))
@@ -19,9 +19,10 @@ def box(mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def ends(flags: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the indices of the first set flag and of one past the last, int32.
+    """Returns (first, end) along the last axis, int32: flags[first:end] contains all set flags.
 
-    Both are along the last axis. If no flag is set, they are 0 and the length of the axis.
+    `first` is the index of the first set flag, and `end - 1` that of the last. If no flag is set,
+    `first` is 0 and `end` is the length of the axis.
     """
     flags = tf.cast(flags, tf.uint8)
     last = tf.argmax(tf.reverse(flags, [-1]), -1, tf.int32)
@@ -31,8 +32,8 @@ def ends(flags: Tensor) -> tuple[Tensor, Tensor]:
 def largest_face(labels: Tensor) -> Tensor:
     """Returns the label, uint8 (), with the most pixels in a face mask or label map, uint8 (H, W).
 
-    If there is no face, it is a label that no pixel has. Only every fourth row and column are
-    counted, or all of them if these show no face.
+    If there is no face, it returns a label that no pixel has. To save time, it counts only the
+    pixels in every fourth row and column. If these show no face, it counts all pixels.
     """
     seen = labels[::4, ::4]
     seen = tf.cond(tf.reduce_any(seen > FACE_ABOVE), lambda: seen, lambda: labels)

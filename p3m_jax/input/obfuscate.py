@@ -16,9 +16,9 @@ def obfuscate(
 ) -> _Images:
     """Obfuscates the face areas of images, a dict of uint8 tensors (H, W, 3).
 
-    `images` has a picture, and may have its foreground and background. The foreground gets the
-    obfuscated pixels of the picture. The two are equal where the person is opaque, and elsewhere
-    the foreground would still show the face. The background is obfuscated separately.
+    `images` contains "picture", and may contain "foreground" and "background". In the face areas,
+    the foreground gets the obfuscated pixels of the picture: the two are equal where the person is
+    opaque. The background is obfuscated separately.
 
     Args:
       labels: (H, W, 1) uint8, the label map at the images' pixels.
@@ -68,7 +68,11 @@ def _hide_one(images: _Images, area: Tensor, whole: Tensor, obfuscation: Obfusca
 
 
 def pasted(image: Tensor, window: Tensor, extents: _Extents) -> Tensor:
-    """Replaces a window of the image, by joining rows: much faster than selecting pixels."""
+    """Returns the image with a window of it replaced.
+
+    `extents` is ((top, bottom), (left, right)) of the window. Rows are joined, which is much faster
+    than `tf.where` over the whole image.
+    """
     (top, bottom), (left, right) = extents
     rows = image[top:bottom]
     rows = tf.concat([rows[:, :left], window, rows[:, right:]], axis=1)

@@ -6,8 +6,9 @@ erosion of the opaque pixels. `tf.nn.dilation2d` needs seconds for a 30 x 30 ker
 inside tf.data has hung processes. So both dilations work on packed bits, 64 pixels in a word:
 
 - Every row of OpenCV's ellipse is one run of w pixels from -(w // 2) to (w - 1) // 2, so a kernel
-  is a list of widths. The dilation by a run of k + 1 pixels is computed from the one by k: it is
-  ORed with the original rows, shifted one pixel further, alternately to the left and right.
+  is a list of widths. The dilation by a run of k + 1 pixels is computed from the dilation by a run
+  of k pixels. This is ORed with the original rows, shifted one pixel further, alternately to the
+  left and to the right.
 - The dilation by the kernel is the OR, over its rows, of the dilation by that row's run, shifted
   vertically by the row's offset.
 
@@ -33,7 +34,8 @@ def trimap(matte: Tensor, kernel: int | Tensor) -> Tensor:
     """Makes the trimap (H, W, 1) in {0, 128, 255} of a matte (H, W, 1), both uint8.
 
     `kernel`, an int or a scalar tensor from `KERNELS`, is the side of the elliptic structuring
-    element in pixels: eroded (matte == 255) -> 255, dilated (matte != 0) but not eroded -> 128.
+    element in pixels. The trimap is 255 in the erosion of (matte == 255), 128 in the rest of the
+    dilation of (matte != 0), and 0 elsewhere.
     """
     height, width = tf.unstack(tf.shape(matte)[:2])
     return unpack(dilations(matte, kernel), 0, 0, height, width)
@@ -42,7 +44,8 @@ def trimap(matte: Tensor, kernel: int | Tensor) -> Tensor:
 def dilations(matte: Tensor, kernel: int | Tensor) -> Tensor:
     """Computes the two dilations for a trimap, packed by `pack`: uint64 (2, H, ceil(W / 64)).
 
-    The first is of the pixels that are not empty, the second of those that are not opaque.
+    The first is the dilation of the pixels that are not empty, the second the dilation of the
+    pixels that are not opaque. `matte` is uint8 (H, W, 1).
     """
     matte = matte[..., 0]
     words = pack(tf.stack([matte != 0, matte != 255]))
@@ -53,7 +56,7 @@ def dilations(matte: Tensor, kernel: int | Tensor) -> Tensor:
 def unpack(
     dilated: Tensor, top: int | Tensor, left: int | Tensor, height: Tensor, width: Tensor
 ) -> Tensor:
-    """Unpacks the trimap (height, width, 1), uint8, in a window of the packed `dilations`."""
+    """Makes the trimap (height, width, 1), uint8, of a window, from the result of `dilations`."""
     first, last = left // 8, (left + width - 1) // 8 + 1
     rows = dilated[:, top : top + height]
     octets = tf.reshape(tf.bitcast(rows, tf.uint8), [2, height, -1])[..., first:last]
@@ -66,12 +69,16 @@ def unpack(
 
 
 def count_transition(dilated: Tensor) -> Tensor:
-    """Counts the pixels of value 128 in the trimap; returns an int64 scalar."""
+    """Counts the transition pixels of a trimap, from its `dilations`; returns an int64 scalar."""
     return tf.reduce_sum(_transition_per_word(dilated))
 
 
 def transition_pixel(dilated: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the row and column of pixel `index` (int64, from 0) of value 128, row by row."""
+    """Returns the row and the column of a transition pixel of a trimap.
+
+    `dilated` is the result of `dilations`. `index`, int64 from 0, counts the transition pixels in
+    reading order.
+    """
     counts = _transition_per_word(dilated)
     word, index = _find(counts, index)
     row, column = word // tf.shape(dilated)[-1], word % tf.shape(dilated)[-1]

@@ -14,7 +14,7 @@ class Sample(NamedTuple):
     Attributes:
       number: its global index, over all steps.
       step: its step, from 0.
-      place: its place in the batch of all processes.
+      place: its index in the step's batch (of all processes), from 0.
       example: the index of its example in the data set.
     """
 
@@ -25,31 +25,37 @@ class Sample(NamedTuple):
 
 
 class Pasting(Protocol):
-    """Pastes faces into samples.
+    """Pastes faces into the samples of `training_batches`.
 
-    Like everything in a batch, the result depends only on (seed, step).
+    The batch must remain a pure function of (seed, step).
     """
 
     @property
     def shares(self) -> bool:
-        """Whether the samples of a step share entries, see `shared`."""
+        """Whether `shared` adds entries to the batches."""
         ...
 
     def wants(self, sample: Sample) -> Tensor:
-        """Whether the sample may get a face, bool (); only then is its target computed."""
+        """Whether a face may be pasted into the sample, bool ().
+
+        If not, `load_sample` does not look for the target's face, which saves time.
+        """
         ...
 
     def paste(self, contents: dict, sample: Sample) -> dict:
-        """Pastes a face into the contents of a sample; returns them without "target".
+        """Pastes a face into a sample, and removes its entries "target" and "target_box".
 
-        See `p3m_jax.input.pipeline.load_sample`.
+        `contents` is the result of `p3m_jax.input.pipeline.load_sample`. Returns the changed dict.
         """
         ...
 
     def shared(self, step: Tensor) -> dict:
-        """Returns entries that all samples of a step share; they are added to its batch."""
+        """Returns the entries that are added to a step's batch once, for all its samples."""
         ...
 
     def diagnose(self, step: int, place: int) -> None:
-        """Raises a readable error if the face for a sample made TensorFlow fail."""
+        """Raises a readable error if the face for a sample made TensorFlow fail.
+
+        `place` is the sample's index in the step's batch.
+        """
         ...

@@ -5,11 +5,11 @@ s * batch_size + i. This index determines the epoch, the example (by a permutati
 the seed of the augmentation. No other state is stored. So a run resumes at any step without
 replaying earlier ones, and a step sees the same samples for any number of workers and hosts.
 
-This is true for files and for sharded records. The order depends on the examples' numbers, not on
-the positions of their bytes: any host reads from any shard, but only the parts that its samples
-need. No shards are assigned to hosts: what host `index` of `count` reads depends only on these two
-and on (seed, step). Since an epoch is a permutation of all examples, every host's reads are spread
-evenly over all shards.
+This is true for files and for sharded records. The order of the examples does not depend on the
+shard in which they are stored, and no shards are assigned to hosts. Every host reads from all
+shards, but only the records that its samples need. The samples of host `index` of `count` depend
+only on these two numbers and on (seed, step). Since an epoch is a permutation of all examples,
+every host's reads are spread evenly over all shards.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -77,9 +77,10 @@ def training_batches(
     foreground gets the picture's pixels, because the two are equal where the person is opaque.
 
     `pasting` pastes faces into samples; everything else is the same as without it. It needs the
-    examples' face masks, or with an `obfuscation` their face areas.
+    examples' face masks, or their face areas if there is an `obfuscation`.
+
     `shard` (index, count) selects one process's slice of the batch, of B = `batch_size` / count
-    samples. `workers` is the number of threads; None: as many as are useful.
+    samples. `workers` is the number of threads; by default TensorFlow chooses it.
 
     Raises `DataSetError` if foregrounds, backgrounds or face areas are missing. While iterating,
     raises `DataSetError` or `ImageError` for a file that cannot be read, or whose size differs from
@@ -132,9 +133,10 @@ def training_batches(
 
 
 def example_at(number: int | Tensor, count: int, seed: int) -> Tensor:
-    """Returns which of `count` examples the sample with global index `number` uses; int64 ().
+    """Returns the index of a sample's example, int64 () in 0..count - 1.
 
-    Within an epoch every example is used once; the order is drawn from (seed, epoch).
+    `number` is the sample's global index, and `count` the number of examples. Within an epoch,
+    every example is used once, in an order drawn from (seed, epoch).
     """
     number, last = tf.cast(number, tf.int64), tf.constant(count - 1, tf.int64)
     seeds = tf.stack([tf.cast(seed, tf.int64), number // count])
@@ -152,18 +154,20 @@ def load_sample(
 ) -> dict[str, Tensor]:
     """Loads one sample, a dict of uint8 tensors as in `training_batches`, without the batch axis.
 
-    `files` maps picture, matte and optionally foreground, background, facemask and private to file
-    names (scalar strings) or `contents.FilePositions`; all files get the same crop and flip. Its
-    entry "published", bool (), is that of the `Example`. An `obfuscation` requires the entry
-    "private".
+    `files` maps "picture", "matte" and optionally "foreground", "background", "facemask" and
+    "private" to file names (scalar strings) or `contents.FilePositions`. All files get the same
+    crop and flip. `files["published"]`, bool (), is `Example.published`. An `obfuscation` requires
+    `files["private"]`.
 
-    `target`, bool (), requires an entry "target": a face mask, with an `obfuscation` a label map,
-    or "". The sample then also has the following entries:
+    `target`, bool (), says whether to look for a face that another one may be pasted over. It
+    requires `files["target"]`: the name of a face mask, or of a label map if there is an
+    `obfuscation`; "" if the example has none. The sample then has two more entries:
 
-    - "target" (S, S, 1) in {0, 255}. If `target` is true, it shows the face in that file that has
-      the most pixels in the crop.
-    - "target_box" float32 (2, 2), the upper left point and the sides of that face's box, including
-      any part outside the crop; (x, y) in pixels of the sample (meaningless if no face is visible).
+    - "target" (S, S, 1) in {0, 255}: the face with the most pixels in the crop; 0 everywhere if
+      `target` is False or there is no face.
+    - "target_box" float32 (2, 2): the upper left point and the sides of the box of this whole face,
+      even if the crop shows only a part of it. Both are (x, y) in pixels of the sample. The box is
+      meaningless if "target" is 0 everywhere.
     """
     record = read_record(files["matte"])  # one record contains all files of an example
     matte = decode_matte(read_contents(files["matte"], record))
