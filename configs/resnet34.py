@@ -8,7 +8,7 @@ these results, starting from a backbone pretrained on ImageNet: SAD 8.73, MSE 0.
 on P3M-500-P; SAD 11.23, MSE 0.0035 and CONN 12.51 on P3M-500-NP.
 
 Without a data set the same command trains a demonstration on synthetic portraits.
-`--config=configs/resnet34.py:smoke` trains only a few steps of the demonstration.
+`--config=configs/resnet34.py:smoke` trains 80 steps on small pictures, from scratch.
 """
 
 from ml_collections import ConfigDict

@@ -8,7 +8,7 @@ measured our own time on an accelerator. `p3m_jax/evaluation/published.py` lists
 of Swin-T. For comparison, the SAD on P3M-500-P is 8.73 for ResNet-34 and 6.24 for ViTAE-S.
 
 Without a data set the same command trains a demonstration on synthetic portraits.
-`--config=configs/swin.py:smoke` trains only a few steps of the demonstration.
+`--config=configs/swin.py:smoke` trains 80 steps on small pictures, from scratch.
 """
 
 from ml_collections import ConfigDict

@@ -9,7 +9,7 @@ on P3M-500-P; SAD 7.59, MSE 0.0019 and CONN 6.96 on P3M-500-NP. ViTAE's attentio
 features: the authors' program draws them again at every start, this project keeps them.
 
 Without a data set the same command trains a demonstration on synthetic portraits.
-`--config=configs/vitae.py:smoke` trains only a few steps of the demonstration.
+`--config=configs/vitae.py:smoke` trains 80 steps on small pictures, from scratch.
 """
 
 from ml_collections import ConfigDict

@@ -37,6 +37,7 @@ SETTINGS = {
     "learning_rate": 1e-5,
     "stochastic_depth": False,
     "data.crop_sizes": "(96,)",
+    "log_every": 1,
     "checkpoint_every": 2,
     "validate_every": STEPS,
     "final_test_sets": "('P3M-500-P',)",

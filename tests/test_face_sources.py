@@ -278,7 +278,7 @@ def test_parts_of_a_variant_go_in_any_order():
     expected = common.variant("swin", "smoke,fcp,B:N").to_dict()
     for name in ("fcp,smoke,B:N", "B:N,fcp,smoke"):
         assert common.variant("swin", name).to_dict() == expected
-    assert expected["copy_paste"]["start_step"] == 4  # a third of the variant's 12
+    assert expected["copy_paste"]["start_step"] == 26  # a third of the variant's 80
     for name, sentence in (
         ("smoke,finetune", "smoke and finetune cannot be combined"),
         ("smok", "Unknown variant 'smok'"),

@@ -241,7 +241,7 @@ def test_settings_that_cannot_work_are_named(setting, value, sentence):
 
 
 def test_a_run_of_an_older_version_goes_on_without_pasting_only(tmp_path):
-    config = common.variant("resnet34", "smoke")
+    config = common.variant("resnet34", "demonstration")
     with claim_run_folder(tmp_path / "run", config.to_dict()):
         pass
     file = tmp_path / "run" / "config.json"
@@ -259,7 +259,9 @@ def test_a_run_of_an_older_version_goes_on_without_pasting_only(tmp_path):
     )
     with (
         refused,
-        claim_run_folder(tmp_path / "run", common.variant("resnet34", "smoke,fcp").to_dict()),
+        claim_run_folder(
+            tmp_path / "run", common.variant("resnet34", "demonstration,fcp").to_dict()
+        ),
     ):
         pass
     with claim_run_folder(tmp_path / "other", {"steps": 1}):

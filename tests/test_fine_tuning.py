@@ -21,7 +21,7 @@ from p3m_jax.training.parsing import parse
 from p3m_jax.training.start import first_variables
 
 SOURCE = {"imported_from": {"file": "theirs.pth", "sha256": "0" * 64}}
-SETTINGS = {**SMALL_STEP, "validate_every": 2, "log_every": 1}
+SETTINGS = {**SMALL_STEP, "validate_every": 2}
 
 
 @pytest.fixture(scope="module")

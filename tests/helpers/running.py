@@ -19,6 +19,7 @@ SMALL_RUN = "tests/helpers/small_run.py"
 
 # Settings of a run with a small step. Tests share them, so that they compile the same program.
 SMALL_STEP = {
+    "log_every": 1,
     "batch_size": 2,
     "data.crop_sizes": "(96,)",
     "data.output_size": 96,
