@@ -177,7 +177,7 @@ def finetune(config: ConfigDict) -> None:
     The checkpoint is `config.init_from`. The settings are for sets of tens to thousands of
     pictures, see docs/fine_tuning.md. The composition loss is off, because it needs foregrounds,
     which would have to be estimated first. If the user turns it on, the training command estimates
-    them into `config.data.foreground_cache`, or into the run's folder if that is empty.
+    them into `config.data.foreground_cache`, or, if this setting is empty, into the run's folder.
     """
     config.epochs = 50
     config.loss.composition = False

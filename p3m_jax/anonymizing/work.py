@@ -49,7 +49,7 @@ class AnonymizingWork:
       masks: the folder of face masks, with the subfolders and file names of the pictures, or None.
         If a picture has a mask, the mask defines its face areas. A black mask says that the picture
         has no face.
-      area: the finder's setting, "face" or "head", for the records.
+      area: "face" or "head", as the finder was set; only recorded in the manifest.
       no_face_is_fine: whether a picture is released unchanged if no face is found in it.
       quality: quality of JPEG and lossy WebP.
       reviewed: whether the user confirms that the unchanged proposed masks were reviewed.

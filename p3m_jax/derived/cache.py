@@ -103,7 +103,7 @@ class Cache:
     def notes(self) -> dict[str, dict[str, Any]]:
         """Returns the notes stored for each finished picture: {stem: notes}.
 
-        They are what the function that made the picture's files returned.
+        Notes are facts about a picture, which the `Make` function that wrote its files returned.
         """
         return {stem: line.get(_NOTES, {}) for stem, line in self._lines().items()}
 

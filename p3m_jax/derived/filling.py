@@ -171,7 +171,10 @@ def make_one(cache: Cache, make: Make[P], example: P) -> Made:
 
 
 def by_threads(workers: int | None = None) -> Engine[P]:
-    """Returns an engine that uses threads of this process: `workers`, by default one per core."""
+    """Returns an engine, which makes the files of a cache, that uses threads of this process.
+
+    `workers` is the number of threads; None means one per core.
+    """
     return functools.partial(_fill_by_threads, workers or available_cores())
 
 

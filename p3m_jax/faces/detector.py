@@ -47,9 +47,9 @@ _LOG_LEVEL = threading.Lock()
 
 @contextlib.contextmanager
 def quiet_opencv() -> Iterator[None]:
-    """Silences OpenCV's messages below errors inside a `with` block.
+    """Silences OpenCV's information and warnings, but not its errors, inside a `with` block.
 
-    They are about OpenCV's engines, and users can do nothing about them.
+    They are about how OpenCV computes, and users can do nothing about them.
     """
     log = cv2.utils.logging
     with _LOG_LEVEL:  # all threads share one log level

@@ -85,10 +85,10 @@ def upright_sizes(long_side: int) -> list[int]:
 def quarter_turned_sizes(long_side: int) -> list[int]:
     """Returns the long sides, in pixels, for finding faces turned by 90, 180 or 270 degrees.
 
-    A picture is searched at each of these sizes. The first is half of its own `long_side`, which
-    reduces the search time to a quarter. Each further one is half of the one before, down to 640 or
-    less. A picture of up to 1280 pixels is searched only at 640, or at its own size if that is
-    smaller.
+    A picture is searched at each of these sizes. If `long_side` is at most 640, the only size is
+    `long_side`; if it is at most 1280, the only size is 640. Otherwise, the first is half of
+    `long_side`, which reduces the search time to a quarter, and each further one is half of the one
+    before, down to 640 or less.
     """
     return _halves(max(min(_QUARTER_TURNED, long_side), -(-long_side // 2)))
 

@@ -78,13 +78,14 @@ class Programs:
     ) -> int:
         """Returns the bytes of memory that the network needs to compute a map of one picture.
 
-        The bytes of the picture itself and of the weights are not included.
+        The bytes of the picture itself and of the weights are not included. The compiled program
+        tells the number, so the first call with a size compiles it.
 
         Args:
           name: the map, see `run`.
           variables: the weights.
           size: the picture's (height, width).
-          budget: memory that threads share. The program is compiled when enough of it is free.
+          budget: memory that threads share; compiling waits until enough of it is free.
         """
         return _memory_of(self._program(name, variables, (1, *size, 3), budget))
 

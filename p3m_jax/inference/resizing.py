@@ -24,9 +24,9 @@ class Protocol:
       antialias: whether to smooth a picture before shrinking it, as scikit-image does: by a
         Gaussian with sigma (factor - 1) / 2.
       double: whether to resize in float64 with scikit-image, as published, or else in float32 with
-        OpenCV. In float64, HYBRID tests its enlarged classes for exactly 0 and 255, as published.
-        On 0.5 to 0.9 % of the pixels, rounding gives 254.99999999999997 instead of 255. These
-        pixels do not count as certain foreground, and their alpha comes from `detail`.
+        OpenCV. The strategy HYBRID enlarges a map of classes and takes exactly 0 and 255 as
+        certain. On 0.5 to 0.9 % of the pixels, float64 gives 254.99999999999997 instead of 255, so
+        they count as uncertain, as in the published program.
       score: how alpha is scored: "float" as it is, "truncate" and "round" as an 8-bit file.
       smallest_swin_side: for Swin-T, a picture of RealWorldPortrait-636 with a shorter side below
         this is enlarged. None enlarges no picture.

@@ -53,7 +53,8 @@ class Match(NamedTuple):
     Attributes:
       found: {our name: array in our layout} for the arrays that fit.
       dropped: the keys of the arrays that we do not keep.
-      drawn: our names of random features that the state dict lacks; they are not in `found`.
+      drawn: our names of the fixed random projections in ViTAE-S's attention that the state dict
+        lacks. They must be drawn again, and are not in `found`.
       problems: a phrase for every key or name that does not fit.
     """
 

@@ -31,7 +31,7 @@ class WeightsFile(NamedTuple):
 
     Attributes:
       arrays: {key: array} in the authors' layout.
-      others: the number of values next to the arrays in the file that are not arrays.
+      others: how many values of the file are not arrays; they are ignored.
       form: a phrase for the format of the file and the position of the weights in it.
       sha256: the hash of the whole file, hexadecimal.
       size: the size of the file in bytes.

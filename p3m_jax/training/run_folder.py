@@ -80,7 +80,7 @@ def home_of_checkpoints(directory: str | None, workdir: Path) -> Path:
 
 @contextlib.contextmanager
 def claim_run_folder(workdir: Path, configuration: dict[str, Any]) -> Iterator[None]:
-    """Reserves `workdir` for a run with this configuration during the body.
+    """Reserves `workdir` for a run with this configuration inside a `with` block.
 
     If the folder already contains a run with checkpoints, its settings must be the same. Settings
     that did not affect the steps already taken, such as `log_every`, may differ. Only one process
