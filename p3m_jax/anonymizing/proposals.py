@@ -1,8 +1,8 @@
 """Proposed face masks, which the user reviews, corrects, and passes to the next run.
 
 A proposal is valid only for the picture it was made for. An edited proposal counts as reviewed. An
-unchanged one may never have been opened, so the user must confirm that it was reviewed. If the user
-passes the folder of proposals to a run as its masks, the run adds no proposals to it.
+unchanged one may never have been opened, so the user must confirm that it was reviewed. A run that
+uses the folder of proposals as its folder of masks writes no proposals.
 """
 
 import contextlib
@@ -36,13 +36,14 @@ class Proposals:
     mask and that of the picture's file.
 
     Args:
-      folder: the review folder. Masks are written to its subfolder `masks/`, under the subfolders
-        and names of the pictures.
+      folder: the review folder. A picture's mask is `masks/NAME.png` in this folder; NAME is the
+        `name` of the picture's `Job`.
       given: the folder of masks that the user passed to the run, or None.
 
     Attributes:
-      folder: the subfolder `masks/`.
-      given: whether the user passed this subfolder, or a folder around it, as the masks.
+      folder: unlike the argument, the path of the subfolder `masks/`.
+      given: unlike the argument, a bool: True if the folder of masks that the user passed is this
+        subfolder or contains it.
     """
 
     def __init__(self, folder: Path, given: Path | None = None) -> None:
@@ -58,12 +59,11 @@ class Proposals:
         return self.folder / f"{job.name}.png"
 
     def add(self, job: Job, labels: np.ndarray, sha256: str) -> None:
-        """Writes a picture's proposed mask, unless the user passed this folder as the masks.
+        """Writes a picture's proposed mask; does nothing if the attribute `given` is True.
 
         If no face was found, the mask marks the whole picture as a face, because only the user can
-        confirm that the picture has no face. An existing mask is kept, because the user may have
-        edited it. It is replaced only if it is unchanged and was made for another version of the
-        picture.
+        confirm that the picture has no face. An existing mask is replaced only if it is an unedited
+        proposal for another version of the picture.
 
         Args:
           job: the picture.
@@ -84,7 +84,7 @@ class Proposals:
         write_image(file, mask)
 
     def check(self, job: Job, mask: Path) -> None:
-        """Raises `StaleMask` if a given mask was proposed for another version of the picture."""
+        """Raises `StaleMask` if the user's mask was proposed for another version of the picture."""
         known = self._known.get(str(job.name))
         if known is None or mask.resolve() != self.file(job).resolve():
             return

@@ -31,8 +31,8 @@ def make_record(
       job: the picture.
       hidden: its face areas and obfuscated copy.
       obfuscation: the obfuscation that was applied.
-      area: the finder's setting, "face" or "head". It does not affect faces that the user's mask
-        marks.
+      area: what was obfuscated of each face, "face" or "head". If the user's mask marks a face,
+        the area in the mask was obfuscated instead.
       files: {kind: file} of the written outputs, whose hashes are recorded.
     """
     record = {

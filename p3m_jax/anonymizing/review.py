@@ -110,8 +110,9 @@ class ReviewList:
         """Writes the list and the last sheet.
 
         Args:
-          settled: names of the pictures whose entries from earlier runs are dropped. Entries that
-            this run added stay. If the run was not interrupted, pass all its pictures.
+          settled: names of pictures whose entries from earlier runs are dropped. Entries from this
+            run stay. Pass the names of all pictures of the run, or of only the finished ones if the
+            run was interrupted.
         """
         if not self._written:
             return

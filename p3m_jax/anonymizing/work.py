@@ -1,4 +1,4 @@
-"""The `Work` of anonymising, which makes the obfuscated copy of each picture of a collection.
+"""Makes an obfuscated copy of each picture of a collection, as a `Work` of `p3m_jax.jobs.work`.
 
 Doubtful results are not released. If no face is found in a picture, or a doubtful one, the picture
 gets no output and is put on the review list. It gets its output when the user gives a mask for it.
@@ -49,7 +49,8 @@ class AnonymizingWork:
       masks: the folder of face masks, with the subfolders and file names of the pictures, or None.
         If a picture has a mask, the mask defines its face areas. A black mask says that the picture
         has no face.
-      area: "face" or "head", as the finder was set; only recorded in the manifest.
+      area: the `area` of `finder`, "face" or "head". It is only noted in the record of each
+        picture, see `make_record`.
       no_face_is_fine: whether a picture is released unchanged if no face is found in it.
       quality: quality of JPEG and lossy WebP.
       reviewed: whether the user confirms that the unchanged proposed masks were reviewed.
@@ -148,9 +149,9 @@ class AnonymizingWork:
     def write(
         self, job: Job, computed: Hidden, files: dict[str, Path]
     ) -> tuple[list[str], dict[str, Any]]:
-        """Writes the outputs, and the record last.
+        """Writes the outputs of a picture, and finally its record, see `make_record`.
 
-        The pictures' only metadata is a colour profile made by this project.
+        The image files contain no metadata except a colour profile made by this project.
 
         Returns:
           Warnings, and the picture's notes for the manifest.

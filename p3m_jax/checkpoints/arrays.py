@@ -1,8 +1,8 @@
 """Reads and writes the arrays of checkpoints, each with a checksum.
 
-The checksum of an array is written with it and checked when it is read. It is a CRC-32
-(`zlib.crc32`), which detects all damage of up to 32 consecutive bits and misses one in four billion
-cases of other damage. Checksums do not prove who wrote a file.
+The checksum is written with the array, and checked when the array is read. It is a CRC-32
+(`zlib.crc32`). A CRC-32 detects all damage of up to 32 consecutive bits. Of other damage, it misses
+one case in four billion. Checksums do not prove who wrote a file.
 """
 
 import contextlib
@@ -266,11 +266,11 @@ def reason_of(error: Exception) -> str:
 
 @contextlib.contextmanager
 def quiet_orbax() -> Iterator[None]:
-    """Keeps Orbax from logging long texts about errors that it also raises, as a context.
+    """Suppresses Orbax's log messages, but not its errors, in a `with` block.
 
-    If one of Orbax's parallel reads fails, the others end later, possibly after the context. Each
-    of them would then print a traceback, because Orbax's event loop is already closed. So after an
-    error, these tracebacks stay suppressed for the rest of the program.
+    If one of Orbax's parallel reads fails, the other reads may end after the block. Each of them
+    would then print a traceback, because Orbax's event loop is already closed. So after an error,
+    these tracebacks stay suppressed for the rest of the program.
     """
 
     def not_orbax(record: logging.LogRecord) -> bool:

@@ -90,8 +90,8 @@ def describe(
       synthetic: whether the weights were trained on synthetic portraits.
       provenance: the origin of the weights; the version of this program is added.
       part: "network", or "encoder" for a checkpoint without decoders.
-      weights: the arrays of a training checkpoint to use for inference: "parameters", or "average"
-        for their moving average.
+      weights: "parameters" if inference uses the parameters of a training checkpoint, "average" if
+        it uses their moving average.
     """
     return {
         "network": network_name,
@@ -106,8 +106,8 @@ def new_checkpoint(path: StrPath, *, overwrite: bool = False) -> Path:
     """Checks that an inference checkpoint may be written to `path`; returns the absolute path.
 
     Raises:
-      CheckpointError: `path` already exists and `overwrite` is False, or `path` is in a bucket or
-        inside another checkpoint.
+      CheckpointError: `path` already exists and `overwrite` is False; or `path` is an address of
+        cloud storage (gs://...), or is inside another checkpoint.
     """
     if is_address(path):
         raise CheckpointError(f"{path}: weights can only be exported to a folder on disk.")

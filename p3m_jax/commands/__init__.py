@@ -23,12 +23,12 @@ INTERRUPTED = 130  # by Ctrl-C or SIGTERM
 
 @contextlib.contextmanager
 def one_sentence_errors() -> Iterator[None]:
-    """Prints errors that the user can fix as one sentence, and exits; a context for commands.
+    """Replaces the traceback with one sentence and exits, if the user can fix the error.
 
-    The exit code is 2 for wrong options and 1 for other errors that the user can fix: `UserError`,
-    the system's errors about files and disks, and JAX's errors, such as lack of memory or of a
-    device. A bug keeps its traceback. Ctrl-C and SIGTERM exit with code 130 (`INTERRUPTED`);
-    finished outputs remain.
+    This is a context manager: a command runs in its `with` block. The exit code is 2 for wrong
+    options and 1 for other errors that the user can fix: `UserError`, the system's errors about
+    files and disks, and JAX's errors, such as lack of memory or of a device. A bug keeps its
+    traceback. Ctrl-C and SIGTERM exit with code 130 (`INTERRUPTED`); finished outputs remain.
     """
     # Some terminals cannot show every character.
     for stream in (sys.stdout, sys.stderr):

@@ -66,10 +66,13 @@ def add_machine(machine: Options, *, threads: str, memory: str) -> None:
 
 
 def add_share(machine: Options, *, last: str) -> None:
-    """Adds `--share` to an option group.
+    """Adds `--share`, which makes a run process only one of N parts of the pictures.
 
-    After one run for each share, the user runs the command once without `--share`. `last` is a verb
-    phrase for the help that says what this last run does ("merges their manifests").
+    After one run for each part, the user runs the command once without `--share`.
+
+    Args:
+      machine: the option group.
+      last: what the run without `--share` does, for the help ("merges their manifests").
     """
     machine.add_argument(
         "--share",
@@ -117,7 +120,7 @@ def find_pictures(args: argparse.Namespace, output: Path, endings: dict[str, str
 def prepare(plan: "Plan") -> None:
     """Prints a plan's notes, and turns off Pillow's warnings.
 
-    The manifest lists those that matter to the user.
+    The manifest lists the warnings that matter to the user.
     """
     warn(*plan.notes)
     warnings.filterwarnings("ignore", module="PIL")  # the manifest holds the warnings that matter
@@ -131,9 +134,15 @@ def run_jobs(
     work: "Work",
     memory: int,
 ) -> "JobOutcome":
-    """Does the work for each job with the options in `args`, and returns the outcome.
+    """Processes the pictures, and returns the outcome.
 
-    `settings` maps each kind of output to the settings that it depends on.
+    Args:
+      args: has `workers` and `overwrite`.
+      manifest: the manifest of the run, see `open_manifest`.
+      jobs: the pictures.
+      settings: {kind of output: the settings that affect this kind}.
+      work: what is done to each picture.
+      memory: the limit for the whole run, in bytes.
     """
     from p3m_jax.jobs.run import Run
 

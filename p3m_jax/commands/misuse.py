@@ -28,12 +28,12 @@ def own_pictures(args: argparse.Namespace, named: bool, other: str) -> bool:
     Args:
       args: has `pictures` and `mattes`, and may have `trimaps` and `faces`.
       named: whether the user has chosen a data set.
-      other: what messages call the options for a data set, such as "DATA".
+      other: the name for the data set's options in messages, such as "DATA".
 
     Raises:
-      OptionError: the user has chosen both or none, has given only one of `--pictures` and
-        `--mattes` or the same folder for both, or has used an option that works only with the
-        other choice.
+      OptionError: the user has chosen both or neither; only one of `--pictures` and `--mattes` is
+        given, or both are the same folder; `--faces` is used with the user's own pictures; or
+        `--trimaps` is used with a data set.
     """
     own = args.pictures is not None or args.mattes is not None
     if own == named or (own and not (args.pictures and args.mattes)):

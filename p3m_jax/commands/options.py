@@ -99,7 +99,10 @@ def _output(*endings: str) -> Callable[[str], str]:
 
 
 def share(text: str) -> Share:
-    """Parses "I/N", share I (from 0) of N shares of the pictures; used as an option's `type`."""
+    """Parses "I/N", which chooses one of N parts of the pictures; used as an option's `type`.
+
+    I is the number of the part, from 0 to N-1.
+    """
     try:
         return Share.parse(text)
     except ValueError as error:
@@ -181,8 +184,8 @@ def add_pairs(
 ) -> None:
     """Adds options for the user's own files: `--pictures`, `--mattes`, `--trimaps`, `--facemasks`.
 
-    Each argument is the help text of the option with its name. If `trimaps` is None, `--trimaps`
-    is not added.
+    Each argument is the help text of the option with the same name. If `trimaps` is None,
+    `--trimaps` is not added.
     """
     parser.add_argument("--pictures", metavar="DIR", help=pictures)
     parser.add_argument("--mattes", metavar="DIR", help=mattes)

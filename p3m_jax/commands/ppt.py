@@ -1,4 +1,8 @@
-"""`p3m ppt`: scores the four protocols of privacy-preserving training as one matrix."""
+"""`p3m ppt`: scores the four protocols of privacy-preserving training (PPT).
+
+A network trained on blurred faces and a network trained on normal faces are each scored on both
+kinds of faces.
+"""
 
 import argparse
 from typing import TYPE_CHECKING

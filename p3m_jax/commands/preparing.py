@@ -54,11 +54,11 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
 
 
 def split_engine_options(argv: list[str]) -> tuple[list[str], list[str]]:
-    """Splits a command line at `--`; returns the arguments before it, and those after it.
+    """Splits the command's own arguments from the options of the engine, which follow `--`.
 
-    The arguments after `--` are options of the engine. Without `--engine` before it, `--` has its
-    usual meaning (no more options follow); then all arguments are returned as the first list, and
-    the second list is empty.
+    Returns both as lists. The engine runs the work in parallel. If `--engine` does not occur before
+    `--`, the first list holds all arguments, and the second list is empty. In this case `--` means,
+    as usual, that no more options follow.
     """
     end = argv.index("--") if "--" in argv else len(argv)
     if not any(word.split("=")[0] == "--engine" for word in argv[:end]):
