@@ -20,7 +20,7 @@ _FROM_SCRATCH = {"resnet34": 3e-4, "swin": 1e-4, "vitae_s": 1e-4, "resnet34_quar
 
 
 def recipe(network: str) -> ConfigDict:
-    """Returns the training recipe that both papers publish, for the network named `network`.
+    """Returns the configuration that trains `network` with the recipe of both P3M-Net papers.
 
     The data set must have P3M-10k's layout.
     """
@@ -146,10 +146,11 @@ def demonstration(config: ConfigDict) -> None:
 
 
 def smoke(config: ConfigDict) -> None:
-    """Does everything once, in about three minutes on two cores.
+    """Changes `config` to a short test run: about three minutes on two cores.
 
-    It starts from scratch and proves that the program works: at the end the network finds people's
-    rough silhouettes. This says nothing about the quality of a real training.
+    The run trains from scratch, validates once and scores the test sets. It proves that the program
+    works: at the end the network finds people's rough silhouettes. Its scores say nothing about the
+    quality of a real training.
     """
     demonstration(config)
     config.steps = 80
@@ -207,9 +208,10 @@ def protocol(config: ConfigDict, name: str) -> None:
     `name` is "B:B", "B:N", "N:B" or "N:N". The first letter is for the faces in training, the
     second for the faces in the final test: B means blurred, N means normal.
 
-    The data set must have normal faces, because all protocols read the same pictures and blur them
-    if necessary. So the protocols differ only in the faces. P3M-10k has only blurred faces: train
-    it without a protocol, which corresponds to B:B and B:N.
+    The data set must have normal faces. All protocols read the same pictures and blur the faces
+    where the protocol requires it, so the protocols differ only in the faces. P3M-10k's training
+    set has only blurred faces: train on it without a protocol. Testing that network on blurred
+    faces (P3M-500-P) corresponds to B:B, testing it on normal faces (P3M-500-NP) to B:N.
     """
     train, test = name.split(":")
     config.data.faces = "normal"
@@ -247,9 +249,9 @@ def demonstrated(config: ConfigDict) -> ConfigDict:
 
 
 def part_of(config: ConfigDict, kind: tuple[str, ...]) -> str:
-    """Returns the name in the configuration's variant that belongs to `kind`, or "".
+    """Returns the configuration's base or its level of copy and paste, such as "smoke" or "icp".
 
-    `kind` is `BASES` or `COPY_PASTE`, the names of one kind.
+    `kind` says which: `BASES` or `COPY_PASTE`. Returns "" if the configuration has none.
     """
     return next((part for part in config.variant.split(",") if part in kind), "")
 

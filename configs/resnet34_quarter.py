@@ -1,4 +1,4 @@
-"""P3M-Net with a ResNet-34 of a quarter of the channels: this project's own small network.
+"""P3M-Net with a ResNet-34 that has a quarter of the channels: this project's own small network.
 
     python train.py --config=configs/resnet34_quarter.py --config.data.directory=/data/P3M-10k \
         --config.learning_rate=1e-3

@@ -6,7 +6,8 @@
 held out for validation). We have not measured our own time on an accelerator. The authors published
 these results, starting from a backbone pretrained on ImageNet: SAD 6.24, MSE 0.0015 and CONN 5.86
 on P3M-500-P; SAD 7.59, MSE 0.0019 and CONN 6.96 on P3M-500-NP. ViTAE's attention uses random
-features: the authors' program draws them again at every start, this project keeps them.
+features. The authors' program draws new ones at every start; this project stores them with the
+weights.
 
 Without a data set the same command trains a demonstration on synthetic portraits.
 `--config=configs/vitae.py:smoke` trains 80 steps on small pictures, from scratch.

@@ -38,8 +38,8 @@ class CelebAFace:
     Attributes:
       stem: the picture's name without its ending.
       picture: the picture's file.
-      skin: the mask of the skin, which every face has. It is also in `parts`; the attribute is for
-        caches, which identify all masks of a face by the size of this file.
+      skin: the mask of the skin, which every face has; also in `parts`. The cache of combined face
+        masks records the size of this file, to notice when the masks of a face have changed.
       parts: all masks by part, such as "nose".
     """
 
@@ -52,8 +52,8 @@ class CelebAFace:
 def scan_celebamask(root: StrPath) -> tuple[list[CelebAFace], list[str]]:
     """Returns (faces, stems): the faces in `root`, and the stems of pictures without a skin mask.
 
-    The faces are sorted by number. `root` may also be a set of records; then the stems are empty,
-    because records contain only pictures with a skin mask.
+    The faces are sorted by number. `root` may also be a folder of records (see `data/records.py`).
+    Records contain only pictures with a skin mask, so the list `stems` is then empty.
 
     Raises:
       DataSetError: `root` does not have the set's folders, or they hold no faces.

@@ -97,18 +97,20 @@ def check(
     training: bool | None = None,
     progress: bool = True,
 ) -> Report:
-    """Checks all files of a data set, or of a scan that may be incomplete.
+    """Checks all files of a data set.
 
-    A file that cannot be read is reported as an error; it raises no exception.
+    `dataset` may also be a `Scan`: a list of the set's files, some of which may be missing. A file
+    that cannot be read is reported as an error; it raises no exception.
 
     Args:
       published_count: the number of pictures that the set must have. By default it is the published
         number for a set with this name, if there is one.
       workers: the number of threads.
       full: decodes every file; by default only its header and its last bytes are read.
-      training: whether the set is for training, which reads only 8-bit JPEG and PNG, stored
-        upright. Other files are then errors. They are only warnings for an evaluation, which
-        converts them. The default is False for the test sets, True for all others.
+      training: True if the set is for training, False if it is for evaluation. Training reads only
+        8-bit JPEG and PNG, stored upright, so other files are errors. Evaluation converts other
+        files, so they are only warnings. The default is False for the test sets, True for all
+        others.
       progress: shows a bar.
     """
     if training is None:

@@ -1,13 +1,14 @@
-"""The base class of the TFDS builders, which write the files of this project's scans unchanged.
+"""The base class of this project's TFDS builders, which write a data set's files unchanged.
 
 Every file of an example is one feature with the file's own bytes. The builders decode and encode
-nothing, so the records contain exactly the same pictures as the folders. If every example has a
-file, its feature is an `Image`, which `tfds.load` decodes. The feature of an optional file is a
-string: the encoded bytes (decode them with `tf.io.decode_image`), or "" if the file is missing.
-Nothing is downloaded: `manual_dir` is the data set's folder, or contains it.
+nothing, so the records contain exactly the same pictures as the folders. A kind of file that every
+example has, such as the picture, is an `Image` feature, which `tfds.load` decodes. A kind that may
+be missing, such as the trimap, is a string feature: the encoded bytes (decode them with
+`tf.io.decode_image`), or "" if the file is missing. Nothing is downloaded: TFDS's `manual_dir` is
+the data set's folder, or contains it.
 
 TFDS writes the examples in the order of their hashed names, so a program that reads the shards in
-sequence gets them shuffled. This project's own order does not depend on that.
+sequence gets the examples shuffled. This project's own reader lists the examples sorted by stem.
 """
 
 import abc
@@ -93,6 +94,8 @@ class EncodedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
     def portraits(self, dataset: DataSet) -> list[tuple[str, dict]]:
         """Returns [(stem, {role: file}), ...] for the examples of a data set.
 
+        A role is a kind of file, such as "matte". A file that an example lacks is None.
+
         Raises `DataSetError` if the portraits are synthetic but the builder is for real ones, or if
         they are real but the builder is for synthetic ones.
         """
@@ -113,8 +116,9 @@ def subfolder(folder: Path, name: str) -> Path:
 class LayoutBuilder(EncodedBuilder, skip_registration=True):  # type: ignore[call-arg] # as above
     """A builder for a folder in P3M-10k's layout: its training set and its test sets.
 
-    Each configuration contains either blurred or normal faces. So the records of blurred faces
-    contain no normal faces, except in P3M-500-NP, which was published with normal faces.
+    The builder has two configurations, "blurred" and "normal", named after the faces in their
+    records. P3M-500-NP is an exception: it has normal faces in both configurations, because it was
+    published with normal faces.
     """
 
     BUILDER_CONFIGS = FACES_CONFIGS
@@ -122,7 +126,11 @@ class LayoutBuilder(EncodedBuilder, skip_registration=True):  # type: ignore[cal
     FOLDER_NAME = ""
 
     def splits_of(self, folder: Path) -> dict[str, list[tuple[str, dict]]]:
-        """Returns the training set, and each test set that has the configuration's faces."""
+        """Returns the files of the split "train", and of one split for each test set.
+
+        A test set without pictures for the builder's configuration ("blurred" or "normal") is left
+        out.
+        """
         root, faces = subfolder(folder, self.FOLDER_NAME), self.builder_config.name
         sets = {"train": training_set(root, faces=faces)}
         names = validation_sets(root, faces)

@@ -109,7 +109,8 @@ def _children(folder: Path) -> list[Path]:
 def upwards(folder: Path) -> list[Path]:
     """Returns a folder and its next three parents.
 
-    They include the root of the data set, whose pictures are at most three levels below it.
+    Folders of pictures are at most three levels below the root of their data set. So for such a
+    folder, the list includes the root.
     """
     folder = folder.resolve()
     return [folder, *list(folder.parents)[:3]]

@@ -7,8 +7,8 @@ RealWorldPortrait-636. A user's own set may also contain pictures with normal fa
 `original_image` and `fg` instead of `blurred_image` and `fg_blurred`, or next to them. Files of
 different folders belong together if they have the same stem.
 
-A folder of records (see `data/records.py`) can be used instead of these folders. Its scans have the
-same contents, but each file is a part of a shard.
+A folder of records, written by TFDS (see `data/records.py`), can be used instead of these folders.
+The functions below then find the same data set, but each of its files is a part of a larger file.
 """
 
 from collections.abc import Mapping
@@ -73,8 +73,9 @@ def training_set(
 
     Args:
       faces: "blurred" reads `blurred_image`, "normal" reads `original_image`.
-      foreground_cache: a folder with fg/ and bg/, for pictures whose foreground or background is
-        not in the archive. Both are None for a picture if the cache does not have both either.
+      foreground_cache: a folder with foregrounds in fg/ and backgrounds in bg/. If the archive does
+        not have both for a picture, both come from this folder. If one is missing here, both are
+        None.
       facemasks: a folder of face masks to use instead of the archive's.
 
     Raises:

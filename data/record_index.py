@@ -1,11 +1,12 @@
 """An index of the files inside a set's shards: built once from the shards, then stored.
 
 TFDS writes TFRecord shards. A record is its length (uint64, little-endian), a checksum of the
-length, the serialized `tf.train.Example`, and a checksum of that. Only the example's tags and
-lengths are read here, a few bytes for every file; the pictures themselves are skipped. Training
-reads the pictures by their positions, in any order, like files. Building the index verifies the
-checksum of every length, and that the records fill their shard exactly. The checksum of the data is
-verified when training reads them.
+length, the serialized `tf.train.Example` (protobuf), and a checksum of the serialized example.
+
+Building the index reads only the protobuf tags and lengths, a few bytes for every file, and skips
+the pictures. It verifies the checksum of every length, and that the records fill their shard
+exactly. Training then reads the pictures at their positions, in any order, and verifies the
+checksum of each example.
 """
 
 import mmap

@@ -29,13 +29,13 @@ _AGAIN = "copy the folder again, or delete it and write the records again with `
 
 @dataclass(frozen=True)
 class Records:
-    """A set of records: one version of one configuration.
+    """A set of records: shards that a TFDS builder wrote for one configuration and version.
 
     Attributes:
       folder: the folder of the shards.
-      name: its builder's name.
-      config: its builder's configuration: the kind of faces, or the name of a folder; "" if there
-        is none.
+      name: the builder's name.
+      config: the builder's configuration: the kind of faces, or the name of a folder; "" if the
+        builder has no configurations.
     """
 
     folder: Path

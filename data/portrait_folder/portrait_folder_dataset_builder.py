@@ -17,7 +17,7 @@ class FolderConfig(tfds.core.BuilderConfig):
 
     Attributes:
       pictures, mattes: folders of files with the same stems.
-      trimaps, facemasks: optional folders of trimaps and face masks for them.
+      trimaps, facemasks: optional folders of trimaps and face masks, also with the same stems.
     """
 
     pictures: str | None = None

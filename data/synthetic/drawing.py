@@ -65,7 +65,7 @@ class Sheet:
         self._lines(self.color, curves, _scalar(color), width)
 
     def stroke_cover(self, curves: ArrayLike, cover: int, width: float) -> None:
-        """Draws N curves (N, K, 2) into the coverage only; `cover` is their value in 0..255."""
+        """Draws N curves (N, K, 2) into the coverage only, with the value `cover` in 0..255."""
         self._lines(self.cover, curves, cover, width)
 
     def reduce(self) -> tuple[np.ndarray, np.ndarray]:

@@ -85,5 +85,9 @@ def obfuscate_portrait(portrait: Portrait) -> Portrait:
 
 
 def private_labels(portrait: Portrait) -> np.ndarray:
-    """Returns the label map of the face area, which must be obfuscated; uint8 (H, W)."""
+    """Returns the area to obfuscate: uint8 (H, W), not 0 on the face, 0 elsewhere.
+
+    The format is that of a label map, see `p3m_jax.faces.region`. The area is the face mask without
+    the matte's transition area.
+    """
     return without_transition(labels_of_mask(portrait.facemask), portrait.matte)

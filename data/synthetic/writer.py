@@ -1,11 +1,13 @@
-"""Writes synthetic portraits in P3M-10k's layout, so that everything runs without its data.
+"""Writes synthetic portraits in P3M-10k's layout, so that everything runs without P3M-10k.
 
-The folder has the form of the archive of 2024. Faces are obfuscated in the training set and in
-P3M-500-P. P3M-500-NP shows normal faces, or people from behind. Drawn people have no privacy to
-protect, so the obfuscated portraits also exist with normal faces (`original_image`, `fg`).
-`faces/{image,mask}` contains portraits of a few more people. They replace the public people whose
-faces P3M-CP copies. The pictures show that a program works; a score measured on them says nothing
-about real portraits.
+The folder has the form of P3M-10k's archive of 2024 (see `data/layouts.py`). Faces are obfuscated
+in the training set and in P3M-500-P. P3M-500-NP shows normal faces, or people from behind. Drawn
+people have no privacy to protect, so the obfuscated portraits also exist with normal faces
+(`original_image`, `fg`). `faces/{image,mask}` contains portraits of a few more people: P3M-CP
+copies their faces instead of public faces.
+
+The synthetic portraits show that a program works. A score measured on them says nothing about real
+portraits.
 """
 
 import json

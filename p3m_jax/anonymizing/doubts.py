@@ -30,10 +30,9 @@ def doubts_about(
     The first reasons are the doubts in `areas`. A further reason is that a face is still found in
     the obfuscated picture.
 
-    If the user gave a mask, a face that is still found is ignored if it lies outside the mask or
-    has a low score. A face inside the mask is not ignored: a weak strength or a matte's transition
-    area may have left it visible. After a black fill, a face that is mostly black is always
-    ignored.
+    If the user gave a mask, a face in `still` counts only if it overlaps the mask and does not have
+    a low score. A face inside the mask may still be visible because of a weak strength or a matte's
+    transition area. After a black fill, a face that is mostly black never counts.
 
     Args:
       areas: the face areas of the picture.
