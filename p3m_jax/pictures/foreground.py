@@ -25,9 +25,8 @@ def estimate_foreground(
     """Returns foreground and background of a picture (H, W, 3) with a matte (H, W), all uint8.
 
     Where the matte is 255, the foreground equals the picture. Where it is 0, the background does.
-    In between, the two mix to the picture, except for rounding. Each channel stays between its
-    darkest and brightest value in the picture. This limit has priority: where it applies, the
-    mixture may differ from the picture.
+    In between, the two mix to the picture, except for rounding and for one limit: no colour channel
+    gets darker or brighter than it is anywhere in the picture.
 
     A picture of more than `largest` pixels is reduced to that many for the estimation.
 

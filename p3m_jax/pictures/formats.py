@@ -94,7 +94,7 @@ def _brands(head: bytes) -> set[bytes]:
 
 
 def refusal(head: bytes) -> str | None:
-    """Returns the reason to refuse a file by its first bytes `head`; None if it may be opened.
+    """Returns why a file that starts with the bytes `head` is refused; None if it may be opened.
 
     The reason is the rest of a sentence that starts with the file's name.
     """

@@ -65,7 +65,7 @@ def open_picture(path: StrPath | FilePart) -> Iterator[ImageFile.ImageFile]:
 
     The file's metadata is removed before Pillow sees it. To get the metadata, call `told`,
     `exif_of` or `orientation` with the image. To decode the pixels, call `loaded` or `upright`.
-    `path` may be a `FilePart`, here and in the functions below.
+    `path` may be a `FilePart` (a file within another file), here and in the functions below.
 
     Raises:
       ImageError: the file is not a picture that can be read, or is too large.
@@ -151,7 +151,7 @@ def damaged(path: StrPath | FilePart, error: Exception) -> ImageError:
 
 
 def told(image: Image.Image) -> Metadata:
-    """Returns the metadata about the pixels of an image from `open_picture`."""
+    """Returns the metadata (such as the colour profile) of an image from `open_picture`."""
     return image.info[_TOLD][0]
 
 
@@ -171,8 +171,8 @@ def stored_size(image: Image.Image) -> tuple[int, int]:
 def orientation(image: Image.Image) -> int:
     """Returns the EXIF orientation of an image from `open_picture`, 1 to 8; 1 if not specified.
 
-    If the EXIF data holds no orientation, the one in the XMP data is returned. It is always 1 for
-    HEIF files, because decoding them already rotates them.
+    If the EXIF data holds no orientation, the one in the XMP data is returned. HEIF files always
+    have orientation 1 here, because decoding already rotates them.
     """
     if image.format == "HEIF":
         return 1

@@ -6,15 +6,15 @@ a face mask of 0 and 1 would leave the face visible.
 
 | kind                 | allowed values                                    | otherwise            |
 |----------------------|---------------------------------------------------|----------------------|
-| matte                | 8 or 16 bit, from 0 to full scale                 | refused if all are   |
-|                      |                                                   | below half of full   |
-|                      |                                                   | scale; a warning if  |
-|                      |                                                   | none is 0, or none   |
-|                      |                                                   | is full scale        |
-| prediction           | 8 or 16 bit, any range                            | a warning if none is |
-|                      |                                                   | above 1              |
+| matte                | 8 or 16 bit, with 0 and full scale (255 or 65535) | a warning; refused   |
+|                      |                                                   | if the largest value |
+|                      |                                                   | is above 0 but below |
+|                      |                                                   | half of full scale   |
+| prediction           | 8 or 16 bit, any range                            | a warning if the     |
+|                      |                                                   | largest value is 1   |
 | trimap               | 0, 128 (or 127), 255; not JPEG                    | refused              |
-| face mask, part mask | 0 and 255, within 8 of them                       | refused              |
+| face mask, part mask | 0 to 8 and 247 to 255                             | refused; also if the |
+|                      |                                                   | largest is 1 to 8    |
 | label map            | 0 and 101 to 255, see `p3m_jax.faces.region`      | refused              |
 
 Every label file has one channel or several equal ones. The exception is P3M-10k's own face masks,
@@ -54,13 +54,17 @@ class LabelError(ImageError):
 
 
 def ignore(warning: str) -> None:
-    """Discards a warning. Pass it as `warn` if the label file is checked elsewhere."""
+    """Discards a warning about a label file.
+
+    This function is the default `warn` of the functions below. Use it for files that are checked
+    elsewhere.
+    """
 
 
 def read_matte(path: StrPath | FilePart, warn: Warn = ignore) -> np.ndarray:
     """Reads a training or test matte as uint8 (H, W); 16-bit files are scaled to 8 bits.
 
-    `path` may be a `FilePart`, here and in the functions below.
+    `path` may be a `FilePart` (a file within another file), here and in the functions below.
 
     Raises:
       LabelError: its values are not those of a matte.

@@ -41,7 +41,7 @@ class LeftOut:
         self._kinds[_HIDDEN].append(path)
 
     def folder(self, path: PurePath, kind: str = _SYSTEM) -> None:
-        """Adds a folder that is not searched."""
+        """Adds a folder that is not searched; `str()` lists it as a `kind`."""
         self._kinds[kind].append(path)
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ def _counted(kind: str, paths: list[PurePath]) -> str:
 def warn_of(left_out: Iterable[str]) -> None:
     """Prints which files were not read.
 
-    `left_out` holds one text for each folder or collection, such as `str()` of a `LeftOut`.
+    `left_out` holds texts that count and name such files, like `str()` of a `LeftOut`.
     """
     for sentence in left_out:
         warn(LINE.format(sentence))

@@ -10,10 +10,11 @@ TRIMAP_KERNEL = 25
 
 
 def transition_kernel(size: tuple[int, int]) -> int:
-    """Returns a trimap's kernel in pixels for a picture of `size` (H, W), at least 3.
+    """Returns the `kernel` of `trimap_from_matte`, in pixels, for a picture of `size` (H, W).
 
-    It is proportional to the short side: 25 for 1080 pixels. Use it where the width of the
-    transition band must follow the size of the picture, for instance around face areas.
+    The kernel is proportional to the short side: 25 for 1080 pixels, and at least 3. Use this
+    function where the width of the transition band must follow the size of the picture, for
+    instance around face areas.
     """
     return max(3, round(TRIMAP_KERNEL * min(size) / 1080))
 

@@ -39,8 +39,9 @@ def by_network(
     Args:
       matting: the network.
       strategy, exact_sizes: see `Matting.__call__`.
-      memory: the memory of the whole run in bytes. On a CPU, the network uses a part of it, divided
-        among the pictures that are processed at a time. An accelerator uses its own memory instead.
+      memory: the memory of the whole run in bytes. On a CPU, the network uses a part of this
+        memory for all pictures that it processes at the same time. An accelerator uses its own
+        memory instead.
     """
     device = jax.local_devices()[0]
     shared = device.platform == "cpu"

@@ -25,7 +25,7 @@ _JPEG_EXIF = 65_533  # most bytes of EXIF data that a JPEG can hold
 
 
 def ending(kind: str, format: str) -> str:
-    """Returns the ending of the files of a kind: `format`, with two exceptions.
+    """Returns the file name ending of an output of `kind`: `format`, with two exceptions.
 
     Alpha is always "png", because it must be lossless. Cut-outs are "png" instead of "jpg", because
     JPEG has no alpha channel.
@@ -91,7 +91,10 @@ def find_background(text: str) -> Background:
 
 
 def check_background(plan: Plan, output: Path, background: Background) -> None:
-    """Raises `PlanError` if an output would replace the background picture."""
+    """Raises `PlanError` if an output would replace the background picture.
+
+    `plan` lists the outputs, with paths relative to the folder `output`.
+    """
     if background.file is not None:
         paths = ((output / path).resolve() for job in plan.jobs for path in job.outputs.values())
         if background.file.resolve() in paths:
@@ -125,8 +128,8 @@ class Writing:
     def settings(self, kind: str, format: str) -> dict[str, Any]:
         """Returns {name: value} of the settings that affect the contents of an output of this kind.
 
-        The matte is not included. Neither is the format, because the output's path already shows
-        it.
+        How the matte is made is not included. Neither is the format, because the output's path
+        already shows it.
         """
         if kind == "alpha":
             return {"alpha_bits": 16 if self.deep_alpha else 8}
@@ -148,8 +151,8 @@ def write_outputs(
 ) -> list[str]:
     """Writes the outputs of a picture.
 
-    Foreground and background are estimated for the 8-bit alpha, so that the written files mix to
-    the picture.
+    Foreground and background are estimated for the alpha rounded to 8 bits. Mixed by this rounded
+    alpha, the two yield the picture again.
 
     Args:
       picture: the picture.
@@ -195,9 +198,10 @@ def write_outputs(
 
 
 def judge(alpha: np.ndarray) -> tuple[float, list[str]]:
-    """Returns the fraction of an alpha's pixels in transition, and warnings about the alpha.
+    """Returns the fraction of pixels that are partly transparent, and warnings about the alpha.
 
-    `alpha` is (H, W) in [0, 1].
+    `alpha` is (H, W) in [0, 1]. A pixel is partly transparent if its alpha, rounded to 8 bits, is
+    neither 0 nor 255.
     """
     matte = to_8_bit(alpha)
     transition = float(np.mean((matte > 0) & (matte < 255)))

@@ -1,4 +1,4 @@
-"""The `Work` of matting, which makes the outputs of each picture of a collection."""
+"""Defines `MattingWork`, which makes the outputs of each picture of a run."""
 
 import time
 from collections.abc import Callable
@@ -25,9 +25,9 @@ class MattingWork:
       writing: how outputs are written.
       make_matte: returns the matte of an RGB picture, uint8 (H, W, 3). None if the user gave
         mattes.
-      mattes: the folder of the mattes that the user gave, with the subfolders and names of the
-        pictures. None if `make_matte` computes them.
-      notes: entries that are added to each picture's entries in the manifest.
+      mattes: the folder of the user's own mattes. Each matte has the subfolder and name of its
+        picture: sub/a.png for sub/a.jpg. None if `make_matte` computes the mattes.
+      notes: what to add to each picture's entry in the manifest, the list of processed pictures.
       done, needed_once: see `Work`.
       at_once: how many pictures `make_matte` may process at a time.
     """
@@ -41,7 +41,7 @@ class MattingWork:
     needed_once: tuple[str, ...] = ()
 
     def given(self, job: Job) -> dict[str, Path]:
-        """Returns the file of the given matte; empty if a network makes the mattes."""
+        """Returns {"matte": path} if the user gave mattes; {} if a network makes them."""
         return {} if self.mattes is None else {"matte": find_given(self.mattes, job)}
 
     def memory(self, job: Job, pixels: int) -> int:
@@ -71,7 +71,10 @@ class MattingWork:
     def write(
         self, job: Job, computed: tuple[Picture, Matte, float], files: dict[str, Path]
     ) -> tuple[list[str], dict[str, Any]]:
-        """Writes the outputs; returns warnings, and the picture's entries for the manifest."""
+        """Writes the outputs; returns warnings, and facts about the picture for the manifest.
+
+        The manifest is the list of processed pictures.
+        """
         picture, matte, seconds = computed
         alpha = within_opacity(matte.alpha, picture.opacity)
         transition, found = judge(alpha)

@@ -25,9 +25,9 @@ class Kind:
       traces: files that the device's driver creates, as glob patterns relative to the root folder.
       plugins: prefixes of package names. JAX needs one of these packages to use the device.
       remedy: how to install the package.
-      hidden_by: environment variables that can hide devices of this kind.
-      vendor: PCI vendor number, as in sysfs ("0x1ae0"). The traces then count only if a PCI device
-        of this vendor exists. None: they always count.
+      hidden_by: environment variables that can hide devices of this kind from JAX.
+      vendor: PCI vendor number, as in sysfs ("0x1ae0"). If given, the machine must also have a PCI
+        device of this vendor. If None, the traces are enough.
       certain: False if the traces may belong to a device that JAX does not support.
     """
 

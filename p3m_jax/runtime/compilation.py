@@ -1,6 +1,7 @@
 """Compiles programs, caches them on disk for the next start, and frees memory after compiling.
 
-Commands turn the cache on; code that uses this package as a library keeps its own settings.
+This project's commands turn the cache on. A program that imports the package keeps its own
+settings.
 """
 
 import contextlib
@@ -21,15 +22,15 @@ _ZSTANDARD = b"\x28\xb5\x2f\xfd"
 
 
 def default_cache() -> Path:
-    """Returns the folder for compiled programs if the user does not choose one."""
+    """Returns the default folder for compiled programs."""
     return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "p3m-jax" / "compiled"
 
 
 def keep_compiled(choice: str | None = None) -> str | None:
     """Makes JAX cache every program that it compiles from now on, however small.
 
-    Truncated files in the cache are removed: JAX cannot read such a program, so it would recompile
-    it at every start and never write it again.
+    Truncated files in the cache are removed. Otherwise JAX, which can neither read nor replace such
+    a file, would recompile the program at every start.
 
     Args:
       choice: a folder, or "off" to cache nothing. If None, the folder is the environment variable

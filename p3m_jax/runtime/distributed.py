@@ -59,9 +59,9 @@ def settings(choice: str) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def connected(choice: str) -> Iterator[None]:
-    """Connects this process with the others of its job during the body.
+    """Connects this process with the other processes of its job, for a `with` block.
 
-    Enter this context before JAX is used. Only the first process prints: standard output and
+    Enter the block before JAX is used. Only the first process prints: standard output and
     progress bars of the others are off. A process that fails exits at once, because a normal exit
     would wait for the others. `choice` is a value of `--distributed`, see `settings`.
 
@@ -149,13 +149,13 @@ def is_first() -> bool:
 
 @contextlib.contextmanager
 def first_in_turn(what: str) -> Iterator[None]:
-    """Runs the body on the first process, and then on all others at the same time.
+    """Runs a `with` block on the first process, and then on all others at the same time.
 
-    For instance, the first process writes files, and the others only find that they exist. If the
-    body fails on one process, all processes end.
+    For instance, the first process writes files. The others then find the files and skip writing.
+    If the block fails on one process, all processes end.
 
     Args:
-      what: what the body prepares, for messages ("the data set").
+      what: what the block prepares, for messages ("the data set").
 
     Raises:
       DistributedError: another process failed; its own message says why.
@@ -196,7 +196,7 @@ def wait_for_all(what: str) -> None:
 
 
 def gather(values: Sequence[T]) -> list[T]:
-    """Returns the lists `values` of all processes joined into one list, on every process.
+    """Joins the lists `values` of all processes, and returns the joined list on every process.
 
     The first process's values come first, and so on. The values must be JSON values. All processes
     must call this function; each waits for the others.
@@ -226,7 +226,7 @@ def share(values: Sequence[T]) -> Sequence[T]:
 def in_order(gathered: Sequence[T]) -> list[T]:
     """Reorders results that were computed with `share` and joined with `gather`.
 
-    Returns them in the order of the values before `share` divided them.
+    The results are returned in the order of the values that were passed to `share`.
     """
     order = [at for process in range(count()) for at in range(process, len(gathered), count())]
     return [

@@ -1,8 +1,8 @@
 """Finds the cores and memory that this process may use, and divides memory among its threads.
 
 A container or a batch system may allow a process only some of the machine's cores and memory. Linux
-limits memory by control groups, which are nested: the lowest limit of a group and the groups that
-contain it applies.
+limits memory by control groups, which are nested. A process must stay below the limits of its own
+group and of all outer groups, so the lowest limit applies.
 """
 
 import contextlib
@@ -32,8 +32,9 @@ def machine_memory() -> int | None:
 
 
 def available_memory(own: Path = _OWN_GROUPS, root: Path = _GROUPS) -> int:
-    """Returns the bytes of memory for this process: the machine's, or a control group's limit.
+    """Returns the bytes of memory that this process may use.
 
+    This is the machine's memory, or the lowest limit of a control group if that limit is lower.
     `own` and `root`: see `group_limits`.
     """
     return min([machine_memory() or _UNKNOWN, *group_limits(own, root)])
@@ -47,12 +48,12 @@ def default_memory() -> int:
 def group_limits(own: Path = _OWN_GROUPS, root: Path = _GROUPS) -> list[int]:
     """Lists the memory limits of this process's control groups (versions 1 and 2), in bytes.
 
-    A group of version 1 without a limit reports more memory than any machine has.
+    A group of version 1 without a limit is listed with more memory than any machine has.
 
     Args:
       own: the file that lists the process's groups.
-      root: the folder where the groups are mounted. Its own limit is always included, because
-        inside a container the paths in `own` may not exist below it.
+      root: the folder where the groups are mounted. The limit in this folder is always included,
+        because inside a container the paths in `own` may not exist.
     """
     try:
         lines = own.read_text().splitlines()
@@ -75,10 +76,10 @@ def group_limits(own: Path = _OWN_GROUPS, root: Path = _GROUPS) -> list[int]:
 
 
 class Budget:
-    """The memory that all pictures being processed share.
+    """A memory budget for the pictures that are processed at the same time.
 
     Each picture reserves an amount. A picture that needs more than the whole budget is processed
-    while no other picture is.
+    by itself.
 
     Args:
       size: the budget in bytes.
@@ -91,10 +92,10 @@ class Budget:
         self._changed = threading.Condition()
 
     def try_take(self, amount: int) -> bool:
-        """Reserves `amount` bytes for a picture if possible; returns True if it did.
+        """Reserves `amount` bytes for a picture if possible; returns whether it succeeded.
 
-        This is possible if so much of the budget is free and fewer than `pictures` pictures are
-        being processed. It is always possible if nothing else is reserved.
+        It succeeds if `amount` bytes of the budget are free and fewer than `pictures` pictures are
+        being processed. It always succeeds if nothing else is reserved.
         """
         with self._changed:
             full = sum(self._held) + amount > self._size or len(self._held) >= self._pictures
@@ -111,7 +112,7 @@ class Budget:
 
     @contextlib.contextmanager
     def held(self, amount: int) -> Iterator[None]:
-        """Waits until `try_take` can reserve the amount, and holds it during the body."""
+        """Waits until `try_take` succeeds, and keeps the amount reserved during a `with` block."""
         while not self.try_take(amount):
             self.wait(0.2)
         try:
