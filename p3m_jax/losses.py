@@ -27,9 +27,9 @@ class Targets(NamedTuple):
       transition: (B, H, W, 1), 1 in the trimap's transition area, else 0.
       picture, foreground, background: (B, H, W, 3) normalised; the last two are None if the
         composition loss is off.
-      transition_share: the divisor of the detail's alpha loss. If None, it is
-        `share_of_transition(transition)`. If these targets are only part of a batch, it must be
-        computed from the whole batch.
+      transition_share: the fraction of transition pixels, for `detail_loss`. None means
+        `share_of_transition(transition)`. If these targets are only part of a batch, pass the
+        fraction in the whole batch.
     """
 
     alpha: jax.Array
@@ -74,7 +74,7 @@ def cross_entropy(logits: jax.Array, classes: jax.Array) -> jax.Array:
 
 
 def semantic_losses(outputs: Outputs, classes: jax.Array) -> dict[str, jax.Array]:
-    """Computes the cross-entropy of the semantic decoder's logits and of each set of side logits.
+    """Computes the cross-entropy of `semantic`, `side2`, `side1` and `side0` in `outputs`.
 
     The keys are "semantic_entropy", "side2_entropy", "side1_entropy" and "side0_entropy".
     """
@@ -150,7 +150,12 @@ def share_of_transition(transition: jax.Array) -> jax.Array:
 
 
 def detail_loss(detail: jax.Array, targets: Targets) -> tuple[jax.Array, jax.Array]:
-    """Returns (alpha loss, Laplacian loss) of the detail alpha, in the transition area."""
+    """Computes the losses of the detail alpha in the transition area.
+
+    Returns:
+      Two losses: the smooth absolute error, averaged over all pixels and divided by
+      `Targets.transition_share`, and the `laplacian_loss`.
+    """
     area, share = targets.transition, targets.transition_share
     error = smooth_absolute((detail - targets.alpha) * area)
     # A ratio of two means equals the ratio of the sums over pixels, but keeps more digits.
@@ -159,7 +164,11 @@ def detail_loss(detail: jax.Array, targets: Targets) -> tuple[jax.Array, jax.Arr
 
 
 def fusion_loss(fusion: jax.Array, alpha: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns (alpha loss, Laplacian loss) of the fused alpha, over all pixels."""
+    """Computes the losses of the fused alpha over all pixels.
+
+    Returns:
+      Two losses: the mean smooth absolute error, and the `laplacian_loss`.
+    """
     return _mean(smooth_absolute(fusion - alpha)), laplacian_loss(fusion, alpha)
 
 
@@ -185,9 +194,10 @@ def total_loss(
     `losses` is a dict for the log: the sum as "total", and every loss before weighting.
 
     With the default weights the sum is semantic + 2 detail + 3 fusion + composition. The semantic
-    loss is (the sum of the three side entropies + 3 times the semantic decoder's entropy) / 6. The
-    detail and fusion losses are each an alpha loss plus a Laplacian loss. The composition loss is
-    left out if `targets` has no foreground and background.
+    loss is (side2_entropy + side1_entropy + side0_entropy + 3 semantic_entropy) / 6, where
+    `semantic_losses` computes the four entropies. The detail loss is the sum of the two values of
+    `detail_loss`, and the fusion loss is the sum of the two values of `fusion_loss`. The
+    composition loss is left out if `targets` has no foreground and background.
     """
     terms = semantic_losses(outputs, targets.classes)
     sides = terms["side2_entropy"] + terms["side1_entropy"] + terms["side0_entropy"]

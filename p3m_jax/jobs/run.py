@@ -1,8 +1,8 @@
 """Processes many pictures: reads and writes some of them while others are computed.
 
-Pictures are started in the order of the plan. If a picture cannot be processed or needs review
-first, the run records that and continues. If the disk cannot be written to, the run ends. The
-pictures that are processed at the same time share the memory of a `Budget`.
+Pictures are started in the order given to `Run.start`. If a picture cannot be processed, or the
+user has to review it first, the run records this and continues. If the disk cannot be written to,
+the run ends. A `Budget` limits the memory of the pictures that are processed at the same time.
 """
 
 import contextlib
@@ -47,16 +47,17 @@ class _Loaded:
 
 
 class Run:
-    """One run over the jobs of a plan; call `start` to begin.
+    """One run over many pictures; call `start` to begin.
 
     Args:
-      manifest: the manifest of the output folder.
+      manifest: the output folder's list of pictures already processed.
       settings: {kind of output: the settings that it depends on}.
       work: the work to do for each picture.
       memory: memory in bytes for the whole run.
       workers: the number of threads that read, and also the number of threads that write.
-      overwrite: whether to replace outputs that were made with other settings or from an earlier
-        version of the picture.
+      overwrite: whether to process a picture again if the picture, or the user's matte or mask for
+        it, has changed since the outputs were made. If False, such a picture fails. Outputs that
+        were made with other settings are replaced in both cases.
     """
 
     def __init__(

@@ -28,7 +28,8 @@ class JobOutcome:
     Attributes:
       done: number of pictures done in this run.
       skipped: number of pictures that were already done.
-      tried: number of pictures whose files could be read: done, waiting, or failed later.
+      tried: number of pictures that were not done yet and whose files could be read. Each of them
+        is also counted as done, waiting or failed.
       waiting: (file, reasons) of each picture that needs review.
       failed: (file, reason) of each picture that could not be processed.
       warnings: (file, warning) for each warning.
@@ -63,8 +64,8 @@ class Work(Protocol):
     Attributes:
       done: what was done to a picture, as a participle ("matted").
       at_once: how many pictures `compute` may process at a time.
-      needed_once: which files of `given`, by key, may be deleted once the outputs are made. A
-        finished picture is still skipped if only these files are missing.
+      needed_once: the keys in the result of `given` whose files the user may delete once the
+        outputs are made. A finished picture is still skipped if only such files are missing.
     """
 
     done: str
@@ -72,17 +73,17 @@ class Work(Protocol):
     needed_once: tuple[str, ...]
 
     def given(self, job: Job) -> dict[str, Path]:
-        """Returns the user's own files for a picture, such as {"matte": its path}.
+        """Returns the user's other files for a picture, such as {"matte": path of its matte}.
 
-        The outputs are made from these files and the picture. If one of them changes, the program
-        treats the picture as changed.
+        The outputs are made from the picture and these files. If one of these files changes, the
+        run treats the picture as changed.
         """
 
     def memory(self, job: Job, pixels: int) -> int:
         """Returns the memory in bytes that a picture needs while it is processed."""
 
     def load(self, job: Job, given: dict[str, Path]) -> Any:
-        """Reads the picture and its other files; returns the argument of `compute`.
+        """Reads the picture and the user's other files for it; `compute` receives the result.
 
         Runs in several threads at the same time.
 
@@ -95,15 +96,15 @@ class Work(Protocol):
         """
 
     def compute(self, loaded: Any) -> Any:
-        """Does the slow part of the work for one picture; returns the argument of `write`.
+        """Does the slow part of the work for one picture; `write` receives the result.
 
-        Runs in up to `at_once` threads at the same time.
+        `loaded` is the result of `load`. Runs in up to `at_once` threads at the same time.
         """
 
     def write(
         self, job: Job, computed: Any, files: dict[str, Path]
     ) -> tuple[list[str], dict[str, Any]]:
-        """Writes the outputs of a picture; returns warnings, and notes for the manifest.
+        """Writes the outputs of a picture.
 
         Runs in several threads at the same time.
 
@@ -111,4 +112,8 @@ class Work(Protocol):
           job: the job of the picture.
           computed: the result of `compute`.
           files: {kind of output: the file to write}.
+
+        Returns:
+          Two values: warnings for the user, and a dict that is added to the picture's entry in the
+          manifest (the list of processed pictures).
         """

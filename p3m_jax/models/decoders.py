@@ -39,8 +39,9 @@ class EncoderShape:
     """The properties of an encoder that determine the shapes and the variant of the decoders.
 
     Attributes:
-      channels: channel counts of e0 (after the first pooling), e1, e2, e3 and E4.
-      shallow: channels of E0, the full-resolution map.
+      channels: channel counts of the encoder's five pooled maps, from 1/2 to 1/32 of the picture's
+        size. They are called e0, e1, e2, e3 and E4.
+      shallow: channel count of the encoder's full-resolution map, called E0 (not e0).
       pooling_window: window size of the five max poolings, 2 or 3.
       widths_change_last: whether the third convolution of a decoder block changes the number of
         channels (ResNet-34), rather than the first.
@@ -61,10 +62,11 @@ class Features:
     """An encoder's output for an input of (B, H, W, 3).
 
     Attributes:
-      shallow: E0 (B, H, W, C0).
-      levels: e0 (B, H/2, W/2, C), e1 (H/4), e2 (H/8), e3 (H/16), E4 (H/32), with the channel counts
-        of `EncoderShape.channels`.
-      offsets: positions of the maxima in the five poolings, uint8, from H/2 to H/32.
+      shallow: E0 (B, H, W, C0), the map before the first pooling.
+      levels: the five maps e0 (B, H/2, W/2, C), e1 (H/4), e2 (H/8), e3 (H/16) and E4 (H/32), with
+        the channel counts of `EncoderShape.channels`.
+      offsets: one uint8 array for each of the five poolings, from height H/2 to H/32: where in its
+        window each maximum was, see `max_pool`.
     """
 
     shallow: jax.Array
@@ -95,7 +97,8 @@ class Encoder(Protocol):
 class DecoderBlock(nnx.Module):
     """Three 3x3 convolutions, each with BatchNorm and ReLU.
 
-    The first or the third one changes the number of channels, see `EncoderShape`.
+    Only one of them changes the number of channels: the third if
+    `EncoderShape.widths_change_last` is True, else the first.
     """
 
     def __init__(self, inputs: int, outputs: int, shape: EncoderShape) -> None:

@@ -1,7 +1,7 @@
 """The integration modules of P3M-Net: TFI, sBFI and dBFI (Section 4.3 of the ACM MM paper).
 
-They connect the two decoders and the encoder. Below, C is the number of channels of a module.
-Each projection is a 1x1 convolution without bias to C / 2 channels.
+Each module joins maps of the encoder and the decoders into a map of C channels. It first projects
+every input to C / 2 channels, by a 1x1 convolution without bias.
 """
 
 import jax
@@ -20,7 +20,7 @@ def _projection(inputs: int, outputs: int) -> Convolution:
 class TripartiteFeatureIntegration(nnx.Module):
     """TFI: joins the semantic decoder, the matting decoder and the encoder at one resolution.
 
-    All three inputs share one projection, as in the published program.
+    The same 1x1 convolution reduces the channels of all three inputs, as in the published program.
     """
 
     def __init__(self, channels: int) -> None:
@@ -55,7 +55,8 @@ class ShallowBipartiteFeatureIntegration(nnx.Module):
 class DeepBipartiteFeatureIntegration(nnx.Module):
     """dBFI: adds the encoder's deepest map E4 to the semantic decoder.
 
-    It also computes side logits from the result, for an additional loss at this level.
+    It also computes class logits from the result, for an additional loss: one of `side2`, `side1`
+    and `side0` in `Outputs`.
     """
 
     def __init__(self, channels: int, deep_channels: int) -> None:

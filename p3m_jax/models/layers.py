@@ -1,8 +1,8 @@
 """Convolutions, linear layers and norms, with PyTorch's initialisation and running statistics.
 
-A layer computes in the precision of its input and returns a map of the same precision. The
-precision of its parameters does not change. Norms and their statistics are computed in float32 or
-higher.
+The output of a layer has the dtype of the layer's input. Convolutions and linear layers also
+compute in this dtype, with parameters converted to it. Norms and their statistics are computed in
+float32 or higher.
 """
 
 from collections.abc import Callable
@@ -23,9 +23,9 @@ _Normalized = tuple[jax.Array, jax.Array, jax.Array]  # the map, its mean and it
 
 
 def recomputed(run: _Run) -> _Run:
-    """Wraps `run(module, x) -> y` so that its gradient recomputes the maps inside `run`.
+    """Wraps `run(module, x) -> y` so that the backward pass recomputes the maps inside `run`.
 
-    The maps are then not stored, which saves memory.
+    The forward pass does not store these maps, which saves memory.
     """
     return nnx.remat(lambda module, x: run(module, x))  # nnx.remat accepts plain functions only
 
@@ -34,7 +34,10 @@ DTYPE = np.float32  # of parameters and running statistics, in memory and in che
 
 
 def parameter(shape: tuple[int, ...], initializer: Initializer) -> nnx.Param:
-    """Makes a parameter of zeros; `Network.initialize` draws its values with `initializer`."""
+    """Makes a parameter that holds zeros as a placeholder.
+
+    `Network.initialize` draws the real values with `initializer`.
+    """
     return nnx.Param(jnp.zeros(shape), initializer=initializer)
 
 
@@ -77,8 +80,8 @@ def normal_002(generator: np.random.Generator, shape: tuple[int, ...]) -> np.nda
 class Convolution(nnx.Module):
     """A convolution with stride 1, zero-padded to the same size: (B, H, W, in) -> (B, H, W, out).
 
-    The kernel is (k, k, in / groups, out). Without an `initializer` the kernel is drawn like the
-    bias, uniform in +-1 / sqrt(fan_in).
+    The kernel is (k, k, in / groups, out). The initial bias is uniform in +-1 / sqrt(fan_in). The
+    initial kernel is drawn by `initializer`; if that is None, it is uniform in the same range.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """The networks by name, as pure functions over flat dictionaries of arrays.
 
 The modules are Flax NNX, but no NNX object leaves this file. Parameters and statistics are plain
-dictionaries from dotted names ("encoder.stages.0.1.norm1.scale") to arrays. The optimiser,
-checkpoints, imports and tests see only these dictionaries.
+dictionaries from dotted names ("encoder.stages.0.1.norm1.scale") to arrays. All other code, such as
+the optimiser and the checkpoints, sees only these dictionaries.
 """
 
 import functools
@@ -112,7 +112,7 @@ class Network:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The names of the encoder's layers at which it calls an `Edit`, in order."""
+        """The encoder layers that `features` can return and `apply` can edit, first to last."""
         return getattr(ENCODERS[self.name], "edited_layers", ())
 
     def features(
@@ -128,8 +128,8 @@ class Network:
         Pictures and `dtype` are as in `apply`. The network runs in evaluation mode: norms use the
         running statistics and do not update them, and no branch is dropped.
 
-        Only the layers up to the last requested one cost time if the call is compiled. The later
-        layers are traced, but the compiler removes them because nothing uses them.
+        If the call is compiled, the layers after the last requested one take no time to run. They
+        are traced, but the compiler removes them because nothing uses their results.
 
         Returns:
           {layer: (B, H / stride, W / stride, C)}, with the strides in

@@ -47,8 +47,8 @@ def fuse(semantic: jax.Array, detail: jax.Array) -> jax.Array:
     """Fuses logits (B, H, W, 3) and a detail alpha (B, H, W, 1) into an alpha (B, H, W, 1).
 
     The most likely class of a pixel decides: its alpha is 0 for background, 1 for foreground, and
-    `detail` for transition. In a tie, the lower class number wins. No gradient passes through this
-    decision.
+    `detail` for transition. In a tie, background wins over both others, and transition over
+    foreground. No gradient passes through this decision.
     """
     background, transition, foreground = (semantic[..., i : i + 1] for i in range(3))
     is_foreground = (foreground > background) & (foreground > transition)

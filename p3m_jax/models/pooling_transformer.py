@@ -17,14 +17,14 @@ from p3m_jax.models.ops.pooling import max_pool
 class PoolingTransformer(nnx.Module):
     """A transformer of four stages after a convolutional stem, with max pooling as downsampling.
 
-    The map after a stage is normalised if the stage has a norm, and goes to the decoders. It is
-    then pooled and widened for the next stage.
+    The output of each stage is normalised and passed to the decoders. It is then pooled and widened
+    for the next stage.
 
     Args:
       shape: the encoder's `EncoderShape`.
-      stages: the four stages, which `run_stage` runs.
-      stem_ends_in_relu: whether the third convolution of the stem has a ReLU before the norm.
-      last_stage_has_norm: whether E4 is normalised, too.
+      stages: the four stages. A subclass defines `run_stage`, which runs one of them.
+      stem_ends_in_relu: whether a ReLU follows the stem's third convolution, before the norm.
+      last_stage_has_norm: whether the output of the last stage is normalised, like the others.
     """
 
     edited_layers = tuple(STRIDES)

@@ -53,8 +53,9 @@ class Attention(nnx.Module):
 class LinearAttention(nnx.Module):
     """The Performer's attention with one head, for the first stage with its many positions.
 
-    Its random features are stored with the weights. The published program draws new ones at every
-    start, so the published ViTAE-S never returns the same matte twice for a picture.
+    It projects queries and keys onto random directions, which are stored with the weights. The
+    published program draws new directions at every start, so its ViTAE-S returns a different matte
+    for the same picture after each start.
     """
 
     def __init__(self, channels: int) -> None:
@@ -73,7 +74,10 @@ class LinearAttention(nnx.Module):
 
 
 class ParallelConvolutions(nnx.Module):
-    """The convolutions parallel to the attention, "PCM": C -> 4 C -> C -> C channels, in groups."""
+    """ViTAE's "PCM": three grouped 3x3 convolutions, computed in parallel to the attention.
+
+    Their channels are C -> 4 C -> C -> C.
+    """
 
     def __init__(self, channels: int, groups: int) -> None:
         self.convolution0 = Convolution(channels, 4 * channels, 3, groups=groups)
@@ -108,7 +112,7 @@ class NormalCell(nnx.Module):
 class ViTAES(PoolingTransformer):
     """ViTAE-S for pictures whose sides are multiples of 32 pixels.
 
-    It has no stochastic depth, so `key` has no effect.
+    It has no stochastic depth, so the argument `key` of a call has no effect.
     """
 
     shape = SHAPE

@@ -1,8 +1,8 @@
 """Builds a colour profile for files that describe their colours without embedding one.
 
-PNG has three kinds of chunks for this: cICP, which holds code numbers of ITU-T H.273 (AVIF and
-HEIF files hold the same numbers); sRGB; and gAMA with cHRM. Cameras that write Adobe RGB say so in
-the EXIF data.
+A PNG file describes its colours in a chunk cICP or sRGB, or in the chunks gAMA and cHRM. The chunk
+cICP holds code numbers of ITU-T H.273; AVIF and HEIF files hold the same code numbers. Cameras that
+write Adobe RGB say so in the EXIF data.
 """
 
 import functools
@@ -48,8 +48,8 @@ def told_colours(metadata: Metadata, exif: Exif) -> tuple[bytes | None, str | No
     """Builds the colour profile that a file describes without embedding one.
 
     Returns:
-      Two values: the profile, which is None for sRGB, and a warning, which is None if the
-      description was understood.
+      Two values: the profile and a warning. The profile is None if the colours are sRGB or are
+      treated as sRGB. The warning is None unless the description cannot be used.
     """
     if metadata.cicp is not None:
         primaries, transfer = (1 if n == _UNSPECIFIED else n for n in metadata.cicp)

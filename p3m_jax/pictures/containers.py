@@ -80,7 +80,10 @@ def orientation_of_xmp(xmp: object) -> int | None:
 
 
 def without_exif(file: BinaryIO) -> BinaryIO:
-    """Copies an AVIF file and changes the type of its EXIF data, so that no reader uses it."""
+    """Copies an AVIF file so that readers ignore the EXIF data in the copy.
+
+    The EXIF data is kept, but its type is changed.
+    """
     file.seek(0)
     return io.BytesIO(_AVIF_EXIF.sub(rb"\1none", file.read()))
 

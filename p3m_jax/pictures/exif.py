@@ -1,4 +1,4 @@
-"""Reads EXIF data tag by tag, and writes the part of it that is kept.
+"""Reads EXIF data tag by tag, and writes a new block of the tags that are copied to outputs.
 
 EXIF is laid out like a TIFF file, in directories of tags. Each tag has a type, a count and a value.
 Many cameras and programs write blocks that no reader accepts as a whole. So tags are read one by
@@ -58,8 +58,8 @@ class Exif:
       inner: the tags of the EXIF directory, such as the exposure.
       places: the tags of the GPS directory.
       interoperability: the tags of the interoperability directory.
-      preview: whether the first page of a TIFF file is only a reduced image, or contains a larger
-        one.
+      preview: whether the first page of a TIFF file is not the full picture: it is marked as a
+        reduced image, or a page inside it is wider.
       unreadable: whether not even the main directory can be read.
       damaged: whether some tags cannot be read.
     """

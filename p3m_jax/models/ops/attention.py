@@ -19,10 +19,11 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array, *, scores: int | None = 
     """Computes softmax(q k^T / sqrt(d)) v, for q, k, v of (B, heads, n, d).
 
     The result is exact, and the softmax is computed in float32 or higher. The queries are processed
-    in blocks of rows, each block against all keys. The blocks are so small that a head holds at
-    most `scores` (None: `SCORES`) of a picture's n x n scores at a time, but they have at least one
-    row. The gradient uses the same blocks. It recomputes the softmax from its row sums instead of
-    storing it (Dao et al. 2022, FlashAttention, algorithm 4).
+    in blocks, each block against all keys. The size of a block is limited so that a head holds at
+    most `scores` of a picture's n x n scores at a time (default: `SCORES`), but every block has at
+    least one query. The gradient uses the same blocks, and recomputes the softmax instead of
+    storing it. On a CPU, the gradient uses the stored row sums of the softmax (Dao et al. 2022,
+    FlashAttention, algorithm 4).
     """
     n = q.shape[2]
     blocks = -(-n // max(1, (scores or SCORES) // n))

@@ -24,14 +24,14 @@ def convolve(x: jax.Array, kernel: jax.Array, *, groups: int = 1) -> jax.Array:
     The stride is 1, and x is zero-padded so that the result has the same size. `groups` is 1 or a
     multiple of 8.
 
-    Groups of 4 or 16 channels are too few to be fast on any hardware. On a CPU, XLA's own grouped
-    convolution takes up to 100 times as long as a dense one. So several groups are joined to one
-    dense convolution, whose kernel is zero between the inputs of one group and the outputs of
-    another.
+    Groups of only 4 or 16 channels are slow on any hardware. On a CPU, XLA's own grouped
+    convolution takes up to 100 times as long as a dense one. So one dense convolution computes
+    several groups together. Its kernel is zero where the input and the output belong to different
+    groups.
 
     On a CPU, these dense convolutions run in a loop if no gradient is needed, which reduces the
-    compile time of ViTAE-S by 40 %. With a gradient there is no loop, because it would double the
-    time of a step.
+    compile time of ViTAE-S by 40 %. With a gradient, a loop would double the time of a training
+    step, so none is used.
     """
     return _dense(x, kernel) if groups == 1 else _in_groups(x, kernel, groups)
 
@@ -109,8 +109,9 @@ def multiply(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def product_of_rows(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Computes x (..., in) @ kernel (in, out) as one product of two matrices.
 
-    If x kept its leading axes, XLA:CPU would copy it into another layout to compute the kernel's
-    gradient. It would also recompute x for this, in an order that uses the cache poorly.
+    The leading axes of x are joined for the product. Otherwise XLA:CPU would copy x into another
+    layout to compute the kernel's gradient. It would also compute x a second time, in an order that
+    uses the cache poorly.
     """
     return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[1])
 

@@ -1,13 +1,13 @@
 """Max pooling that records positions, and the unpooling that puts values back at these positions.
 
-Both poolings of P3M-Net halve the map: 2x2 with stride 2 (Swin-T, ViTAE-S) and 3x3 with stride 2
-and padding 1 (ResNet-34), where windows overlap. A position is stored in one byte as its offset
-inside the window, row-major.
+Swin-T and ViTAE-S pool windows of 2x2 with stride 2. ResNet-34 pools windows of 3x3 with stride 2
+and padding 1, which overlap. Both kinds halve the map. A position is stored in one byte as its
+offset inside the window, row-major.
 
-An even row of the large map belongs to one row of 3x3 windows, an odd row to two, and columns
-likewise. So a pixel belongs to 1, 2 or 4 windows, depending on the parity of its row and column.
-Values are put back separately for each of the four parities, by dense selects. No scatter or gather
-is compiled, and when the batch is sharded, no data leaves its device.
+With 3x3 windows, an even row of the large map lies in one row of windows, and an odd row in two.
+The same holds for columns. So a pixel lies in 1, 2 or 4 windows, depending on whether its row and
+column are even or odd. Values are put back separately for each of these four cases, by dense
+selects. No scatter or gather is compiled, and when the batch is sharded, no data leaves its device.
 """
 
 import itertools
@@ -99,9 +99,10 @@ def max_pool(x: jax.Array, window: int, stride: int = 2) -> tuple[jax.Array, jax
 
     Args:
       x: (B, H, W, C), H and W multiples of the stride.
-      window: 2 (no padding), or 3 with a stride of 2 (padding 1, which is never the maximum).
-      stride: even. If it is above 2, as in sBFI, only the upper left window of each cell of stride
-        x stride pixels is pooled; the other pixels are not used.
+      window: 2, without padding; or 3, with a stride of 2 and padding of 1. Padding is never the
+        maximum.
+      stride: even. If it is above 2, as in sBFI, only the upper left 2x2 pixels of each block of
+        stride x stride pixels are pooled; the other pixels are not used.
 
     Returns:
       The maxima (B, H/stride, W/stride, C) and their offsets inside the window, uint8 in [0,

@@ -15,8 +15,9 @@ def upsample(x: jax.Array, factor: int) -> jax.Array:
     """Upsamples (B, h, w, C) bilinearly to (B, rh, rw, C), where r is the factor.
 
     Pixel centres are at i + 0.5, and edges are clamped. Every output row is a weighted sum of two
-    neighbouring input rows. Its weights depend only on its index modulo the factor. So the result
-    is computed as a sum of shifted maps times constants, without a gather; columns likewise.
+    neighbouring input rows, and the weights depend only on the row's index modulo the factor. So
+    the rows are computed as a sum of shifted maps times constants, without a gather. Columns are
+    computed in the same way.
     """
     return _upsample_axis(_upsample_axis(x, factor, 1), factor, 2)
 

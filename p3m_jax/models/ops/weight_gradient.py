@@ -2,8 +2,9 @@
 
 XLA:CPU computes this gradient as a convolution whose kernel is as large as the map. That is slow if
 the map is large or has only a few channels. This module computes the same sums as a product of
-matrices: shifted copies of the map, side by side, times the incoming gradient. The map is processed
-in tiles of several rows, so that the copies stay in the cache. Accelerators do not need this.
+matrices: shifted copies of the map, side by side, times the gradient of the convolution's output.
+The map is processed in tiles of several rows, so that the copies stay in the cache. Accelerators
+use XLA's own gradient.
 """
 
 import jax
@@ -24,10 +25,10 @@ def pays(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
 
 
 def by_tiles(x: jax.Array, gradient: jax.Array, size: int) -> jax.Array:
-    """Computes the gradient (k, k, in, out) of the kernel, in the precision of `x`.
+    """Computes the gradient (k, k, in, out) of a convolution's kernel, in the dtype of `x`.
 
-    Sums are in float32 or higher. The gradients of the pictures are added up only at the end. So
-    when the batch is sharded, only this addition crosses devices.
+    Sums are in float32 or higher. Each picture's gradient is computed separately, and all are added
+    up only at the end. So when the batch is sharded, only this addition crosses devices.
 
     Args:
       x: the map (B, H, W, in) that was convolved with stride 1, zero-padded to the same size.
