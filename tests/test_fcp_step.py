@@ -28,6 +28,7 @@ SETTINGS = {
     "batch_size": 2,
     "data.crop_sizes": (96,),
     "data.output_size": 96,
+    "log_every": 1,
     "checkpoint_every": 1,
     "validate_every": 100,
     "validation_size": 96,
