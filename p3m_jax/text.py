@@ -2,7 +2,8 @@
 
 Text from files can hold escape sequences that change the terminal, line breaks that forge lines of
 output, marks that reverse the writing direction, and bytes that are not text. All output is printed
-by this module, which shows such characters as escapes (\\n, \\x1b, \\u202e).
+by this module, which shows such characters as escapes (\\n, \\x1b, \\u202e). Only `printable` and
+`say` keep line breaks.
 """
 
 import sys
@@ -32,8 +33,8 @@ def counted(number: int, thing: str) -> str:
 def phrases(values: Mapping, within: str = "") -> Iterator[str]:
     """Yields a phrase "NAME: VALUE" for each value of a mapping.
 
-    For a mapping inside it, the outer name comes first: {"source": {"file": "b"}} yields
-    "source file: b". `within` is a prefix for all names.
+    If a value is itself a mapping, its name comes before the names inside that mapping:
+    {"source": {"file": "b"}} yields "source file: b". `within` is a prefix for all names.
     """
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -43,7 +44,10 @@ def phrases(values: Mapping, within: str = "") -> Iterator[str]:
 
 
 def say(text: str) -> None:
-    """Prints a string of one or several lines; pass text from files through `shown` first."""
+    """Prints a string of one or several lines, with escapes except for its line breaks.
+
+    Pass text from files through `shown` first, which also escapes line breaks.
+    """
     print(printable(text))
 
 

@@ -1,4 +1,7 @@
-"""Folders in buckets of Google Cloud Storage, which may hold checkpoints like any folder."""
+"""Handles addresses of folders in Google Cloud Storage, such as gs://BUCKET/FOLDER.
+
+Checkpoints can be saved in these folders.
+"""
 
 import importlib.util
 import re
@@ -14,7 +17,7 @@ _PACKAGES = ("gcsfs", "google.cloud.storage")
 
 
 class BucketError(UserError):
-    """A bucket cannot be reached; the message names it and the remedy."""
+    """A bucket cannot be used; the message names the address and the remedy."""
 
 
 def is_address(path: StrPath) -> bool:
@@ -23,10 +26,11 @@ def is_address(path: StrPath) -> bool:
 
 
 def folder_or_bucket(path: StrPath) -> Path | epath.Path:
-    """Converts `path` to a `Path`, or an address gs://BUCKET/FOLDER to an `epath.Path`.
+    """Converts `path` to a `Path`; an address gs://BUCKET/FOLDER becomes an `epath.Path`.
 
     Raises:
-      BucketError: the address has another form, or the packages for buckets are not installed.
+      BucketError: `path` is another kind of address, such as s3://BUCKET/FOLDER, or the packages
+        for buckets are not installed.
     """
     if not is_address(path):
         return Path(path)

@@ -1,4 +1,4 @@
-"""A part of a file that is read like a file, such as a picture inside a shard of records.
+"""Reads a part of a file like a whole file, for instance a picture inside a TFRecord file.
 
 All code that reads files (`p3m_jax.pictures.images`, the pipeline, caches) accepts a `FilePart` in
 place of a path and names it in errors.
@@ -14,10 +14,10 @@ class FilePart:
     """`length` bytes of the file `path`, starting at byte `offset`.
 
     Attributes:
-      path: the file that contains the part, for instance a shard.
+      path: the file that contains the part, for instance a TFRecord file.
       offset: where the part starts in `path`, in bytes.
       length: the length of the part in bytes.
-      record: where the record that contains the part starts in `path`, in bytes.
+      record: the byte of `path` at which the TFRecord that contains the part begins.
       name: the part's name in error messages, such as "p_1/picture".
     """
 
@@ -36,7 +36,10 @@ class FilePart:
         return self.path.parent
 
     def open(self, mode: str = "rb") -> io.BytesIO:
-        """Opens the part for reading; it is shorter than `length` if the file was cut off."""
+        """Opens the part for reading; `mode` must be "rb".
+
+        If the file `path` is truncated, the result may have fewer than `length` bytes.
+        """
         if mode != "rb":
             raise ValueError(f"{self}: can only be read, not opened with {mode!r}.")
         with self.path.open("rb") as file:

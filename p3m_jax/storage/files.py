@@ -32,10 +32,11 @@ def _umask() -> int:
 
 @contextlib.contextmanager
 def whole_file(path: StrPath) -> Iterator[BinaryIO]:
-    """Opens a file for writing under a temporary name; renames it to `path` after the body.
+    """Opens a temporary file for a `with` block, and renames it to `path` when the block ends.
 
-    So `path` never holds a partial file. The folder is created if it does not exist. If the body
-    raises an exception, the temporary file is removed. A killed program leaves it behind, hidden.
+    So `path` never holds a partial file. The folder is created if it does not exist. If the block
+    raises an exception, the temporary file is removed. If the program is killed, the temporary file
+    remains as a hidden file, which `remove_leftovers` removes.
 
     Raises:
       OSError: the file cannot be written. The error names `path`, even if the system's error names
@@ -64,7 +65,11 @@ def whole_file(path: StrPath) -> Iterator[BinaryIO]:
 
 
 def write_text(path: Path | epath.Path, text: str) -> None:
-    """Writes a text file in UTF-8 atomically; escapes bytes of file names that are not UTF-8."""
+    """Writes a text file in UTF-8 atomically.
+
+    Characters that UTF-8 cannot encode are written as escapes. They occur if `text` contains file
+    names that are not UTF-8.
+    """
     contents = text.encode("utf-8", errors="backslashreplace")
     if is_address(path):  # a write to a bucket is atomic already
         path.write_bytes(contents)
@@ -75,7 +80,7 @@ def write_text(path: Path | epath.Path, text: str) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path, refusal: Exception, *, shared: bool = False) -> Iterator[None]:
-    """Locks an existing file or folder against other processes during the body.
+    """Locks an existing file or folder against other processes during a `with` block.
 
     Several processes may hold the lock at once if all of them set `shared`. If the system or the
     file system has no locks, nothing is locked.
@@ -122,7 +127,7 @@ def require_writable(folder: Path) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Removes the temporary files that killed programs left in a folder.
 
-    No other program may be writing to the folder, because its files would be removed, too.
+    No other program may be writing to the folder: its temporary files would be removed, too.
     """
     with contextlib.suppress(FileNotFoundError):
         for path in folder.iterdir():

@@ -71,13 +71,13 @@ def prepare_data(
 ) -> TrainingData:
     """Finds the data set of a run, checks it, and adds missing files.
 
-    If the settings choose no data set, synthetic portraits are drawn. If faces are to be
-    obfuscated, the face areas are found first.
+    If the settings choose no data set, synthetic portraits are drawn. If the settings obfuscate
+    faces, the face areas in all pictures are found and cached, or reused from the cache.
 
-    If the composition loss is on, missing foregrounds and backgrounds are estimated (from the
-    obfuscated pictures, if faces are obfuscated) and stored in the foreground cache. If the
-    settings name no cache, a folder in `workdir` is used for the user's own pictures; any other
-    data set must be complete.
+    If the composition loss is on, every picture needs a foreground and a background. Missing
+    foregrounds and backgrounds are estimated, from the obfuscated pictures if faces are obfuscated,
+    and stored in the folder `wanted.foreground_cache`. If this setting is None, the estimates for
+    the user's own pictures are stored in `workdir`, but other data sets must already be complete.
 
     Args:
       wanted: the settings of the data set.

@@ -8,12 +8,14 @@ from jax.experimental import multihost_utils
 
 
 class StopRequest:
-    """A context in which SIGTERM and Ctrl-C stop the run after the current step, not at once.
+    """A context manager in which SIGTERM and Ctrl-C only request a stop after the current step.
 
-    A second Ctrl-C interrupts at once.
+    After each step, the run calls `at` to learn whether a stop was requested. A second Ctrl-C
+    interrupts the run at once.
 
-    If a run has several processes, only SIGTERM is handled this way; Ctrl-C interrupts at once. If
-    SIGTERM reaches only one process, JAX still makes all of them stop after the same step.
+    If a run has several processes, only SIGTERM requests a stop, and the first Ctrl-C interrupts at
+    once. Even if SIGTERM reaches only one process, `at` tells all of them to stop after the same
+    step.
     """
 
     def __init__(self) -> None:

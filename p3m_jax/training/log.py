@@ -82,10 +82,11 @@ class Silence:
 
 
 def read_log(workdir: Path, event: str) -> list[dict[str, Any]]:
-    """Returns the lines of a run's log that have this `event` and a step, sorted by step.
+    """Returns the lines of a run's log with this `event`, sorted by their step number.
 
-    If a step has several such lines, only the last one is returned. Incomplete lines of a killed
-    run are skipped. Returns [] if the log does not exist.
+    Lines without a step number are left out. If a step has several lines with this `event`, only
+    the last one is returned. Incomplete lines of a killed run are skipped. Returns [] if the log
+    does not exist.
     """
     lines = {}
     for line in read_lines(Path(workdir) / LOG_FILE):

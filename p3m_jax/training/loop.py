@@ -61,10 +61,13 @@ class Outcome(NamedTuple):
 def train(config: ConfigDict, workdir: StrPath) -> Outcome:
     """Trains as `config` says (see `configs/common.py`), or resumes the run in `workdir`.
 
-    During the run it writes checkpoints, `log.jsonl`, TensorBoard events and validation sheets into
-    `workdir`. At the end it writes `report.md`, and exports the weights of the step with the lowest
-    SAD on the validation split to `inference/`. The same configuration produces the same run:
-    batches follow from (seed, step), and a checkpoint holds everything else that resuming needs.
+    The run writes checkpoints, `log.jsonl`, TensorBoard events and validation sheets to `workdir`.
+    At the end, it writes `report.md`, and exports the weights of the step with the lowest SAD on
+    the validation split to `inference/`.
+
+    The same configuration produces the same run, even if the run is interrupted and
+    resumed: each batch depends only on the seed and the step number, and everything else that is
+    needed to resume is in the checkpoint.
 
     With several processes (see `p3m_jax.runtime.distributed`), all of them call this function with
     the same configuration and a shared `workdir`. Only the first one writes files, except for

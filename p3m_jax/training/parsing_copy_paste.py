@@ -15,7 +15,7 @@ LEVELS = ("none", "image", "feature")  # no copy and paste, P3M-ICP, P3M-FCP
 def parse_copy_paste(wanted: ConfigDict, batch_size: int) -> CopyPasteSettings | None:
     """Converts the section `config.copy_paste` to settings; returns None if its level is "none".
 
-    The faces to copy are not searched for yet: the recipe's `sources` are empty.
+    Does not search for the faces to copy; `recipe.sources` in the returned settings is empty.
     """
     if wanted.level == "none":
         return None

@@ -27,7 +27,10 @@ class Progress:
         return (len(self._times) - 1) * self._batch_size / taken
 
     def pause(self) -> None:
-        """Restarts the measurement of the rate, so that time spent on saving does not count."""
+        """Restarts the measurement of the rate.
+
+        Called after a checkpoint is saved, so that the time for saving does not count.
+        """
         self._times = []
 
     def close(self) -> None:

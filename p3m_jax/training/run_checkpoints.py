@@ -1,4 +1,4 @@
-"""Saves and reads the checkpoints of a run, from which it resumes exactly.
+"""Saves the checkpoints of a run, and reads them to resume the run exactly.
 
 A checkpoint is saved completely or not at all.
 """
@@ -139,8 +139,9 @@ class RunCheckpoints:
     It keeps the latest `keep` checkpoints, and the checkpoint with the lowest validation SAD.
 
     Orbax saves in the background. It writes a checkpoint under a temporary name and renames it when
-    it is complete, so an interrupted save leaves nothing that looks like a checkpoint. In a bucket,
-    which has no renaming, a file that is written last marks a complete checkpoint.
+    it is complete, so an interrupted save leaves nothing that looks like a checkpoint. Files in a
+    bucket cannot be renamed. There, a checkpoint is complete if it contains the file that Orbax
+    writes last.
 
     Args:
       folder: the folder of the checkpoints, local or in a bucket; created if it does not exist.

@@ -1,8 +1,9 @@
 """Checks that a run can use its folder: the folder must be empty, or contain the same run.
 
-The setting `checkpoint_directory` can choose another place for the checkpoints, such as a bucket.
-The run's settings and the identity of its data are then recorded there, too. So the run can be
-resumed in any folder; in a new folder, the log starts at the step where the run was resumed.
+The setting `checkpoint_directory` can choose another folder for the checkpoints, for instance in a
+bucket. The run's settings, and hashes of the names of its pictures and of the faces it copies, are
+then stored there with the checkpoints. So the run can be resumed in a new run folder, whose log
+starts at the step where the run was resumed.
 """
 
 import contextlib
@@ -68,7 +69,7 @@ def refuse_buckets(workdir: StrPath) -> None:
 
 
 def home_of_checkpoints(directory: str | None, workdir: Path) -> Path:
-    """Returns the folder that holds a run's checkpoints: `directory`, or `workdir` if it is None.
+    """Returns the folder of a run's checkpoints: `directory`, or `workdir` if `directory` is None.
 
     `directory` is the setting `checkpoint_directory`, a folder or an address in a bucket.
 
@@ -82,9 +83,9 @@ def home_of_checkpoints(directory: str | None, workdir: Path) -> Path:
 def claim_run_folder(workdir: Path, configuration: dict[str, Any]) -> Iterator[None]:
     """Reserves `workdir` for a run with this configuration inside a `with` block.
 
-    If the folder already contains a run with checkpoints, its settings must be the same. Settings
-    that did not affect the steps already taken, such as `log_every`, may differ. Only one process
-    at a time can reserve a folder.
+    If the folder already contains a run with checkpoints, the settings that affected its steps must
+    be the same. Other settings, such as `log_every`, may differ. Only one process at a time can
+    reserve a folder.
 
     Args:
       workdir: the run's folder.
@@ -131,9 +132,10 @@ def claim_run_folder(workdir: Path, configuration: dict[str, Any]) -> Iterator[N
 
 
 def claim_data(home: Path, dataset: DataSet, copy_paste: CopyPaste | None = None) -> None:
-    """Checks that a resumed run uses the same pictures and faces to copy as its earlier steps.
+    """Checks that a resumed run trains on the same pictures as before, and copies the same faces.
 
-    Then records their number and a hash of their names for the next time.
+    Compares the numbers of pictures and faces, and hashes of their names, with a record in `home`.
+    Then updates the record. A new run has no record yet, so nothing is compared.
 
     Args:
       home: the folder that holds the run's checkpoints, see `home_of_checkpoints`.

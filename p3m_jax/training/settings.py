@@ -60,13 +60,15 @@ class DataSettings:
       directory: a data set in P3M-10k's layout; None if not given.
       pictures: the folder of the user's own pictures; None if not given.
       mattes: the folder of their mattes; None if not given.
-      facemasks: the folder of face masks; None for the default.
-      foreground_cache: the folder of estimated foregrounds and backgrounds; None for the default.
-      private_cache: the folder of face areas; None for the default.
+      facemasks: the folder of face masks; None for the data set's own masks, if it has any.
+      foreground_cache: where to store estimated foregrounds and backgrounds; for the meaning
+        of None, see `p3m_jax.training.data.prepare_data`.
+      private_cache: where to store the face areas that are obfuscated; None for a folder in the
+        run's folder.
       faces: "blurred" or "normal": which version of the pictures to read.
       obfuscation: how faces are obfuscated while pictures are read; None for no obfuscation.
-      leave_out_doubtful: whether to leave out pictures with uncertain faces. If False, such a
-        picture ends the run.
+      leave_out_doubtful: whether to leave out pictures that need review, because the program found
+        no face in them or is unsure about one. If False, such a picture ends the run with an error.
       composition: whether every picture needs a foreground and a background.
       validation_pictures: how many pictures are held out.
       synthetic: the portraits that are drawn if no data set is chosen.
@@ -109,7 +111,7 @@ class CopyPasteSettings:
       kind: the origin of the faces to copy, one of `p3m_jax.copy_paste.sources.KINDS`.
       folder: the folder of the faces to copy; None if not given.
       masks: the folder of their masks; None if not given.
-      cache: the folder for masks found by the program; None for one in the run's folder.
+      cache: where to store masks that the program makes; None for a folder in the run's folder.
       features: how faces are pasted into features; None at image level.
       start: how long to train before pasting starts; used only at feature level.
     """

@@ -35,7 +35,7 @@ class Setup(NamedTuple):
       where: the sharding of each array of the training state.
       pasting_from: the number of steps before faces are pasted into features; `steps` if never.
       checkpoints: the folder of the run's checkpoints.
-      description: the description that each checkpoint of the run stores.
+      description: stored in each checkpoint, see `p3m_jax.checkpoints.weights.describe`.
     """
 
     settings: Settings
@@ -59,8 +59,8 @@ class Setup(NamedTuple):
 def set_up(settings: Settings, workdir: Path) -> tuple[Setup, TrainState]:
     """Prepares a run; returns the setup, and the state from which the run starts or resumes.
 
-    This is the state in the run's newest checkpoint. Without a checkpoint, it is an initial state.
-    Raises the same errors as `p3m_jax.training.loop.train`.
+    The state is read from the run's newest undamaged checkpoint. If the run has no checkpoints, the
+    state is the one before the first step. Raises the same errors as `p3m_jax.training.loop.train`.
     """
     step, pasting = settings.step, settings.copy_paste
     with distributed.first_in_turn("the data set"):

@@ -38,7 +38,7 @@ class Places(NamedTuple):
 
     @classmethod
     def of_all_devices(cls) -> "Places":
-        """Creates the mesh of all devices of all processes of the job."""
+        """Creates the `Places` for all devices of all processes of the run."""
         automatic = (jax.sharding.AxisType.Auto,)
         mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=automatic)
         return cls(
@@ -52,10 +52,10 @@ class Places(NamedTuple):
 
         Args:
           state: a training state of arrays, or of their shapes.
-          cut: whether to split large arrays across the devices ("FSDP"). They then need less memory
-            on each device, but are gathered whenever a step needs them. Each is split along the
-            longest axis whose length is divisible by the number of devices. If False, all arrays
-            are replicated.
+          cut: whether to split arrays of at least 2**16 values across the devices ("FSDP"). Each of
+            these arrays is split along the longest axis whose length is divisible by the number of
+            devices, or replicated if there is no such axis. Splitting saves memory, but every step
+            must gather the split arrays. If False, all arrays are replicated.
         """
 
         def place(array: jax.Array) -> NamedSharding:

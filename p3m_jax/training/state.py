@@ -39,14 +39,14 @@ class TrainState(NamedTuple):
 def make_optimizer(
     learning_rate: float, *, rule: str = "constant", batch_size: int = RECIPE_BATCH
 ) -> optax.GradientTransformation:
-    """Returns Adam with PyTorch's defaults and a constant learning rate, as published.
+    """Returns Adam with PyTorch's defaults and no learning rate schedule, as published.
 
     Args:
       learning_rate: the learning rate for the published batch size of 8.
-      rule: by which factor to multiply it for another batch size: "constant" for 1, "sqrt" for
-        sqrt(batch_size / 8), or "linear" for batch_size / 8. The square root suits Adam, which
-        divides gradients by their typical size: this is mostly noise, and proportional to
-        1 / sqrt(batch_size).
+      rule: the factor by which `learning_rate` is multiplied: 1 for "constant",
+        sqrt(batch_size / 8) for "sqrt", or batch_size / 8 for "linear". "sqrt" suits Adam, because
+        Adam divides each gradient by its typical size. The typical size of a gradient is mostly
+        noise, which is proportional to 1 / sqrt(batch_size).
       batch_size: pictures per step, on all devices together.
     """
     factor = RULES[rule](batch_size / RECIPE_BATCH)

@@ -56,9 +56,10 @@ class Computing:
       remat: whether to recompute the activations of the encoder's stages in the backward pass
         instead of storing them.
       parts: the number of equal parts into which to split each batch. The parts are computed one
-        after another, and their losses and gradients are combined to those of the whole batch.
-        However, BatchNorm normalises each part separately, and updates the running statistics once
-        per part. In P3M-FCP, the scale of the source faces is also chosen for each part separately.
+        after another. Their losses and gradients are combined into the loss and gradient of the
+        whole batch. However, BatchNorm normalises each part separately, and updates the running
+        statistics once per part. In P3M-FCP, the factor by which the faces to copy are shrunk is
+        also computed for each part separately.
     """
 
     dtype: str | None = None
@@ -178,10 +179,11 @@ def make_train_step(
 
 
 def compile_step(step: Callable, state: TrainState, batch: Batch, out_shardings: Any) -> Compiled:
-    """Compiles a training step for a state and a batch with these shapes and dtypes.
+    """Compiles a training step for the shapes and dtypes of `state` and `batch`.
 
-    The compiled step donates its state, so the caller cannot use that state again. After compiling,
-    the memory used for tracing (up to a quarter of a gigabyte) is released.
+    The compiled step reuses the memory of the state passed to it ("donation"), so the caller cannot
+    use that state again. After compiling, the memory used for tracing (up to a quarter of a
+    gigabyte) is released.
     """
     jitted = jax.jit(step, donate_argnums=0, out_shardings=out_shardings)
     compiled = jitted.lower(state, batch).compile()
@@ -193,8 +195,8 @@ def compile_step(step: Callable, state: TrainState, batch: Batch, out_shardings:
 def cut(batch: Batch, parts: int) -> tuple[Batch, Batch]:
     """Splits a batch of B examples into equal parts.
 
-    Part i holds the examples i, i + parts, i + 2 parts and so on. So every example stays on its
-    device.
+    Part i holds the examples i, i + parts, i + 2 parts and so on. This order keeps every example
+    on its device.
 
     Returns:
       The entries with one value per example, reshaped from (B, ...) to (parts, B / parts, ...); and
