@@ -1,10 +1,11 @@
 """P3M-FCP: pastes faces of source pictures into the target's features, inside the network.
 
-Source pictures pass through the encoder's leading layers like the target pictures. At each chosen
-layer, the source's features D_S are warped onto the target's face. Inside the area to paste, W,
-they replace the target's features D_T: D' = (1 - W) D_T + W warp(D_S). The rest of the network,
-including the layer's pooling and the decoders, sees only D'. Inference does not use any of this, so
-checkpoints have the same form as without pasting.
+Source pictures pass through the encoder's leading layers like the target pictures. This second pass
+is called the source branch. At each chosen layer, the source's features D_S are warped onto the
+target's face. Inside the area to paste, W, the warped features replace the target's features D_T:
+D' = (1 - W) D_T + W warp(D_S). The rest of the network, including the layer's pooling and the
+decoders, sees only D'. Inference does not use any of this, so checkpoints have the same form as
+without pasting.
 
 A batch for pasting has more entries than other batches. For S x S target pictures and Bs source
 pictures of Sc x Sc they are:
@@ -20,12 +21,12 @@ in pixels; the centre of pixel i is at i + 0.5. Example i uses source i mod Bs.
 
 The papers leave some questions open. We decided:
 
-- A source face fills its picture, but a target face does not. If the source were warped at full
-  size, its features would be sampled too sparsely (aliasing), and they would be those of a face
-  seen from closer. So before the encoder, the source is shrunk with a filter until its face is
-  about as large as the target's. One source serves several targets, so it is shrunk once: by the
-  geometric mean of the factors for the pasted examples of the whole batch. The warp then scales
-  the features to the size of each target's face.
+- A source face fills its picture, but a target face is only a part of its picture. If the source
+  were warped at full size, its features would be sampled too sparsely (aliasing). The features
+  would also be those of a larger face. So before the encoder, a filter shrinks the source until
+  its face is about as large as the target's. Each example needs its own factor, but all sources
+  are shrunk by the same one: the geometric mean over the examples of the batch that get a face.
+  The warp then scales the features to the size of each target's face.
   The source is never enlarged, because a warp that enlarges does not alias.
 - The source branch runs in evaluation mode. So the batch statistics are those of the targets only,
   and the sources do not affect the running statistics. A source's features do not depend on the
@@ -56,8 +57,9 @@ class FeaturePaste:
 
     Attributes:
       layers: the names of the layers at which features are pasted, a subset of `Network.layers`.
-      stop_gradient: whether to stop the gradient into the source branch.
-      source_from: the weights of the source branch, "live" or "average" (a moving average).
+      stop_gradient: whether to stop the gradient into the encoder's pass over the source pictures.
+      source_from: the weights for that pass: "live" (those being trained) or "average" (their
+        moving average).
     """
 
     layers: tuple[str, ...]
@@ -78,10 +80,12 @@ def pasting_edit(
     *,
     dtype: jax.typing.DTypeLike | None = None,
 ) -> Edit:
-    """Returns the `Edit` for `Network.apply` that pastes into the features of a batch's pictures.
+    """Computes the sources' features, and returns a function that pastes them into the targets'.
+
+    Pass this function to `Network.apply` as `edit`.
 
     Args:
-      variables: the weights and statistics of the source branch.
+      variables: the weights and statistics with which the sources' features are computed.
       batch: must contain the entries that this module's docstring lists.
       dtype: as in `Network.apply`.
 
@@ -116,9 +120,13 @@ def pasting_edit(
 def shrinking(matrices: jax.Array, pasted: jax.Array) -> jax.Array:
     """Computes the factor in [1/8, 1] by which to shrink the sources; 1 if nothing is pasted.
 
-    The factor is the geometric mean of 1 / sqrt |d| over the examples that are `pasted`, bool (B,).
-    Here d is the determinant of the left 2 x 2 part of an example's matrix: one pixel of the target
-    is as wide as sqrt |d| pixels of the source. The `matrices` are (B, 2, 3).
+    The factor is the geometric mean of 1 / sqrt |d| over the examples that get a face. Here d is
+    the determinant of the left 2 x 2 part of an example's matrix: one pixel of the target is as
+    wide as sqrt |d| pixels of the source. The mean is then limited to [1/8, 1].
+
+    Args:
+      matrices: from the targets' pixels to the sources', (B, 2, 3).
+      pasted: whether a face is pasted into each example, bool (B,).
     """
     determinants = matrices[:, 0, 0] * matrices[:, 1, 1] - matrices[:, 0, 1] * matrices[:, 1, 0]
     logarithms = -0.5 * jnp.log(jnp.maximum(jnp.abs(determinants), 1e-12))
@@ -194,11 +202,16 @@ def warp(
     *,
     empty: bool = False,
 ) -> jax.Array:
-    """Warps maps (Bs, h, w, C) onto the targets, bilinearly: (B, *shape, C).
+    """Warps the sources' maps (Bs, h, w, C) onto the targets, bilinearly: (B, *shape, C).
 
-    Target i gets map i mod Bs, transformed by matrix i of `matrices` (B, 2, 3). Outside a map, its
-    edge is repeated; if `empty`, the values are 0. If every device holds all maps and its part of
-    the matrices, the warp needs no communication between devices.
+    Target i gets map i mod Bs. The warp needs no communication between devices if every device
+    holds all maps, and the matrices of its own targets.
+
+    Args:
+      matrices: from the targets' pixels to the sources', (B, 2, 3).
+      stride: the width of a cell of the maps, in pixels.
+      shape: height and width of the result, in cells.
+      empty: whether the values outside a map are 0; otherwise the map's edge is repeated.
     """
     sources, height, width, channels = maps.shape
     rows = (jnp.arange(shape[0], dtype=matrices.dtype) + 0.5)[:, None] * stride

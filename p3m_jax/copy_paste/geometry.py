@@ -8,7 +8,8 @@ A point of the source, relative to the centre of its mask's box, is multiplied b
 is a rotation, and s = base scale x drawn scale, negative in x if the face is flipped. Then it is
 shifted so that the box of the transformed mask and the box of the target's mask have the same
 centre. The box of the transformed mask encloses all transformed pixels of the mask, including those
-outside the picture. It may be smaller than the box around the transformed box.
+outside the picture. After a rotation, this box may be smaller than one that encloses the rotated
+corners of the original box.
 """
 
 from typing import NamedTuple
@@ -53,9 +54,9 @@ class Transform(NamedTuple):
 
 
 def draw(seed: int, number: int | Tensor, recipe: CopyPaste) -> PastingDraws:
-    """Makes the random choices for the sample with global index `number`.
+    """Makes the random choices for a sample; `number` is its index over all steps.
 
-    `paste` is the same for all variants of `recipe`.
+    The choice whether to paste does not depend on `recipe.variant`.
     """
     seeds = tf.stack([tf.constant(seed ^ _SALT, tf.int64), tf.cast(number, tf.int64)])
     paste, angle, flip, *scale = tf.unstack(tf.random.stateless_uniform([5], seeds))

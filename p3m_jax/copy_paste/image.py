@@ -101,16 +101,17 @@ def copy_a_face(
     copy_paste: CopyPaste,
     obfuscation: Obfuscation | None,
 ) -> dict:
-    """Removes the "target" of a sample, and pastes a face into it if `draws.paste`.
+    """Pastes a face into a sample if `draws.paste`, and removes the entries of its target.
 
-    Returns the changed sample. No face is pasted into a sample that shows none.
+    Returns the changed sample. If the sample shows no face, none is pasted.
 
     Args:
-      sample: a sample of `p3m_jax.input.pipeline.load_sample`, with a target.
+      sample: a sample of `p3m_jax.input.pipeline.load_sample`, with the entries "target" and
+        "target_box".
       files: the result of `source_files`.
-      source: the index of the source, int64 (). If its picture is the example's own, the next
-        source is used.
-      example: the index of the example, int64 ().
+      source: the index of the source, int64 (). If the source and the sample come from the same
+        picture, the next source is used.
+      example: the index, in the data set, of the picture that the sample was cut from; int64 ().
       obfuscation: how to obfuscate the sources whose `FaceSource.obfuscated` is True.
     """
     sample, target = take_target(sample)
@@ -138,10 +139,10 @@ def read_face(
 
     Args:
       picture, mask: names of files, string (), or `contents.FilePositions`.
-      reach: side of the square, in longer sides of the mask's box.
-      obfuscated: bool (), whether the mask's areas are obfuscated before the face is cut out. This
-        keeps clear faces out of obfuscated training pictures.
-      obfuscation: how they are obfuscated.
+      reach: side of the square, divided by the longer side of the mask's box.
+      obfuscated: bool (), whether the mask's areas are obfuscated before the face is cut out, so
+        that no clear face is pasted into obfuscated training pictures.
+      obfuscation: how the areas are obfuscated.
       published: bool (), see `FaceSource`.
     """
     contents, of_mask = read_contents(picture), read_contents(mask)
@@ -171,9 +172,9 @@ def read_face(
 
 
 def square_face(face: FaceCrop, side: int) -> FaceCrop:
-    """Resizes a face to a square of `side` pixels, for pictures that must have the same size.
+    """Resizes a face to `side` x `side` pixels, so that several faces can form a batch.
 
-    A face that is not square is padded with black on the right or below.
+    A face that is not square is first padded with black on the right or below.
     """
     height, width = tf.unstack(tf.shape(face.mask))
     lacking = tf.maximum(height, width) - tf.stack([height, width])
@@ -189,9 +190,10 @@ def square_face(face: FaceCrop, side: int) -> FaceCrop:
 def paste_face(
     sample: dict, face: FaceCrop, target: Target, draws: PastingDraws, variant: str
 ) -> dict:
-    """Returns a copy of a sample, with a face pasted into its picture and its foreground, if any.
+    """Pastes a face into a copy of a sample, and returns the copy.
 
-    Pictures and maps of the sample are uint8 (S, S, C). An empty face changes nothing.
+    The face is pasted into the sample's "picture", and into its "foreground" if it has one; both
+    are uint8 (S, S, 3). If the face's mask is empty, nothing changes.
     """
     laid = transform(face.mask, target.box, draws, variant)
     return tf.cond(

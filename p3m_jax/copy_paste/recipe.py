@@ -19,8 +19,8 @@ class FaceSource(NamedTuple):
       stem: its name.
       picture: JPEG or PNG, stored upright.
       mask: mask of the same size, from the jaw to the top of the brows as in
-        `p3m_jax.faces.region`. It is a face mask, or a label map if `obfuscated`. If it shows
-        several faces, the one with the most pixels is copied.
+        `p3m_jax.faces.region`. It is a face mask; if `obfuscated`, a label map, in which each face
+        has its own value. If it shows several faces, the one with the most pixels is copied.
       obfuscated: the picture is obfuscated inside its mask before the face is copied.
       published: the mask is P3M-10k's own; if it has several channels, only the first is used.
     """
@@ -52,9 +52,9 @@ class CopyPaste(NamedTuple):
       scale: "augment" draws two factors from this range, for width and height.
       flip: "augment" mirrors a face left to right with this probability.
       level: "image" (P3M-ICP) or "feature" (P3M-FCP). The settings below apply only to "feature".
-      first_step: the number of steps before the first one that pastes.
-      source_batch: the number of sources per step, which all samples of the step share.
-      source_size: side of their square pictures, in pixels.
+      first_step: the first step that pastes, counted from 0.
+      source_batch: the number of sources per step. All samples of the step share them.
+      source_size: side in pixels to which the square pictures of the sources are resized.
     """
 
     sources: tuple[FaceSource, ...]

@@ -44,10 +44,11 @@ class FacePasting:
         return self._draws(sample).paste
 
     def paste(self, contents: dict, sample: Sample) -> dict:
-        """Returns the sample's entries after pasting.
+        """Returns the entries of a sample after pasting.
 
         At image level, picture and foreground contain the pasted face. At feature level, the
-        entries for the network are added.
+        entries for the network are added. `contents` are the entries before pasting, the result of
+        `p3m_jax.input.pipeline.load_sample`.
         """
         draws, recipe = self._draws(sample), self._recipe
         if self.shares:
@@ -77,9 +78,9 @@ class FacePasting:
         return shared_faces(step, self._files, self._recipe, self._seed, self._obfuscation)
 
     def diagnose(self, step: int, place: int) -> None:
-        """Raises a `UserError` if a source that the sample may use is invalid.
+        """Raises a `UserError` if a source that may be pasted into a sample is invalid.
 
-        `place` is the sample's index in the batch of all processes.
+        The sample is number `place` in the batch of `step`, counted from 0 over all processes.
         """
         sources = self._recipe.sources
         first = int(geometry.source_at(step, place, len(sources), self._seed))

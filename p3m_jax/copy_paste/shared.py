@@ -17,8 +17,9 @@ def shared_faces(
 ) -> dict:
     """Reads the source pictures of a step, and their masks.
 
-    Returns a dict of "source" (Bs, Sc, Sc, 3) and "source_mask" (Bs, Sc, Sc, 1), both uint8. They
-    are the same on every host. They are black before the first step that pastes.
+    Returns a dict of "source" (Bs, Sc, Sc, 3) and "source_mask" (Bs, Sc, Sc, 1), both uint8. Here
+    Bs is `copy_paste.source_batch`, and Sc is `copy_paste.source_size`. Both arrays are the same on
+    every host, and 0 before the first step that pastes.
     """
     side = copy_paste.source_size
 
@@ -48,9 +49,9 @@ def lay_a_face(
     seed: int,
     obfuscation: Obfuscation | None,
 ) -> dict:
-    """Replaces a sample's "target" by the entries with which the network pastes a face.
+    """Prepares a sample for pasting a face inside the network; returns the changed sample.
 
-    Returns the changed sample. The new entries are:
+    The entries "target" and "target_box" are removed. The new entries are:
 
     - "facemask" uint8 (S, S, 1): where a face may be pasted.
     - "paste" bool (): whether a face is pasted.
@@ -61,7 +62,7 @@ def lay_a_face(
       files: the result of `source_files`.
       step: the sample's step, int64 ().
       place: the sample's index in the batch of all hosts, int64 ().
-      example: the index of the sample's example, int64 ().
+      example: the index, in the data set, of the picture that the sample was cut from; int64 ().
       obfuscation: how to obfuscate the sources whose `FaceSource.obfuscated` is True.
     """
     sample, target = take_target(sample)

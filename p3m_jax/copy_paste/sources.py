@@ -1,8 +1,9 @@
 """Finds the faces to copy in the user's data, and lists them as `FaceSource`s.
 
-Nothing is downloaded. If a source has no face masks, they are made once and cached. For
+Nothing is downloaded. If pictures have no face masks, the masks are made once and cached. For
 CelebAMask-HQ they are combined from the masks of the parts of a face. For other folders they are
-made from landmarks of the largest face in a picture; faces with doubts are ignored.
+made from landmarks of the largest face in a picture. Faces that are found only with doubts are
+ignored, see `p3m_jax.faces.finding`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -71,9 +72,9 @@ def folder_faces(
 
     Args:
       masks: folder of face masks with the pictures' stems and sizes.
-      cache: folder for masks made from landmarks, required if `masks` is not given. A picture is
-        left out if every face found in it has doubts, or none is found. The left-out pictures are
-        listed in a printed line.
+      cache: folder for masks made from landmarks, required if `masks` is not given. A picture in
+        which no face is found with certainty is left out. A printed line lists the pictures that
+        are left out.
       finder: finds faces and their landmarks; by default a `FaceFinder`.
       workers: number of threads, by default one per core.
       progress: whether to show a bar.
@@ -136,7 +137,8 @@ def celebamask_hq_faces(
 def training_set_faces(dataset: DataSet, *, obfuscated: bool) -> tuple[FaceSource, ...]:
     """Lists the faces of the training pictures themselves, from their masks.
 
-    If `obfuscated`, the masks are the face areas, and each face is obfuscated before it is copied.
+    The masks are the pictures' face masks. If `obfuscated`, they are the areas that training
+    obfuscates, and each face is obfuscated before it is copied.
 
     Raises:
       DataSetError: fewer than two pictures have a mask, so no picture can get another's face.

@@ -1,13 +1,13 @@
 """Caches for files derived once from a data set's pictures: foregrounds, face areas.
 
 A cache is a folder with derived files and a list, `sources.jsonl`, with one line per finished
-picture. A line contains the settings, and the sizes of the source files in bytes. They show whether
-the cache was made from other pictures with the same names. They do not change when the data set is
-copied to another place.
+picture. A line contains the settings, and the sizes of the source files in bytes. The sizes show
+whether the cache was made from other pictures with the same names. Unlike times, sizes do not
+change when the data set is copied to another place.
 
 If many machines fill a cache, each writes its own list, `sources-*.jsonl`, because lines may be
-lost if several machines append to one file. All lists are read. At the end of such a job they are
-merged into `sources.jsonl`.
+lost if several machines append to one file. All lists are read. When all machines have finished,
+the lists are merged into `sources.jsonl`.
 """
 
 import uuid
@@ -103,14 +103,15 @@ class Cache:
     def notes(self) -> dict[str, dict[str, Any]]:
         """Returns the notes stored for each finished picture: {stem: notes}.
 
-        Notes are facts about a picture, which the `Make` function that wrote its files returned.
+        Notes are facts about a picture that were found while its files were made, such as doubts
+        about its faces.
         """
         return {stem: line.get(_NOTES, {}) for stem, line in self._lines().items()}
 
     def problems(self) -> dict[str, str]:
-        """Returns {stem: reason} for the pictures that failed.
+        """Returns {stem: reason} for the pictures that Beam workers failed to make.
 
-        Only lists that `gather` has not merged yet contain failures.
+        `gather` deletes these reasons.
         """
         return {line["stem"]: line[_PROBLEM] for line in self._all_lines() if _PROBLEM in line}
 
@@ -120,19 +121,28 @@ class Cache:
         return self.folder / SOURCES
 
     def line(self, source: dict[str, Any], notes: dict[str, Any]) -> dict[str, Any]:
-        """Makes the list's line for a finished picture, from its `source` and its notes."""
+        """Returns the line of `sources.jsonl` for a finished picture.
+
+        `source` is the result of the method `source`; `notes` are explained in the method `notes`.
+        """
         return source | ({_NOTES: notes} if notes else {})
 
     def problem_line(self, example: Pictured, problem: str) -> dict[str, Any]:
-        """Makes the list's line for a picture that failed; only `problems` reads it."""
+        """Returns the line, in a list of the cache, that says why a picture failed."""
         return {"stem": example.stem, _PROBLEM: problem}
 
     def open_part(self) -> LineWriter:
-        """Opens a new list for one writer to append to; `OSError` if the folder does not exist."""
+        """Creates a list `sources-*.jsonl` for one worker, and opens it for appending.
+
+        Raises `OSError` if the cache's folder does not exist.
+        """
         return LineWriter(self.folder / PARTS.replace("*", uuid.uuid4().hex))
 
     def gather(self) -> None:
-        """Merges all lists into `sources.jsonl`; call it only while nothing fills the cache."""
+        """Merges the lists of all machines, `sources-*.jsonl`, into `sources.jsonl`.
+
+        The lines of pictures that failed are dropped. Do not call this while the cache is filled.
+        """
         parts, lines = list(self.folder.glob(PARTS)), self._lines()
         if parts:
             write_lines(self.sources_file, (lines[stem] for stem in sorted(lines)))
@@ -174,7 +184,10 @@ class Cache:
         return any(any(folder.iterdir()) for folder in folders if folder.is_dir())
 
     def make_folders(self) -> None:
-        """Creates the folders and the list, so that lines can be appended."""
+        """Creates the cache's folders, and the file `sources.jsonl` if it does not exist.
+
+        Raises `DataSetError` if the folder cannot be written.
+        """
         try:
             for name in self._folders():
                 (self.folder / name).mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""Fills a cache: the work for one picture, its cost, and an engine that uses threads.
+"""Fills a cache: makes the derived files of the pictures that it lacks.
 
-An engine gets the pictures that a cache lacks, and calls `make_one` for each of them. There are two
-engines: threads of this process, and `p3m_jax.derived.on_beam`. Both write the same files, bit for
-bit.
+An engine is a function that gets these pictures and calls `make_one` for each of them. There are
+two engines: `by_threads` uses threads of this process, and `p3m_jax.derived.on_beam` uses Apache
+Beam. Both write the same files, bit for bit.
 """
 
 import functools
@@ -32,10 +32,10 @@ class EngineError(UserError):
 
 
 class Made(NamedTuple):
-    """The result for one picture.
+    """The result of `make_one` for one picture.
 
     Attributes:
-      line: the finished picture's line for the cache's list; None if the picture failed.
+      line: the picture's line in the cache's list of finished pictures; None if it failed.
       problem: the reason for the failure, a sentence; "" if the picture is finished.
       read: bytes of the source files.
       written: bytes of the derived files.
@@ -80,7 +80,7 @@ class Tally(NamedTuple):
 
 
 class Filled(NamedTuple):
-    """The result of an engine: the tally, and a sentence for each picture that failed."""
+    """The result of filling a cache: the cost, and a sentence for each picture that failed."""
 
     tally: Tally
     problems: list[str]
@@ -104,9 +104,10 @@ def fill(
     Pictures that an earlier call finished are skipped, even if that call was killed.
 
     Args:
-      make: writes the files of an example, completely or not at all, and returns notes for the
-        cache's list.
-      engine: runs `make`; by default `workers` threads of this process.
+      make: called with an example and the paths of its files. Writes each file completely or not at
+        all, and returns the picture's notes, see `Cache.notes`.
+      engine: calls `make` for each missing picture; by default in `workers` threads of this
+        process.
       progress: shows a bar, and at the end the cost per picture.
 
     Raises:
@@ -133,11 +134,11 @@ def fill(
 
 
 class Processor:
-    """Counts this process's processor seconds between calls, from any thread.
+    """Measures the processor time of this process between calls of `lap`.
 
-    If several threads work at the same time, one thread's call may count the time of another, but
-    the sum of all calls is correct. It includes threads that libraries start, which a per-thread
-    clock would miss.
+    Any thread may call `lap`. The result also includes the time of other threads, but the sum of
+    all results is correct. Threads that libraries start are included, unlike with a per-thread
+    clock.
     """
 
     def __init__(self) -> None:
@@ -145,7 +146,7 @@ class Processor:
         self._before = time.process_time()
 
     def lap(self) -> float:
-        """Returns the processor seconds since the last call."""
+        """Returns the processor seconds since the last call by any thread."""
         with self._lock:
             now = time.process_time()
             spent, self._before = now - self._before, now
@@ -153,9 +154,10 @@ class Processor:
 
 
 def make_one(cache: Cache, make: Make[P], example: P) -> Made:
-    """Makes the files of one picture, and its line for the cache's list.
+    """Makes the files of one picture, and its line for the cache's list of finished pictures.
 
-    All engines call this function. A `UserError` becomes the result's `problem`.
+    The line is returned, not written. A `UserError` is not raised: its message is returned as
+    `problem`.
 
     Raises:
       OSError: the cache cannot be written.
@@ -171,9 +173,10 @@ def make_one(cache: Cache, make: Make[P], example: P) -> Made:
 
 
 def by_threads(workers: int | None = None) -> Engine[P]:
-    """Returns an engine, which makes the files of a cache, that uses threads of this process.
+    """Returns an engine that uses threads of this process.
 
-    `workers` is the number of threads; None means one per core.
+    An engine is the argument of `fill` that makes the missing files. `workers` is the number of
+    threads; None means one per core.
     """
     return functools.partial(_fill_by_threads, workers or available_cores())
 

@@ -26,7 +26,7 @@ from p3m_jax.storage.paths import user_path
 def foreground_cache(folder: StrPath, obfuscation: Obfuscation | None = None) -> Cache:
     """Returns the cache of foregrounds and backgrounds in `folder`.
 
-    `obfuscation` is that of the pictures from which they are estimated.
+    `obfuscation` is applied to the pictures' face areas before the estimation.
     """
     roles: tuple[str, ...] = ("picture", "matte")
     settings: dict[str, Any] = {}
@@ -44,7 +44,9 @@ def foreground_cache(folder: StrPath, obfuscation: Obfuscation | None = None) ->
 
 @dataclass(frozen=True)
 class EstimateForeground:
-    """Estimates foreground and background of an example, and writes them; a `Make` for `fill`.
+    """Estimates foreground and background of an example, and writes them.
+
+    Pass an object of this class to `p3m_jax.derived.filling.fill` as `make`.
 
     Attributes:
       obfuscation: applied to the example's face areas before the estimation.

@@ -1,14 +1,14 @@
 """Fills a cache with Apache Beam: on this machine, or on Dataflow, Flink or Spark.
 
-The pipeline reads the list of missing pictures, distributes them one by one, and calls `make_one`,
-the same function that threads call. Only names pass through the pipeline. Workers read pictures and
-write files and lists under the same paths as this machine, so data set and cache must be on a disk
-that all of them share. Each worker appends to its own list as soon as a picture is finished. So if
-this process or a worker is killed, the next job resumes the work, with Beam or with threads.
+The pipeline distributes the missing pictures one by one to Beam's workers. They call `make_one` for
+each picture. Only names pass through the pipeline. Workers read and write under the same paths as
+this machine, so data set and cache must be on a disk that all machines share. Each worker records
+its finished and failed pictures in its own list in the cache, see `p3m_jax.derived.cache`. Each
+line is written as soon as its picture is done. So if this process or a worker is killed, the next
+job resumes the work, with Beam or with threads.
 
-The lists on disk, not Beam, record which pictures are finished, and why others failed. Beam counts
-`done`, `broken`, `bytes_read`, `bytes_written` and
-`processor_microseconds` in the namespace `p3m`, which runners show while a job runs.
+While a job runs, runners show Beam's counters in the namespace `p3m`: `done`, `broken`,
+`bytes_read`, `bytes_written` and `processor_microseconds`.
 """
 
 import contextlib
@@ -44,10 +44,13 @@ _UNFINISHED = (
 
 @dataclass(frozen=True)
 class BeamEngine:
-    """An `Engine` that runs a Beam pipeline with these options, such as "--runner=FlinkRunner".
+    """Fills a cache with a Beam pipeline; pass it to `p3m_jax.derived.filling.fill` as `engine`.
 
     The default runner is Beam's direct runner, on this machine with one worker. Its options
     `--direct_num_workers` and `--direct_running_mode` set the number and kind of workers.
+
+    Attributes:
+      options: the pipeline's options, such as "--runner=FlinkRunner".
     """
 
     options: tuple[str, ...] = ()

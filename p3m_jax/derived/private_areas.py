@@ -1,11 +1,14 @@
 """The face areas of a data set's pictures: found once, cached, and obfuscated in training.
 
-A cache contains `private/STEM.png`, the label maps of `p3m_jax.faces.region` without the matte's
-transition area. It contains no pixels of the pictures. If a picture has a face mask, the mask
-defines the face areas; an empty mask means that there is no face. The search then only adds faces
-that the mask misses, and each raises a doubt. Without a mask, the search finds the faces. A picture
-with a doubt is not used until it is reviewed, that is, until its stem is in the file `REVIEWED` of
-the cache.
+A cache contains a label map of each picture's face areas, `private/STEM.png`, see
+`p3m_jax.faces.region`. The face areas do not include the matte's transition area. A cache contains
+no pixels of the pictures.
+
+If a picture has a face mask, the mask defines the face areas; an empty mask means that there is no
+face. A face finder then only adds faces that the mask misses, and each of them raises a doubt, a
+reason for a person to review the picture. Without a mask, the face finder finds all faces. A
+picture with a doubt is not used until it is reviewed, that is, until its stem is in the cache's
+file `reviewed.txt`.
 """
 
 import functools
@@ -52,12 +55,14 @@ _own_finder = functools.cache(FaceFinder)
 
 @dataclass(frozen=True)
 class FindAreas:
-    """Finds the face areas of an example, and writes their label map; a `Make` for `fill`.
+    """Finds the face areas of an example, and writes their label map.
+
+    Pass an object of this class to `p3m_jax.derived.filling.fill` as `make`.
 
     Attributes:
       finder: finds the faces; by default a `FaceFinder`.
-      drawn: whether this project drew the portraits. Their face masks are then correct, and no
-        faces are searched for in portraits that have one.
+      drawn: whether this project drew the portraits, so that their face masks are correct. Faces
+        are then searched for only in portraits without a mask.
     """
 
     finder: Find | None = None
@@ -86,10 +91,13 @@ def find_missing_areas(
     workers: int | None = None,
     progress: bool = True,
 ) -> int:
-    """Fills a cache with the face areas of a data set's pictures; returns how many were made.
+    """Finds the face areas that the cache in `folder` lacks, and writes them there.
 
-    It works like `p3m_jax.derived.foregrounds.estimate_missing`. It also raises
-    `FaceWeightsError` if faces must be searched for and the weights are not installed.
+    Returns the number of pictures that the cache lacked. Resuming, arguments and errors are as for
+    `p3m_jax.derived.foregrounds.estimate_missing`.
+
+    Raises:
+      FaceWeightsError: faces must be searched for and the weights are not installed.
     """
     cache, find = private_cache(folder), FindAreas(finder, dataset.synthetic)
     if finder is None and any(map(find.searches, cache.missing(dataset.examples))):
@@ -101,7 +109,9 @@ def find_missing_areas(
 def list_doubtful(dataset: DataSet, folder: StrPath) -> dict[str, list[str]]:
     """Returns {stem: doubts} of unreviewed pictures, and writes them to `to_review.txt`.
 
-    A picture whose stem is in `reviewed.txt` is reviewed, and its areas count as correct.
+    Doubts are reasons for a person to review a picture's face areas. A picture whose stem is in
+    `reviewed.txt` is reviewed, and its areas count as correct. Both files are in the cache's
+    folder.
     """
     cache = private_cache(folder)
     doubtful = _to_review(cache, dataset.examples)
@@ -121,7 +131,9 @@ def with_private_areas(
     workers: int | None = None,
     progress: bool = True,
 ) -> DataSet:
-    """Returns the data set with the face areas of its pictures, which are cached.
+    """Returns the data set with the face areas of its pictures, from the cache in `folder`.
+
+    Areas that the cache lacks are found first.
 
     Args:
       leave_out: leaves out pictures that need review; by default they are an error.
@@ -129,8 +141,9 @@ def with_private_areas(
       engine, workers, progress: as for `find_missing_areas`.
 
     Raises:
-      DataSetError: the cache cannot be used, or pictures need review. They are listed in
-        `to_review.txt`; once their stems are in `reviewed.txt`, their areas count as correct.
+      DataSetError: the cache cannot be used, or pictures need review. The cache's file
+        `to_review.txt` lists these pictures. Once their stems are in its file `reviewed.txt`, their
+        areas count as correct.
       FaceWeightsError: faces must be searched for and the weights are not installed.
     """
     find_missing_areas(

@@ -65,10 +65,10 @@ class Comparison(NamedTuple):
 
     Attributes:
       question: the question.
-      differences: by measure, the mean over the pictures of the difference between the two
-        protocols, with its interval from `summarise`.
+      differences: for each measure by name, the difference between the two protocols: its mean over
+        the pictures and the mean's 95 % interval.
       p: the p-value of the difference in SAD, from `sign_flip_p`; None for fewer than 30 pictures.
-      p_holm: `p` after `holm` has corrected it for the number of questions; None like `p`.
+      p_holm: `p`, corrected by `holm` for the number of questions; None if `p` is None.
     """
 
     question: Question
@@ -91,10 +91,14 @@ class Comparison(NamedTuple):
 
 
 def compare(rows: Mapping[str, Sequence[Row]], *, seed: int = 0) -> list[Comparison]:
-    """Answers `QUESTIONS` from `rows`, the rows of each protocol by the protocol's name.
+    """Answers each of `QUESTIONS` by comparing the errors of two protocols.
 
-    All protocols must have the same pictures in the same order. The result depends only on the rows
-    and the seed.
+    The result depends only on the rows and the seed.
+
+    Args:
+      rows: {protocol: rows}, with one row of errors per picture, as `evaluate_examples` returns
+        them. All protocols must have the same pictures in the same order.
+      seed: for the random draws of the statistics.
     """
     answers = []
     enough = len(next(iter(rows.values()))) >= SMALLEST_SAMPLE
@@ -125,11 +129,11 @@ def _difference(one: float, other: float) -> float:
 def sign_flip_p(differences: Sequence[float], *, seed: int = 0) -> float:
     """Returns the two-sided p-value of a paired permutation test of the mean difference.
 
-    If there is no real difference, each difference is equally likely to have the opposite sign. So
-    p is the fraction of all combinations of signs whose mean is at least as far from 0 as the
-    observed mean. All combinations are tried if there are at most 10,000, that is, for up to 13
-    pairs that differ. Otherwise 10,000 combinations are drawn at random, and the observed one is
-    added to them (Phipson, Smyth, "Permutation p-values should never be zero", 2010).
+    If there is no real effect, each difference is equally likely to have the opposite sign. So p is
+    the fraction of all combinations of signs whose mean is at least as far from 0 as the observed
+    mean. All combinations are tried if at most 13 differences are not 0, that is, if there are at
+    most 10,000 combinations. Otherwise 10,000 combinations are drawn at random, and the observed
+    one is added to them (Phipson, Smyth, "Permutation p-values should never be zero", 2010).
     """
     values = np.asarray(differences, np.float64)
     values = values[values != 0]  # flipping the sign of 0 changes nothing

@@ -1,10 +1,10 @@
 """The connectivity error CONN: how much of a matte is connected with the portrait.
 
 The definition needs the largest 4-connected component above each of ten thresholds. The areas above
-the thresholds are nested, so the picture is labelled once instead of ten times. It is divided into
-horizontal runs of equal level; a portrait of 1.7 megapixels has about 30,000 runs. The thresholds
-are then processed from the highest to the lowest. Every pair of runs that touch is joined exactly
-once.
+the thresholds are nested, so all components are found in one pass instead of ten. First, each row
+of pixels is divided into runs: neighbouring pixels that reach the same thresholds. A portrait of
+1.7 megapixels has about 30,000 runs. Then the thresholds are processed from the highest to the
+lowest. Two runs that touch are joined once, at the highest threshold that both of them reach.
 """
 
 import numpy as np
@@ -50,8 +50,8 @@ def threshold_levels(values: np.ndarray) -> np.ndarray:
 def last_connected_level(levels: np.ndarray) -> np.ndarray:
     """Computes ten times l (see `connectivity_error`) for every pixel, uint8 (H, W).
 
-    `levels`, uint8 (H, W), is the result of `threshold_levels` for the smaller of the two maps at
-    each pixel. A threshold that no pixel reaches has no component, and is skipped.
+    `levels`, uint8 (H, W), is the result of `threshold_levels` for the pixelwise minimum of
+    prediction and matte. A threshold that no pixel reaches has no component, and is skipped.
     """
     start, length = _runs(levels)
     level = levels.ravel()[start]

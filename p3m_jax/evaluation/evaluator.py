@@ -163,10 +163,10 @@ def find_predictions(folder: StrPath, dataset: DataSet) -> dict[str, Path]:
 def check_files(
     dataset: DataSet, predictions: dict[str, Path] | None = None, *, workers: int = 2
 ) -> list[str]:
-    """Reads all label files of a set, and checks that all files have the size of their mattes.
+    """Reads the mattes, trimaps and face masks of a set, and checks that they are valid.
 
-    This prevents scoring against a file that is not really a trimap or a matte. `predictions` is
-    the result of `find_predictions`; None if the pictures will be matted. Returns warnings, one
+    Each file must have the size of its example's matte. `predictions` is the result of
+    `find_predictions`; these files are then checked instead of the pictures. Returns warnings, one
     sentence for each type of problem.
 
     Raises:
@@ -295,7 +295,7 @@ def score(example: Example, prediction: np.ndarray) -> Row:
 
 
 def trimap_source(dataset: DataSet) -> str:
-    """Returns words for reports that say where the trimaps come from."""
+    """Describes where the set's trimaps come from, such as "from the data set"."""
     given = sum(example.trimap is not None for example in dataset.examples)
     if given == len(dataset.examples):
         return "from the data set"
@@ -304,9 +304,9 @@ def trimap_source(dataset: DataSet) -> str:
 
 
 class Worst:
-    """The `count` examples with the largest SAD, and their predictions, for a sheet of pictures.
+    """Collects the `count` examples with the largest SAD, and their predictions.
 
-    It is an `Observe` for `evaluate_examples`. If there are several processes, each collects only
+    Pass it to `evaluate_examples` as `observe`. If there are several processes, each collects only
     its own examples; `together` merges them.
     """
 
