@@ -1,7 +1,7 @@
 """Obfuscates faces by blur, mosaic or black fill, with the same function for NumPy and TensorFlow.
 
 Every mode reduces the bounding box of a face area to a few cells, and then enlarges the cells to
-pixels again. Only the information in these cells is left of the face:
+pixels again. These cells are all that remains of the face:
 
 - blur: the cells are Gaussian means with sigma = strength x the longer side of the box, spaced by
   half a sigma. They are interpolated linearly (about 10 x 10 cells at the default strength).
@@ -9,8 +9,9 @@ pixels again. Only the information in these cells is left of the face:
   most 5 x 5 cells by default).
 - fill: the cells are black.
 
-Small matrices reduce first the rows and then the columns, so any strength is fast. Only pixels
-inside the box are mixed. Only pixels inside the face area are replaced, with a hard edge.
+The means are computed with one small matrix for the rows and one for the columns, so any strength
+is fast. Only pixels inside the box are mixed. Only pixels inside the face area are replaced, with a
+hard edge.
 """
 
 from collections.abc import Sequence

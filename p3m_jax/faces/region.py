@@ -31,10 +31,10 @@ _HEAD_STEPS = 64  # corners of the ellipse
 def face_polygon(landmarks: Landmarks) -> np.ndarray:
     """Returns the face area as a convex polygon, float32 (N, 2), (x, y) in pixels of the picture.
 
-    It is the hull of the mesh from the jaw line to the upper edge of the brows, slightly widened.
-    P3M-10k's published pictures show this area; their landmark model and exact outline are not
-    published. In half profile, cheek and nose extend beyond the jaw line, so the hull includes all
-    points that are not above the brows.
+    The polygon is the convex hull of all landmarks that are not above the brows, slightly widened.
+    The landmarks of the jaw line would not be enough: in half profile, cheek and nose extend beyond
+    the jaw line. The published pictures of P3M-10k are blurred in this area. The authors published
+    neither their landmark model nor their exact outline.
     """
     return _widened(face_hull(landmarks))
 
@@ -50,9 +50,9 @@ def face_hull(landmarks: Landmarks) -> np.ndarray:
 def wide_polygon(face: Face, landmarks: Landmarks | None = None) -> np.ndarray:
     """Returns a convex polygon around a face whose outline is uncertain, float32 (N, 2).
 
-    The polygon encloses a square around the face's `reach`, or around its box if there is no
-    `reach`. The square is large enough for any rotation of the face. If landmarks are given, the
-    polygon also encloses `face_polygon`.
+    The polygon encloses a square around `face.reach`, the box around all boxes found for this face.
+    If `face.reach` is None, the square is around `face.box`. The square is large enough for any
+    rotation of the face. If landmarks are given, the polygon also encloses `face_polygon`.
     """
     left, top, width, height = face.reach or face.box
     middle, half = np.array([left + width / 2, top + height / 2]), max(width, height) / 2
@@ -71,8 +71,8 @@ def head_polygon(face: Face, polygon: np.ndarray, landmarks: Landmarks | None) -
     Args:
       face: the face as the detector returns it.
       polygon: the face area of the face, float32 (N, 2).
-      landmarks: the mesh placed on the face. None if it is unreliable: the tilt of the face is then
-        computed from the detector's eyes and mouth.
+      landmarks: the points of the face mesh. If they are None, because the mesh is unreliable, the
+        tilt is computed from the eyes and mouth in `face`.
     """
     if landmarks is not None:
         points = landmarks.points
@@ -131,8 +131,8 @@ def without_transition(labels: np.ndarray, matte: np.ndarray) -> np.ndarray:
     """Returns a label map set to 0 in a matte's transition area; both are uint8 (H, W).
 
     Obfuscation would blur the hair and edges in this area, and the matte would no longer be
-    correct. The transition area is that of a trimap whose kernel size comes from
-    `transition_kernel`.
+    correct. The width of the transition area is proportional to the short side of the picture, see
+    `p3m_jax.pictures.trimap.transition_kernel`.
     """
     kernel = transition_kernel(matte.shape)
     return np.where(trimap_from_matte(matte, kernel) == TRANSITION, np.uint8(0), labels)

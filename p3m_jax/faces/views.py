@@ -85,10 +85,12 @@ def upright_sizes(long_side: int) -> list[int]:
 def quarter_turned_sizes(long_side: int) -> list[int]:
     """Returns the long sides, in pixels, for finding faces turned by 90, 180 or 270 degrees.
 
-    A picture is searched at each of these sizes. If `long_side` is at most 640, the only size is
-    `long_side`; if it is at most 1280, the only size is 640. Otherwise, the first is half of
-    `long_side`, which reduces the search time to a quarter, and each further one is half of the one
-    before, down to 640 or less.
+    A picture is searched at each of these sizes:
+
+    - `long_side` up to 640: only at `long_side`.
+    - `long_side` from 641 to 1280: only at 640.
+    - larger: at half of `long_side`, at a quarter, and so on, down to the first size of 640 or
+      less. A search at full size would take four times as long as at half size.
     """
     return _halves(max(min(_QUARTER_TURNED, long_side), -(-long_side // 2)))
 
@@ -96,9 +98,15 @@ def quarter_turned_sizes(long_side: int) -> list[int]:
 def eighth_turned_sizes(long_side: int) -> list[int]:
     """Returns the long sides, in pixels, for finding faces turned by 45, 135, 225 or 315 degrees.
 
-    They are chosen like `quarter_turned_sizes`, but small pictures are searched at 450 pixels or
-    less instead of 640. The reason is that a picture turned by 45 degrees fills only half of its
-    bounding box.
+    A picture is searched at each of these sizes:
+
+    - `long_side` up to 640: only at 450/640 of `long_side`.
+    - `long_side` from 641 to 900: only at 450.
+    - larger: at half of `long_side`, at a quarter, and so on, down to the first size of 640 or
+      less.
+
+    Small pictures are shrunk because a picture turned by 45 degrees fills only half of its bounding
+    box.
     """
     scale = _EIGHTH_TURNED / _QUARTER_TURNED
     return _halves(max(round(scale * min(_QUARTER_TURNED, long_side)), -(-long_side // 2)))

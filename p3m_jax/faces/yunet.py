@@ -36,11 +36,13 @@ class YuNet:
 
     Args:
       threshold: lowest score at which an upright face is accepted.
-      turned: lowest score at which a turned face is accepted. The picture is rotated by 45, 90, ...
-        315 degrees to find these, because the network misses faces turned by more than about 45
-        degrees, and small ones turned by more than 20. None searches only for upright faces.
-      faint: lowest score at which a face with very little contrast is accepted. The picture's
-        contrast is raised to find these, at one scale. None skips this search.
+      turned: lowest score at which a turned face is accepted. Turned faces are found in copies
+        of the picture rotated by 45, 90, ... 315 degrees. Without rotation, the network misses
+        faces turned by more than about 45 degrees, and small faces turned by more than 20 degrees.
+        If `turned` is None, the rotated copies are not searched.
+      faint: lowest score at which a face with very little contrast is accepted. Such faces are
+        found in a copy of the picture with more contrast, at one scale. If `faint` is None, this
+        copy is not searched.
 
     Raises:
       FaceWeightsError: the weights are not installed.

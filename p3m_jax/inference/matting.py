@@ -182,7 +182,7 @@ def load(path: str | os.PathLike) -> Matting:
         alpha = matte("photo.jpg")
 
     Raises:
-      CheckpointError: it does not exist or cannot be used.
+      CheckpointError: `path` does not exist, or its checkpoint cannot be used.
     """
     return Matting(load_for_inference(path))
 
@@ -198,7 +198,7 @@ def within_opacity(alpha: np.ndarray, opacity: np.ndarray | None) -> np.ndarray:
 
 
 def identify(checkpoint: InferenceCheckpoint) -> dict[str, str]:
-    """Identifies weights by the network's name and the SHA-256 of all names and values."""
+    """Returns {"network": its name, "sha256": a hash of the names and values of all weights}."""
     digest = hashlib.sha256(checkpoint.model_name.encode())
     for arrays in checkpoint.variables:
         for name in sorted(arrays):

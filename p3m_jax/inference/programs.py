@@ -1,7 +1,8 @@
 """Runs a network to compute the maps from which mattes are made.
 
-In each process, a network is compiled once for each map and input size; its weights may change.
-Only this module runs networks for mattes: prediction, evaluation and validation share it.
+A map is an output of the network, see `Programs.run`. In each process, a network is compiled once
+for each map and input size. New weights need no recompiling. Only this module runs networks for
+mattes: prediction, evaluation and validation share it.
 """
 
 import contextlib
@@ -122,10 +123,10 @@ def programs(network: Network) -> Programs:
 
 
 def predictor(network: Network, variables: Variables) -> Callable[[str, np.ndarray], np.ndarray]:
-    """Returns a function that runs the network with these weights, for `matte_picture`.
+    """Returns a function that runs the network with `variables`, its weights.
 
-    The function is a `p3m_jax.inference.strategies.Predict`: it accepts the name of a map and
-    pictures, and returns the map.
+    The function accepts the name of a map and pictures, and returns the map, see `Programs.run`.
+    `p3m_jax.inference.strategies.matte_picture` needs such a function.
     """
     run = programs(network).run
     return lambda name, pictures: run(name, variables, pictures)

@@ -23,19 +23,20 @@ class Protocol:
       name: the name on the command line.
       antialias: whether to smooth a picture before shrinking it, as scikit-image does: by a
         Gaussian with sigma (factor - 1) / 2.
-      double: whether to resize in float64 with scikit-image, as published, or else in float32 with
-        OpenCV. The strategy HYBRID enlarges a map of classes and takes exactly 0 and 255 as
-        certain. On 0.5 to 0.9 % of the pixels, float64 gives 254.99999999999997 instead of 255, so
-        they count as uncertain, as in the published program.
+      double: True resizes in float64 with scikit-image, like the published programs. False resizes
+        in float32 with OpenCV. The choice also affects `sure`, which the strategy HYBRID uses: at
+        0.5 to 0.9 % of the pixels, float64 yields 254.99999999999997 instead of 255. These pixels
+        then count as uncertain, as in the published program.
       score: how alpha is scored: "float" as it is, "truncate" and "round" as an 8-bit file.
-      smallest_swin_side: for Swin-T, a picture of RealWorldPortrait-636 with a shorter side below
-        this is enlarged. None enlarges no picture.
+      smallest_swin_side: smallest shorter side, in pixels, for networks with Swin-T on the dataset
+        RealWorldPortrait-636. Smaller pictures are enlarged, unless this value is None.
       says: a phrase for reports that describes the protocol.
 
-    Beyond its border, a picture is mirrored by the published protocols, as scikit-image does today.
-    The protocol `ours` repeats the edge pixels instead, which changes only the pixels near the
-    border. The published programs require a version of scikit-image that by default would blend the
-    edge pixels with black, but the published predictions show no sign of this.
+    Resizing needs pixels beyond the picture's border. The published protocols mirror the picture
+    there, as scikit-image does today. The protocol `ours` repeats the edge pixels instead, which
+    changes only the pixels near the border. The published programs require a version of
+    scikit-image that by default would blend the edge pixels with black, but the published
+    predictions show no sign of this.
     """
 
     name: str

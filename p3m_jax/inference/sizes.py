@@ -24,9 +24,11 @@ _SMALLEST_LONG_SIDE = 128  # of a frame that is reduced to fit into memory
 def first_size(size: tuple[int, int]) -> tuple[int, int]:
     """Returns the (height, width) to which a picture is scaled first, at the same aspect ratio.
 
-    The shorter side is scaled to at most 1080. If the longer side would then be 1632 or more, as in
-    a panorama, the longer side is scaled to 1600 instead: the network accepts sides of up to 1600,
-    and to shorten only one side would change the aspect ratio. Pictures are never enlarged.
+    A picture whose shorter side exceeds 1080 is reduced until this side is 1080. If the longer side
+    is then still 1632 or more, as in a panorama, the picture is reduced further, until the longer
+    side is 1600, the most that the network accepts. Sides from 1601 to 1631 need no reduction here,
+    because the network's input size is rounded down to a multiple of 32. Pictures are never
+    enlarged.
     """
     scale = min(1.0, SHORTER_SIDE / min(size))
     if max(size) * scale >= LARGEST_SIDE + STRIDE:
@@ -44,11 +46,12 @@ def scaled_first(picture: np.ndarray) -> np.ndarray:
 
 
 def frame_size(size: tuple[int, int], ratio: float) -> tuple[int, int]:
-    """Returns the frame (height, width) nearest to a picture of `size` that is scaled by `ratio`.
+    """Returns the frame, an input size (height, width) of the network, for a picture.
 
-    The nearest aspect ratio is chosen first, then the scale. Inside the frame, the picture has
-    about as many pixels as at its `network_size`. Both sides of the frame are multiples of 32, from
-    32 to 1600.
+    `size` is the picture's (height, width), and `ratio` is the factor by which to scale it. The
+    frame has the nearest aspect ratio available. The frame's scale is chosen so that the picture
+    has about as many pixels in the frame as in evaluation, see
+    `p3m_jax.inference.strategies.network_size`. Both sides are multiples of 32, from 32 to 1600.
     """
     height, width = network_size(size, ratio)
     own = max(size) / min(size)
@@ -62,9 +65,9 @@ def frame_size(size: tuple[int, int], ratio: float) -> tuple[int, int]:
 
 
 def placed_in(frame: tuple[int, int], size: tuple[int, int]) -> Placing:
-    """Returns the placing of a picture of `size` in a frame.
+    """Scales `size`, a picture's (height, width), to fit into `frame` at the same aspect ratio.
 
-    The picture is scaled to fit at the same aspect ratio.
+    Returns both the scaled size and the frame, as a `p3m_jax.inference.strategies.Placing`.
     """
     scale = min(frame[0] / size[0], frame[1] / size[1])
     height, width = (max(1, round(side * scale)) for side in size)
@@ -74,8 +77,8 @@ def placed_in(frame: tuple[int, int], size: tuple[int, int]) -> Placing:
 def smaller(size: tuple[int, int], factor: float) -> tuple[int, int] | None:
     """Returns the next smaller size with at most `factor` (below 1) times as many pixels.
 
-    Both sides are divided by a power of the frames' scale step, and rounded to multiples of 32.
-    Returns None if the longer side would be less than 128.
+    Both sides are divided by the cube root of 2 until the pixels are few enough, and then rounded
+    to multiples of 32. Returns None if the longer side would be less than 128.
     """
     steps = max(1, math.ceil(-math.log(factor) / 2 / math.log(SCALE_STEP) - 1e-9))
     height, width = (_multiple(side / SCALE_STEP**steps) for side in size)
