@@ -43,12 +43,13 @@ class Pictures(NamedTuple):
 class Obfuscating(NamedTuple):
     """Reads pictures with normal faces, and obfuscates the faces in memory.
 
-    It is a `Read` for `evaluate_examples`: called with an example, it returns its picture.
+    Call it with an `Example` to get that example's obfuscated picture. It can be passed as `read`
+    to `evaluate_examples`.
 
     Attributes:
       obfuscation: how the faces are obfuscated.
-      private: {stem: label map of the face areas, uint8 (H, W), encoded as PNG to save memory};
-        None for a picture without face areas.
+      private: {stem: label map of the areas to obfuscate}. The maps, uint8 (H, W), are stored as
+        encoded PNG files to save memory. The value is None if a picture has no such areas.
     """
 
     obfuscation: Obfuscation
@@ -67,17 +68,19 @@ class Obfuscating(NamedTuple):
 def obfuscating(
     dataset: DataSet, obfuscation: Obfuscation, *, workers: int = 2, finder: Find | None = None
 ) -> Obfuscating:
-    """Finds the face areas of a set's pictures; returns a `Read` that obfuscates them.
+    """Finds the face areas in a data set; returns a function that reads obfuscated pictures.
+
+    A matte's transition area is not obfuscated.
 
     Args:
-      dataset: its pictures show normal faces, and all files have the size of their mattes.
-      obfuscation: how the faces are obfuscated; the mattes' transition areas are left out.
+      dataset: pictures with normal faces. Pictures and face masks must be as large as the mattes.
+      obfuscation: how the faces are obfuscated.
       workers: the number of threads.
       finder: finds faces in pictures without face masks; a `FaceFinder` if None.
 
     Raises:
-      EvaluationError: the faces of pictures without a face mask are doubtful, or no picture has a
-        face area.
+      EvaluationError: faces were not found reliably in pictures without a face mask, or no picture
+        has a face area.
       FaceWeightsError: faces must be searched for, but the weights are not installed.
     """
     from tqdm import tqdm
@@ -130,15 +133,18 @@ def evaluate_protocols(
     progress: bool = True,
     observe: Callable[[str], Observe | None] = lambda name: None,
 ) -> dict[str, list[Row]]:
-    """Evaluates each of `PPT_PROTOCOLS`; returns the rows of `evaluate_examples` for each.
+    """Evaluates each of `PPT_PROTOCOLS`; returns {PPT protocol: rows of `evaluate_examples`}.
 
     Args:
       networks: {`BLURRED`: (name, predict), `NORMAL`: (name, predict)}: the networks trained on
-        blurred and on normal faces, each with its name (such as "swin") and its function.
+        blurred and on normal faces. `name` is the network's name, such as "swin"; `predict` is the
+        function that runs the network.
       tested: {`BLURRED`: pictures, `NORMAL`: pictures}: the test pictures with blurred and with
         normal faces. `check_files` must already have checked their files.
-      strategy, protocol, workers, progress: as for `evaluate_examples`.
-      observe: called with a protocol's name, it returns the `Observe` for it, or None.
+      strategy, protocol, workers, progress: as for `evaluate_examples`. Here `protocol` is the
+        protocol of resizing and scoring, not a PPT protocol.
+      observe: a function that accepts the name of a PPT protocol, such as "B:N", and returns the
+        argument `observe` of `evaluate_examples` for that protocol.
     """
     rows = {}
     for name in PPT_PROTOCOLS:

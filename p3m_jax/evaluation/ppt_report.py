@@ -58,15 +58,15 @@ class PPT:
 
     Attributes:
       dataset_name: the name of the test set.
-      trained: the checkpoints, by the kind of faces seen in training.
+      trained: {`BLURRED`: checkpoint, `NORMAL`: checkpoint}, by the faces in the training pictures.
       blurred_source: the origin of the pictures with blurred faces, in words.
-      protocol: the protocol of resizing and scoring.
+      protocol: the protocol of resizing and scoring, not a PPT protocol.
       strategy: the name of the test-time strategy.
       trimaps: the origin of the trimaps, in words.
       synthetic: words that say what is synthetic; "" if nothing is.
       notes: warnings that must be prominent.
-      made_here: whether this program blurred the faces.
-      rows: the rows of each PPT protocol, by its name.
+      made_here: whether `p3m ppt` itself blurred the faces, instead of reading blurred pictures.
+      rows: {PPT protocol: rows}, as returned by `evaluate_protocols`.
     """
 
     dataset_name: str
@@ -106,7 +106,7 @@ class Checkpoint(typing.Protocol):
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """The checkpoint's origin, such as the run and the kind of faces, by name."""
+        """Facts about the checkpoint's origin; "faces" is the kind of faces seen in training."""
 
 
 def notes(blurred: Checkpoint, normal: Checkpoint) -> list[str]:
@@ -145,8 +145,8 @@ def make_report(
 ) -> dict[str, str | np.ndarray]:
     """Returns {file name: content} of the report: strings, and a sheet of `count` pictures.
 
-    `tested` and `predictions` are the test pictures and the mattes for the sheet. The caller writes
-    the files; if a picture cannot be read, no partial report exists.
+    The sheet shows the test pictures, `tested`, and the predicted mattes, `predictions`. If `count`
+    is 0, there is no sheet. This function writes no files.
     """
     estimates = {name: summarise(ppt.rows[name]) for name in PPT_PROTOCOLS}
     comparisons = compare(ppt.rows)

@@ -17,10 +17,10 @@ COMPARED = ("B:N", "N:N")  # their difference ranks the pictures: two networks, 
 
 
 class Predictions:
-    """The predictions of all protocols, in memory as PNG, from which the sheet selects some.
+    """Keeps the predicted mattes of all PPT protocols in memory, as PNG, for the sheet.
 
-    A real matte of 1080 x 1620 pixels takes 30 to 100 KB, so 500 pictures by four protocols take
-    100 MB.
+    A real matte of 1080 x 1620 pixels takes 30 to 100 KB. 500 pictures take 100 MB for all four
+    protocols.
     """
 
     def __init__(self, protocol: Protocol) -> None:
@@ -28,7 +28,10 @@ class Predictions:
         self._files: dict[tuple[str, str], np.ndarray] = {}
 
     def observe(self, name: str) -> Observe:
-        """Returns an `Observe` that keeps the predictions of a protocol."""
+        """Returns a function that stores the predictions of the PPT protocol `name`.
+
+        Pass the function as `observe` to `evaluate_examples`.
+        """
 
         def keep(example: Example, prediction: np.ndarray, row: Row) -> None:
             if prediction.dtype != np.uint8:
@@ -57,7 +60,7 @@ def differences_sheet(
 
     The difference is between the two protocols in `COMPARED`. Each picture has four rows, one for
     each of `PPT_PROTOCOLS`. A row shows the picture as the network saw it. `rows` is the result of
-    `evaluate_protocols`, and `tested` is the same as there.
+    `evaluate_protocols`, and `tested` is the argument that was passed to that function.
     """
     one, other = (rows[name] for name in COMPARED)
     gaps = [-abs(float(a["SAD"]) - float(b["SAD"])) for a, b in zip(one, other, strict=True)]

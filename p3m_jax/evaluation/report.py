@@ -35,8 +35,8 @@ class Evaluation:
 
     Attributes:
       dataset_name: the name of the test set.
-      subject: the checkpoint, or the folder of predictions.
-      protocol: the protocol's name; "files" for predictions.
+      subject: the evaluated checkpoint, or the folder of mattes predicted earlier.
+      protocol: the name of the protocol of resizing and scoring; "files" for a folder of mattes.
       protocol_says: the protocol in words.
       trimaps: the origin of the trimaps, in words.
       synthetic: words that say what is synthetic; "" if nothing is.
@@ -61,7 +61,7 @@ class Evaluation:
 def make_report(evaluation: Evaluation) -> dict[str, str | np.ndarray]:
     """Returns {file name: content} of the report: strings, and sheets, uint8 (H, W, 3).
 
-    The caller writes the files; if a picture cannot be read, no partial report exists.
+    This function writes no files.
     """
     estimates = {name: summarise(rows) for name, rows in evaluation.rows.items()}
     texts = {

@@ -17,10 +17,10 @@ def make_sheet(
 ) -> np.ndarray:
     """Makes a sheet uint8 (H, W, 3) of rows (picture, matte, prediction, caption).
 
-    Pictures are uint8 (h, w, 3); mattes and predictions are floats (h, w) in [0, 1]. Every panel is
-    scaled to `height` pixels, or lower if it would be wider than 2 x `height`. The caption is one
-    line above its row. The error panel is black where there is no error, so that small errors are
-    visible as colour.
+    Pictures are uint8 (h, w, 3); mattes and predictions are floats (h, w) in [0, 1]. Panels are
+    scaled to a height of `height` pixels. A panel that is more than twice as wide as high is scaled
+    to a width of 2 x `height` instead. The caption is one line above its row. The error panel is
+    black where there is no error, so that small errors are visible as colour.
     """
     if not rows:
         raise ValueError("a sheet needs at least one row.")

@@ -53,16 +53,18 @@ def find_private_areas(
 
     A given mask marks the faces. Faces are still searched for, because the mask may belong to
     another picture or be empty by mistake. If the search clearly finds a face where the mask shows
-    none, the area of this face is added, with a doubt.
+    none, the area of this face is added.
 
-    A matte's transition area is not obfuscated. If this leaves much of a face, an eye or the mouth
-    visible, a doubt is added.
+    A matte's transition area is not obfuscated.
+
+    The result's `doubts` are reasons for a person to review the picture. Examples are a face
+    outside the mask, and an eye that stays visible because it lies in the transition area.
 
     Args:
       matte: uint8 (H, W), or None.
       mask: a face mask of 0 and 255, uint8 (H, W), or None.
       finder: finds the faces. None skips the search, for masks that are certain to be correct.
-      reviewed: whether a person has reviewed the mask. Faces outside it are then ignored.
+      reviewed: whether a person has reviewed the mask. If so, faces outside the mask are ignored.
     """
     faces = [] if finder is None else finder(picture)
     if mask is None:

@@ -1,7 +1,7 @@
 """The faces that detectors return, and functions that convert their coordinates between pictures.
 
-A `Detector` is any function that accepts a picture and returns a list of `Face`s. Users can pass
-their own wherever a detector is accepted; it then replaces `yunet.YuNet`.
+A `Detector` is any function that accepts a picture and returns a list of `Face`s. The default is
+`yunet.YuNet`; users can pass their own function instead.
 """
 
 import contextlib
@@ -47,9 +47,9 @@ _LOG_LEVEL = threading.Lock()
 
 @contextlib.contextmanager
 def quiet_opencv() -> Iterator[None]:
-    """Silences OpenCV's information and warnings, but not its errors, inside a `with` block.
+    """Hides OpenCV's log messages below the level of errors, inside a `with` block.
 
-    They are about how OpenCV computes, and users can do nothing about them.
+    The hidden messages are about how OpenCV computes; users can do nothing about them.
     """
     log = cv2.utils.logging
     with _LOG_LEVEL:  # all threads share one log level
@@ -105,9 +105,8 @@ def warp(picture: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.n
 def turned_back(face: Face, matrix: np.ndarray) -> Face:
     """Converts a face found in a rotated picture to coordinates of the original picture.
 
-    `matrix` (2, 3) is the map that rotated the picture. The box is moved but not rotated: its width
-    and height are still measured along the face's own axes. Later steps use only the longer of the
-    two.
+    `matrix` (2, 3) is the affine map that rotated the picture. The centre of the face's box is
+    converted; the width and height of the box stay those in the rotated picture.
     """
     back = cv2.invertAffineTransform(matrix)
 
@@ -129,11 +128,11 @@ def moved(face: Face, offset: tuple[float, float]) -> Face:
 
 
 def mirrored_in(face: Face, size: tuple[int, int]) -> Face:
-    """Mirrors a face found in the reflected border of a picture back into the picture.
+    """Converts a face found outside a picture's edge to its mirror image inside the picture.
 
-    A face in the border is the mirror image of a face inside the picture. If the centre of the
-    face's box is inside the picture, the face is returned unchanged. `size` is the picture's
-    (H, W).
+    Before detection, pictures are padded with a border that reflects the pixels at the edge. A face
+    in this border is only a reflection of a real face. If the centre of the face's box is inside
+    the picture, the face is returned unchanged. `size` is the picture's (H, W) without the border.
     """
     left, top, width, height = face.box
     box, points = [left, top, width, height], face.points.copy()
@@ -149,14 +148,14 @@ def mirrored_in(face: Face, size: tuple[int, int]) -> Face:
 
 
 def union(faces: Iterable[Face]) -> list[Face]:
-    """Merges the findings of each face into one, and sorts the faces by score, faint ones last.
+    """Removes duplicate detections, so that each face is listed once.
 
-    The first finding of a face in this order is kept. Two findings belong to the same face if the
-    intersection of their boxes is more than 0.4 of their union, or more than three quarters of the
-    smaller box. The boxes of different faces overlap less.
+    The result is sorted by decreasing score, with faint faces last. Of duplicates, the one that
+    comes first in this order is kept.
 
-    The kept finding's `reach` encloses the boxes that fulfil the first condition. Boxes of a very
-    different size do not fulfil it.
+    Two detections are duplicates if the intersection of their boxes is more than 0.4 of the boxes'
+    union, or more than three quarters of the smaller box. The kept detection's `reach` is extended
+    to enclose the boxes of duplicates that meet the first of these two conditions.
     """
     kept: list[Face] = []
     for face in sorted(faces, key=lambda face: (face.faint, -face.score)):

@@ -1,11 +1,12 @@
-"""Finds the faces in a picture, the area of each face, and the doubts about it.
+"""Finds the faces in a picture and the area of each face; notes which faces need review.
 
-A detector proposes faces, and the mesh network places landmarks on them. If the two agree closely,
-the face area follows the landmarks. Otherwise the area also includes every box that the detector
-found for the face at any scale. These boxes cover the visible part of a half-covered face.
+A detector proposes faces, and the mesh network places landmarks on them. If the positions of eyes,
+nose and mouth from both networks agree closely, the face area follows the landmarks. Otherwise the
+area also includes every box that the detector found for the face at any scale. These boxes cover
+the visible part of a half-covered face.
 
-A doubt is a reason for a person to review the finding: it may not be a face, or the face may be
-larger than its area.
+A doubt is a reason for a person to review a found face. The finder may have mistaken something else
+for a face, or part of the face may lie outside its area.
 """
 
 from collections.abc import Callable
@@ -50,9 +51,9 @@ class FoundFace(NamedTuple):
     Attributes:
       face: the face as the detector returns it.
       landmarks: the mesh placed on the face.
-      polygon: the face area, float32 (N, 2), (x, y) in pixels. It follows the landmarks. If these
-        are unreliable, it also encloses the detector's box. It covers the whole head if the finder
-        was created with "head".
+      polygon: the face area, float32 (N, 2), (x, y) in pixels. The polygon follows the landmarks
+        if they are reliable; otherwise it also encloses the detector's box. It covers the whole
+        head if the `FaceFinder` was created with `area="head"`.
       doubts: reasons for a person to review the face.
     """
 
@@ -87,8 +88,8 @@ class FaceFinder:
     Call it with a picture, RGB uint8 (H, W, 3); it returns a list of `FoundFace`.
 
     Args:
-      detector: the user's own detector, which replaces YuNet. If it finds a face with a score below
-        0.6, the face counts only if the mesh agrees.
+      detector: the user's own detector, which replaces YuNet. A face with a score below 0.6 is
+        ignored unless the mesh network also recognises a face, see `FoundFace.agreed`.
       area: "face" for a face area from the jaw to the brows, or "head" for one that includes hair
         and ears.
 
