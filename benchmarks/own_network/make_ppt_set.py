@@ -3,11 +3,11 @@
     python benchmarks/own_network/make_ppt_set.py --photos CCP --backgrounds HDRI --made OUT -o PPT
 
 OUT is the folder that make_set.py has written from the same photos. The pictures are made as there,
-but the person's own face is clear. Other faces, such as those of passers-by, stay obfuscated in all
-pictures, so the networks that are compared differ only in the faces of the persons that they matte.
+once with the face of the person obfuscated and once with it clear. Other faces, such as those of
+passers-by, are obfuscated in both, so both differ only in the faces of the persons to be matted.
 
-    PPT/train/{original_image,mask,facemask}
-    PPT/validation/P3M-500-P/{original_image,mask,facemask}: an upper body from each held-out photo
+    PPT/train/{blurred_image,original_image,mask,facemask}
+    PPT/validation/P3M-500-P/ with the same folders: an upper body from each held-out photo
 
 A photo is held out by its name. **PPT shows clear faces of people who did not agree to it**: use it
 only for the comparison, and keep it to yourself. No network that is published may be trained on it.

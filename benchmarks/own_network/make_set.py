@@ -22,7 +22,6 @@ import functools
 import json
 import multiprocessing
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -204,7 +203,8 @@ def make_pictures(
 ) -> str:
     """Writes the missing pictures of one photo, or scenes without people, to the folder `out`.
 
-    Returns "" as `each` expects. `clear`: see `portrait_of`.
+    With `clear` (see `portrait_of`), each picture is also written with a clear face. Returns "" as
+    `each` expects.
     """
     cv2.setNumThreads(1)
     stem, names = group
@@ -212,26 +212,19 @@ def make_pictures(
     if not names:
         return ""
     views = _panoramas(panoramas)
-    portrait = foreground = None
-    if stem:
-        portrait = portrait_of(stem, work, clear)
-        if any("over" in name for name in names):
+    versions = {"picture": portrait_of(stem, work) if stem else None}
+    if stem and clear:
+        versions["clear"] = portrait_of(stem, work, clear)
+    for role, portrait in versions.items():
+        foreground = None
+        if portrait and any("over" in name for name in names):
             foreground, _ = estimate_foreground(portrait.picture, portrait.matte)
-    for name in names:
-        # The names decide what is drawn, so pictures do not change when others are added.
-        rng = np.random.default_rng(zlib.crc32(name.encode()))
-        size = scenes.SIZES[rng.integers(len(scenes.SIZES))]
-        if portrait is None:
-            nothing = np.zeros(size, np.uint8)
-            scene = scenes.Portrait(backgrounds.background(views, size, rng), nothing, nothing)
-        elif "over" in name:
-            behind = backgrounds.background(views, size, rng)
-            scene = scenes.over(portrait, foreground, behind, rng)
-        else:
-            scene = (scenes.whole if "whole" in name else scenes.upper)(portrait, rng)
-        for role, values in scene._asdict().items():  # the face mask last: it marks the end
-            role = "clear" if role == "picture" and clear else role
-            write_image(_file(out, role, name), values)
+        for name in names:
+            scene = scenes.make_scene(name, portrait, foreground, views)
+            write_image(_file(out, role, name), scene.picture)
+            write_image(_file(out, "matte", name), scene.matte)
+            if role == list(versions)[-1]:  # it marks the end
+                write_image(_file(out, "facemask", name), scene.facemask)
     return ""
 
 

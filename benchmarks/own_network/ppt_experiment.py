@@ -35,8 +35,13 @@ from p3m_jax.text import say
 
 PROJECT = Path(__file__).parents[2]
 CONFIG = "configs/resnet34_quarter.py"
-# The variant of each condition. Both kinds of test faces are scored afterwards.
-CONDITIONS = {"clear": "N:N", "blurred": "B:B", "icp": "icp,B:B", "fcp": "fcp,B:B"}
+# Each condition's variant of the configuration and the faces of its training pictures.
+CONDITIONS = {
+    "clear": ("", "normal"),
+    "blurred": ("", "blurred"),
+    "icp": ("icp", "blurred"),
+    "fcp": ("fcp", "blurred"),
+}
 SCORES = "results.json"  # by `p3m ppt`
 
 Scores = dict[tuple[str, str], np.ndarray]  # SAD (seeds, pictures) by condition and test faces
@@ -45,6 +50,7 @@ Scores = dict[tuple[str, str], np.ndarray]  # SAD (seeds, pictures) by condition
 def train(condition: str, seed: int, args: argparse.Namespace) -> Path:
     """Trains one network, or resumes it, and returns the folder of its run."""
     run = args.output / "runs" / f"{condition}-{seed}"
+    variant, faces = CONDITIONS[condition]
     if not is_checkpoint(run / RUN_INFERENCE):
         settings = {
             "seed": seed,
@@ -53,6 +59,7 @@ def train(condition: str, seed: int, args: argparse.Namespace) -> Path:
             "loss.composition": False,
             "average_weights": True,
             "data.directory": args.data,
+            "data.faces": faces,
             "data.output_size": 128,
             "data.crop_sizes": "(224,320,416,476)",
             "data.validation_pictures": 16,
@@ -67,7 +74,7 @@ def train(condition: str, seed: int, args: argparse.Namespace) -> Path:
         if condition == "fcp":
             settings["copy_paste.start_step"] = args.steps // 3
         options = [f"--config.{name}={value}" for name, value in settings.items()]
-        config = f"--config={CONFIG}:{CONDITIONS[condition]}"
+        config = f"--config={CONFIG}" + (f":{variant}" if variant else "")
         run_program(["train.py", config, f"--workdir={run}", *options])
     return run
 

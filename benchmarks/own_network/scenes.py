@@ -1,11 +1,14 @@
 """Pictures of the set: random parts of a photo, and its person over other backgrounds.
 
-A `Portrait` is a photo whose faces are already obfuscated. All functions are pure: they draw from
-the generator that they are given.
+A `Portrait` is a photo whose faces are already obfuscated, except for the comparison of
+make_ppt_set.py. All functions are pure: a picture's name or the given generator decides what is
+drawn.
 """
 
+import zlib
 from typing import NamedTuple
 
+import backgrounds
 import cv2
 import numpy as np
 
@@ -19,6 +22,28 @@ class Portrait(NamedTuple):
     picture: np.ndarray
     matte: np.ndarray
     facemask: np.ndarray
+
+
+def make_scene(
+    name: str,
+    portrait: Portrait | None,
+    foreground: np.ndarray | None,
+    views: list[np.ndarray],
+) -> Portrait:
+    """Makes the picture of the set with this name; without a `portrait`, a scene without people.
+
+    The name decides what is drawn. So pictures do not change when others are added, and a person
+    with a clear face is framed like the same person with an obfuscated one.
+    """
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    size = SIZES[rng.integers(len(SIZES))]
+    if portrait is None:
+        nothing = np.zeros(size, np.uint8)
+        return Portrait(backgrounds.background(views, size, rng), nothing, nothing)
+    if "over" in name:
+        behind = backgrounds.background(views, size, rng)
+        return over(portrait, foreground, behind, rng)
+    return (whole if "whole" in name else upper)(portrait, rng)
 
 
 def box_of(matte: np.ndarray) -> tuple[int, int, int, int]:
