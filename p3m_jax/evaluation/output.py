@@ -1,4 +1,4 @@
-"""Manages an evaluation's output folder: whether it may be written, and which files it replaces."""
+"""Checks an evaluation's output folder, and replaces an earlier evaluation's files in it."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ PPT_SHEET = "ppt_differences.jpg"
 
 
 def sheet_name(strategy: str) -> str:
-    """Returns the file name of a strategy's sheet with the worst pictures."""
+    """Returns the name of the image file that shows the worst pictures of a strategy."""
     return f"worst_{strategy}.jpg"
 
 
@@ -71,10 +71,12 @@ def claim_folder(path: StrPath, *, overwrite: bool, kind: str | None = None) -> 
 
 
 def write_files(files: Mapping[str, str | np.ndarray], folder: Path, mattes: Set[Path]) -> None:
-    """Writes `files` into `folder`, replacing those of an earlier evaluation.
+    """Removes an earlier evaluation's sheets and mattes from `folder`, and writes `files` there.
 
-    `files` holds strings and pictures, uint8 (H, W, 3), by file name. The earlier evaluation's
-    sheets and saved mattes are removed, except for `mattes`, which the new evaluation has saved.
+    Args:
+      files: {file name: a string, or a picture uint8 (H, W, 3)}.
+      folder: the output folder.
+      mattes: the files of mattes that the new evaluation has already saved; they are kept.
     """
     former = _former(folder)
     if former is not None:

@@ -43,8 +43,8 @@ class Pictures(NamedTuple):
 class Obfuscating(NamedTuple):
     """Reads pictures with normal faces, and obfuscates the faces in memory.
 
-    Call it with an `Example` to get that example's obfuscated picture. It can be passed as `read`
-    to `evaluate_examples`.
+    It is a `read` argument for `evaluate_examples`: called with an example, it returns the
+    example's picture.
 
     Attributes:
       obfuscation: how the faces are obfuscated.
@@ -68,19 +68,20 @@ class Obfuscating(NamedTuple):
 def obfuscating(
     dataset: DataSet, obfuscation: Obfuscation, *, workers: int = 2, finder: Find | None = None
 ) -> Obfuscating:
-    """Finds the face areas in a data set; returns a function that reads obfuscated pictures.
+    """Finds the face areas of a data set's pictures; returns a function that obfuscates them.
 
-    A matte's transition area is not obfuscated.
+    The function reads one example's picture, see `Obfuscating`.
 
     Args:
-      dataset: pictures with normal faces. Pictures and face masks must be as large as the mattes.
-      obfuscation: how the faces are obfuscated.
+      dataset: its pictures must show normal faces; all files must have the size of their mattes.
+      obfuscation: how the faces are obfuscated. The transition areas of the mattes are not
+        obfuscated.
       workers: the number of threads.
-      finder: finds faces in pictures without face masks; a `FaceFinder` if None.
+      finder: finds the faces in those pictures that have no face mask; a `FaceFinder` if None.
 
     Raises:
-      EvaluationError: faces were not found reliably in pictures without a face mask, or no picture
-        has a face area.
+      EvaluationError: a picture without a face mask needs review (see `PrivateAreas.doubts`), or
+        no picture has a face area.
       FaceWeightsError: faces must be searched for, but the weights are not installed.
     """
     from tqdm import tqdm
@@ -137,14 +138,13 @@ def evaluate_protocols(
 
     Args:
       networks: {`BLURRED`: (name, predict), `NORMAL`: (name, predict)}: the networks trained on
-        blurred and on normal faces. `name` is the network's name, such as "swin"; `predict` is the
-        function that runs the network.
+        blurred and on normal faces. `name` is the network's name, such as "swin"; `predict` runs
+        the network.
       tested: {`BLURRED`: pictures, `NORMAL`: pictures}: the test pictures with blurred and with
-        normal faces. `check_files` must already have checked their files.
-      strategy, protocol, workers, progress: as for `evaluate_examples`. Here `protocol` is the
-        protocol of resizing and scoring, not a PPT protocol.
-      observe: a function that accepts the name of a PPT protocol, such as "B:N", and returns the
-        argument `observe` of `evaluate_examples` for that protocol.
+        normal faces. Call `check_files` for both data sets first.
+      strategy, protocol, workers, progress: as for `evaluate_examples`.
+      observe: accepts the name of a PPT protocol, such as "B:N"; returns the `observe` argument
+        of `evaluate_examples` for this protocol.
     """
     rows = {}
     for name in PPT_PROTOCOLS:

@@ -1,4 +1,8 @@
-"""Makes the report of the four PPT protocols: a matrix, comparisons, rows, and a sheet."""
+"""Makes the report of the four PPT protocols.
+
+The report holds the mean SAD of each protocol, comparisons between protocols, the measures of
+every picture, and a sheet of pictures.
+"""
 
 import json
 import typing
@@ -54,19 +58,19 @@ class Trained(NamedTuple):
 
 @dataclass
 class PPT:
-    """One evaluation of the four PPT protocols, for its report.
+    """The facts that a report on the four PPT protocols shows.
 
     Attributes:
       dataset_name: the name of the test set.
-      trained: {`BLURRED`: checkpoint, `NORMAL`: checkpoint}, by the faces in the training pictures.
+      trained: {"B": the checkpoint trained on blurred faces, "N": the one trained on normal faces}.
       blurred_source: the origin of the pictures with blurred faces, in words.
       protocol: the protocol of resizing and scoring, not a PPT protocol.
       strategy: the name of the test-time strategy.
       trimaps: the origin of the trimaps, in words.
       synthetic: words that say what is synthetic; "" if nothing is.
       notes: warnings that must be prominent.
-      made_here: whether `p3m ppt` itself blurred the faces, instead of reading blurred pictures.
-      rows: {PPT protocol: rows}, as returned by `evaluate_protocols`.
+      made_here: whether this program blurred the faces.
+      rows: {PPT protocol, such as "B:N": a dict of measures for each picture}.
     """
 
     dataset_name: str
@@ -94,7 +98,7 @@ class PPT:
 
 
 class Checkpoint(typing.Protocol):
-    """A checkpoint as `notes` needs it: the attributes of an `InferenceCheckpoint`."""
+    """The attributes of an `InferenceCheckpoint` that `notes` uses."""
 
     @property
     def model_name(self) -> str:
@@ -102,11 +106,11 @@ class Checkpoint(typing.Protocol):
 
     @property
     def variables(self) -> Iterable[Mapping[str, Any]]:
-        """The network's weights and its statistics: two mappings of arrays by name."""
+        """Two mappings {name: array}: the network's learned weights, and its other state."""
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """Facts about the checkpoint's origin; "faces" is the kind of faces seen in training."""
+        """The origin of the checkpoint: {"faces": the faces seen in training, ...}."""
 
 
 def notes(blurred: Checkpoint, normal: Checkpoint) -> list[str]:
@@ -145,8 +149,8 @@ def make_report(
 ) -> dict[str, str | np.ndarray]:
     """Returns {file name: content} of the report: strings, and a sheet of `count` pictures.
 
-    The sheet shows the test pictures, `tested`, and the predicted mattes, `predictions`. If `count`
-    is 0, there is no sheet. This function writes no files.
+    `tested` and `predictions` are the test pictures and the mattes for the sheet. The caller writes
+    the files. So if a picture cannot be read, no partial report is left.
     """
     estimates = {name: summarise(ppt.rows[name]) for name in PPT_PROTOCOLS}
     comparisons = compare(ppt.rows)

@@ -17,10 +17,10 @@ COMPARED = ("B:N", "N:N")  # their difference ranks the pictures: two networks, 
 
 
 class Predictions:
-    """Keeps the predicted mattes of all PPT protocols in memory, as PNG, for the sheet.
+    """Keeps the predictions of all PPT protocols in memory, as PNG, for the sheet.
 
-    A real matte of 1080 x 1620 pixels takes 30 to 100 KB. 500 pictures take 100 MB for all four
-    protocols.
+    A real matte of 1080 x 1620 pixels takes 30 to 100 KB. So with four protocols, the predictions
+    of 500 pictures take about 100 MB.
     """
 
     def __init__(self, protocol: Protocol) -> None:
@@ -28,9 +28,9 @@ class Predictions:
         self._files: dict[tuple[str, str], np.ndarray] = {}
 
     def observe(self, name: str) -> Observe:
-        """Returns a function that stores the predictions of the PPT protocol `name`.
+        """Returns an `observe` argument for `evaluate_examples` that keeps all predictions.
 
-        Pass the function as `observe` to `evaluate_examples`.
+        `name` is the PPT protocol that is evaluated, such as "B:N".
         """
 
         def keep(example: Example, prediction: np.ndarray, row: Row) -> None:
@@ -41,9 +41,9 @@ class Predictions:
         return keep
 
     def get(self, name: str, stem: str) -> np.ndarray:
-        """Returns a prediction as it was scored, but rounded to 8 bits: (H, W) in [0, 1].
+        """Returns a prediction, (H, W) in [0, 1], as the 8-bit matte that is saved to a file.
 
-        `name` is the PPT protocol, `stem` the picture.
+        `name` is the PPT protocol, such as "B:N"; `stem` identifies the picture.
         """
         stored = cv2.imdecode(self._files[name, stem], cv2.IMREAD_GRAYSCALE)
         assert stored is not None  # encoded by `observe`
@@ -59,8 +59,13 @@ def differences_sheet(
     """Makes a sheet, uint8 (H, W, 3), of the `count` pictures whose SAD differs most.
 
     The difference is between the two protocols in `COMPARED`. Each picture has four rows, one for
-    each of `PPT_PROTOCOLS`. A row shows the picture as the network saw it. `rows` is the result of
-    `evaluate_protocols`, and `tested` is the argument that was passed to that function.
+    each of `PPT_PROTOCOLS`. A row shows the picture as the network saw it.
+
+    Args:
+      rows: the result of `evaluate_protocols`.
+      tested: the test pictures that were passed to `evaluate_protocols`.
+      predictions: the mattes of all protocols.
+      count: the number of pictures.
     """
     one, other = (rows[name] for name in COMPARED)
     gaps = [-abs(float(a["SAD"]) - float(b["SAD"])) for a, b in zip(one, other, strict=True)]

@@ -31,18 +31,18 @@ SYNTHETIC_WARNING = (
 
 @dataclass
 class Evaluation:
-    """One evaluation, for its report.
+    """The facts about an evaluation that its report shows.
 
     Attributes:
       dataset_name: the name of the test set.
-      subject: the evaluated checkpoint, or the folder of mattes predicted earlier.
-      protocol: the name of the protocol of resizing and scoring; "files" for a folder of mattes.
+      subject: the checkpoint that was evaluated, or the folder of another program's predictions.
+      protocol: the protocol's name; "files" for another program's predictions.
       protocol_says: the protocol in words.
       trimaps: the origin of the trimaps, in words.
       synthetic: words that say what is synthetic; "" if nothing is.
       provenance: the checkpoint's provenance.
-      rows: the rows of each strategy, by its name.
-      worst: the worst examples of each strategy, by its name.
+      rows: {strategy: a dict of measures for each picture}.
+      worst: {strategy: the examples with the largest SAD}.
       mattes: the matte files that were saved while scoring.
     """
 
@@ -61,7 +61,7 @@ class Evaluation:
 def make_report(evaluation: Evaluation) -> dict[str, str | np.ndarray]:
     """Returns {file name: content} of the report: strings, and sheets, uint8 (H, W, 3).
 
-    This function writes no files.
+    The caller writes the files. So if a picture cannot be read, no partial report is left.
     """
     estimates = {name: summarise(rows) for name, rows in evaluation.rows.items()}
     texts = {

@@ -17,10 +17,11 @@ def make_sheet(
 ) -> np.ndarray:
     """Makes a sheet uint8 (H, W, 3) of rows (picture, matte, prediction, caption).
 
-    Pictures are uint8 (h, w, 3); mattes and predictions are floats (h, w) in [0, 1]. Panels are
-    scaled to a height of `height` pixels. A panel that is more than twice as wide as high is scaled
-    to a width of 2 x `height` instead. The caption is one line above its row. The error panel is
-    black where there is no error, so that small errors are visible as colour.
+    Pictures are uint8 (h, w, 3); mattes and predictions are floats (h, w) in [0, 1]. Every panel is
+    scaled to a height of `height` pixels, or less if the panel would be wider than 2 x `height`.
+    Above each row is its caption, one line of text. The error panel is black where there is no
+    error, red where the prediction is too high, and blue where it is too low. Small errors are
+    amplified.
     """
     if not rows:
         raise ValueError("a sheet needs at least one row.")

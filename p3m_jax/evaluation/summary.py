@@ -1,4 +1,4 @@
-"""Summarises rows per picture as means with confidence intervals."""
+"""Computes the mean of each measure over all pictures, with a confidence interval."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

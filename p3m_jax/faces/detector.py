@@ -47,9 +47,9 @@ _LOG_LEVEL = threading.Lock()
 
 @contextlib.contextmanager
 def quiet_opencv() -> Iterator[None]:
-    """Hides OpenCV's log messages below the level of errors, inside a `with` block.
+    """Silences OpenCV's log messages, except for errors, inside a `with` block.
 
-    The hidden messages are about how OpenCV computes; users can do nothing about them.
+    The silenced messages are about how OpenCV computes. Users can do nothing about them.
     """
     log = cv2.utils.logging
     with _LOG_LEVEL:  # all threads share one log level
@@ -150,12 +150,14 @@ def mirrored_in(face: Face, size: tuple[int, int]) -> Face:
 def union(faces: Iterable[Face]) -> list[Face]:
     """Removes duplicate detections, so that each face is listed once.
 
-    The result is sorted by decreasing score, with faint faces last. Of duplicates, the one that
-    comes first in this order is kept.
+    `faces` may hold several findings of one face. The finding that comes first in the sorted order
+    is kept. Two findings belong to the same face in either of two cases:
 
-    Two detections are duplicates if the intersection of their boxes is more than 0.4 of the boxes'
-    union, or more than three quarters of the smaller box. The kept detection's `reach` is extended
-    to enclose the boxes of duplicates that meet the first of these two conditions.
+    1. The intersection of their boxes is more than 0.4 of the union of their boxes.
+    2. The intersection is more than three quarters of the smaller box.
+
+    The boxes of different faces overlap less. The `reach` of the kept finding encloses only the
+    boxes of case 1, which have a similar size.
     """
     kept: list[Face] = []
     for face in sorted(faces, key=lambda face: (face.faint, -face.score)):

@@ -89,7 +89,7 @@ class FaceFinder:
 
     Args:
       detector: the user's own detector, which replaces YuNet. A face with a score below 0.6 is
-        ignored unless the mesh network also recognises a face, see `FoundFace.agreed`.
+        returned only if the mesh network agrees that it is a face, see `FoundFace.agreed`.
       area: "face" for a face area from the jaw to the brows, or "head" for one that includes hair
         and ears.
 

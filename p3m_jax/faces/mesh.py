@@ -37,7 +37,7 @@ class Landmarks(NamedTuple):
 
 
 class FaceMesh:
-    """Places the mesh on detected faces. Threads may share this object.
+    """Places MediaPipe's mesh of 468 points on detected faces. Threads may share this object.
 
     Call it with a picture, RGB uint8 (H, W, 3), and a `Face` in it; it returns `Landmarks`.
 

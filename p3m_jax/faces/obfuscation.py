@@ -9,9 +9,9 @@ pixels again. These cells are all that remains of the face:
   most 5 x 5 cells by default).
 - fill: the cells are black.
 
-The means are computed with one small matrix for the rows and one for the columns, so any strength
-is fast. Only pixels inside the box are mixed. Only pixels inside the face area are replaced, with a
-hard edge.
+The means are computed along one axis after the other, by multiplication with small matrices. This
+is fast at any strength. Only pixels inside the box are mixed. Only pixels inside the face area are
+replaced, with a hard edge.
 """
 
 from collections.abc import Sequence

@@ -31,10 +31,10 @@ _HEAD_STEPS = 64  # corners of the ellipse
 def face_polygon(landmarks: Landmarks) -> np.ndarray:
     """Returns the face area as a convex polygon, float32 (N, 2), (x, y) in pixels of the picture.
 
-    The polygon is the convex hull of all landmarks that are not above the brows, slightly widened.
-    The landmarks of the jaw line would not be enough: in half profile, cheek and nose extend beyond
-    the jaw line. The published pictures of P3M-10k are blurred in this area. The authors published
-    neither their landmark model nor their exact outline.
+    It is the hull of the mesh from the jaw line to the upper edge of the brows, slightly widened.
+    In P3M-10k's published pictures, the same area of each face is blurred. The landmark model and
+    the exact outline used for P3M-10k are not published. In half profile, cheek and nose extend
+    beyond the jaw line, so the hull includes all points that are not above the brows.
     """
     return _widened(face_hull(landmarks))
 

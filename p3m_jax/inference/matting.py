@@ -31,7 +31,8 @@ class Matte:
 
     Attributes:
       alpha: float32 (H, W) in [0, 1].
-      network_sizes: {map: (height, width)}, the size at which the network computed each map.
+      network_sizes: {map: (height, width)}, the input size of each run of the network. The map is
+        the run's output: "semantic", "detail" or "fusion".
       warnings: phrases for the user, for instance that the network ran at a smaller size for lack
         of memory.
     """
@@ -103,9 +104,10 @@ class Matting:
 
         Args:
           strategy, exact_sizes: see `__call__`.
-          memory: most bytes that the network may use in addition to its weights. If it needs more,
-            it runs at a smaller size, and the matte has a warning. None sets no limit.
-          budget: memory that threads share. The network waits until enough of it is free.
+          memory: the most bytes that the network may use in addition to its weights. If it needs
+            more, it runs at a smaller size, and the matte has a warning. None sets no limit.
+          budget: the memory that pictures in progress share. The network waits until enough
+            is free.
 
         Raises:
           MattingError: the network's output is not finite, or there is too little memory.
@@ -138,7 +140,10 @@ class Matting:
 
     @property
     def compiled(self) -> int:
-        """The number of compiled programs that have run so far, one for each map and input size."""
+        """The number of compiled programs that this object has run.
+
+        A program computes one map, such as "detail", at one input size.
+        """
         return len(self._ran)
 
     def _predict(
@@ -198,7 +203,10 @@ def within_opacity(alpha: np.ndarray, opacity: np.ndarray | None) -> np.ndarray:
 
 
 def identify(checkpoint: InferenceCheckpoint) -> dict[str, str]:
-    """Returns {"network": its name, "sha256": a hash of the names and values of all weights}."""
+    """Returns {"network": the network's name, "sha256": a hash} to identify a checkpoint.
+
+    The hash covers the network's name, and the names and values of its arrays.
+    """
     digest = hashlib.sha256(checkpoint.model_name.encode())
     for arrays in checkpoint.variables:
         for name in sorted(arrays):

@@ -1,8 +1,8 @@
 """Runs a network to compute the maps from which mattes are made.
 
-A map is an output of the network, see `Programs.run`. In each process, a network is compiled once
-for each map and input size. New weights need no recompiling. Only this module runs networks for
-mattes: prediction, evaluation and validation share it.
+In each process, a network is compiled once for each map and input size. New weights need no
+recompilation. Only this module runs networks for mattes: prediction, evaluation and validation
+share it.
 """
 
 import contextlib
@@ -35,7 +35,10 @@ class OutputNotFinite(ValueError):
 
 
 class Programs:
-    """The compiled programs of one network. Threads may share this object."""
+    """Compiles and runs one network. Threads may share this object.
+
+    A program is the compiled network for one map and one input shape.
+    """
 
     def __init__(self, network: Network) -> None:
         self._network = network
@@ -57,7 +60,7 @@ class Programs:
             "detail" or "fusion" for alpha (B, H, W, 1) in [0, 1].
           variables: the weights.
           pictures: (B, H, W, 3), RGB in [0, 255], sides multiples of 32.
-          budget: memory that threads share. The run waits until enough of it is free.
+          budget: the memory that pictures in progress share. The run waits until enough is free.
 
         Raises:
           OutputNotFinite: an output is not finite.
@@ -79,14 +82,14 @@ class Programs:
     ) -> int:
         """Returns the bytes of memory that the network needs to compute a map of one picture.
 
-        The bytes of the picture itself and of the weights are not included. The compiled program
-        tells the number, so the first call with a size compiles it.
+        The bytes of the picture itself and of the weights are not included. The compiler reports
+        the number, so the first call with a size compiles the network.
 
         Args:
           name: the map, see `run`.
           variables: the weights.
           size: the picture's (height, width).
-          budget: memory that threads share; compiling waits until enough of it is free.
+          budget: the memory that pictures in progress share. Compiling waits until enough is free.
         """
         return _memory_of(self._program(name, variables, (1, *size, 3), budget))
 

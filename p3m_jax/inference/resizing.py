@@ -23,16 +23,16 @@ class Protocol:
       name: the name on the command line.
       antialias: whether to smooth a picture before shrinking it, as scikit-image does: by a
         Gaussian with sigma (factor - 1) / 2.
-      double: True resizes in float64 with scikit-image, like the published programs. False resizes
-        in float32 with OpenCV. The choice also affects `sure`, which the strategy HYBRID uses: at
-        0.5 to 0.9 % of the pixels, float64 yields 254.99999999999997 instead of 255. These pixels
-        then count as uncertain, as in the published program.
-      score: how alpha is scored: "float" as it is, "truncate" and "round" as an 8-bit file.
-      smallest_swin_side: smallest shorter side, in pixels, for networks with Swin-T on the dataset
-        RealWorldPortrait-636. Smaller pictures are enlarged, unless this value is None.
+      double: True resizes in float64 with scikit-image, as published; False resizes in float32 with
+        OpenCV. The choice affects the certain pixels of the strategy HYBRID, see `sure`. In
+        float64, 0.5 to 0.9 % of the pixels are 254.99999999999997 instead of 255. They count as
+        uncertain, as in the published program.
+      score: "float" scores alpha as it is; "truncate" and "round" convert it to 8 bits first.
+      smallest_swin_side: the shorter side, in pixels, to which smaller pictures of
+        RealWorldPortrait-636 are enlarged for Swin-T. None enlarges no picture.
       says: a phrase for reports that describes the protocol.
 
-    Resizing needs pixels beyond the picture's border. The published protocols mirror the picture
+    Resizing also needs values beyond a picture's border. The published protocols mirror the picture
     there, as scikit-image does today. The protocol `ours` repeats the edge pixels instead, which
     changes only the pixels near the border. The published programs require a version of
     scikit-image that by default would blend the edge pixels with black, but the published
@@ -75,9 +75,9 @@ class Protocol:
         return enlarged < _TRACE, enlarged > 1 - _TRACE
 
     def scored(self, alpha: np.ndarray) -> np.ndarray:
-        """Returns the values of an alpha in [0, 1] that this protocol scores.
+        """Converts an alpha in [0, 1] to the values that this protocol scores.
 
-        They are the floats themselves, or the uint8 values that `saved` returns.
+        Returns the floats unchanged, or the uint8 values of `saved`; see `score`.
         """
         return alpha if self.score == "float" else self.saved(alpha)
 

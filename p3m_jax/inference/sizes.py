@@ -1,6 +1,6 @@
-"""Chooses the network's input sizes, so that few programs are compiled for a mixed folder.
+"""Chooses the network's input sizes, so that pictures of many sizes need few compilations.
 
-A program is compiled for one input size. Evaluation runs every picture at its own size
+The network is compiled once for each input size. Evaluation runs every picture at its own size
 (`p3m_jax.inference.strategies.network_size`). Here, only a few input sizes are used, called frames.
 A picture keeps its aspect ratio and is scaled to fit into the nearest frame.
 """
@@ -24,11 +24,9 @@ _SMALLEST_LONG_SIDE = 128  # of a frame that is reduced to fit into memory
 def first_size(size: tuple[int, int]) -> tuple[int, int]:
     """Returns the (height, width) to which a picture is scaled first, at the same aspect ratio.
 
-    A picture whose shorter side exceeds 1080 is reduced until this side is 1080. If the longer side
-    is then still 1632 or more, as in a panorama, the picture is reduced further, until the longer
-    side is 1600, the most that the network accepts. Sides from 1601 to 1631 need no reduction here,
-    because the network's input size is rounded down to a multiple of 32. Pictures are never
-    enlarged.
+    The shorter side is scaled to at most 1080. If the longer side would then be 1632 or more, as in
+    a panorama, the longer side is scaled to 1600 instead, the limit of the network's input.
+    Pictures are never enlarged.
     """
     scale = min(1.0, SHORTER_SIDE / min(size))
     if max(size) * scale >= LARGEST_SIDE + STRIDE:
@@ -46,12 +44,12 @@ def scaled_first(picture: np.ndarray) -> np.ndarray:
 
 
 def frame_size(size: tuple[int, int], ratio: float) -> tuple[int, int]:
-    """Returns the frame, an input size (height, width) of the network, for a picture.
+    """Chooses the frame (height, width), the network's input size, for a picture of `size`.
 
-    `size` is the picture's (height, width), and `ratio` is the factor by which to scale it. The
-    frame has the nearest aspect ratio available. The frame's scale is chosen so that the picture
-    has about as many pixels in the frame as in evaluation, see
-    `p3m_jax.inference.strategies.network_size`. Both sides are multiples of 32, from 32 to 1600.
+    `ratio` is the factor by which the picture's sides are scaled, such as 0.5. The aspect
+    ratio nearest to the picture's is chosen first, and then the scale. Inside the frame, the
+    picture has about as many pixels as at its `network_size`. Both sides of the frame are multiples
+    of 32, from 32 to 1600.
     """
     height, width = network_size(size, ratio)
     own = max(size) / min(size)
@@ -65,9 +63,9 @@ def frame_size(size: tuple[int, int], ratio: float) -> tuple[int, int]:
 
 
 def placed_in(frame: tuple[int, int], size: tuple[int, int]) -> Placing:
-    """Scales `size`, a picture's (height, width), to fit into `frame` at the same aspect ratio.
+    """Scales the `size` of a picture to fit into a frame, at the same aspect ratio.
 
-    Returns both the scaled size and the frame, as a `p3m_jax.inference.strategies.Placing`.
+    Returns the scaled size and the frame; all sizes are (height, width).
     """
     scale = min(frame[0] / size[0], frame[1] / size[1])
     height, width = (max(1, round(side * scale)) for side in size)
@@ -75,10 +73,10 @@ def placed_in(frame: tuple[int, int], size: tuple[int, int]) -> Placing:
 
 
 def smaller(size: tuple[int, int], factor: float) -> tuple[int, int] | None:
-    """Returns the next smaller size with at most `factor` (below 1) times as many pixels.
+    """Reduces an input size until it has at most `factor` (below 1) times as many pixels.
 
-    Both sides are divided by the cube root of 2 until the pixels are few enough, and then rounded
-    to multiples of 32. Returns None if the longer side would be less than 128.
+    In each step, both sides are divided by the cube root of 2, as between neighbouring frames. The
+    result is rounded to multiples of 32. Returns None if the longer side would be less than 128.
     """
     steps = max(1, math.ceil(-math.log(factor) / 2 / math.log(SCALE_STEP) - 1e-9))
     height, width = (_multiple(side / SCALE_STEP**steps) for side in size)
