@@ -134,19 +134,23 @@ def _run(
 
 
 def whole_frame(this: Pass, size: tuple[int, int]) -> Placing:
-    """Returns the placing of a picture of `size` (height, width) at its `network_size`.
+    """Makes the picture fill the network's whole input, without padding.
 
-    The picture fills the network's whole input, without padding. `this` is the pass.
+    The size of the input is computed by `network_size`.
+
+    Args:
+      this: the run of the network that the picture is for.
+      size: the (height, width) of the picture.
     """
     fitting = network_size(size, this.ratio)
     return Placing(fitting, fitting)
 
 
 def network_size(size: tuple[int, int], ratio: float) -> tuple[int, int]:
-    """Returns the (height, width) at which a picture of `size` runs, scaled by `ratio`.
+    """Returns the (height, width) of the network's input for a picture of `size`.
 
-    Each side is rounded down to a multiple of 32 and limited to 32..1600, independently of the
-    other, so the aspect ratio changes a little.
+    Each side of the picture is multiplied by `ratio`, rounded down to a multiple of 32, and limited
+    to 32..1600. The two sides are rounded independently, so the aspect ratio changes a little.
     """
     scaled = (int(side * ratio) // STRIDE * STRIDE for side in size)
     height, width = (min(LARGEST_SIDE, max(STRIDE, side)) for side in scaled)

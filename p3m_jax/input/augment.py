@@ -64,19 +64,21 @@ def crop_side(drawn: Tensor, size: Tensor, crop_sizes: Sequence[int]) -> Tensor:
 def enlarged(size: Tensor, side: Tensor) -> Tensor:
     """Returns `size` (H, W), scaled up so that the shorter side is at least `side`.
 
-    The recipe does not cover pictures smaller than the crop. We enlarge such a picture, and all its
-    maps, until its shorter side equals the crop's side. The trimap is made after that,
-    so the width of the transition does not depend on the picture's size.
+    The authors' recipe does not cover pictures smaller than the crop, a square of `side`. We
+    enlarge such a picture, and all its maps, until the shorter side equals `side`. The trimap is
+    made from the enlarged matte, so the width of the transition does not depend on the picture's
+    size.
     """
     shorter = tf.reduce_min(size)
     return tf.where(shorter < side, (size * side + shorter // 2) // shorter, size)
 
 
 def crop_window(draws: Draws, side: Tensor, size: Tensor, dilated: Tensor) -> Window:
-    """Places the square of `side` in a picture of `size` (H, W).
+    """Returns the position of a square crop in a picture of `size` (H, W).
 
-    It is centred on a transition pixel if `draws.on_transition` and the picture has one, else on
-    any pixel. `dilated` is the result of `online_trimap.dilations` for the picture's matte.
+    The square has the side `side`. It is centred on a transition pixel if `draws.on_transition` is
+    true and the picture has such a pixel, else on any pixel. Then it is shifted to lie inside the
+    picture. `dilated` is the result of `online_trimap.dilations` for the picture's matte.
     """
     count = count_transition(dilated)
     pixels = tf.cast(tf.reduce_prod(size), tf.int64)

@@ -1,11 +1,14 @@
-"""Reads the files of examples inside a tf.data pipeline: whole files, and parts of records.
+"""Reads the files of a data set inside a tf.data pipeline.
 
-A `Place` says where the bytes of a file are. If all files are whole, it is only their names, and
-they are read directly. If a file is a part of a record, the whole record is read and the part is
-cut out. TFRecordDataset can read a record, with its
-checksum, from any byte given as a tensor. So all files of an example need only one read, everything
-stays in the graph, and no state is kept. (FixedLengthRecordDataset could read only the part, but it
-first reads everything before it.)
+A file is either a separate file on disk, or a part of a record in a TFRecord file (see
+`p3m_jax.storage.file_part`). A `Place` holds the positions of the files' bytes as tensors. If all
+files are separate, it holds only their names.
+
+A separate file is read directly. For a part, the whole record is read, and the part is cut out. A
+record contains a picture and its labels, so one read is enough for all of them. TFRecordDataset can
+read a record, with its checksum, from any byte given as a tensor. So everything stays in the graph,
+and no state is kept. FixedLengthRecordDataset could read only the part, but it first reads
+everything before the part.
 """
 
 from collections.abc import Sequence
@@ -23,11 +26,14 @@ _FRAME = 12  # bytes before a record's data: its length and the checksum of the 
 class FilePositions(NamedTuple):
     """The positions of the bytes of one file or of N files; tensors () or (N,).
 
+    A file is a part of a TFRecord file, or a separate file on disk.
+
     Attributes:
-      name: string, the file's name in errors; "" if there is no file.
-      path: string, the whole file that contains its bytes.
-      record: int64, the byte of `path` at which the record with the file begins.
-      offset, length: int64, in bytes of the record's data; a length of -1 means all of `path`.
+      name: string, the file's name for error messages; "" if there is no file.
+      path: string, the TFRecord file or the separate file.
+      record: int64, the byte of the TFRecord file at which the record with the part begins.
+      offset: int64, the part's first byte, counted from the start of the record's data.
+      length: int64, the part's number of bytes; -1 for a separate file.
     """
 
     name: Tensor
@@ -42,7 +48,11 @@ Place = Tensor | FilePositions
 
 
 def places(files: Sequence[Path | FilePart | None]) -> Place:
-    """Makes the `Place` of N files: names (N,) if all files are whole, else `FilePositions`."""
+    """Makes the `Place` of N files: tensors that tell a pipeline where their bytes are.
+
+    If no file is a `FilePart`, this is only a string tensor (N,) of names, else `FilePositions`.
+    None means that there is no file.
+    """
     names = tf.constant([str(file or "") for file in files])
     if not any(isinstance(file, FilePart) for file in files):
         return names
@@ -58,7 +68,7 @@ def places(files: Sequence[Path | FilePart | None]) -> Place:
 
 
 def place_at(places: Place, number: int | Tensor) -> Place:
-    """Selects the `Place` of file `number` from the `Place` of N files."""
+    """Selects the position of the file with index `number` from a result of `places`."""
     return tf.nest.map_structure(lambda values: values[number], places)
 
 
@@ -68,7 +78,10 @@ def name_of(place: Place) -> Tensor:
 
 
 def read_record(place: Place) -> Tensor:
-    """Reads all data of the record that contains a file, string (); "" for a whole file."""
+    """Reads the TFRecord record that contains a file, and returns all its data, string ().
+
+    Returns "" if the file is not part of a record.
+    """
     if not isinstance(place, FilePositions):
         return tf.constant("")
 
@@ -83,9 +96,9 @@ def read_record(place: Place) -> Tensor:
 
 
 def check_record(file: Path | FilePart) -> None:
-    """Raises `DataSetError` if the record that contains `file` cannot be read.
+    """Raises `DataSetError` if `file` is part of a TFRecord record that cannot be read.
 
-    Does nothing for a file that is not part of a record.
+    Does nothing for a separate file.
     """
     if not isinstance(file, FilePart):
         return
@@ -99,10 +112,10 @@ def check_record(file: Path | FilePart) -> None:
 
 
 def read_contents(place: Place, record: Tensor | None = None) -> Tensor:
-    """Reads the bytes of a file, string ().
+    """Reads a file and returns its bytes, string ().
 
-    If the file is a part of a record, `record` may be the result of `read_record`, so that the
-    record is not read again.
+    If the file is part of a TFRecord record, the record is read first. To avoid this, pass the
+    result of `read_record` as `record`.
     """
     if not isinstance(place, FilePositions):
         return tf.io.read_file(place)

@@ -107,7 +107,10 @@ def _decode_jpeg_window(
 
 
 def assert_size(contents: Tensor, size: Tensor, what: Sequence[Tensor]) -> Tensor:
-    """Fails with the strings `what` unless the picture in `contents` has `size` (H, W)."""
+    """Fails unless the picture in `contents`, a file's bytes, has `size` (H, W).
+
+    The error message shows the strings `what` and both sizes.
+    """
     found = tf.cond(
         tf.io.is_jpeg(contents),
         lambda: tf.io.extract_jpeg_shape(contents)[:2],

@@ -1,6 +1,6 @@
 """Masks of faces inside a tf.data pipeline: their boxes, and the largest of several faces.
 
-Points are (x, y) with y down, in pixels whose edges are whole numbers.
+Points are (x, y) in pixels, with y down. A whole number is the edge of a pixel, not its centre.
 """
 
 from p3m_jax.faces.region import FACE_ABOVE
@@ -8,9 +8,9 @@ from p3m_jax.input import Tensor, tf
 
 
 def box(mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the upper left point and the sides of a mask's box, float32 (2,) each, as (x, y).
+    """Returns the upper left point of a mask's box, and its (width, height); float32 (2,) each.
 
-    `mask` is bool (H, W). If it is empty, the box covers the whole map.
+    `mask` is bool (H, W). If no pixel of it is set, the box covers the whole mask.
     """
     top, bottom = ends(tf.reduce_any(mask, 1))
     left, right = ends(tf.reduce_any(mask, 0))

@@ -21,9 +21,10 @@ def obfuscate(
     opaque. The background is obfuscated separately.
 
     Args:
-      labels: (H, W, 1) uint8, the label map at the images' pixels.
-      whole: the label map of the whole picture, which determines the sizes of faces: a crop may
-        show only a part of a face.
+      labels: (H, W, 1) uint8, the label map of the face areas. If the images are crops, the label
+        map is cropped in the same way.
+      whole: the label map of the whole picture. It determines the sizes of the faces, because a
+        crop may show only a part of a face.
     """
     labels, whole = labels[..., 0], whole[..., 0]
     last = tf.reduce_min(tf.where(labels >= SMALLEST_LABEL, labels, LARGEST_LABEL))
@@ -68,10 +69,11 @@ def _hide_one(images: _Images, area: Tensor, whole: Tensor, obfuscation: Obfusca
 
 
 def pasted(image: Tensor, window: Tensor, extents: _Extents) -> Tensor:
-    """Returns the image with a window of it replaced.
+    """Returns a copy of `image` in which the pixels `window` replace a rectangle.
 
-    `extents` is ((top, bottom), (left, right)) of the window. Rows are joined, which is much faster
-    than `tf.where` over the whole image.
+    `extents` is the position of the rectangle, ((top, bottom), (left, right)); bottom and right are
+    exclusive. The new rows are joined with the others, which is much faster than `tf.where` over
+    the whole image.
     """
     (top, bottom), (left, right) = extents
     rows = image[top:bottom]

@@ -6,11 +6,11 @@ erosion of the opaque pixels. `tf.nn.dilation2d` needs seconds for a 30 x 30 ker
 inside tf.data has hung processes. So both dilations work on packed bits, 64 pixels in a word:
 
 - Every row of OpenCV's ellipse is one run of w pixels from -(w // 2) to (w - 1) // 2, so a kernel
-  is a list of widths. The dilation by a run of k + 1 pixels is computed from the dilation by a run
-  of k pixels. This is ORed with the original rows, shifted one pixel further, alternately to the
-  left and to the right.
-- The dilation by the kernel is the OR, over its rows, of the dilation by that row's run, shifted
-  vertically by the row's offset.
+  is a list of widths. The dilations by runs of 1, 2, 3, ... pixels are computed one after the
+  other. Each is the previous one ORed with a copy of the original rows, which is shifted by 1 pixel
+  to one side, then by 1 to the other side, then by 2, 2, 3, 3 and so on.
+- For each row of the kernel, the dilation by a run of its width is shifted vertically by the row's
+  offset. The OR of the results is the dilation by the kernel.
 
 Pixels outside the picture are unset, as in OpenCV, where the border never affects the result.
 """

@@ -15,7 +15,7 @@ class Sample(NamedTuple):
       number: its global index, over all steps.
       step: its step, from 0.
       place: its index in the step's batch (of all processes), from 0.
-      example: the index of its example in the data set.
+      example: the index, in the data set, of the picture that the sample is cut from.
     """
 
     number: Tensor
@@ -38,24 +38,26 @@ class Pasting(Protocol):
     def wants(self, sample: Sample) -> Tensor:
         """Whether a face may be pasted into the sample, bool ().
 
-        If not, `load_sample` does not look for the target's face, which saves time.
+        If not, `load_sample` saves time: it does not look for a face in the sample to paste over.
         """
         ...
 
     def paste(self, contents: dict, sample: Sample) -> dict:
-        """Pastes a face into a sample, and removes its entries "target" and "target_box".
+        """Pastes a face into a sample, and returns the sample's new entries.
 
-        `contents` is the result of `p3m_jax.input.pipeline.load_sample`. Returns the changed dict.
+        `contents` are the old entries, a result of `p3m_jax.input.pipeline.load_sample`. The
+        entries "target" and "target_box" are removed. `sample` identifies the sample.
         """
         ...
 
     def shared(self, step: Tensor) -> dict:
-        """Returns the entries that are added to a step's batch once, for all its samples."""
+        """Returns the entries that all samples of a step share, for the step's batch."""
         ...
 
     def diagnose(self, step: int, place: int) -> None:
-        """Raises a readable error if the face for a sample made TensorFlow fail.
+        """Raises a readable error if the face to paste into a sample cannot be read or used.
 
-        `place` is the sample's index in the step's batch.
+        The pipeline calls this after TensorFlow failed at `step`. `place` is the sample's index in
+        the batch.
         """
         ...

@@ -1,6 +1,7 @@
 """Batches of training samples, a pure function of (seed, step).
 
-The samples of all epochs have consecutive numbers: sample i of step s has the global index
+A sample is a random crop of an example, which is a picture of the data set with its labels. The
+samples of all epochs have consecutive numbers: sample i of step s has the global index
 s * batch_size + i. This index determines the epoch, the example (by a permutation per epoch) and
 the seed of the augmentation. No other state is stored. So a run resumes at any step without
 replaying earlier ones, and a step sees the same samples for any number of workers and hosts.
@@ -67,20 +68,21 @@ def training_batches(
 ) -> Iterator[dict[str, np.ndarray]]:
     """Returns an endless iterator over the batches of steps `start_step`, `start_step` + 1, ...
 
-    A batch has uint8 arrays with S = `output_size`: picture (B, S, S, 3) RGB, matte (B, S, S, 1)
-    in 0..255, trimap (B, S, S, 1) in {0, 128, 255}. With `composition` it also has foreground and
-    background (B, S, S, 3). With `facemasks` it has facemask (B, S, S, 1) in {0, 255}, which is 0
-    for an example without one.
+    A batch has uint8 arrays: picture (B, S, S, 3) RGB, matte (B, S, S, 1) in 0..255, trimap
+    (B, S, S, 1) in {0, 128, 255}. With `composition` it also has foreground and background
+    (B, S, S, 3). With `facemasks` it has facemask (B, S, S, 1) in {0, 255}, which is 0 everywhere
+    if the example has no face mask. S is `output_size`; B is `batch_size` without `shard`.
 
     With an `obfuscation`, the examples' face areas (see `p3m_jax.derived.private_areas`) are
     obfuscated at the pictures' own resolution, before anything is resized. In these areas the
     foreground gets the picture's pixels, because the two are equal where the person is opaque.
 
-    `pasting` pastes faces into samples; everything else is the same as without it. It needs the
-    examples' face masks, or their face areas if there is an `obfuscation`.
+    `pasting` pastes faces into samples. The order, crops and flips are the same as without
+    `pasting`. It needs the examples' face masks, or their face areas if there is an `obfuscation`.
 
-    `shard` (index, count) selects one process's slice of the batch, of B = `batch_size` / count
-    samples. `workers` is the number of threads; by default TensorFlow chooses it.
+    `shard` is (index, count). This process gets slice number `index` of `count` equal slices of
+    each batch, so B is `batch_size` / count. `workers` is the number of threads; by default
+    TensorFlow chooses it.
 
     Raises `DataSetError` if foregrounds, backgrounds or face areas are missing. While iterating,
     raises `DataSetError` or `ImageError` for a file that cannot be read, or whose size differs from
@@ -133,10 +135,10 @@ def training_batches(
 
 
 def example_at(number: int | Tensor, count: int, seed: int) -> Tensor:
-    """Returns the index of a sample's example, int64 () in 0..count - 1.
+    """Returns the index of the picture that a sample is cut from, int64 () in 0..count - 1.
 
-    `number` is the sample's global index, and `count` the number of examples. Within an epoch,
-    every example is used once, in an order drawn from (seed, epoch).
+    `number` is the sample's global index, over all steps, and `count` the number of pictures in the
+    data set. Within an epoch, every picture is used once, in an order drawn from (seed, epoch).
     """
     number, last = tf.cast(number, tf.int64), tf.constant(count - 1, tf.int64)
     seeds = tf.stack([tf.cast(seed, tf.int64), number // count])
@@ -156,12 +158,13 @@ def load_sample(
 
     `files` maps "picture", "matte" and optionally "foreground", "background", "facemask" and
     "private" to file names (scalar strings) or `contents.FilePositions`. All files get the same
-    crop and flip. `files["published"]`, bool (), is `Example.published`. An `obfuscation` requires
-    `files["private"]`.
+    crop and flip. An `obfuscation` requires `files["private"]`. `files["published"]`, bool (), says
+    whether the face mask is P3M-10k's own, see `p3m_jax.data.sets.Example`.
 
-    `target`, bool (), says whether to look for a face that another one may be pasted over. It
-    requires `files["target"]`: the name of a face mask, or of a label map if there is an
-    `obfuscation`; "" if the example has none. The sample then has two more entries:
+    `target`, bool (), says whether to look for the target: a face in the crop, over which P3M-CP
+    may paste another face. If `target` is not None, `files["target"]` is required: the face mask,
+    or the label map if there is an `obfuscation`, with the name "" if the example has none. The
+    sample then has two more entries:
 
     - "target" (S, S, 1) in {0, 255}: the face with the most pixels in the crop; 0 everywhere if
       `target` is False or there is no face.

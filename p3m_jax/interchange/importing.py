@@ -63,11 +63,12 @@ class Imported(NamedTuple):
       contents: the network that the file holds.
       variables: the weights and statistics under our names.
       matched: the number of arrays used from the file.
-      dropped: {kind: count} of the values in the file that are not used.
-      drawn: our names of the random features that the file lacks; they are drawn from seed 0.
+      dropped: the number of values in the file that are not used, as {kind of value: number}.
+      drawn: our names of the fixed random projections in ViTAE-S's attention that the file lacks.
+        They are drawn with seed 0.
       converted: the dtypes that were converted to `DTYPE`.
       file: the weights file that was read.
-      approximate: a phrase that describes an inexact fit that was accepted, or empty.
+      approximate: empty if the weights fit exactly, else a phrase that describes the misfit.
     """
 
     contents: Contents
@@ -105,20 +106,21 @@ def read_variables(
 
     P3M-Net's ResNet-34 has pooling layers. An ordinary ResNet-34, such as torchvision's, has
     strides instead. The arrays of both have the same names and shapes, so a file of only a backbone
-    does not show which network it holds. It is accepted as P3M-Net's if its file name contains
-    "r34mp", like that of the authors' file, or if this program wrote it. Any other ResNet-34
-    backbone is refused, unless `approximate` is on; it is then marked in the provenance. This rule
-    does not apply to a file of a whole P3M-Net.
+    does not show which of the two it holds. The file counts as P3M-Net's if its name contains
+    "r34mp", like that of the authors' file, or if this program wrote it without `approximate`. Any
+    other file of only a ResNet-34 counts as ordinary, and is refused unless `approximate` is on.
+    The provenance of the weights then says that the fit is approximate.
 
     Args:
       path: a PyTorch checkpoint or a safetensors file, of a whole network or only of a backbone.
       model: the network that the file should hold. None identifies it by the names in the file.
-      approximate: whether to accept the weights of an ordinary ResNet-34. It must be off if the
-        file fits exactly.
+      approximate: whether to accept the weights of an ordinary ResNet-34. With any other file, it
+        is an error.
 
     Raises:
-      UserError: the file cannot be read, holds something else, or does not fit. If it does not fit,
-        the error lists all arrays that are missing, unknown, of another shape or not finite.
+      UserError: the file cannot be read, holds something else, or does not fit; or `approximate` is
+        on, but not needed. If the file does not fit, the error lists all arrays that are missing,
+        unknown, of another shape or not finite.
     """
     if model is not None and model not in ENCODERS:
         raise StateDictError(f"There is no network {model!r}; choose from {', '.join(ENCODERS)}.")

@@ -211,7 +211,7 @@ def our_name(network: str, key: str) -> str | None:
     """Returns our name for the array that the authors call `key`; None if we do not keep it.
 
     Raises:
-      StateDictError: no pair of names matches the key, or several do.
+      StateDictError: the key matches no name in the network's table of arrays, or several names.
     """
     read = ((pair, pair.theirs.read(key)) for pair in _pairs(network))
     found = [(pair, numbers) for pair, numbers in read if numbers is not None]
@@ -225,7 +225,7 @@ def their_name(network: str, name: str) -> str:
     """Returns the key that the authors' checkpoints use for the array that we call `name`.
 
     Raises:
-      StateDictError: no pair of names matches the name, or several do.
+      StateDictError: `name` matches no name in the network's table of arrays, or several names.
     """
     read = ((pair, pair.ours.read(name)) for pair in _pairs(network) if pair.ours)
     found = [(pair, numbers) for pair, numbers in read if numbers is not None]

@@ -22,7 +22,7 @@ class PickleError(UserError):
 
 
 class Inert:
-    """Replaces an object that is not needed. It accepts any state and discards it."""
+    """Replaces an object in a pickle whose data are not needed; the data are discarded."""
 
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -43,15 +43,17 @@ def read_pickle(
     find_global: Callable[[str], Any],
     load_persistent: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """Reads the pickle at the file's position, and leaves the position at its end.
+    """Reads one pickle from the file's current position, which moves to the end of the pickle.
 
     Args:
       file: a seekable file in memory.
-      find_global: called with "module name" for each class or function that the pickle names.
-        Returns a replacement, which is a function of this program or `Inert`. A function is called
-        with the arguments in the pickle. Raises `PickleError` to refuse the name.
-      load_persistent: called with the identity of an object that is stored outside the pickle;
-        returns the object. None refuses such objects.
+      find_global: called for each class or function that the pickle names, with the string
+        "module name". It returns a replacement, such as a function of this program or `Inert`, or
+        raises `PickleError` to refuse the name. If the pickle calls the class or function, the
+        replacement function is called with the same arguments.
+      load_persistent: called for each object that is stored outside the pickle, with the identity
+        of the object. It returns the object. If `load_persistent` is None, such objects are
+        refused.
 
     Raises:
       PickleError: the pickle is damaged, or holds an object that is refused.

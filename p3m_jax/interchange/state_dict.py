@@ -16,8 +16,12 @@ def our_layout(array: np.ndarray, name: str) -> np.ndarray:
     """Converts an array of the authors' program to our layout.
 
     Kernels (out, in, kh, kw) become (kh, kw, in, out), and (out, in) become (in, out). For a
-    grouped convolution, `in` is the number of inputs of one group. Random features (1, m, d) become
-    (m, d).
+    grouped convolution, `in` is the number of inputs of one group. The random projections
+    (1, m, d) in ViTAE-S's attention become (m, d).
+
+    Args:
+      array: the array in the authors' layout.
+      name: our name of the array.
     """
     if name.endswith(RANDOM_FEATURES):
         return array[0] if array.ndim == 3 and len(array) == 1 else array
@@ -36,7 +40,7 @@ def their_layout(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def state_dict_from_variables(network: Network, variables: Variables) -> dict[str, np.ndarray]:
-    """Converts our variables to {their key: array in their layout}.
+    """Converts our variables to a state dict with the authors' keys and array layout.
 
     This is the inverse of `variables_from_state_dict`.
     """
@@ -83,13 +87,14 @@ def match_state_dict(
     part: str = "network",
     full_keys: Mapping[str, str] | None = None,
 ) -> Match:
-    """Assigns each array of the authors' program to one of ours.
+    """Finds our name for each array of the authors' program, and checks its shape.
 
     Args:
       network: the network that the arrays should belong to.
-      arrays: {key: array in their layout}.
+      arrays: {key: array in the authors' layout}.
       part: "network" if the arrays should form the whole network, "encoder" if only its encoder.
-      full_keys: {key in `arrays`: the authors' key in a whole network}. None if the two are equal.
+      full_keys: {key in `arrays`: the authors' key for this array in a whole network}. None if the
+        keys in `arrays` already are those of a whole network.
     """
     wanted, misshapen = wanted_shapes(network, part), set()
     match = Match({}, [], [], [])
@@ -123,7 +128,8 @@ def match_state_dict(
 def complete(network: Network, match: Match) -> Variables:
     """Returns the network's variables from a match that has no problems.
 
-    The random features of ViTAE-S, which the authors' files lack, are drawn with seed 0.
+    The authors' files lack the random projections in ViTAE-S's attention. These are drawn with
+    seed 0.
     """
     fresh = network.initialize(0).statistics if match.drawn else {}
     arrays = match.found | {name: fresh[name] for name in match.drawn}
@@ -136,7 +142,7 @@ def complete(network: Network, match: Match) -> Variables:
 def variables_from_state_dict(network: Network, arrays: Mapping[str, np.ndarray]) -> Variables:
     """Converts {key: array} of the authors' program to our variables.
 
-    The authors' files do not hold the random features of ViTAE-S, so missing ones are taken from
+    The authors' files lack the random projections in ViTAE-S's attention. These are taken from
     `network.initialize(0)`.
 
     Raises:

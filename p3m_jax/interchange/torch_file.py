@@ -72,7 +72,7 @@ def read_torch_file(path: StrPath) -> TorchFile:
     """Reads a PyTorch checkpoint, in the zip or the legacy format.
 
     Raises:
-      TorchFileError: it is damaged, or holds something other than tensors, plain containers,
+      TorchFileError: the file is damaged, or holds something other than tensors, plain containers,
         numbers, strings and settings.
     """
     path = Path(path)

@@ -47,7 +47,9 @@ class WeightsFile(NamedTuple):
 
 
 def read_weights(path: StrPath) -> WeightsFile:
-    """Reads a .safetensors file, or a PyTorch checkpoint with any other ending.
+    """Reads a file of weights.
+
+    A file with the ending .safetensors is read in this format; any other as a PyTorch checkpoint.
 
     Raises:
       UserError: the file cannot be read, is damaged, or holds no arrays.

@@ -13,11 +13,11 @@ def find_if_given(folder: Path, job: Job) -> Path | None:
 
     `folder` has the same subfolders and file names as the pictures: the file for sub/a.jpg is
     sub/a.png, or sub/a with the ending of another format. If outputs keep the picture's ending
-    (option `--full-names`), the file is sub/a.jpg.png; without such a file, sub/a.png is used.
+    (option `--full-names`), sub/a.jpg.png is used; if it does not exist, sub/a.png is used, unless
+    that file may belong to another picture, such as sub/a.webp.
 
     Raises:
-      ImageError: only sub/a.png exists, but it may also belong to another picture, such as
-        sub/a.webp.
+      ImageError: the only file that exists may belong to another picture.
     """
     path = _find(folder, job.name)
     plain = job.name.with_name(job.source.stem)
@@ -33,11 +33,17 @@ def find_if_given(folder: Path, job: Job) -> Path | None:
 
 
 def find_given(folder: Path, job: Job, what: str = "matte") -> Path:
-    """Finds the user's file for a picture like `find_if_given`, but raises if there is none.
+    """Finds the user's file (such as a matte) for the picture of a job.
+
+    The search is that of `find_if_given`, but a missing file is an error.
+
+    Args:
+      folder: the folder of the user's files.
+      job: the job.
+      what: what the error message calls the file.
 
     Raises:
-      ImageError: there is no file for the picture, or the file may belong to another picture. The
-        message calls the file a `what`.
+      ImageError: there is no file for the picture, or the file may belong to another picture.
     """
     path = find_if_given(folder, job)
     if path is None:

@@ -13,8 +13,8 @@ The next run tries the pictures that are "waiting" or "failed" again. Only the l
 picture counts, and an incomplete line of a killed run is ignored. At the end of a run, the manifest
 is rewritten with one line per picture.
 
-In a line, `outputs` maps each output file to its inputs and settings, also if an earlier run made
-it. `writing` lists files that may be incomplete.
+In a line, `outputs` maps each output file of the picture to its inputs and settings. Files that
+earlier runs made are included. `writing` lists files that may be incomplete.
 
 Several processes may write to the same folder. Each then processes a share of the collection, and
 has its own file, `manifest-I-of-N.jsonl`. Every run reads all of these files. A run over the whole
@@ -64,7 +64,10 @@ class Manifest:
         self._file: LineWriter | None = None
 
     def entry(self, job: Job) -> Entry:
-        """Returns the last line for a job's picture; without one, an entry that has no outputs."""
+        """Returns the manifest's last line for a job's picture, as a dict.
+
+        If the manifest has no such line, returns an entry without outputs.
+        """
         return self._entries.get(str(job.name), {"outputs": {}, "writing": []})
 
     def written(self, job: Job, kind: str) -> Entry | None:
@@ -116,7 +119,8 @@ class Manifest:
 
         Args:
           job: the job.
-          made: {kind of output: {"settings": its settings, and a checksum for each input}}.
+          made: for each kind of output that will be written, a dict with its "settings" and a
+            checksum for each input.
         """
         before = self.entry(job)
         files = {str(job.outputs[kind]): how for kind, how in made.items()}
@@ -128,20 +132,24 @@ class Manifest:
         )
 
     def finish(self, job: Job, kinds: Iterable[str] = (), **values: Any) -> None:
-        """Records that a job is done, and that its outputs of these kinds are complete.
+        """Records that a job is done.
 
-        `values` are added to the line, as information for the user (warnings, seconds).
+        Args:
+          job: the job.
+          kinds: the kinds of output that were written and are now complete.
+          values: further values for the picture's line in the manifest, such as warnings and
+            seconds. They only inform the user.
         """
         files = {str(job.outputs[kind]) for kind in kinds}
         writing = [file for file in self.entry(job)["writing"] if file not in files]
         self._record(job, DONE, writing=writing, **values)
 
     def wait(self, job: Job, reasons: Iterable[str]) -> None:
-        """Records that a picture needs review, and why; keeps the list of its outputs."""
+        """Records that a picture needs review, and why; its outputs remain listed."""
         self._record(job, WAITING, reasons=list(reasons))
 
     def fail(self, job: Job, reason: str) -> None:
-        """Records that a picture could not be processed, and why; keeps the list of its outputs."""
+        """Records that a picture could not be processed, and why; its outputs remain listed."""
         self._record(job, FAILED, reason=reason)
 
     def _record(self, job: Job, status: str, **values: Any) -> None:
@@ -162,7 +170,7 @@ class Manifest:
     def close(self, order: Iterable[Job] = ()) -> None:
         """Rewrites the manifest with one line per picture.
 
-        Pictures of earlier runs come first, then those of the jobs in `order`, in this order.
+        The pictures of the jobs `order` come last, in the order of the jobs. All others come first.
         """
         if self._file is None and not self._parts:
             return

@@ -13,9 +13,10 @@ def picture_memory(pixels: int) -> int:
 
 
 def pictures_memory(memory: int) -> int:
-    """Returns the part of a run's `memory` that is for holding pictures, in bytes.
+    """Returns how much of a run's `memory` is for holding pictures; both are in bytes.
 
-    All pictures that are processed at the same time share it. The rest of the memory is for the
-    program itself and the computation. A picture that needs more is processed while no other is.
+    All pictures that are processed at the same time share this part. A picture that needs more than
+    this part is processed while there is no other picture in memory. The rest of `memory` is for
+    the program itself and the computation.
     """
     return int((memory - BASE) * (1 - COMPUTING_SHARE))

@@ -31,7 +31,9 @@ class Job:
 
     Attributes:
       source: the picture's file.
-      name: the path of each output file without its ending, relative to the folder for its kind.
+      name: the path of the picture relative to the input folder, without the ending: sub/a. With
+        option `--full-names`, the ending is kept: sub/a.jpg. Each output has this name in the
+        folder for its kind, such as alpha/sub/a.png.
       outputs: {kind of output: the file to write, relative to the output folder}.
       twin: another picture whose name differs only in the ending (a.jpg and a.webp), or None.
       refused: why the picture is reported as failed without being opened; None if it is processed.
@@ -91,15 +93,16 @@ def make_plan(
     twice is processed once.
 
     A file in `inputs` is always processed, whatever its ending is. A file in a folder is processed
-    if its ending is that of a picture. If its format is not supported, its job has no outputs and
-    is reported as failed.
+    if it has the ending of a picture format. If this program does not support the format, the file
+    is reported as failed, and its job has no outputs.
 
     Args:
       inputs: files and folders.
       output: the output folder.
       endings: {kind of output: the ending of its files}. Each kind has its own folder in `output`.
       full_names: whether output names keep the ending of the picture (a.jpg becomes a.jpg.png).
-      written: other kinds of output. Folders with these names next to a manifest are not searched.
+      written: kinds of output that other commands write. A folder with the name of such a
+        kind, or of a kind in `endings`, is not searched if it is next to a manifest.
 
     Raises:
       PlanError: an input does not exist or contains no pictures, an output would be written among
@@ -168,12 +171,13 @@ def check_given(plan: Plan, output: StrPath, folder: Path, *, kind: str, what: s
       plan: the plan with the outputs.
       output: the output folder.
       folder: the folder of the user's own files.
-      kind: the kind of output that must not be written inside `folder`, because it looks the same.
+      kind: the kind of output that looks like the user's files, such as "alpha" for mattes. It must
+        not be written inside `folder`.
       what: what the message calls the user's files ("mattes").
 
     Raises:
-      PlanError: an output folder contains `folder`, or outputs of `kind` would be written inside
-        `folder`.
+      PlanError: the folder for a kind of output contains `folder`, or outputs of `kind` would be
+        written inside `folder`.
     """
     output, place = Path(output), folder.resolve()
     for written in sorted({written for job in plan.jobs for written in job.outputs}):
