@@ -7,7 +7,8 @@ once with the face of the person obfuscated and once with it clear. Other faces,
 passers-by, are obfuscated in both, so both differ only in the faces of the persons to be matted.
 
     PPT/train/{blurred_image,original_image,mask,facemask}
-    PPT/validation/P3M-500-P/ with the same folders: an upper body from each held-out photo
+    PPT/validation/P3M-500-P/ with the same folders and trimap: an upper body from each held-out
+    photo
 
 A photo is held out by its name. **PPT shows clear faces of people who did not agree to it**: use it
 only for the comparison, and keep it to yourself. No network that is published may be trained on it.
@@ -27,10 +28,13 @@ import make_set
 
 from p3m_jax.commands import one_sentence_errors
 from p3m_jax.errors import UserError
+from p3m_jax.pictures.images import write_image
+from p3m_jax.pictures.labels import read_matte
+from p3m_jax.pictures.trimap import trimap_from_matte
 from p3m_jax.text import counted, say
 
 HELD_OUT = 5  # one photo of so many is held out
-TEST_KIND = "upper1"
+TEST_SET, TEST_KIND = "validation/P3M-500-P", "upper1"
 
 
 def split(stems: list[str]) -> tuple[list[str], list[str]]:
@@ -50,7 +54,7 @@ def make_ppt_set(args: argparse.Namespace) -> None:
     kinds = [*make_set.PARTS, *(f"over{number}" for number in range(1, args.composites + 1))]
     parts = {
         "train": [f"{stem}_{kind}" for stem in train for kind in kinds],
-        "validation/P3M-500-P": [f"{stem}_{TEST_KIND}" for stem in test],
+        TEST_SET: [f"{stem}_{TEST_KIND}" for stem in test],
     }
     for part, names in parts.items():
         make = functools.partial(
@@ -62,6 +66,10 @@ def make_ppt_set(args: argparse.Namespace) -> None:
         )
         done = make_set.in_processes(args.workers, make, make_set.by_photo(names), part)
         collections.deque(done, 0)
+    tests = args.output / TEST_SET
+    for name in parts[TEST_SET]:
+        matte = read_matte(tests / "mask" / f"{name}.png")
+        write_image(tests / "trimap" / f"{name}.png", trimap_from_matte(matte))
     say(f"{counted(len(parts['train']), 'picture')} of {counted(len(train), 'photo')} to train on.")
     say(f"{counted(len(test), 'picture')} of other photos to test on.")
 

@@ -128,7 +128,7 @@ def tables(scores: Scores) -> Iterable[str]:
         means = (scores[condition, tested].mean(axis=1) for tested in "BN")
         yield (
             f"| {condition} | "
-            + " | ".join(f"{m.mean():.2f} ± {m.std():.2f}" for m in means)
+            + " | ".join(f"{m.mean():.2f} ± {m.std(ddof=min(1, len(m) - 1)):.2f}" for m in means)
             + " |"
         )
     yield ""
