@@ -241,9 +241,9 @@ def variant(network: str, name: str | None) -> ConfigDict:
 
 
 def demonstrated(config: ConfigDict) -> ConfigDict:
-    """Returns a copy of `config` with the demonstration as its base.
+    """Returns a copy of `config` changed by `demonstration`, which trains on synthetic portraits.
 
-    The variant of `config` must not contain a base yet.
+    The variant of `config` must not contain `smoke`, `finetune` or `demonstration`.
     """
     return _changed(config.copy_and_resolve_references(), f"demonstration,{config.variant}")
 

@@ -44,9 +44,9 @@ def phrases(values: Mapping, within: str = "") -> Iterator[str]:
 
 
 def say(text: str) -> None:
-    """Prints a string of one or several lines, with escapes except for its line breaks.
+    """Prints a string of one or several lines; control characters are escaped.
 
-    Pass text from files through `shown` first, which also escapes line breaks.
+    Line breaks are not escaped. Pass text from files through `shown` first, which escapes them.
     """
     print(printable(text))
 

@@ -56,12 +56,12 @@ class Sheet:
         cv2.fillPoly(self.cover, points, 255, cv2.LINE_AA, _SUBPIXEL)
 
     def detail(self, points: ArrayLike, color: ArrayLike) -> None:
-        """Fills a polygon (N, 2), in picture pixels, with colour only."""
+        """Fills a polygon (N, 2), in picture pixels; changes the colours, not the coverage."""
         points = [self._fixed(points)]
         cv2.fillPoly(self.color, points, _scalar(color), cv2.LINE_AA, _SUBPIXEL)
 
     def stroke(self, curves: ArrayLike, color: ArrayLike, width: float) -> None:
-        """Draws N curves (N, K, 2) with colour only; points and width are in picture pixels."""
+        """Draws N curves (N, K, 2) with `width`, in picture pixels; changes only the colours."""
         self._lines(self.color, curves, _scalar(color), width)
 
     def stroke_cover(self, curves: ArrayLike, cover: int, width: float) -> None:

@@ -123,7 +123,8 @@ class Cache:
     def line(self, source: dict[str, Any], notes: dict[str, Any]) -> dict[str, Any]:
         """Returns the line of `sources.jsonl` for a finished picture.
 
-        `source` is the result of the method `source`; `notes` are explained in the method `notes`.
+        Pass what the method `source` returned for the picture as `source`, and further facts about
+        the picture as `notes`.
         """
         return source | ({_NOTES: notes} if notes else {})
 

@@ -24,7 +24,7 @@ class Protocol:
       antialias: whether to smooth a picture before shrinking it, as scikit-image does: by a
         Gaussian with sigma (factor - 1) / 2.
       double: True resizes in float64 with scikit-image, as published; False resizes in float32 with
-        OpenCV. The choice affects the certain pixels of the strategy HYBRID, see `sure`. In
+        OpenCV. The strategy HYBRID takes pixels of exactly 0 or 255 for certain, see `sure`. In
         float64, 0.5 to 0.9 % of the pixels are 254.99999999999997 instead of 255. They count as
         uncertain, as in the published program.
       score: "float" scores alpha as it is; "truncate" and "round" convert it to 8 bits first.

@@ -64,8 +64,8 @@ class Work(Protocol):
     Attributes:
       done: what was done to a picture, as a participle ("matted").
       at_once: how many pictures `compute` may process at a time.
-      needed_once: the keys in the result of `given` whose files the user may delete once the
-        outputs are made. A finished picture is still skipped if only such files are missing.
+      needed_once: kinds of input files, as keys of the dict that `given` returns. The user may
+        delete such files after the outputs are made: a finished picture is still skipped.
     """
 
     done: str
