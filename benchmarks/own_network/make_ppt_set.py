@@ -51,9 +51,8 @@ def make_ppt_set(args: argparse.Namespace) -> None:
         raise UserError(f"{args.made}: contains no photos by make_set.py; run that first.")
     backgrounds.read_panoramas(args.backgrounds)  # fails early
     train, test = split(make_set.usable(released, work)[: args.count])
-    kinds = [*make_set.PARTS, *(f"over{number}" for number in range(1, args.composites + 1))]
     parts = {
-        "train": [f"{stem}_{kind}" for stem in train for kind in kinds],
+        "train": make_set.names_of(train, args.composites),
         TEST_SET: [f"{stem}_{TEST_KIND}" for stem in test],
     }
     for part, names in parts.items():

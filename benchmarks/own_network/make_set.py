@@ -161,14 +161,19 @@ def photo_of(name: str) -> str:
     return name if name.startswith("empty") else name.split("_")[0]
 
 
+def names_of(stems: Iterable[str], composites: int) -> list[str]:
+    """The names of all pictures that are made of these photos."""
+    kinds = [*PARTS, *(f"over{number}" for number in range(1, composites + 1))]
+    return [f"{stem}_{kind}" for stem in stems for kind in kinds]
+
+
 def plan(stems: Iterable[str], composites: int, empty: int) -> list[str]:
     """The names of the set's pictures.
 
     A run holds out pictures by their names. Other pictures of the same photos are left out, so that
     training and validation share no photo. This does not change which ones are held out.
     """
-    kinds = [*PARTS, *(f"over{number}" for number in range(1, composites + 1))]
-    names = [f"{stem}_{kind}" for stem in stems for kind in kinds]
+    names = names_of(stems, composites)
     names += [f"empty{number:04}" for number in range(empty)]
     examples = tuple(Example(name, Path(name), Path(name)) for name in names)
     everything = DataSet("planned", Path(), examples, synthetic=False)
@@ -180,18 +185,18 @@ def plan(stems: Iterable[str], composites: int, empty: int) -> list[str]:
     return [name for name in names if name in held_out or photo_of(name) not in photos]
 
 
-def portrait_of(stem: str, work: Path, clear: Path | None = None) -> scenes.Portrait:
-    """Returns a photo with obfuscated faces, its matte, and the mask of its person's own face.
-
-    With `clear`, the folder of the photos as published, the person's own face is not obfuscated.
-    """
+def portrait_of(stem: str, work: Path) -> scenes.Portrait:
+    """Returns a photo with obfuscated faces, its matte, and the mask of its person's own face."""
     made, matte = work / "anonymized", read_matte(work / "mattes" / f"{stem}.png")
     faces = read_face_mask(made / "facemask" / f"{stem}.png")
     picture = read_picture(made / "blurred_image" / f"{stem}.jpg")
-    face = scenes.own_face(faces, matte)
-    if clear is not None:
-        picture = np.where(face[..., None] > 0, read_picture(clear / f"{stem}.jpg"), picture)
-    return scenes.Portrait(picture, matte, face)
+    return scenes.Portrait(picture, matte, scenes.own_face(faces, matte))
+
+
+def with_clear_face(portrait: scenes.Portrait, photo: np.ndarray) -> scenes.Portrait:
+    """Puts the person's own face back, from the photo before its faces were obfuscated."""
+    picture = np.where(portrait.facemask[..., None] > 0, photo, portrait.picture)
+    return portrait._replace(picture=picture)
 
 
 def make_pictures(
@@ -200,21 +205,22 @@ def make_pictures(
     panoramas: Path,
     out: Path,
     clear: Path | None = None,
-) -> str:
+) -> None:
     """Writes the missing pictures of one photo, or scenes without people, to the folder `out`.
 
-    With `clear` (see `portrait_of`), each picture is also written with a clear face. Returns "" as
-    `each` expects.
+    With `clear`, the folder of the photos before their faces were obfuscated, each picture is also
+    written with the person's face clear.
     """
     cv2.setNumThreads(1)
     stem, names = group
     names = [name for name in names if not _file(out, "facemask", name).is_file()]
     if not names:
-        return ""
+        return
     views = _panoramas(panoramas)
     versions = {"picture": portrait_of(stem, work) if stem else None}
     if stem and clear:
-        versions["clear"] = portrait_of(stem, work, clear)
+        photo = read_picture(clear / f"{stem}.jpg")
+        versions["clear"] = with_clear_face(versions["picture"], photo)
     for role, portrait in versions.items():
         foreground = None
         if portrait and any("over" in name for name in names):
@@ -225,7 +231,6 @@ def make_pictures(
             write_image(_file(out, "matte", name), scene.matte)
             if role == list(versions)[-1]:  # it marks the end
                 write_image(_file(out, "facemask", name), scene.facemask)
-    return ""
 
 
 def _file(out: Path, role: str, name: str) -> Path:
