@@ -9,8 +9,8 @@ import pytest
 from evaluating import SHAPES, write_set
 
 from p3m_jax.data.layouts import find_test_set, folder_pair
+from p3m_jax.evaluation.checks import EvaluationError
 from p3m_jax.evaluation.evaluator import (
-    EvaluationError,
     Worst,
     evaluate_examples,
     evaluate_predictions,

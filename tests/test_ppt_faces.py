@@ -9,7 +9,7 @@ import pytest
 from p3m_jax.data.layouts import folder_pair
 from p3m_jax.data.synthetic.writer import write_synthetic_set
 from p3m_jax.evaluation import ppt
-from p3m_jax.evaluation.evaluator import EvaluationError
+from p3m_jax.evaluation.checks import EvaluationError
 from p3m_jax.faces.areas import MOSTLY_TRANSITION, NO_FACE
 from p3m_jax.faces.detector import Face
 from p3m_jax.faces.finding import AT_EDGE, LOW_SCORE

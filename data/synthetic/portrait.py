@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 
 from p3m_jax.data.synthetic.backdrops import draw_backdrop
+from p3m_jax.data.synthetic.body import draw_person
 from p3m_jax.data.synthetic.drawing import Frame, to_8_bit
-from p3m_jax.data.synthetic.people import draw_person, face_area, sample_person
+from p3m_jax.data.synthetic.people import face_area, sample_person
 from p3m_jax.faces.obfuscation import Obfuscation, obfuscate
 from p3m_jax.faces.region import labels_of_mask, without_transition
 

@@ -178,13 +178,8 @@ def _dataset(args: argparse.Namespace) -> "DataSet":
 
 
 def _evaluate_predictions(args: argparse.Namespace, dataset: "DataSet") -> "Evaluation":
-    from p3m_jax.evaluation.evaluator import (
-        Worst,
-        check_files,
-        evaluate_predictions,
-        find_predictions,
-        trimap_source,
-    )
+    from p3m_jax.evaluation.checks import check_files, find_predictions
+    from p3m_jax.evaluation.evaluator import Worst, evaluate_predictions, trimap_source
     from p3m_jax.evaluation.output import PREDICTIONS
     from p3m_jax.evaluation.report import Evaluation
 
@@ -211,12 +206,8 @@ def _evaluate_checkpoint(
     args: argparse.Namespace, dataset: "DataSet", output: Path
 ) -> "Evaluation":
     from p3m_jax.checkpoints.weights import load_for_inference
-    from p3m_jax.evaluation.evaluator import (
-        Worst,
-        check_files,
-        evaluate_examples,
-        trimap_source,
-    )
+    from p3m_jax.evaluation.checks import check_files
+    from p3m_jax.evaluation.evaluator import Worst, evaluate_examples, trimap_source
     from p3m_jax.evaluation.output import matte_path
     from p3m_jax.evaluation.report import Evaluation
     from p3m_jax.inference.programs import predictor

@@ -143,7 +143,7 @@ def run(args: argparse.Namespace) -> int:
     named = (args.blurred, args.normal, args.facemasks, args.trimaps)
     refuse_output_among(args.output, named, filter(None, (normal, blurred)))
     from p3m_jax.checkpoints.folder import find_checkpoint, read_description
-    from p3m_jax.evaluation.evaluator import check_files
+    from p3m_jax.evaluation.checks import check_files
     from p3m_jax.evaluation.output import MARKDOWN, PPT_KIND, claim_folder, write_files
 
     for path in (args.blurred, args.normal):  # early, because searching for faces takes long
@@ -245,7 +245,7 @@ def _sets(args: argparse.Namespace) -> "tuple[DataSet, DataSet | None]":
     The set with blurred faces is None if the faces are to be blurred in memory.
     """
     from p3m_jax.data.layouts import find_test_set, folder_names, folder_pair
-    from p3m_jax.evaluation.evaluator import EvaluationError
+    from p3m_jax.evaluation.checks import EvaluationError
 
     if not args.set:
         folders = {"trimaps": args.trimaps, "facemasks": args.facemasks}

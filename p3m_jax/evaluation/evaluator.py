@@ -5,41 +5,36 @@ While the network runs on one picture, threads score the previous ones.
 
 import base64
 import io
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
-from p3m_jax.data.folders import list_folder
 from p3m_jax.data.sets import ROLES, DataSet, Example
-from p3m_jax.errors import UserError
+from p3m_jax.evaluation.checks import (
+    EvaluationError,
+    check_files,
+    find_predictions,
+    read_face_mask_of,
+)
 from p3m_jax.evaluation.metrics import all_metrics
 from p3m_jax.inference.resizing import Protocol, find_protocol
 from p3m_jax.inference.strategies import Predict, matte_picture
-from p3m_jax.pictures.images import ImageError, largest_pixels, picture_size, read_picture
-from p3m_jax.pictures.labels import read_face_mask, read_matte, read_prediction, read_trimap
-from p3m_jax.pictures.sizes import require_size
+from p3m_jax.pictures.images import largest_pixels, read_picture
+from p3m_jax.pictures.labels import read_matte, read_prediction, read_trimap
 from p3m_jax.pictures.trimap import trimap_from_matte
 from p3m_jax.runtime import distributed
 from p3m_jax.runtime.machine import Budget, default_memory
 from p3m_jax.storage import StrPath
-from p3m_jax.storage.file_part import FilePart
-from p3m_jax.storage.paths import source_folder
-from p3m_jax.text import counted
 
 Row = dict[str, str | int | float]  # stem, height, width, and the measures by name
 # Called in the set's order with each example, its prediction, and its row.
 Observe = Callable[[Example, np.ndarray, Row], None]
-# Measured bytes per pixel: for reading a matte and a trimap, and for scoring.
-_AT_READING, _AT_SCORING = 8, 36
+_AT_SCORING = 36  # measured bytes per pixel
 Read = Callable[[Example], np.ndarray]  # returns an example's picture, uint8 (H, W, 3)
-
-
-class EvaluationError(UserError):
-    """An evaluation cannot be done; the message names every file that prevents it."""
 
 
 def read_as_is(example: Example) -> np.ndarray:
@@ -140,104 +135,6 @@ def evaluate_predictions(
     )
 
 
-def find_predictions(folder: StrPath, dataset: DataSet) -> dict[str, Path]:
-    """Finds the prediction file of every stem in the set.
-
-    Raises:
-      EvaluationError: predictions are missing or exist twice; the message lists them.
-    """
-    folder = source_folder(folder, "choose the folder of predictions: --predictions DIR")
-    files, complaints, _ = list_folder(folder)
-    if complaints:
-        raise EvaluationError(*complaints)
-    missing = [example.stem for example in dataset.examples if example.stem not in files]
-    if missing:
-        _refuse(
-            f"{folder}: {len(missing)} of {len(dataset.examples)} predictions are missing; add "
-            "them, named like their pictures:",
-            [f"{stem}.png" for stem in missing],
-        )
-    return {example.stem: files[example.stem] for example in dataset.examples}
-
-
-def check_files(
-    dataset: DataSet, predictions: dict[str, Path] | None = None, *, workers: int = 2
-) -> list[str]:
-    """Reads the mattes, trimaps and face masks of a set, and checks that they are valid.
-
-    Each file must have the size of its example's matte. `predictions` is the result of
-    `find_predictions`; these files are then checked instead of the pictures. Returns warnings, one
-    sentence for each type of problem.
-
-    Raises:
-      EvaluationError: the set is empty, or files cannot be used; the message lists them.
-    """
-    if not dataset.examples:
-        raise EvaluationError(f"{dataset.name}: the set is empty; add pictures.")
-    budget = Budget(default_memory(), max(1, workers))
-
-    def look(example: Example) -> tuple[list[str], list[str]]:
-        with budget.held(_AT_READING * largest_pixels([example.matte])):
-            return _check(example, predictions)
-
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        looks = list(pool.map(look, dataset.examples))
-    problems = [problem for found, _ in looks for problem in found]
-    if problems:
-        _refuse(
-            f"{dataset.name}: {counted(len(problems), 'file')} cannot be scored; replace:",
-            problems,
-        )
-    kinds = Counter(warning for _, warnings in looks for warning in warnings)
-    return [f"{warning} ({counted(count, 'file')})." for warning, count in kinds.items()]
-
-
-def _check(example: Example, predictions: dict[str, Path] | None) -> tuple[list[str], list[str]]:
-    """Returns the problems of one example, and the warnings about it."""
-    problems: list[str] = []
-    warnings: list[str] = []
-    try:
-        expected = read_matte(example.matte, warnings.append).shape
-    except ImageError as error:
-        return [str(error)], []
-    for path, size_of in _files(example, predictions, warnings.append):
-        try:
-            require_size(path, size_of(path), expected, "matte")
-        except ImageError as error:
-            problems.append(str(error))
-    return problems, warnings
-
-
-def _files(
-    example: Example, predictions: dict[str, Path] | None, warn: Callable[[str], None]
-) -> Iterator[tuple[Path | FilePart, Callable[[Any], tuple[int, ...]]]]:
-    """Yields the files that must have the matte's size, each with a function that reads its size.
-
-    The picture is included only if it will be matted.
-    """
-    if predictions is None:
-        yield example.picture, picture_size
-    else:
-        yield predictions[example.stem], lambda path: read_prediction(path, warn).shape
-    if example.trimap is not None:
-        yield example.trimap, lambda path: read_trimap(path).shape
-    if example.facemask is not None:
-        yield (
-            example.facemask,
-            lambda path: read_face_mask(path, several_channels=example.published).shape,
-        )
-
-
-def _face_mask(example: Example) -> np.ndarray | None:
-    if example.facemask is None:
-        return None
-    return read_face_mask(example.facemask, several_channels=example.published)
-
-
-def _refuse(sentence: str, files: list[str]) -> NoReturn:
-    raise EvaluationError(sentence, *(f"  {file}" for file in files))
-
-
 def _score_all(
     source: Callable[[Example], np.ndarray],
     dataset: DataSet,
@@ -287,7 +184,7 @@ def score(example: Example, prediction: np.ndarray) -> Row:
     matte = read_matte(example.matte)
     trimap = trimap_from_matte(matte) if example.trimap is None else read_trimap(example.trimap)
     try:
-        values = all_metrics(prediction, matte, trimap, _face_mask(example))
+        values = all_metrics(prediction, matte, trimap, read_face_mask_of(example))
     except ValueError as error:
         raise EvaluationError(f"{example.stem}: {error}") from None
     height, width = matte.shape

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from p3m_jax.evaluation.evaluator import EvaluationError
+from p3m_jax.evaluation.checks import EvaluationError
 from p3m_jax.inference.strategies import STRATEGIES
 from p3m_jax.pictures.images import write_image
 from p3m_jax.storage import StrPath

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from p3m_jax.data.sets import DataSet, Example
+from p3m_jax.evaluation.checks import EvaluationError
 from p3m_jax.evaluation.evaluator import (
-    EvaluationError,
     Observe,
     Read,
     Row,

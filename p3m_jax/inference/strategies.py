@@ -87,13 +87,12 @@ def matte_picture(
 ) -> np.ndarray:
     """Computes the alpha matte (H, W), floats in [0, 1], of a picture uint8 (H, W, 3).
 
-    To score the result, pass `protocol.scored(alpha)`.
-
     Args:
       predict: runs the network.
       picture: RGB.
       strategy: the name of one of `STRATEGIES`: "resize", "hybrid" or "native".
-      protocol: how the picture and the maps are resized.
+      protocol: how the picture and the maps are resized; a `Protocol` or its name. Its rounding
+        for scores is not applied, see `Protocol.scored`.
       smallest_side: if a side of the picture is shorter, the picture is enlarged so that both sides
         are at least this long. The network then runs once, whatever the strategy.
       place_at: chooses the sizes at which the network runs; `whole_frame` by default.
@@ -134,9 +133,9 @@ def _run(
 
 
 def whole_frame(this: Pass, size: tuple[int, int]) -> Placing:
-    """Makes the picture fill the network's whole input, without padding.
+    """Returns the `Placing` in which a picture fills the network's whole input, without padding.
 
-    The size of the input is computed by `network_size`.
+    `network_size` computes the size of the input.
 
     Args:
       this: the run of the network that the picture is for.

@@ -17,8 +17,8 @@ def obfuscate(
     """Obfuscates the face areas of images, a dict of uint8 tensors (H, W, 3).
 
     `images` contains "picture", and may contain "foreground" and "background". In the face areas,
-    the foreground gets the obfuscated pixels of the picture: the two are equal where the person is
-    opaque. The background is obfuscated separately.
+    the foreground gets the obfuscated pixels of the picture, because foreground and picture are
+    equal where the person is opaque. The background is obfuscated separately.
 
     Args:
       labels: (H, W, 1) uint8, the label map of the face areas. If the images are crops, the label

@@ -27,7 +27,8 @@ class Sample(NamedTuple):
 class Pasting(Protocol):
     """Pastes faces into the samples of `training_batches`.
 
-    The batch must remain a pure function of (seed, step).
+    Implementations must draw nothing that does not follow from (seed, step), so that a resumed run
+    gets the same batches.
     """
 
     @property

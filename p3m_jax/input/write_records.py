@@ -38,7 +38,8 @@ def write_records(
       shards: files per split, at most one per picture; TFDS chooses if None.
 
     Raises:
-      DataSetError: the records already exist, or the set or the output cannot be used.
+      DataSetError: the records already exist, the data set cannot be read, or `output` cannot be
+        written.
     """
     import tensorflow_datasets as tfds
 
