@@ -19,7 +19,8 @@ class Hidden:
       obfuscated: the obfuscated copy, uint8 (H, W, 3).
       matte: the matte that the user gave, uint8 (H, W), or None.
       given: the kinds of files that the user gave for the picture: "matte", "mask".
-      mask_is: the origin of the given mask: "foreign", "unchanged" or "edited", see
+      mask_is: "unchanged" if the given mask is still as this program proposed it for review,
+        "edited" if the user has changed a proposed mask, "foreign" for any other mask; see
         `Proposals.state`. None if no mask was given.
     """
 

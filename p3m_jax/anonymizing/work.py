@@ -53,10 +53,11 @@ class AnonymizingWork:
         picture, see `make_record`.
       no_face_is_fine: whether a picture is released unchanged if no face is found in it.
       quality: quality of JPEG and lossy WebP.
-      reviewed: whether the user confirms that the unchanged proposed masks were reviewed.
+      reviewed: this program proposes masks for review. True if the user confirms that they were
+        looked at, even if they are still as proposed.
       done, at_once, needed_once: see `Work`.
       unchanged: collects the pictures that were released with nothing obfuscated.
-      unchanged_masks: collects the pictures whose given mask is an unchanged proposal.
+      unchanged_masks: collects the pictures whose given mask is still as this program proposed it.
     """
 
     finder: FaceFinder

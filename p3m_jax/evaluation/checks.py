@@ -109,7 +109,10 @@ def _files(
     if example.trimap is not None:
         yield example.trimap, lambda path: read_trimap(path).shape
     if example.facemask is not None:
-        yield example.facemask, lambda _: np.shape(read_face_mask_of(example))
+        yield (
+            example.facemask,
+            lambda path: read_face_mask(path, several_channels=example.published).shape,
+        )
 
 
 def read_face_mask_of(example: Example) -> np.ndarray | None:

@@ -33,7 +33,7 @@ class Pasting(Protocol):
 
     @property
     def shares(self) -> bool:
-        """Whether `shared` adds entries to the batches."""
+        """Whether the method `shared` returns anything, which is then added to every batch."""
         ...
 
     def wants(self, sample: Sample) -> Tensor:

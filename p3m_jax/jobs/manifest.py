@@ -145,11 +145,17 @@ class Manifest:
         self._record(job, DONE, writing=writing, **values)
 
     def wait(self, job: Job, reasons: Iterable[str]) -> None:
-        """Records that a picture needs review, and why; its outputs remain listed."""
+        """Records that a picture needs review, and why.
+
+        Output files that an earlier run made of the picture remain listed in the manifest.
+        """
         self._record(job, WAITING, reasons=list(reasons))
 
     def fail(self, job: Job, reason: str) -> None:
-        """Records that a picture could not be processed, and why; its outputs remain listed."""
+        """Records that a picture could not be processed, and why.
+
+        Output files that an earlier run made of the picture remain listed in the manifest.
+        """
         self._record(job, FAILED, reason=reason)
 
     def _record(self, job: Job, status: str, **values: Any) -> None:
